@@ -1,0 +1,70 @@
+# The only commands anyone needs. Each makes what it depends on: a virtual environment, the
+# extension built in release mode. Needed on the machine: python3 (3.10 or newer), cargo, make.
+
+PYTHON ?= python3
+VENV := .venv
+OLDEST := .venv-oldest
+BIN := $(VENV)/bin
+RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench soak fuzz wheel clean need-python need-cargo
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+need-python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "make: $(PYTHON) not found. Install Python 3.10 or newer (Debian: apt-get install python3-venv), or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "make: $(PYTHON) is older than 3.10. Name a newer one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: $(PYTHON) has no venv module. Debian: apt-get install python3-venv" >&2; exit 1; }
+
+need-cargo:
+	@command -v cargo >/dev/null || { \
+	  echo "make: cargo not found. Install stable Rust with rustup (see https://rustup.rs), or Debian: apt-get install cargo" >&2; exit 1; }
+
+$(VENV)/.ready: pyproject.toml | need-python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -U 'pip>=25.1'
+	$(BIN)/python -m pip install -q --group dev
+	@touch $@
+
+$(VENV)/.built: $(RUST) pyproject.toml $(VENV)/.ready | need-cargo
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked -q
+	@touch $@
+
+$(OLDEST)/.built: $(RUST) pyproject.toml | need-python need-cargo
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install -q -U 'pip>=25.1'
+	$(OLDEST)/bin/python -m pip install -q --group oldest
+	VIRTUAL_ENV=$(abspath $(OLDEST)) $(OLDEST)/bin/maturin develop --release --locked -q
+	@touch $@
+
+demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside LangChain's own caches
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.built $(OLDEST)/.built ## everything that must hold, on the newest and the oldest langchain-core
+	cargo test --locked -q
+	$(BIN)/python -m pytest -q
+	$(OLDEST)/bin/python -m pytest -q -m "not clients"
+
+lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub against the binary
+	cargo fmt --check
+	cargo clippy --locked --all-targets -q -- -D warnings
+	cargo clippy --locked --all-targets --features python -q -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest llmemo._core
+
+bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the README's table
+	$(BIN)/python benches/run.py
+
+wheel: $(VENV)/.ready | need-cargo ## build the abi3 wheel and try it in a bare environment without Rust
+	$(BIN)/python benches/../.ci/wheel.py
+
+clean: ## remove everything that the other commands made
+	rm -rf $(VENV) $(OLDEST) target dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks

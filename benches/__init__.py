@@ -1,0 +1,1 @@
+"""Benches: `make bench` runs them all; see run.py."""

@@ -1,0 +1,72 @@
+//! Criterion benches of the pure core. Run with `cargo bench --bench core`.
+//!
+//! `hash` settles two choices that `docs/decisions.md` records. Which XXH3 crate finds an entry:
+//! `twox-hash` looks for SIMD when it runs, `xxhash-rust` when it is compiled, and a wheel is compiled
+//! for the oldest processor of its platform. And up to which size a memory hit compares the request
+//! itself instead of a BLAKE3 digest of it: hence `blake3` and `memcmp`, for scale.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use twox_hash::XxHash3_128;
+use xxhash_rust::xxh3::xxh3_128_with_secret;
+
+/// A short key, then prompts of the sizes that the Python benches use.
+const SIZES: [(&str, usize); 4] =
+    [("64 B", 64), ("1 KB", 1024), ("10 KB", 10 * 1024), ("100 KB", 100 * 1024)];
+
+/// XXH3's usual length of a secret; an in-process index draws one at random.
+const SECRET_BYTES: usize = 192;
+
+/// Bytes without a pattern that a hash or a comparison could profit from.
+fn noise(length: usize) -> Vec<u8> {
+    // SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+    let mut state = length as u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bytes.extend_from_slice(&(word ^ (word >> 31)).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+fn twox(secret: &[u8], data: &[u8]) -> u128 {
+    XxHash3_128::oneshot_with_secret(secret, data).expect("the secret is long enough")
+}
+
+fn hash(criterion: &mut Criterion) {
+    let secret = noise(SECRET_BYTES);
+    let mut group = criterion.benchmark_group("hash");
+    for (size, length) in SIZES {
+        let data = noise(length);
+        let copy = data.clone();
+        // Figures of two functions compare only if both compute the same one.
+        assert_eq!(twox(&secret, &data), xxh3_128_with_secret(&data, &secret));
+
+        group.throughput(Throughput::Bytes(length as u64));
+        group.bench_function(BenchmarkId::new("xxh3-128 twox-hash", size), |bencher| {
+            bencher.iter(|| twox(black_box(&secret), black_box(&data)));
+        });
+        group.bench_function(BenchmarkId::new("xxh3-128 xxhash-rust", size), |bencher| {
+            bencher.iter(|| xxh3_128_with_secret(black_box(&data), black_box(&secret)));
+        });
+        group.bench_function(BenchmarkId::new("blake3", size), |bencher| {
+            bencher.iter(|| blake3::hash(black_box(&data)));
+        });
+        group.bench_function(BenchmarkId::new("memcmp", size), |bencher| {
+            bencher.iter(|| black_box(data.as_slice()) == black_box(copy.as_slice()));
+        });
+    }
+    group.finish();
+}
+
+// Instead of criterion's two macros, whose functions are public and carry no documentation.
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    hash(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,0 +1,207 @@
+"""From measured groups to the one table: in the terminal, and in README.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from benches.rivals import ALL, SUBJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# By name, for these look like other characters.
+TIMES, NOTHING = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What was asked of a group: a ratio to a rival, or a figure.
+
+    Attributes:
+        at_most: The largest ratio; without a rival, the largest figure, in the group's unit.
+        against: Column of the rival.
+    """
+
+    at_most: float
+    against: str | None = None
+
+
+COLLECTION = "gc.collect() added by 50,000 entries"
+WEIGHT = "memory of an entry"
+
+# A group without a line here is shown all the same, without a bound.
+BOUNDS: Mapping[str, Bound] = {
+    "memory hit, 1 KB prompt": Bound(5, "InMemoryCache"),
+    "memory hit, 10 KB prompt": Bound(1, "InMemoryCache"),
+    "memory hit, 100 KB prompt": Bound(0.35, "InMemoryCache"),
+    "persistent hit, 1 concurrent": Bound(0.6, "SQLiteCache"),
+    "persistent hit, 64 concurrent": Bound(0.1, "SQLiteCache"),
+    "durable update, 64 concurrent": Bound(0.1, "SQLiteCache"),
+    COLLECTION: Bound(0.005),
+    WEIGHT: Bound(0.5, "InMemoryCache"),
+}
+
+# In the order of the table; a group that is not here comes after them.
+ORDER = (
+    "memory hit, 1 KB prompt",
+    "memory hit, 10 KB prompt",
+    "memory hit, 100 KB prompt",
+    "memory miss",
+    "memory update",
+    "persistent hit, 1 concurrent",
+    "persistent hit, 64 concurrent",
+    "persistent miss, 1 concurrent",
+    "durable update, 1 concurrent",
+    "durable update, 64 concurrent",
+    "cached ainvoke, 1 message",
+    "cached ainvoke, 100 messages",
+    COLLECTION,
+    WEIGHT,
+)
+
+NOTES = (
+    f"Medians; in brackets llmemo's by the rival's: below 1{TIMES}, llmemo is faster or smaller. "
+    "Every cache has its defaults. InMemoryCache hands out the object that it keeps, the others a "
+    "copy. SQLiteCache syncs each commit to the disk; llmemo's default survives a killed process, "
+    "not a power cut. GPTCache (map manager) keeps 1,000 entries and pickles them all every 20 "
+    "updates, so it has no durable rows. Hits are of a 1 KB answer with a tool call and metadata; "
+    "a persistent one is each time of another of 4,000 rows, by a cache that was just opened. In "
+    "`cached ainvoke` llmemo is its memory tier alone."
+)
+
+
+@dataclass
+class Group:
+    """A row of the table: what was measured of whom, in seconds or bytes an operation."""
+
+    name: str
+    unit: str = "s"
+    medians: dict[str, float] = field(default_factory=dict)
+
+    def ratio(self, rival: str) -> float:
+        """llmemo's figure by the rival's."""
+        return self.medians[SUBJECT] / self.medians[rival]
+
+    def holds(self) -> bool | None:
+        """Whether the group keeps its bound; None if it has none, or not all that it takes."""
+        bound = BOUNDS.get(self.name)
+        if bound is None or not {SUBJECT, bound.against or SUBJECT} <= self.medians.keys():
+            return None
+        reached = self.medians[SUBJECT] if bound.against is None else self.ratio(bound.against)
+        return reached <= bound.at_most
+
+
+def ordered(groups: Sequence[Group]) -> list[Group]:
+    """The groups in the order of the table."""
+    place = {name: index for index, name in enumerate(ORDER)}
+    return sorted(groups, key=lambda group: place.get(group.name, len(place)))
+
+
+def _figure(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{value:,.0f} B"
+    for factor, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if value >= factor:
+            return f"{_digits(value / factor)} {name}"
+    return f"{_digits(value / 1e-9)} ns"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, never in exponents."""
+    if value == 0:
+        return "0"
+    decimals = next((n for n, limit in ((3, 0.1), (2, 10), (1, 100)) if value < limit), 0)
+    return f"{value:,.{decimals}f}"
+
+
+def _bound(group: Group) -> tuple[str, str]:
+    bound = BOUNDS.get(group.name)
+    if bound is None:
+        return "", ""
+    limit = (
+        f"≤ {_figure(bound.at_most, group.unit)}"
+        if bound.against is None
+        else f"≤ {bound.at_most:g}{TIMES} {bound.against}"
+    )
+    return limit, {True: "✓", False: "✗", None: "?"}[group.holds()]
+
+
+def rows(groups: Sequence[Group]) -> list[list[str]]:
+    """The table's cells, the first row being the heads of its columns."""
+    known = [SUBJECT, *(rival.name for rival in ALL if rival.name != SUBJECT)]
+    others = {name for group in groups for name in group.medians} - set(known)
+    columns = [name for name in known if any(name in group.medians for group in groups)]
+    columns += sorted(others)
+    table = [["", *columns, "asked", ""]]
+    for group in ordered(groups):
+        cells = [group.name]
+        for name in columns:
+            if name not in group.medians:
+                cells.append(NOTHING)
+                continue
+            cell = _figure(group.medians[name], group.unit)
+            if name != SUBJECT and SUBJECT in group.medians:
+                cell += f" ({_digits(group.ratio(name))}{TIMES})"
+            cells.append(cell)
+        table.append([*cells, *_bound(group)])
+    return table
+
+
+def console_table(groups: Sequence[Group]) -> Table:
+    """The table for a terminal."""
+    heads, *body = rows(groups)
+    table = Table(title="llmemo and its rivals: medians, and llmemo's ratio to each")
+    for index, head in enumerate(heads):
+        is_text = index in {0, len(heads) - 2}
+        table.add_column(head, justify="left" if is_text else "right", no_wrap=True)
+    for group, cells in zip(ordered(groups), body, strict=True):
+        table.add_row(*cells, style="bold red" if group.holds() is False else None)
+    return table
+
+
+def machine() -> str:
+    """Where and when it was measured."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = models[0] if models else platform.processor() or platform.machine()
+    return (
+        f"Measured by `make bench` on {datetime.now(timezone.utc):%Y-%m-%d}: {processor}, "
+        f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, "
+        f"langchain-core {version('langchain-core')}, SQLite {sqlite3.sqlite_version}."
+    )
+
+
+def markdown(groups: Sequence[Group]) -> str:
+    """The table for README.md, with the notes that it needs to be read fairly."""
+    heads, *body = rows(groups)
+    rule = ["---", *("---:" for _ in heads[1:-2]), "---", ":---:"]
+    lines = [f"| {' | '.join(cells)} |" for cells in (heads, rule, *body)]
+    return "\n".join([*lines, "", NOTES, "", machine()])
+
+
+class MissingMarkersError(Exception):
+    """README.md does not say where the table goes."""
+
+
+def splice(readme: str, table: str) -> str:
+    """`readme` with `table` between its markers.
+
+    Raises:
+        MissingMarkersError: A marker is missing, or they come the other way round.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise MissingMarkersError(f"README.md needs the lines {BEGIN} and {END}, in this order")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"

@@ -1,0 +1,93 @@
+"""A whole cached call, `await model.ainvoke(messages)`, of which the cache is only a part.
+
+LangChain serialises the messages before it asks the cache: at 100 messages, most of the time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.outputs import ChatResult
+from pydantic import PrivateAttr
+
+from benches.rivals import ALL, Rival, close
+from benches.workload import answer, conversation, same
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from langchain_core.callbacks import CallbackManagerForLLMRun
+    from langchain_core.messages import AIMessage, BaseMessage
+
+    from benches.conftest import Measure
+
+# Calls in a round, by the messages of each.
+CALLS = {1: 64, 100: 16}
+
+
+class AnswersOnce(BaseChatModel):
+    """A chat model that answers its first call, and fails any other: that one was no hit."""
+
+    _answered: bool = PrivateAttr(default=False)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        # As the models of provider packages are: LangChain builds their llm_string another way.
+        return True
+
+    @property
+    def _llm_type(self) -> str:
+        return "answers-once"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if self._answered:
+            raise AssertionError("the model was called, so it was no hit")
+        self._answered = True
+        return ChatResult(generations=answer(0))
+
+
+@pytest.mark.parametrize("rival", ALL, ids=str)
+@pytest.mark.parametrize(
+    "messages",
+    [
+        pytest.param(
+            count,
+            marks=pytest.mark.benchmark(
+                group=f"cached ainvoke, {count} message{'s' if count > 1 else ''}"
+            ),
+        )
+        for count in CALLS
+    ],
+)
+def test_ainvoke(
+    measure: Measure,
+    rival: Rival,
+    folder: Callable[[], Path],
+    loop: AbstractEventLoop,
+    messages: int,
+) -> None:
+    opened = rival.open(folder())
+    model, history = AnswersOnce(cache=opened), conversation(messages)
+    loop.run_until_complete(model.ainvoke(history))
+
+    async def invoke(calls: int) -> list[AIMessage]:
+        return [await model.ainvoke(history) for _ in range(calls)]
+
+    def run(calls: int) -> int:
+        text = str(answer(0)[0].message.content)
+        return sum(reply.content == text for reply in loop.run_until_complete(invoke(calls)))
+
+    measure(rival, run, lambda: CALLS[messages], operations=CALLS[messages])
+    (reply,) = loop.run_until_complete(invoke(1))
+    assert same([answer(0)[0].model_copy(update={"message": reply})], 0)
+    close(opened)

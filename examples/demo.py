@@ -1,0 +1,261 @@
+"""What a cache saves: a chat call and an agent run, cold, repeated, and after a restart.
+
+    python examples/demo.py
+
+A `ChatOpenAI` and a `create_agent` with two tools run over HTTP behind each of three caches:
+llmemo with a SQLite file, LangChain's InMemoryCache, and LangChain's SQLiteCache. With
+OPENAI_API_KEY set they talk to the real service (the model is OPENAI_MODEL, if set); without,
+to the server in `openai_server.py`, which takes its time as a model would.
+
+Exits with 1 if a repeated chat call reached the service although llmemo had its answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import openai
+from langchain.agents import create_agent
+from langchain_core.caches import BaseCache, InMemoryCache
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_openai import ChatOpenAI
+from llmemo import LLMCache
+from openai_server import OpenAIServer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from langchain_core.messages import BaseMessage
+
+DEFAULT_MODEL = "gpt-5.4-nano"
+CHAT = "In one sentence: why is the sky blue?"
+AGENT = "What is the weather in Paris, and what is that temperature in Fahrenheit?"
+CACHES = ("llmemo", "InMemoryCache", "SQLiteCache")
+CALLS = ("chat", "agent")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a process has to know in order to make its calls."""
+
+    cache: str
+    times: int  # how often to make each call
+    folder: str
+    url: str | None  # None: the real service
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One call: its duration in seconds, and the HTTP requests that it sent."""
+
+    seconds: float
+    requests: int
+    marked: int  # messages of the result into which LangChain wrote total_cost, as on each hit
+
+    @property
+    def time(self) -> str:
+        """The duration, for people."""
+        return f"{self.seconds * 1000:,.1f} ms"
+
+
+Results = dict[str, list[Measured]]  # by call
+
+
+@asynccontextmanager
+async def opened(name: str, folder: str) -> AsyncIterator[BaseCache]:
+    """Open a cache; where a second process opens it again, it finds what the first one stored."""
+    if name == "llmemo":
+        async with LLMCache(Path(folder) / "llmemo.db") as cache:
+            yield cache
+    elif name == "InMemoryCache":
+        yield InMemoryCache()
+    else:
+        from langchain_community.cache import SQLiteCache
+
+        rival = SQLiteCache(str(Path(folder) / "langchain.db"))
+        yield rival
+        rival.engine.dispose()
+
+
+def get_weather(city: str) -> str:
+    """Look up the current weather in a city."""
+    return f"21.5 degrees Celsius and dry in {city}."
+
+
+def convert_temperature(celsius: float, unit: Literal["fahrenheit", "kelvin"]) -> str:
+    """Convert a temperature in degrees Celsius to another unit."""
+    value = celsius * 9 / 5 + 32 if unit == "fahrenheit" else celsius + 273.15
+    return f"{value:.1f} degrees {unit.title()}."
+
+
+def prepare(call: str, model: Any) -> Callable[[], Awaitable[list[BaseMessage]]]:
+    """Build the call: a plain one, or the run of an agent that needs both its tools."""
+    agent: Any = create_agent(model, [get_weather, convert_temperature])
+
+    async def chat() -> list[BaseMessage]:
+        return [await model.ainvoke(CHAT)]
+
+    async def run_agent() -> list[BaseMessage]:
+        state = await agent.ainvoke({"messages": [("user", AGENT)]})
+        return list(state["messages"])
+
+    return chat if call == "chat" else run_agent
+
+
+class MadeUpModel(GenericFakeChatModel):
+    """A model that sends nothing, to warm LangChain up with."""
+
+    def bind_tools(self, *_: Any, **__: Any) -> Any:
+        """Ignore the tools."""
+        return self
+
+
+async def run(setup: Setup) -> Results:
+    """Make each call `setup.times` times in this process, behind one cache."""
+    sent = 0
+
+    async def count(_: object) -> None:
+        nonlocal sent
+        sent += 1
+
+    results: Results = {call: [] for call in CALLS}
+    hooks: Any = {"request": [count]}
+    # No proxy stands before 127.0.0.1, whatever the environment says.
+    http = openai.DefaultAsyncHttpxClient(event_hooks=hooks, trust_env=setup.url is None)
+    async with http, opened(setup.cache, setup.folder) as cache:
+        local: Any = {"base_url": setup.url, "api_key": SecretStr("unused")} if setup.url else {}
+        model = ChatOpenAI(model=model_name(), http_async_client=http, **local)
+        for call in CALLS:
+            # LangChain imports and builds a good deal at its first call: no part of a hit's cost.
+            await prepare(call, MadeUpModel(messages=iter(["warm"]), cache=False))()
+        set_llm_cache(cache)
+        for call in CALLS:
+            make = prepare(call, model)
+            for _ in range(setup.times):
+                before, started = sent, time.perf_counter()
+                messages = await make()
+                seconds = time.perf_counter() - started
+                usages = [getattr(message, "usage_metadata", None) or {} for message in messages]
+                marked = sum("total_cost" in usage for usage in usages)
+                results[call].append(Measured(seconds, sent - before, marked))
+    return results
+
+
+def in_new_process(setup: Setup) -> Results:
+    """Do so in a new process, which has nothing but what the cache left on disk."""
+    command = [sys.executable, __file__, "--run", json.dumps(asdict(setup))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr.strip() or f"demo: a process of its own exited {done.returncode}")
+    return {
+        call: [Measured(**each) for each in row] for call, row in json.loads(done.stdout).items()
+    }
+
+
+def model_name() -> str:
+    """The model asked for; the example's own server takes any name."""
+    return os.environ.get("OPENAI_MODEL") or DEFAULT_MODEL if is_real() else DEFAULT_MODEL
+
+
+def is_real() -> bool:
+    """Whether the real service is to be asked."""
+    return bool(os.environ.get("OPENAI_API_KEY"))
+
+
+def conclusions(results: Results) -> list[str]:
+    """Say in words what llmemo's numbers show, and nothing else."""
+    cold, again, after = results["chat"]
+    chat = f"A repeated chat call behind llmemo took {again.time}, after a restart {after.time}; "
+    chat += f"the model took {cold.time}."
+    cold, again, after = results["agent"]
+    agent = f"The agent behind llmemo sent {cold.requests} requests at first, "
+    agent += f"{again.requests} when repeated, {after.requests} after the restart."
+    if again.requests and again.marked:
+        agent += (
+            f" Into {again.marked} of the repeated run's messages LangChain had written a"
+            " total_cost, as it does on every hit: a changed message, so a new prompt next turn."
+        )
+    return [chat, agent]
+
+
+def demo(latency: float) -> None:
+    """Measure every cache with every call, and print the table."""
+    console = Console(highlight=False)
+    results: dict[str, Results] = {}
+    with (
+        nullcontext() if is_real() else OpenAIServer(latency) as server,
+        tempfile.TemporaryDirectory() as folder,
+        console.status("measuring"),
+    ):
+        for cache in CACHES:
+            setup = Setup(cache, 2, folder, server.url if server else None)
+            first, second = in_new_process(setup), in_new_process(replace(setup, times=1))
+            results[cache] = {call: first[call] + second[call] for call in CALLS}
+        rows = [(cache, call, results[cache][call]) for cache in CACHES for call in CALLS]
+        sent = sum(each.requests for *_, row in rows for each in row)
+        if server and server.requests != sent:
+            sys.exit(f"demo: clients sent {sent} requests, the server got {server.requests}")
+    table = Table("cache", "call")
+    for name in ("cold", "repeated", "restarted", "requests sent"):
+        table.add_column(name, justify="right")
+    for cache, call, row in rows:
+        requests = ", ".join(str(each.requests) for each in row)
+        times = [each.time for each in row]
+        table.add_row(cache, call, *times, requests, end_section=call == CALLS[-1])
+    own = f"the example's own server on 127.0.0.1, which takes {latency:g} s a request"
+    console.print("ChatOpenAI over HTTP, to", own if server else f"the service ({model_name()})")
+    console.print(table)
+    if server:
+        console.print(f"{sent} requests in all, by the clients' count and by the server's.")
+    for line in conclusions(results["llmemo"]):
+        console.print(line)
+    _, again, after = results["llmemo"]["chat"]
+    for when, measured in (("repeated", again), ("repeated after a restart", after)):
+        if measured.requests:
+            sys.exit(f"demo: llmemo had the chat call's answer, yet {when} it went to the model")
+
+
+def main() -> None:
+    """Run the demo or, started by the demo itself, the calls of one process."""
+    parser = argparse.ArgumentParser(description="What a cache saves, in a table.")
+    parser.add_argument(
+        "--latency", type=float, default=0.25, help="of the example's own server, in seconds"
+    )
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    # A demo is not traced to LangSmith, whatever this shell is set up for.
+    os.environ.update(LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
+    # What SQLiteCache's home says of itself is for its users; here it is only the rival.
+    warnings.filterwarnings("ignore", message="`langchain-community` is being sunset")
+    warnings.filterwarnings("ignore", message="The default value of `allowed_objects`")
+    if args.latency < 0:
+        parser.error(f"--latency is {args.latency:g}; it must be 0 or more seconds")
+    try:
+        if args.run is None:
+            demo(args.latency)
+            return
+        results = asyncio.run(run(Setup(**json.loads(args.run))))
+        print(json.dumps({call: [asdict(each) for each in row] for call, row in results.items()}))
+    except openai.OpenAIError as error:
+        # Not its text: where the key is wrong, the service repeats a part of it.
+        sys.exit(f"demo: the model service could not be used ({type(error).__name__})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""llmemo: an async-first LLM response cache for LangChain, with a Rust core."""
+
+from llmemo._core import __version__
+from llmemo.cache import LLMCache
+from llmemo.errors import (
+    CacheClosedError,
+    ConfigurationError,
+    LLMemoError,
+    NotACacheError,
+    StoreError,
+)
+from llmemo.stats import CacheStats
+from llmemo.stores import SQLiteStore, Store
+
+__all__ = [
+    "CacheClosedError",
+    "CacheStats",
+    "ConfigurationError",
+    "LLMCache",
+    "LLMemoError",
+    "NotACacheError",
+    "SQLiteStore",
+    "Store",
+    "StoreError",
+    "__version__",
+]

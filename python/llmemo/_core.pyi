@@ -1,0 +1,107 @@
+"""Native core of llmemo: requests to keys, keys to entries, answers to bytes and back."""
+
+from collections.abc import Callable, Sequence
+from typing import Final, final
+
+from langchain_core.outputs import Generation
+
+__version__: Final[str]
+
+class ValueRefused(Exception):
+    """An answer that cannot be encoded without loss; its only argument is the reason."""
+
+class ValueDamaged(Exception):
+    """Stored bytes that are not the answer asked for; its only argument is the reason."""
+
+class PanicException(BaseException):
+    """A panic in Rust: a defect. Not an Exception, so it has to be named to be caught."""
+
+@final
+class Memory:
+    """The memory tier: requests to values, bounded, least recently used out first.
+
+    A request is served only if it is equal to the one that was stored, whatever their hashes.
+    All methods are thread-safe and brief; strings may hold lone surrogates.
+    """
+
+    def __new__(
+        cls,
+        max_bytes: int,
+        max_entries: int | None = None,
+        *,
+        fingerprint_secret: bytes,
+        secret: bytes | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> Memory:
+        """An empty tier.
+
+        Args:
+            max_bytes: Bound on values, requests and bookkeeping, in bytes.
+            max_entries: Bound on their number, or None.
+            fingerprint_secret: XXH3's secret, random in each process; 136 bytes or more.
+            secret: Keys the durable keys, or None.
+            clock: Returns Unix time in seconds, or None for the system's.
+
+        Raises:
+            ValueError: `fingerprint_secret` is too short.
+        """
+
+    def lookup(self, prompt: str, llm_string: str, namespace: str) -> list[Generation] | None:
+        """Fresh objects of the answer kept for exactly this request, or None."""
+
+    def key(self, prompt: str, llm_string: str, namespace: str) -> bytes:
+        """The request's durable name: 32 bytes, the same in every process."""
+
+    def label(self, text: str) -> bytes:
+        """A short digest (16 bytes) of a namespace or llm_string, for grouping records."""
+
+    def put(
+        self,
+        prompt: str,
+        llm_string: str,
+        namespace: str,
+        key: bytes,
+        value: bytes,
+        *,
+        expires: float | None = None,
+        epoch: int | None = None,
+    ) -> bool:
+        """Keep a value, until Unix time `expires` in seconds. Returns whether it was kept.
+
+        With an `epoch`, the one at which the value was read from a store: it is not kept if
+        something was removed since, nor in place of a value that is here already.
+
+        Raises:
+            ValueDamaged: `value` is not a whole value of `key`.
+        """
+
+    def remove(self, key: bytes) -> bool:
+        """Forget one entry. Returns whether there was one."""
+
+    def clear(self) -> None:
+        """Forget everything."""
+
+    @property
+    def epoch(self) -> int:
+        """Changes with each `remove` and `clear`."""
+
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Hits, evictions, expired, entries now, bytes now: all of one instant."""
+
+def encode(generations: Sequence[Generation], key: bytes) -> bytes:
+    """The answer to the request of `key` as bytes: versioned, checksummed, without loss.
+
+    Raises:
+        ValueRefused: It is not a non-empty list of generations, or holds something else than the
+            types that come back equal.
+    """
+
+def decode(value: bytes, key: bytes) -> list[Generation]:
+    """Fresh objects from what `encode` made for the same key.
+
+    Raises:
+        ValueDamaged: The bytes are damaged, of another version, or the answer to another key.
+    """
+
+def leak(object: object) -> None:
+    """Keep an object alive until the process ends, whatever else lets go of it."""

@@ -1,0 +1,131 @@
+"""One operation on its way to the store and back, whoever waits for it, and wherever."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Sequence
+
+    from llmemo.stores.base import Record
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Read one record."""
+
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Write one record."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove the records of some keys, or all."""
+
+    keys: Sequence[bytes] | None
+
+
+class Call(Generic[T]):
+    """An operation, and the place where its outcome is awaited.
+
+    Its outcome is set once, as a plain pair: an exception set on a future that nobody awaits any
+    more would be reported as "never retrieved", and a caller may leave at any time.
+    """
+
+    __slots__ = ("_future", "loop", "operation")
+
+    def __init__(
+        self, operation: Get | Set | Delete, loop: asyncio.AbstractEventLoop | None
+    ) -> None:
+        """For a task of `loop`, or for a thread that blocks if there is none."""
+        self.operation = operation
+        self.loop = loop
+        self._future: asyncio.Future[tuple[T | None, Exception | None]] | (
+            concurrent.futures.Future[tuple[T | None, Exception | None]]
+        ) = concurrent.futures.Future() if loop is None else loop.create_future()
+
+    @classmethod
+    def blocking(cls, operation: Get | Set | Delete) -> Call[T]:
+        """A call whose `wait` blocks the thread: for `run_inline`."""
+        return cls(operation, None)
+
+    @classmethod
+    def awaited(cls, operation: Get | Set | Delete) -> Call[T]:
+        """A call that is awaited in the running event loop."""
+        return cls(operation, asyncio.get_running_loop())
+
+    async def wait(self, timeout: float) -> T:
+        """The result, within `timeout` seconds.
+
+        Raises:
+            TimeoutError: There is none yet. The operation goes on all the same.
+            Exception: What the store raised.
+        """
+        if isinstance(self._future, asyncio.Future):
+            with anyio.fail_after(timeout):
+                result, error = await self._future
+        else:
+            try:
+                result, error = self._future.result(timeout)
+            except concurrent.futures.TimeoutError as slow:  # another class before Python 3.11
+                raise TimeoutError from slow
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # without an error there is a result
+
+    def set(self, result: T | None, error: Exception | None) -> None:
+        """Hand the outcome over, in the thread of whoever waits; without effect the second time."""
+        if not self._future.done():
+            self._future.set_result((result, error))
+
+
+Outcome = tuple[Call[Any], Any, "Exception | None"]
+
+
+def settle(outcomes: Iterable[Outcome]) -> None:
+    """Give the outcomes to their callers: one message to each event loop, however many they are."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[Outcome]] = defaultdict(list)
+    for call, result, error in outcomes:
+        if call.loop is None:
+            call.set(result, error)
+        else:
+            by_loop[call.loop].append((call, result, error))
+    for loop, group in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_deliver, group)
+        except RuntimeError:
+            # That loop was closed in the meantime: nobody is waiting there any more.
+            continue
+
+
+def _deliver(outcomes: list[Outcome]) -> None:
+    for call, result, error in outcomes:
+        call.set(result, error)
+
+
+def run_inline(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, because its calls are blocking ones.
+
+    This is how the sync methods borrow the async code: same lines, other kind of `Call`.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    coroutine.close()
+    msg = "a blocking call suspended"
+    raise RuntimeError(msg)

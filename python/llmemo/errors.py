@@ -1,0 +1,33 @@
+"""Every exception that llmemo raises.
+
+    LLMemoError
+    ├── ConfigurationError (also a ValueError)   at construction: what was given cannot work
+    │   └── NotACacheError                       the file given is not an llmemo cache
+    ├── CacheClosedError                         delete or clear after close
+    └── StoreError                               delete or clear could not reach the store
+
+`lookup` and `update` raise none of them: trouble there is counted in `stats().errors`, logged
+once, and answered with a miss.
+"""
+
+from __future__ import annotations
+
+
+class LLMemoError(Exception):
+    """Base of every exception of llmemo."""
+
+
+class ConfigurationError(LLMemoError, ValueError):
+    """An argument names something that cannot work; the message says what to do."""
+
+
+class NotACacheError(ConfigurationError):
+    """The file that was named as a store holds something else; it was not touched."""
+
+
+class CacheClosedError(LLMemoError):
+    """The cache was closed before an entry was to be removed from it."""
+
+
+class StoreError(LLMemoError):
+    """A store could not do what it was asked."""

@@ -1,0 +1,91 @@
+"""Counting what happens, and saying it once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+logger = logging.getLogger("llmemo")
+
+LOG_INTERVAL = 60.0
+"""Seconds between two log lines of one kind."""
+
+
+@dataclass(frozen=True)
+class CacheStats:
+    """What a cache has done since it was made. Plain counts, but for `entries` and `bytes`."""
+
+    hits: int
+    """Lookups that were answered: `memory_hits + store_hits`."""
+    misses: int
+    """Lookups that were not."""
+    memory_hits: int
+    """Answered from memory."""
+    store_hits: int
+    """Answered from the store."""
+    updates: int
+    """Answers taken in, by any tier."""
+    evictions: int
+    """Entries that left memory because it was full."""
+    expired: int
+    """Entries found past their time to live, in any tier."""
+    entries: int
+    """Entries in memory now."""
+    bytes: int
+    """Memory that they take now: an estimate, in bytes."""
+    writes_unconfirmed: int
+    """Updates that returned before the store had confirmed them."""
+    bypassed: dict[str, int] = field(default_factory=dict)
+    """Lookups and updates that could not be keyed, by reason."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Answers that were not kept, by reason."""
+    errors: dict[str, int] = field(default_factory=dict)
+    """Troubles that were survived, by kind."""
+
+
+class Tally:
+    """Thread-safe counters, and the log lines that go with trouble."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._by_reason: dict[str, Counter[str]] = {
+            "bypassed": Counter(),
+            "skipped": Counter(),
+            "errors": Counter(),
+        }
+        self._logged: dict[str, float] = {}
+
+    def after_fork(self) -> None:
+        """In a forked child: the lock may have been copied while another thread held it."""
+        self._lock = threading.Lock()
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Add to a plain count."""
+        with self._lock:
+            self._counts[name] += count
+
+    def note(self, group: str, reason: str, message: str, *args: object) -> None:
+        """Count one of a group by reason, and log it, at most once a minute for each reason.
+
+        `message` and `args` must hold no prompt, answer or model description: a log is not where
+        a user expects to find them.
+        """
+        now = time.monotonic()
+        with self._lock:
+            self._by_reason[group][reason] += 1
+            last = self._logged.get(reason)
+            if last is not None and now - last < LOG_INTERVAL:
+                return
+            self._logged[reason] = now
+        logger.warning(message, *args)
+
+    def snapshot(self) -> tuple[Counter[str], dict[str, dict[str, int]]]:
+        """Copies of the plain counts and of the counts by reason, of one instant."""
+        with self._lock:
+            groups = {group: dict(counts) for group, counts in self._by_reason.items()}
+            return self._counts.copy(), groups

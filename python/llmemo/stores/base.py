@@ -1,0 +1,64 @@
+"""What a durable tier has to be able to do: five methods, bytes in and bytes out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored answer. Everything in it is digests, times and an opaque value."""
+
+    key: bytes
+    """32 bytes: what the request is called."""
+    value: bytes
+    """The answer, in llmemo's value format."""
+    namespace: bytes
+    """16 bytes: a digest that all records of a namespace share."""
+    llm: bytes
+    """16 bytes: a digest that all records of a model description share."""
+    created: float
+    """Unix time, in seconds."""
+    expires: float | None
+    """Unix time in seconds from which it must not be served, or None."""
+
+
+class StoreUnavailableError(Exception):
+    """The store cannot serve now but may later (locked, out of reach): try again."""
+
+
+class Store(ABC):
+    """A durable tier.
+
+    All methods run on one private event loop, each in a task that is never cancelled half-way,
+    so an implementation needs no locks and no threads of its own. `get` may run beside any other
+    method; `set`, `delete` and `close` never run beside each other.
+
+    An implementation raises `StoreUnavailableError` for what may pass, and anything else for
+    what will not; it never has to retry by itself.
+    """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Get ready. Called before anything else, and again after it has failed."""
+
+    @abstractmethod
+    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
+        """The records of those keys that there are; expired ones may be among them."""
+
+    @abstractmethod
+    async def set(self, records: Sequence[Record]) -> None:
+        """Store all of them or none; return when they would survive the process being killed."""
+
+    @abstractmethod
+    async def delete(self, keys: Sequence[bytes] | None) -> int:
+        """Remove the records of those keys, or every record for None. Returns how many there were."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything. Called once, last."""

@@ -1,0 +1,229 @@
+"""The SQLite tier: one file, WAL, one connection that reads and one that writes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import aiosqlite
+
+from llmemo import _core
+from llmemo.errors import ConfigurationError, NotACacheError
+from llmemo.stores.base import Record, Store, StoreUnavailableError
+from llmemo.stores.sqlite_file import APPLICATION_ID, SCHEMA_VERSION, check_file, check_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+KEYS_PER_QUERY = 256
+"""Most keys that one SELECT asks for; a power of two, see `_padded`."""
+
+BUSY_TIMEOUT = 5.0
+"""Seconds for which SQLite itself waits on another process's lock before we are told."""
+
+PRAGMAS = {
+    # A commit appends to the WAL and returns; readers are never in the way of the writer.
+    "journal_mode": "WAL",
+    # Half of all pages may be spent on rows being replaced: give the WAL's space back.
+    "journal_size_limit": str(64 * 2**20),
+    # A page that was damaged on disk should be an error, not a wrong row.
+    "cell_size_check": "ON",
+    # A file from elsewhere may bring triggers and views: they get no functions with effects.
+    "trusted_schema": "OFF",
+    # Memory-mapped pages turn a truncated file into SIGBUS: see sqlite.org/mmap.html.
+    "mmap_size": "0",
+}
+SYNCHRONOUS = {
+    # Survives kill -9 at any moment; a power loss may take the last commits (sqlite.org/wal.html).
+    "normal": "NORMAL",
+    # One fsync a commit: survives power loss too.
+    "full": "FULL",
+}
+# A rowid table with a unique index, not WITHOUT ROWID: rows of 1 KB and more would make the
+# key's B-tree so wide that a point read takes 20 µs against 6 (design measurement, 50,000 rows).
+SCHEMA = """
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    value BLOB NOT NULL,
+    namespace BLOB NOT NULL,
+    llm BLOB NOT NULL,
+    created REAL NOT NULL,
+    expires REAL
+)
+"""
+COLUMNS = "key, value, namespace, llm, created, expires"
+UPSERT = f"""
+INSERT INTO entries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, namespace = excluded.namespace,
+    llm = excluded.llm, created = excluded.created, expires = excluded.expires
+"""  # noqa: S608 (constants only)
+
+
+class SQLiteStore(Store):
+    """Answers in an SQLite file that several threads, event loops and processes may share.
+
+    Args:
+        path: The file; `~` is expanded and the path made absolute at once. It is created, with
+            mode 0600, at first use; its folder has to exist.
+        durability: "normal" survives the process being killed at any moment; "full" also
+            survives loss of power, at the price of an fsync for each batch of writes.
+
+    Raises:
+        ConfigurationError: The path is a folder, or lies in one that is missing or not writable,
+            or `durability` is neither word.
+        NotACacheError: The file is not an SQLite database, or not one of ours.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, durability: Literal["normal", "full"] = "normal"
+    ) -> None:
+        """Check the arguments; nothing is created before first use."""
+        if durability not in SYNCHRONOUS:
+            msg = f'durability={durability!r} is not known: it is "normal" or "full"'
+            raise ConfigurationError(msg)
+        self.path = check_file(path)
+        self.durability = durability
+        self._reader: aiosqlite.Connection | None = None
+        self._writer: aiosqlite.Connection | None = None
+
+    def __repr__(self) -> str:
+        """Path and settings."""
+        return f"SQLiteStore({str(self.path)!r}, durability={self.durability!r})"
+
+    async def open(self) -> None:
+        """Create the file if it is missing, and open it."""
+        if self._writer is not None:
+            # Left here by a fork: see `Engine.after_fork`.
+            _core.leak((self._reader, self._writer))
+        check_header(self.path)
+        # SQLite gives -wal and -shm the mode of the database, so this decides for all three.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        try:
+            self._writer = await self._connect(create=True)
+            self._reader = await self._connect(create=False)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _connect(self, *, create: bool) -> aiosqlite.Connection:
+        # IMMEDIATE: a transaction that begins as a reader and turns writer fails at once with
+        # SQLITE_BUSY_SNAPSHOT, whatever the timeout (sqlite.org/isolation.html).
+        connection = await aiosqlite.connect(
+            self.path, timeout=BUSY_TIMEOUT, isolation_level="IMMEDIATE"
+        )
+        try:
+            with _translated():
+                if create:
+                    await _create(connection)
+                for name, value in PRAGMAS.items():
+                    await connection.execute_fetchall(f"PRAGMA {name} = {value}")
+                level = SYNCHRONOUS[self.durability]
+                await connection.execute_fetchall(f"PRAGMA synchronous = {level}")
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
+        """See `Store.get`."""
+        reader = _opened(self._reader)
+        found = {}
+        for start in range(0, len(keys), KEYS_PER_QUERY):
+            chunk = _padded(keys[start : start + KEYS_PER_QUERY])
+            marks = ", ".join("?" * len(chunk))
+            query = f"SELECT {COLUMNS} FROM entries WHERE key IN ({marks})"  # noqa: S608
+            with _translated():
+                rows = await reader.execute_fetchall(query, chunk)
+            found.update({row[0]: Record(*row) for row in rows})
+        return found
+
+    async def set(self, records: Sequence[Record]) -> None:
+        """See `Store.set`."""
+        rows = [(r.key, r.value, r.namespace, r.llm, r.created, r.expires) for r in records]
+        await self._transaction(UPSERT, rows)
+
+    async def delete(self, keys: Sequence[bytes] | None) -> int:
+        """See `Store.delete`."""
+        if keys is None:
+            return await self._transaction("DELETE FROM entries", [()])
+        return await self._transaction("DELETE FROM entries WHERE key = ?", [(k,) for k in keys])
+
+    async def _transaction(self, statement: str, rows: list[tuple[Any, ...]]) -> int:
+        """Run a statement for each row, all of them or none. Returns how many rows it touched."""
+        writer = _opened(self._writer)
+        with _translated():
+            try:
+                # sqlite3 sends BEGIN IMMEDIATE by itself (isolation_level): a thread hop less.
+                cursor = await writer.executemany(statement, rows)
+                await writer.commit()
+            except BaseException:
+                await writer.rollback()
+                raise
+        return cursor.rowcount
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        # The writer last: closing the last connection writes the WAL back into the file.
+        connections, self._reader, self._writer = (self._reader, self._writer), None, None
+        for connection in connections:
+            if connection is not None:
+                await connection.close()
+
+
+async def _create(connection: aiosqlite.Connection) -> None:
+    """Make an empty file ours; leave one that is alone. Any number of processes may race here."""
+    # Belongs to an empty file, before anything is in it; ignored on others.
+    await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
+    await connection.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        # Before the switch to WAL, so that the id stands in the main file from the first moment:
+        # `check_header` reads it there.
+        [(owner,)] = await connection.execute_fetchall("PRAGMA application_id")
+        [(version,)] = await connection.execute_fetchall("PRAGMA user_version")
+        [(tables,)] = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
+        if owner != APPLICATION_ID:
+            if tables:
+                msg = "the file became a database of something else after it was checked"
+                raise NotACacheError(msg)
+            await connection.execute_fetchall(SCHEMA)
+            await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
+            await connection.execute_fetchall(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version > SCHEMA_VERSION:
+            msg = f"the file is of a newer llmemo (schema {version}, not {SCHEMA_VERSION}): upgrade"
+            raise NotACacheError(msg)
+        await connection.commit()
+    except BaseException:
+        await connection.rollback()
+        raise
+
+
+def _opened(connection: aiosqlite.Connection | None) -> aiosqlite.Connection:
+    if connection is None:
+        msg = "the store is not open"
+        raise StoreUnavailableError(msg)
+    return connection
+
+
+def _padded(keys: Sequence[bytes]) -> list[bytes]:
+    """Fill up to a power of two with the last key, so that few statements serve all batches.
+
+    sqlite3 caches prepared statements by their text; a text for every number of keys would
+    make it prepare most of them anew.
+    """
+    size = 1 << (len(keys) - 1).bit_length()
+    return [*keys, *[keys[-1]] * (size - len(keys))]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Tell what may pass (a lock held by another process) from what will not."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        # `sqlite_errorcode` came with Python 3.11; the messages are stable.
+        if "locked" in str(error) or "busy" in str(error):
+            raise StoreUnavailableError(str(error)) from error
+        raise

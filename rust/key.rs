@@ -1,0 +1,202 @@
+//! Two digests of a request: one to find it fast, one to name it for good.
+//!
+//! * [`Fingerprint`]: XXH3-128 with a secret of this process. It runs at memory speed, but it is
+//!   not collision-resistant (pairs of printable prompts that collide under the default secret
+//!   take microseconds to build), so it only ever *finds* a candidate: see [`crate::tier`].
+//! * [`Key`]: BLAKE3-256 over the framed request. Whatever leaves the process is named by it.
+#![forbid(unsafe_code)]
+
+use crate::frame::Request;
+use twox_hash::{XxHash3_64, XxHash3_128};
+
+/// BLAKE3 context of unkeyed request keys (BLAKE3 specification, section 2.3).
+const KEY_CONTEXT: &str = "llmemo 2026-11 request key";
+/// BLAKE3 context under which a user's secret becomes a BLAKE3 key.
+const SECRET_CONTEXT: &str = "llmemo 2026-11 secret to request key";
+/// BLAKE3 context of the labels by which rows of a store are grouped.
+const LABEL_CONTEXT: &str = "llmemo 2026-11 label";
+
+/// Prompts longer than this are verified by a BLAKE3 digest, not by their bytes.
+///
+/// Keeping a prompt costs memory once and a `memcmp` per hit (1.3 µs at 100 KB); digesting one
+/// costs 15 µs per hit at 100 KB and grows with it. Beyond 128 KiB memory is worth more.
+pub const VERBATIM_MAX: usize = 128 * 1024;
+
+/// The durable name of a request: BLAKE3-256 of its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(pub [u8; 32]);
+
+impl Key {
+    /// The leading bytes as an integer: a digest is its own hash.
+    #[must_use]
+    pub fn hash64(&self) -> u64 {
+        let mut head = [0; 8];
+        head.copy_from_slice(&self.0[..8]);
+        u64::from_le_bytes(head)
+    }
+}
+
+/// Where to look for a request in this process. Equal requests have equal fingerprints; the
+/// converse is for the caller to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    prompt: u128,
+    scope: u64,
+}
+
+impl Fingerprint {
+    /// Folded to 64 bits, for a hash table's index.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the low half of a hash is a hash")]
+    pub fn hash64(&self) -> u64 {
+        self.prompt as u64 ^ self.scope
+    }
+
+    /// The part that namespace and `llm_string` alone decide.
+    #[must_use]
+    pub fn scope_hash64(&self) -> u64 {
+        self.scope
+    }
+}
+
+/// What a lookup needs to know of a request before any lock is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// Finds the candidate.
+    pub fingerprint: Fingerprint,
+    /// Verifies it, where the prompt is longer than [`VERBATIM_MAX`].
+    pub digest: Option<[u8; 32]>,
+}
+
+/// Derives fingerprints and keys, under this process's and this user's secrets.
+pub struct Keyer {
+    fingerprint_secret: Box<[u8]>,
+    key: Option<[u8; 32]>,
+}
+
+/// The shortest secret that XXH3 takes (`XXH3_SECRET_SIZE_MIN` in xxhash.h), in bytes.
+pub const FINGERPRINT_SECRET_MIN: usize = 136;
+
+impl Keyer {
+    /// `fingerprint_secret`: random, of this process. `secret`: the user's, of any length; with
+    /// one, digests of short prompts cannot be guessed by hashing candidates.
+    ///
+    /// # Errors
+    /// When `fingerprint_secret` is shorter than [`FINGERPRINT_SECRET_MIN`].
+    pub fn new(fingerprint_secret: &[u8], secret: Option<&[u8]>) -> Result<Self, &'static str> {
+        if fingerprint_secret.len() < FINGERPRINT_SECRET_MIN {
+            return Err("the fingerprint secret must have at least 136 bytes");
+        }
+        Ok(Self {
+            fingerprint_secret: fingerprint_secret.into(),
+            key: secret.map(|secret| blake3::derive_key(SECRET_CONTEXT, secret)),
+        })
+    }
+
+    /// Fingerprint (and digest, for a long prompt). Long work: release the GIL around it.
+    #[must_use]
+    pub fn probe(&self, request: &Request<'_>) -> Probe {
+        let hash64 = |bytes: &[u8]| {
+            // The secret's length was checked at construction, the only way this can fail.
+            XxHash3_64::oneshot_with_secret(&self.fingerprint_secret, bytes).unwrap_or_default()
+        };
+        let prompt = XxHash3_128::oneshot_with_secret(&self.fingerprint_secret, request.prompt);
+        // Rotated, so that swapping namespace and llm_string does not cancel out.
+        let scope = hash64(request.namespace).rotate_left(21) ^ hash64(request.llm_string);
+        let fingerprint = Fingerprint { prompt: prompt.unwrap_or_default(), scope };
+        let digest =
+            (request.prompt.len() > VERBATIM_MAX).then(|| *blake3::hash(request.prompt).as_bytes());
+        Probe { fingerprint, digest }
+    }
+
+    /// The durable key. Long work: release the GIL around it.
+    #[must_use]
+    pub fn key(&self, request: &Request<'_>) -> Key {
+        let mut hasher = match &self.key {
+            Some(key) => blake3::Hasher::new_keyed(key),
+            None => blake3::Hasher::new_derive_key(KEY_CONTEXT),
+        };
+        request.frame(|piece| {
+            hasher.update(piece);
+        });
+        Key(*hasher.finalize().as_bytes())
+    }
+
+    /// A short digest of a namespace or `llm_string`, by which rows can be found again without
+    /// the text being in the store. 16 bytes: no adversary gains by a collision here, since it
+    /// only groups rows for removal.
+    #[must_use]
+    pub fn label(&self, text: &[u8]) -> [u8; 16] {
+        let mut hasher = match &self.key {
+            Some(key) => {
+                let mut hasher = blake3::Hasher::new_keyed(key);
+                hasher.update(LABEL_CONTEXT.as_bytes());
+                hasher
+            }
+            None => blake3::Hasher::new_derive_key(LABEL_CONTEXT),
+        };
+        let mut label = [0; 16];
+        hasher.update(text).finalize_xof().fill(&mut label);
+        label
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Request<'_> = Request { namespace: b"", llm_string: b"model", prompt: b"hello" };
+
+    /// A fingerprint secret that depends on `seed`. (Of equal bytes XXH3 would make nothing: it
+    /// xors pairs of them.)
+    fn process_secret(seed: u8) -> Vec<u8> {
+        (0..192_u8).map(|byte| byte.wrapping_mul(seed) ^ seed).collect()
+    }
+
+    fn keyer(secret: Option<&[u8]>) -> Keyer {
+        Keyer::new(&process_secret(7), secret).expect("long enough")
+    }
+
+    #[test]
+    fn a_key_is_stable_and_depends_on_every_part_and_on_the_secret() {
+        let key = keyer(None).key(&A);
+        assert_eq!(key, Keyer::new(&process_secret(9), None).expect("long enough").key(&A));
+        for other in [
+            Request { namespace: b"t", ..A },
+            Request { llm_string: b"model2", ..A },
+            Request { prompt: b"hello ", ..A },
+        ] {
+            assert_ne!(keyer(None).key(&other), key);
+            assert_ne!(keyer(None).probe(&other).fingerprint, keyer(None).probe(&A).fingerprint);
+        }
+        assert_ne!(keyer(Some(b"s")).key(&A), key);
+        assert_ne!(keyer(Some(b"s")).key(&A), keyer(Some(b"t")).key(&A));
+    }
+
+    #[test]
+    fn fingerprints_depend_on_the_process_secret() {
+        let other = Keyer::new(&process_secret(9), None).expect("long enough");
+        assert_ne!(other.probe(&A).fingerprint, keyer(None).probe(&A).fingerprint);
+        assert!(Keyer::new(&[8; 135], None).is_err());
+    }
+
+    #[test]
+    fn namespace_and_llm_string_do_not_commute() {
+        let swapped = Request { namespace: A.llm_string, llm_string: A.namespace, ..A };
+        assert_ne!(keyer(None).probe(&swapped).fingerprint, keyer(None).probe(&A).fingerprint);
+    }
+
+    #[test]
+    fn only_long_prompts_are_digested() {
+        let long = vec![b'x'; VERBATIM_MAX + 1];
+        let at_border = Request { prompt: &long[..VERBATIM_MAX], ..A };
+        assert!(keyer(None).probe(&at_border).digest.is_none());
+        assert!(keyer(None).probe(&Request { prompt: &long, ..A }).digest.is_some());
+    }
+
+    #[test]
+    fn labels_are_keyed_too() {
+        assert_eq!(keyer(None).label(b"team"), keyer(None).label(b"team"));
+        assert_ne!(keyer(None).label(b"team"), keyer(Some(b"s")).label(b"team"));
+    }
+}

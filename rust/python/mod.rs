@@ -1,0 +1,39 @@
+//! The border between the pure core and Python: conversions, locks and clocks, and no logic.
+
+mod generations;
+mod memory;
+mod schema;
+
+use pyo3::prelude::*;
+
+pyo3::create_exception!(
+    llmemo._core,
+    ValueRefused,
+    pyo3::exceptions::PyException,
+    "An answer that cannot be encoded without loss; its only argument is the reason."
+);
+pyo3::create_exception!(
+    llmemo._core,
+    ValueDamaged,
+    pyo3::exceptions::PyException,
+    "Stored bytes that are not the answer asked for; its only argument is the reason."
+);
+
+/// Native core of llmemo; see `_core.pyi`.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::generations::{decode, encode};
+    #[pymodule_export]
+    use super::memory::{Memory, leak};
+    #[pymodule_export]
+    use super::{ValueDamaged, ValueRefused};
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("PanicException", module.py().get_type::<pyo3::panic::PanicException>())
+    }
+}

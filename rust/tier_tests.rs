@@ -1,0 +1,164 @@
+//! The memory tier's promises, with fingerprints that collide by construction.
+
+use super::Tier;
+use crate::frame::Request;
+use crate::key::{Key, Keyer, Probe, VERBATIM_MAX};
+use crate::lru::FOREVER;
+use std::sync::Arc;
+
+const A: Request<'_> = Request { namespace: b"", llm_string: b"m", prompt: b"a" };
+const B: Request<'_> = Request { namespace: b"", llm_string: b"m", prompt: b"b" };
+
+struct Fixture {
+    tier: Tier,
+    keyer: Keyer,
+}
+
+impl Fixture {
+    fn new(max_bytes: usize, max_entries: usize) -> Self {
+        let secret: Vec<u8> = (0..192).collect();
+        let keyer = Keyer::new(&secret, None).expect("long enough");
+        Self { tier: Tier::new(max_bytes, max_entries), keyer }
+    }
+
+    fn key(&self, request: &Request<'_>) -> Key {
+        self.keyer.key(request)
+    }
+
+    fn update(&mut self, request: &Request<'_>, value: &[u8]) -> bool {
+        self.update_until(request, value, FOREVER)
+    }
+
+    fn update_until(&mut self, request: &Request<'_>, value: &[u8], expires: u64) -> bool {
+        let (probe, key) = (self.keyer.probe(request), self.key(request));
+        self.tier.update(request, &probe, key, Arc::from(value), expires)
+    }
+
+    fn fill(&mut self, request: &Request<'_>, value: &[u8], epoch: u64) -> bool {
+        let (probe, key) = (self.keyer.probe(request), self.key(request));
+        self.tier.fill(request, &probe, key, Arc::from(value), FOREVER, epoch)
+    }
+
+    fn lookup(&mut self, request: &Request<'_>) -> Option<Vec<u8>> {
+        self.lookup_at(request, 0)
+    }
+
+    fn lookup_at(&mut self, request: &Request<'_>, now: u64) -> Option<Vec<u8>> {
+        let probe = self.keyer.probe(request);
+        self.tier.lookup(request, &probe, now).map(|value| value.to_vec())
+    }
+}
+
+#[test]
+fn an_equal_request_hits_and_any_other_misses() {
+    let mut it = Fixture::new(1 << 20, 100);
+    assert!(it.update(&A, b"one"));
+    assert_eq!(it.lookup(&A).as_deref(), Some(&b"one"[..]));
+    assert_eq!(it.lookup(&B), None);
+    assert_eq!(it.lookup(&Request { namespace: b"n", ..A }), None);
+    assert_eq!(it.lookup(&Request { llm_string: b"m2", ..A }), None);
+    assert_eq!(it.tier.counts().hits, 1);
+}
+
+#[test]
+fn a_colliding_fingerprint_is_a_miss_and_the_newer_entry_wins() {
+    let mut it = Fixture::new(1 << 20, 100);
+    let forged = it.keyer.probe(&A); // the same probe for both: a full 192-bit collision
+    let (key_a, key_b) = (it.key(&A), it.key(&B));
+    assert!(it.tier.update(&A, &forged, key_a, Arc::from(&b"one"[..]), FOREVER));
+    assert_eq!(it.tier.lookup(&B, &forged, 0), None);
+    assert!(it.tier.update(&B, &forged, key_b, Arc::from(&b"two"[..]), FOREVER));
+    assert_eq!(it.tier.lookup(&B, &forged, 0).as_deref(), Some(&b"two"[..]));
+    assert_eq!(it.tier.lookup(&A, &forged, 0), None);
+    // The loser's removal must not take the winner's row with it.
+    assert!(it.tier.remove(&key_a));
+    assert_eq!(it.tier.lookup(&B, &forged, 0).as_deref(), Some(&b"two"[..]));
+}
+
+#[test]
+fn a_long_prompt_is_verified_by_its_digest() {
+    let long = vec![b'x'; VERBATIM_MAX + 1];
+    let request = Request { prompt: &long, ..A };
+    let mut it = Fixture::new(1 << 20, 100);
+    assert!(it.update(&request, b"one"));
+    assert!(it.tier.bytes() < VERBATIM_MAX, "the prompt itself is not kept");
+    assert_eq!(it.lookup(&request).as_deref(), Some(&b"one"[..]));
+    let forged = Probe { digest: Some([0; 32]), ..it.keyer.probe(&request) };
+    assert_eq!(it.tier.lookup(&request, &forged, 0), None);
+    let forged = Probe { digest: None, ..it.keyer.probe(&request) };
+    assert_eq!(it.tier.lookup(&request, &forged, 0), None);
+}
+
+#[test]
+fn a_fill_never_brings_back_what_was_removed_nor_replaces_what_is_newer() {
+    let mut it = Fixture::new(1 << 20, 100);
+    let read_at = it.tier.epoch();
+    it.tier.clear();
+    assert!(!it.fill(&A, b"old", read_at));
+    assert_eq!(it.lookup(&A), None);
+
+    let read_at = it.tier.epoch();
+    let key = it.key(&A);
+    assert!(!it.tier.remove(&key));
+    assert!(!it.fill(&A, b"old", read_at));
+
+    let read_at = it.tier.epoch();
+    assert!(it.update(&A, b"new"));
+    assert!(!it.fill(&A, b"old", read_at));
+    assert_eq!(it.lookup(&A).as_deref(), Some(&b"new"[..]));
+    assert!(it.fill(&B, b"read", read_at));
+    assert_eq!(it.lookup(&B).as_deref(), Some(&b"read"[..]));
+}
+
+#[test]
+fn the_bounds_hold_and_scopes_go_with_their_last_entry() {
+    let mut it = Fixture::new(20_000, 1_000);
+    for number in 0..2_000_u32 {
+        // Every request with its own llm_string: as if a parameter changed on each call.
+        let llm_string = vec![b'm'; 500 + number as usize % 100];
+        let prompt = number.to_le_bytes();
+        let request = Request { llm_string: &llm_string, prompt: &prompt, namespace: b"" };
+        assert!(it.update(&request, &[0; 200]));
+        assert!(it.tier.bytes() <= 20_000);
+    }
+    assert!(it.tier.len() > 10);
+    assert!(it.tier.counts().evictions > 1_900);
+    it.tier.clear();
+    assert_eq!((it.tier.bytes(), it.tier.len()), (0, 0));
+}
+
+#[test]
+fn removing_every_entry_gives_every_byte_back() {
+    let mut it = Fixture::new(1 << 20, 100);
+    let requests = [A, B, Request { llm_string: b"other", ..A }];
+    for request in &requests {
+        assert!(it.update(request, b"value"));
+        assert!(it.update(request, b"a longer value")); // a replacement leaks nothing either
+    }
+    assert_eq!(it.tier.len(), 3);
+    for request in &requests {
+        let key = it.key(request);
+        assert!(it.tier.remove(&key));
+    }
+    assert_eq!((it.tier.bytes(), it.tier.len()), (0, 0));
+    assert!(it.tier.scopes.is_empty() && it.tier.by_fingerprint.is_empty());
+}
+
+#[test]
+fn what_is_larger_than_the_tier_is_refused_and_evicts_nobody() {
+    let mut it = Fixture::new(2_000, 100);
+    assert!(it.update(&A, b"small"));
+    assert!(!it.update(&B, &[0; 2_000]));
+    assert_eq!(it.lookup(&A).as_deref(), Some(&b"small"[..]));
+    assert_eq!(it.tier.counts().evictions, 0);
+}
+
+#[test]
+fn an_expired_entry_is_a_miss_counted_once_and_gone() {
+    let mut it = Fixture::new(1 << 20, 100);
+    assert!(it.update_until(&A, b"one", 10));
+    assert!(it.lookup_at(&A, 9).is_some());
+    assert_eq!(it.lookup_at(&A, 10), None);
+    assert_eq!(it.lookup_at(&A, 10), None);
+    assert_eq!((it.tier.counts().expired, it.tier.len()), (1, 0));
+}
