@@ -55,7 +55,7 @@ class Measure(Protocol):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("llmemo benches")
-    group.addoption("--turns", type=int, default=8, help="turns of each rival (default: 8)")
+    group.addoption("--turns", type=int, default=12, help="turns of each rival (default: 12)")
     group.addoption("--rounds", type=int, default=5, help="rounds in a turn (default: 5)")
     group.addoption("--only", metavar="GROUP", help="only groups whose name contains GROUP")
 

@@ -42,6 +42,8 @@ PYTEST = (
     # The first brings a `benchmark` fixture of its own, the second wants a setting of its own.
     *("-p", "no:codspeed", "-p", "no:asyncio", "-p", "no:cacheprovider"),
     *("--benchmark-quiet", "--benchmark-disable-gc"),
+    # `--only` may name a group that is measured without pytest.
+    *("-W", "ignore:Not saving anything, no benchmarks have been run"),
 )
 
 
@@ -60,7 +62,7 @@ def run_pytest(options: list[str], console: Console) -> list[Group]:
         command = [sys.executable, *PYTEST, f"--benchmark-json={figures}", *options]
         output: list[str] = []
         with (
-            Progress(console=console, transient=True) as progress,
+            Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
             subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -102,7 +104,7 @@ def merge(benchmarks: list[dict[str, object]]) -> list[Group]:
 def weigh(repeats: int, console: Console) -> list[Group]:
     """Weigh the entries of the caches that can hold so many, in fresh processes, in turns."""
     weights: dict[str, list[memory.Weight]] = defaultdict(list)
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for name in progress.track(
             memory.NAMES * repeats, description=f"weighing {memory.ENTRIES:,} entries"
         ):
@@ -131,6 +133,7 @@ def main() -> int:
     try:
         if writes_readme:  # before the minutes that follow, not after them
             splice(README.read_text(encoding="utf-8"), "")
+            console.print("This takes about four minutes.")
         options = ["--turns=2", "--rounds=2"] if arguments.quick else []
         groups = run_pytest([*options, f"--only={only}"], console)
         if only in COLLECTION or only in WEIGHT:
@@ -145,7 +148,7 @@ def main() -> int:
             text = splice(README.read_text(encoding="utf-8"), markdown(groups))
             README.write_text(text, encoding="utf-8")
     except (BenchFailedError, MissingMarkersError, FileNotFoundError) as error:
-        errors.print(f"make bench: {error}", markup=False, highlight=False)
+        errors.print(f"make bench: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
     return 0
 

@@ -247,8 +247,7 @@ class OpenAIServer(ThreadingHTTPServer):
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._connections: set[Any] = set()
-        self.requests = 0
-        self._failures: list[int] = []
+        self.requests, self._failures = 0, list[int]()
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 

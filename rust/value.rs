@@ -253,6 +253,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Damage::Malformed`]
     #[expect(clippy::should_implement_trait, reason = "see above")]
+    #[inline]
     pub fn next(&mut self) -> Result<Token<'a>, Damage> {
         let [tag] = self.array()?;
         Ok(match tag {
@@ -278,6 +279,18 @@ impl<'a> Reader<'a> {
             word if word >= tag::WORD => Token::Word(word & !tag::WORD),
             _ => return Err(Damage::Malformed),
         })
+    }
+
+    /// The number of the next token if it is a word; otherwise nothing is read. Most tokens are
+    /// words, and this is the cheapest way to read one.
+    #[inline]
+    pub fn next_word(&mut self) -> Option<u8> {
+        let (&tag, rest) = self.rest.split_first()?;
+        if tag < tag::WORD {
+            return None;
+        }
+        self.rest = rest;
+        Some(tag & !tag::WORD)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {

@@ -50,6 +50,14 @@ fn tokens_come_back_as_they_went() {
 }
 
 #[test]
+fn a_word_can_be_asked_for() {
+    let mut reader = Reader::new(&[0x81, 0, 0x82]);
+    assert_eq!((reader.next_word(), reader.next_word()), (Some(1), None));
+    assert_eq!(reader.next(), Ok(Token::None));
+    assert_eq!((reader.next_word(), reader.next_word()), (Some(2), None));
+}
+
+#[test]
 fn floats_keep_their_bits() {
     let bits = 0x7ff8_0000_0000_0123_u64; // a NaN with a payload
     let mut writer = Writer::new();

@@ -88,6 +88,7 @@ class Row:
             api_key=SecretStr("unused"),
             max_retries=0,  # a request more would be the client's, not the cache's
             cache=cache,
+            openai_proxy=None,  # nor is this the environment's affair
             http_client=http,
             http_async_client=async_http,
             **self.options,

@@ -38,8 +38,6 @@ REMOVAL_TIMEOUT = 30.0
 SURVIVED = (Exception, PanicException)
 """What must not reach the model call: everything but cancellation and interrupts."""
 
-MakeCall = "Callable[[Get | Set | Delete], Call[Any]]"
-
 
 class LLMCache(BaseCache):
     """A response cache for LangChain's models: in memory, and in a store that lasts.
@@ -117,6 +115,8 @@ class LLMCache(BaseCache):
             secret=_secret_bytes(secret),
             clock=None if clock is time.time else clock,
         )
+        # Bound once, and replaced by `close`: the path of a hit in memory has nothing else on it.
+        self._recall: Callable[[str, str, str], list[Generation] | None] = self._memory.lookup
         self._namespace_label = self._memory.label(namespace)
         self._engine: Engine | None = None
         if store is not None:
@@ -128,7 +128,7 @@ class LLMCache(BaseCache):
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """The answer to exactly this request, as fresh objects; or None."""
         try:
-            if (hit := self._recall(prompt, llm_string)) is not None:
+            if (hit := self._recall(prompt, llm_string, self._namespace)) is not None:
                 return hit
             return run_inline(self._fetch(prompt, llm_string, Call.blocking))
         except SURVIVED as error:
@@ -139,7 +139,7 @@ class LLMCache(BaseCache):
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """As `lookup`. A hit in memory never yields to the event loop."""
         try:
-            if (hit := self._recall(prompt, llm_string)) is not None:
+            if (hit := self._recall(prompt, llm_string, self._namespace)) is not None:
                 return hit
             return await self._fetch(prompt, llm_string, Call.awaited)
         except SURVIVED as error:
@@ -223,6 +223,7 @@ class LLMCache(BaseCache):
         Afterwards a lookup misses, an update is dropped and counted, `delete` and `clear` raise.
         """
         self._is_closed = True
+        self._recall = _nothing
         self._memory.clear()
         return 0 if self._engine is None else self._engine.close(timeout)
 
@@ -262,11 +263,6 @@ class LLMCache(BaseCache):
         return self
 
     # One request, through the tiers. Each of these serves the sync and the async method alike.
-
-    def _recall(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        if self._is_closed:
-            return None
-        return self._memory.lookup(prompt, llm_string, self._namespace)
 
     async def _fetch(
         self, prompt: str, llm_string: str, make_call: Callable[..., Call[Record | None]]
@@ -398,6 +394,10 @@ class LLMCache(BaseCache):
             # The type only: a message of unknown origin may quote a prompt.
             text = "llmemo: a defect of the cache was survived (%s)"
             self._tally.note("errors", "internal", text, type(error).__name__)
+
+
+def _nothing(prompt: str, llm_string: str, namespace: str) -> None:  # noqa: ARG001
+    """What the memory of a closed cache recalls."""
 
 
 def _check_whole(name: str, value: int, *, least: int) -> None:

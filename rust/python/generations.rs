@@ -1,15 +1,14 @@
 //! Generations to bytes, and bytes to fresh generations. Exact types only: what is not listed
 //! here is refused, so that whatever comes back is what went in.
 
+use super::model::str_instance;
 use super::schema::{Class, Default, GENERATIONS, Schema};
 use super::{ValueDamaged, ValueRefused};
 use crate::key::Key;
 use crate::value::{DEPTH_MAX, Damage, Reader, Token, Writer, open};
 use pyo3::exceptions::PyMemoryError;
-use pyo3::types::{
-    PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
-};
-use pyo3::{PyTypeInfo, ffi, intern, prelude::*};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
+use pyo3::{PyTypeInfo, intern, prelude::*};
 
 /// Why something cannot be stored.
 enum Refusal {
@@ -55,11 +54,10 @@ pub fn decode(py: Python<'_>, value: &[u8], key: [u8; 32]) -> PyResult<Py<PyList
 pub fn decode_payload(py: Python<'_>, payload: &[u8]) -> PyResult<Py<PyList>> {
     let schema = Schema::get(py)?;
     let mut decoder = Decoder { py, schema, reader: Reader::new(payload), text: None };
-    let damaged = |damage: Failure| match damage {
-        Failure::Damage(damage) => ValueDamaged::new_err(damage.name()),
+    let damaged = |Failure(error)| match error {
         // Out of memory is not damage. Anything else: the bytes do not fit the classes.
-        Failure::Python(error) if error.is_instance_of::<PyMemoryError>(py) => error,
-        Failure::Python(_) => ValueDamaged::new_err(Damage::Malformed.name()),
+        Some(error) if error.is_instance_of::<PyMemoryError>(py) => *error,
+        _ => ValueDamaged::new_err(Damage::Malformed.name()),
     };
     decoder.generations().map_err(damaged).map(Bound::unbind)
 }
@@ -201,7 +199,7 @@ impl<'py> Encoder<'_, 'py> {
         let (mut mask, mut known) = (0_i64, 0);
         for (at, (name, value)) in fields.iter().enumerate() {
             let name = name.cast_exact::<PyString>().map_err(|_| refused_type(object))?;
-            if !class.names.bind(py).contains(name)? {
+            if !class.template.bind(py).contains(name)? {
                 return Err(Refusal::Reason("unexpected_attribute"));
             }
             self.put_str(name)?;
@@ -236,24 +234,23 @@ fn full_slice<'py>(any: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
     pyo3::types::PySlice::full(any.py()).into_any()
 }
 
-enum Failure {
-    Damage(Damage),
-    Python(PyErr),
-}
+/// Why decoding ended: a Python exception, or (None) bytes that break the format's rules. One
+/// word, so that results travel in registers.
+struct Failure(Option<Box<PyErr>>);
 
 impl From<Damage> for Failure {
-    fn from(damage: Damage) -> Self {
-        Self::Damage(damage)
+    fn from(_: Damage) -> Self {
+        MALFORMED
     }
 }
 
 impl From<PyErr> for Failure {
     fn from(error: PyErr) -> Self {
-        Self::Python(error)
+        Self(Some(Box::new(error)))
     }
 }
 
-const MALFORMED: Failure = Failure::Damage(Damage::Malformed);
+const MALFORMED: Failure = Failure(None);
 
 struct Decoder<'a, 'py> {
     py: Python<'py>,
@@ -284,11 +281,22 @@ impl<'py> Decoder<'_, 'py> {
         if depth > DEPTH_MAX {
             return Err(MALFORMED);
         }
+        if let Some(word) = self.reader.next_word() {
+            return self.word(word);
+        }
+        let token = self.reader.next()?;
+        self.token(token, depth)
+    }
+
+    fn word(&self, word: u8) -> Result<Bound<'py, PyAny>, Failure> {
+        Ok(self.schema.word(word).ok_or(MALFORMED)?.bind(self.py).clone().into_any())
+    }
+
+    /// What a token, with the trees that follow it, stands for.
+    fn token(&mut self, token: Token<'_>, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
         let py = self.py;
-        Ok(match self.reader.next()? {
-            Token::Word(word) => {
-                self.schema.word(word).ok_or(MALFORMED)?.bind(py).clone().into_any()
-            }
+        Ok(match token {
+            Token::Word(word) => self.word(word)?,
             Token::Str(utf8) => PyString::from_bytes(py, utf8)?.into_any(),
             Token::None => py.None().into_bound(py),
             Token::Bool(boolean) => PyBool::new(py, boolean).to_owned().into_any(),
@@ -321,7 +329,7 @@ impl<'py> Decoder<'_, 'py> {
                 let text = self.any(depth + 1)?.cast_into_exact::<PyString>();
                 let text = text.map_err(PyErr::from)?;
                 self.text = Some(text.clone());
-                self.schema.str_new.bind(py).call1((&self.schema.text_accessor, text))?
+                str_instance(self.schema.text_accessor.bind(py), &text)?
             }
             Token::StrSurrogates(bytes) => {
                 let decode = PyBytes::new(py, bytes).into_any();
@@ -344,84 +352,97 @@ impl<'py> Decoder<'_, 'py> {
     fn object(
         &mut self,
         number: u8,
-        fields: usize,
+        len: usize,
         depth: usize,
     ) -> Result<Bound<'py, PyAny>, Failure> {
-        let py = self.py;
         let class = self.schema.class(number).ok_or(MALFORMED)?;
-        let known = class.names.bind(py);
-        let dict = PyDict::new(py);
-        let mut names = Vec::with_capacity(16);
-        for _ in 0..fields {
-            let name = self.any(depth + 1)?.cast_into_exact::<PyString>().map_err(PyErr::from)?;
-            // A field of another langchain-core: we cannot know what it meant.
-            if !known.contains(&name)? {
-                return Err(MALFORMED);
-            }
-            dict.set_item(&name, self.any(depth + 1)?)?;
-            names.push(name);
-        }
-        if dict.len() < class.fields.len() {
-            complete(&dict, class)?;
-        }
+        let names = if len == class.fields.len() { None } else { Some(Vec::new()) };
+        let (fields, names) = self.fields(class, len, names, depth)?;
         let Token::Int(mask) = self.reader.next()? else { return Err(MALFORMED) };
-        let set = PySet::empty(py)?;
-        for (at, name) in names.into_iter().enumerate() {
-            if mask >> at & 1 == 1 {
-                set.add(name)?;
+        let set = match names {
+            None => class.set_of(self.py, mask)?,
+            Some(names) => {
+                let set = PySet::empty(self.py)?;
+                for (at, name) in names.into_iter().enumerate() {
+                    if mask >> at.min(63) & 1 == 1 {
+                        set.add(name)?;
+                    }
+                }
+                set
             }
-        }
+        };
         let extra = self.any(depth + 1)?;
         let Token::List(others) = self.reader.next()? else { return Err(MALFORMED) };
         for _ in 0..others {
             set.add(self.any(depth + 1)?)?;
         }
-        Ok(instance(class.python.bind(py), &dict, &set, &extra)?)
+        Ok(self.schema.state.instance(class.python.bind(self.py), &fields, &set, &extra)?)
+    }
+
+    /// The fields of an object. `names`: None for as long as they are all fields of the class, in
+    /// its order (the usual case: the class's template then needs no insertion, only values);
+    /// otherwise those that were read.
+    #[expect(clippy::type_complexity, reason = "one caller, next door")]
+    fn fields(
+        &mut self,
+        class: &Class,
+        len: usize,
+        mut names: Option<Vec<Bound<'py, PyString>>>,
+        depth: usize,
+    ) -> Result<(Bound<'py, PyDict>, Option<Vec<Bound<'py, PyString>>>), Failure> {
+        let py = self.py;
+        let template = class.template.bind(py);
+        let mut dict = if names.is_none() { template.copy()? } else { PyDict::new(py) };
+        for at in 0..len {
+            let word = self.reader.next_word();
+            if names.is_none() {
+                let field = &class.fields[at];
+                if word.is_some() && field.word == word {
+                    let value = self.any(depth + 1)?;
+                    if !value.is(&field.initial) {
+                        dict.set_item(&field.name, value)?;
+                    }
+                    continue;
+                }
+                // Another order: begin anew with what was read so far.
+                let known = class.fields[..at].iter().map(|field| field.name.bind(py).clone());
+                let read = std::mem::replace(&mut dict, PyDict::new(py));
+                for name in known.clone() {
+                    dict.set_item(&name, read.as_any().get_item(&name)?)?;
+                }
+                names = Some(known.collect());
+            }
+            let name = match word {
+                Some(word) => self.word(word)?,
+                None => self.any(depth + 1)?,
+            };
+            let name = name.cast_into_exact::<PyString>().map_err(PyErr::from)?;
+            // A field of another langchain-core: we cannot know what it meant.
+            if !template.contains(&name)? {
+                return Err(MALFORMED);
+            }
+            dict.set_item(&name, self.any(depth + 1)?)?;
+            names.get_or_insert_default().push(name);
+        }
+        if dict.len() < class.fields.len() {
+            complete(&dict, class)?;
+        }
+        Ok((dict, names))
     }
 }
 
 /// Gives the fields that the value lacks the defaults of the installed class.
 fn complete(dict: &Bound<'_, PyDict>, class: &Class) -> Result<(), Failure> {
-    for (name, default) in &class.fields {
-        if !dict.contains(name)? {
-            match default {
+    for field in &class.fields {
+        if !dict.contains(&field.name)? {
+            match &field.default {
                 Default::Required => return Err(MALFORMED),
-                Default::Shared(value) => dict.set_item(name, value)?,
-                Default::Factory(factory) => dict.set_item(name, factory.call0(dict.py())?)?,
+                Default::Shared(value) => dict.set_item(&field.name, value)?,
+                Default::Factory(factory) => {
+                    dict.set_item(&field.name, factory.call0(dict.py())?)?;
+                }
             }
         }
     }
     Ok(())
-}
-
-/// A Pydantic object in exactly this state, without validation: what `model_construct` does,
-/// less its loop over the fields.
-fn instance<'py>(
-    class: &Bound<'py, PyType>,
-    fields: &Bound<'py, PyDict>,
-    set: &Bound<'py, PySet>,
-    extra: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = class.py();
-    // SAFETY: `class` is a heap type whose instances are allocated by PyType_GenericAlloc (it is
-    // a Pydantic model, a plain Python class); a null result means that an exception is set.
-    let object = unsafe {
-        Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class.as_type_ptr(), 0))?
-    };
-    let state: [(&Bound<'py, PyString>, &Bound<'py, PyAny>); 4] = [
-        (intern!(py, "__dict__"), fields.as_any()),
-        (intern!(py, "__pydantic_fields_set__"), set.as_any()),
-        (intern!(py, "__pydantic_extra__"), extra),
-        (intern!(py, "__pydantic_private__"), &py.None().into_bound(py)),
-    ];
-    for (name, value) in state {
-        // SAFETY: three valid objects, of which none is stolen. `object.__setattr__`, as Pydantic
-        // itself calls it here: its own `__setattr__` would validate.
-        let status =
-            unsafe { ffi::PyObject_GenericSetAttr(object.as_ptr(), name.as_ptr(), value.as_ptr()) };
-        if status != 0 {
-            return Err(PyErr::fetch(py));
-        }
-    }
-    Ok(object)
 }

@@ -2,6 +2,7 @@
 
 mod generations;
 mod memory;
+mod model;
 mod schema;
 
 use pyo3::prelude::*;

@@ -2,11 +2,14 @@
 //! of them. A new message class is one row of [`CLASSES`]; rows and words are never renumbered,
 //! for stored values refer to them by number.
 
+use crate::python::model::State;
 use crate::value::WORDS_MAX;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PySet, PyString, PyType};
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Number, module and name of each class that a value may hold.
 const CLASSES: &[(u8, &str, &str)] = &[
@@ -72,10 +75,26 @@ pub struct Class {
     pub number: u8,
     /// The Python class.
     pub python: Py<PyType>,
-    /// Its fields by name, in the order of definition, with what they default to.
-    pub fields: Vec<(Py<PyString>, Default)>,
-    /// The same names, for asking whether one is a field.
-    pub names: Py<PyDict>,
+    /// Its fields, in the order of definition: that of every validated instance's `__dict__`.
+    pub fields: Vec<Field>,
+    /// All fields with their defaults (None where there is no shared one), in that order. A copy
+    /// of it is the cheapest beginning of an instance's `__dict__`, and serves to ask whether a
+    /// name is that of a field.
+    pub template: Py<PyDict>,
+    /// Sets of field names by mask (bit n: the n-th field), to be copied.
+    sets: Mutex<HashMap<i64, Py<PySet>>>,
+}
+
+/// A field of a class.
+pub struct Field {
+    /// Its name.
+    pub name: Py<PyString>,
+    /// Its name's number among the words, if it has one.
+    pub word: Option<u8>,
+    /// What it holds where a value does not say.
+    pub default: Default,
+    /// What [`Class::template`] holds.
+    pub initial: Py<PyAny>,
 }
 
 /// Everything that encoding and decoding look up.
@@ -86,8 +105,8 @@ pub struct Schema {
     numbers: HashMap<&'static str, u8>,
     /// `langchain_core.messages.base.TextAccessor`: what the text of a chat generation is.
     pub text_accessor: Py<PyType>,
-    /// `str.__new__`, which makes one without running Python code.
-    pub str_new: Py<PyAny>,
+    /// How the state of a Pydantic object is set.
+    pub state: State,
 }
 
 static SCHEMA: PyOnceLock<Schema> = PyOnceLock::new();
@@ -102,19 +121,20 @@ impl Schema {
         let last = CLASSES.iter().map(|row| row.0).max().unwrap_or(0);
         let mut classes: Vec<Option<Class>> = (0..=last).map(|_| None).collect();
         let mut by_type = HashMap::new();
+        let numbers = (0..).zip(WORDS).map(|(number, word)| (*word, number)).collect();
         for (number, module, name) in CLASSES {
             let class = py.import(*module)?.getattr(*name)?.cast_into::<PyType>()?;
             by_type.insert(class.as_ptr() as usize, *number);
-            classes[usize::from(*number)] = Some(Class::load(*number, class)?);
+            classes[usize::from(*number)] = Some(Class::load(*number, class, &numbers)?);
         }
         let base = py.import("langchain_core.messages.base")?;
         Ok(Self {
             classes,
             by_type,
             words: WORDS.iter().map(|word| PyString::intern(py, word).unbind()).collect(),
-            numbers: (0..).zip(WORDS).map(|(number, word)| (*word, number)).collect(),
+            numbers,
+            state: State::load(py)?,
             text_accessor: base.getattr("TextAccessor")?.cast_into::<PyType>()?.unbind(),
-            str_new: py.get_type::<PyString>().getattr("__new__")?.unbind(),
         })
     }
 
@@ -141,10 +161,15 @@ impl Schema {
 }
 
 impl Class {
-    fn load(number: u8, class: Bound<'_, PyType>) -> PyResult<Self> {
+    fn load(
+        number: u8,
+        class: Bound<'_, PyType>,
+        numbers: &HashMap<&'static str, u8>,
+    ) -> PyResult<Self> {
         let py = class.py();
         let model_fields = class.getattr("model_fields")?;
         let mut fields = Vec::new();
+        let template = PyDict::new(py);
         for item in model_fields.call_method0("items")?.try_iter()? {
             let (name, field): (Bound<'_, PyString>, Bound<'_, PyAny>) = item?.extract()?;
             let factory = field.getattr("default_factory")?;
@@ -155,12 +180,50 @@ impl Class {
             } else {
                 Default::Factory(factory.unbind())
             };
-            fields.push((PyString::intern(py, name.to_str()?).unbind(), default));
+            let initial = match &default {
+                Default::Shared(shared) => shared.clone_ref(py),
+                Default::Required | Default::Factory(_) => py.None(),
+            };
+            let text = name.to_str()?;
+            let word = numbers.get(text).copied();
+            let name = PyString::intern(py, text).unbind();
+            template.set_item(&name, &initial)?;
+            fields.push(Field { name, word, default, initial });
         }
-        let names = PyDict::new(py);
-        for (name, _) in &fields {
-            names.set_item(name, true)?;
+        Ok(Self {
+            number,
+            python: class.unbind(),
+            fields,
+            template: template.unbind(),
+            sets: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// A new set of the fields of a mask.
+    pub fn set_of<'py>(&self, py: Python<'py>, mask: i64) -> PyResult<Bound<'py, PySet>> {
+        // Masks are few; a hostile value must not make them many.
+        const SETS_MAX: usize = 64;
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = sets.get(&mask) {
+            return copy_of(set.bind(py));
         }
-        Ok(Self { number, python: class.unbind(), fields, names: names.unbind() })
+        let set = PySet::empty(py)?;
+        for (at, field) in self.fields.iter().enumerate() {
+            if mask >> at & 1 == 1 {
+                set.add(&field.name)?;
+            }
+        }
+        if sets.len() < SETS_MAX {
+            sets.insert(mask, copy_of(&set)?.unbind());
+        }
+        Ok(set)
+    }
+}
+
+fn copy_of<'py>(set: &Bound<'py, PySet>) -> PyResult<Bound<'py, PySet>> {
+    // SAFETY: PySet_New takes any iterable, and returns a new set or null with an exception set.
+    unsafe {
+        let copy = Bound::from_owned_ptr_or_err(set.py(), ffi::PySet_New(set.as_ptr()))?;
+        Ok(copy.cast_into_unchecked())
     }
 }

@@ -1,0 +1,37 @@
+"""Fixtures that the tests share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmemo import LLMCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """LangChain is asyncio's."""
+    return "asyncio"
+
+
+@pytest.fixture(params=["memory", "sqlite", "sqlite without memory"])
+def make_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., LLMCache]]:
+    """Makes caches of each kind; two with a store share its file. Closed at the end."""
+    made: list[LLMCache] = []
+
+    def make(**settings: object) -> LLMCache:
+        if request.param != "memory":
+            settings.setdefault("store", tmp_path / "cache.db")
+        if request.param == "sqlite without memory":
+            settings.setdefault("max_bytes", 0)
+        made.append(LLMCache(**settings))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.close()

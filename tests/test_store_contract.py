@@ -1,0 +1,136 @@
+"""What every store promises. A new one is a row of `STORES`, and inherits all of these tests."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmemo import SQLiteStore, Store
+from llmemo.stores import Record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+STORES: dict[str, Callable[[Path], Store]] = {
+    "sqlite": lambda folder: SQLiteStore(folder / "store.db"),
+    "sqlite-full": lambda folder: SQLiteStore(folder / "store.db", durability="full"),
+}
+
+
+def record(number: int, value: bytes = b"value", expires: float | None = None) -> Record:
+    key = number.to_bytes(32, "big")
+    return Record(key, value, b"n" * 16, b"l" * 16, 1_700_000_000.25, expires)
+
+
+def key(number: int) -> bytes:
+    return record(number).key
+
+
+@pytest.fixture(params=STORES)
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+    """Makes a store; called again, one over the same data."""
+    return lambda: STORES[request.param](tmp_path)
+
+
+@pytest.fixture
+async def store(make_store: Callable[[], Store]) -> AsyncIterator[Store]:
+    store = make_store()
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def test_an_empty_store_has_nothing(store: Store) -> None:
+    assert await store.get([key(1)]) == {}
+    assert await store.delete([key(1)]) == 0
+    assert await store.delete(None) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"value": b""},
+        {"value": bytes(range(256)) * 5_000},
+        {"expires": 1_800_000_000.123456},
+        {"created": 0.0},
+        {"key": b"\0" * 32},
+        {"key": b"\xff" * 32},
+    ],
+)
+async def test_a_record_comes_back_as_it_went(store: Store, changes: dict[str, object]) -> None:
+    written = dataclasses.replace(record(1), **changes)  # type: ignore[arg-type]
+    await store.set([written])
+    found = await store.get([written.key])
+    assert found == {written.key: written}
+    assert type(found[written.key].value) is bytes
+
+
+async def test_get_gives_what_there_is_of_what_was_asked(store: Store) -> None:
+    await store.set([record(n, str(n).encode()) for n in range(10)])
+    found = await store.get([key(n) for n in range(5, 15)])
+    assert {k: r.value for k, r in found.items()} == {key(n): str(n).encode() for n in range(5, 10)}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 255, 256, 257, 1_000, 3_001])
+async def test_batches_of_any_size(store: Store, count: int) -> None:
+    records = [record(n, str(n).encode()) for n in range(count)]
+    await store.set(records)
+    assert await store.get([r.key for r in records]) == {r.key: r for r in records}
+    assert await store.delete([r.key for r in records]) == count
+    assert await store.get([r.key for r in records]) == {}
+
+
+async def test_asking_twice_for_one_key_is_no_matter(store: Store) -> None:
+    await store.set([record(1)])
+    assert await store.get([key(1), key(1), key(2), key(1)]) == {key(1): record(1)}
+
+
+async def test_the_last_write_of_a_key_counts(store: Store) -> None:
+    await store.set([record(1, b"old", expires=5.0)])
+    newer = dataclasses.replace(record(1, b"new"), namespace=b"m" * 16, created=2.0)
+    await store.set([newer])
+    assert await store.get([key(1)]) == {key(1): newer}
+
+
+async def test_delete_removes_what_it_names_and_nothing_else(store: Store) -> None:
+    await store.set([record(n) for n in range(5)])
+    assert await store.delete([key(1), key(3), key(77)]) == 2
+    assert set(await store.get([key(n) for n in range(5)])) == {key(0), key(2), key(4)}
+    assert await store.delete(None) == 3
+    assert await store.get([key(n) for n in range(5)]) == {}
+
+
+async def test_an_expired_record_is_the_callers_to_judge(store: Store) -> None:
+    await store.set([record(1, expires=1.0)])
+    assert (await store.get([key(1)]))[key(1)].expires == 1.0
+
+
+async def test_what_was_set_outlives_the_store(
+    make_store: Callable[[], Store], store: Store
+) -> None:
+    await store.set([record(1)])
+    other = make_store()
+    await other.open()
+    # While the first is open …
+    assert await other.get([key(1)]) == {key(1): record(1)}
+    await store.close()
+    # … and when it is closed.
+    assert await other.get([key(1)]) == {key(1): record(1)}
+    await other.close()
+    await store.open()
+    assert await store.get([key(1)]) == {key(1): record(1)}
+
+
+async def test_all_or_nothing(store: Store) -> None:
+    broken = dataclasses.replace(record(2), value=None)  # type: ignore[arg-type]
+    with pytest.raises(Exception, match="."):
+        await store.set([record(1), broken, record(3)])
+    assert await store.get([key(1), key(2), key(3)]) == {}
+    await store.set([record(1)])
+    assert set(await store.get([key(1)])) == {key(1)}
