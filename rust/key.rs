@@ -59,11 +59,20 @@ impl Fingerprint {
     }
 }
 
-/// What a lookup needs to know of a request before any lock is taken.
+/// Prompts longer than this have a sketch: see [`Keyer::sketch`]. Below, hashing all of one takes
+/// less than 0.1 µs.
+pub const SKETCH_MIN: usize = 4 * 1024;
+
+/// How much of either end of a prompt its sketch covers, in bytes.
+const SKETCH_END: usize = 1024;
+
+/// What it takes to find and verify a request, computed before any lock is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
     /// Finds the candidate.
     pub fingerprint: Fingerprint,
+    /// Finds it faster, most of the time: see [`Keyer::sketch`].
+    pub sketch: Option<Fingerprint>,
     /// Verifies it, where the prompt is longer than [`VERBATIM_MAX`].
     pub digest: Option<[u8; 32]>,
 }
@@ -96,17 +105,41 @@ impl Keyer {
     /// Fingerprint (and digest, for a long prompt). Long work: release the GIL around it.
     #[must_use]
     pub fn probe(&self, request: &Request<'_>) -> Probe {
-        let hash64 = |bytes: &[u8]| {
-            // The secret's length was checked at construction, the only way this can fail.
-            XxHash3_64::oneshot_with_secret(&self.fingerprint_secret, bytes).unwrap_or_default()
-        };
         let prompt = XxHash3_128::oneshot_with_secret(&self.fingerprint_secret, request.prompt);
-        // Rotated, so that swapping namespace and llm_string does not cancel out.
-        let scope = hash64(request.namespace).rotate_left(21) ^ hash64(request.llm_string);
-        let fingerprint = Fingerprint { prompt: prompt.unwrap_or_default(), scope };
+        let fingerprint =
+            Fingerprint { prompt: prompt.unwrap_or_default(), scope: self.scope(request) };
         let digest =
             (request.prompt.len() > VERBATIM_MAX).then(|| *blake3::hash(request.prompt).as_bytes());
-        Probe { fingerprint, digest }
+        let sketch = self.sketch(request).map(|sketch| sketch.fingerprint);
+        Probe { fingerprint, sketch, digest }
+    }
+
+    /// A probe by the length and both ends of a prompt, where these are much less than all of it:
+    /// enough to find, most of the time, what was asked before, at a fraction of the reading.
+    ///
+    /// Conversations differ at their end and documents at their beginning. Requests that differ
+    /// only in between share a sketch, so that a miss by it says nothing yet: [`Self::probe`] does.
+    #[must_use]
+    pub fn sketch(&self, request: &Request<'_>) -> Option<Probe> {
+        let len = request.prompt.len();
+        if len <= SKETCH_MIN || len > VERBATIM_MAX {
+            return None;
+        }
+        let first = u128::from(self.hash64(&request.prompt[..SKETCH_END]));
+        let last = u128::from(self.hash64(&request.prompt[len - SKETCH_END..]));
+        let prompt = (first << 64 | last) ^ (len as u128) << 40;
+        let fingerprint = Fingerprint { prompt, scope: self.scope(request) };
+        Some(Probe { fingerprint, sketch: None, digest: None })
+    }
+
+    fn scope(&self, request: &Request<'_>) -> u64 {
+        // Rotated, so that swapping namespace and llm_string does not cancel out.
+        self.hash64(request.namespace).rotate_left(21) ^ self.hash64(request.llm_string)
+    }
+
+    fn hash64(&self, bytes: &[u8]) -> u64 {
+        // The secret's length was checked at construction, the only way this can fail.
+        XxHash3_64::oneshot_with_secret(&self.fingerprint_secret, bytes).unwrap_or_default()
     }
 
     /// The durable key. Long work: release the GIL around it.
@@ -192,6 +225,28 @@ mod tests {
         let at_border = Request { prompt: &long[..VERBATIM_MAX], ..A };
         assert!(keyer(None).probe(&at_border).digest.is_none());
         assert!(keyer(None).probe(&Request { prompt: &long, ..A }).digest.is_some());
+    }
+
+    #[test]
+    fn a_sketch_sees_both_ends_and_the_length_of_prompts_in_between() {
+        let text: Vec<u8> = (0..20_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+        let sketch = |prompt: &[u8]| {
+            keyer(None).sketch(&Request { prompt, ..A }).map(|probe| probe.fingerprint)
+        };
+        let changed = |at: usize| {
+            let mut text = text.clone();
+            text[at] ^= 1;
+            text
+        };
+        assert!(sketch(&text).is_some());
+        assert_eq!(sketch(&text), sketch(&changed(10_000)));
+        for other in [changed(0), changed(1023), changed(18_976), changed(19_999)] {
+            assert_ne!(sketch(&text), sketch(&other));
+        }
+        // The text has a period of 256: the same ends, another length.
+        assert_ne!(sketch(&text), sketch(&text[..20_000 - 256]));
+        assert_eq!(sketch(&text[..SKETCH_MIN]), None);
+        assert_eq!(sketch(&vec![0; VERBATIM_MAX + 1]), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A fingerprint finds a candidate; the entry is served only if the request is equal to one that
 //! is known to have this key: its bytes up to [`crate::key::VERBATIM_MAX`], a BLAKE3 digest
-//! beyond. So a colliding fingerprint costs a miss, never a wrong answer.
+//! beyond. A long prompt is looked for by its sketch first ([`crate::key::Keyer::sketch`]). So a colliding fingerprint costs a miss, never a wrong answer.
 #![forbid(unsafe_code)]
 
 use crate::frame::Request;
@@ -39,7 +39,9 @@ enum Prompt {
 struct Entry {
     key: Key,
     value: Arc<[u8]>,
-    fingerprint: Fingerprint,
+    /// Of the whole request, and of its sketch if it has one.
+    fingerprints: [Option<Fingerprint>; 2],
+    scope_hash: u64,
     scope: Arc<Scope>,
     prompt: Prompt,
 }
@@ -77,7 +79,8 @@ pub struct Counts {
 /// See the module's documentation.
 pub struct Tier {
     entries: Lru<Entry>,
-    by_fingerprint: HashTable<(Fingerprint, Key)>,
+    /// Where to look for a request: never proof.
+    rows: HashTable<(Fingerprint, Key)>,
     scopes: HashTable<(u64, Arc<Scope>)>,
     scope_bytes: usize,
     counts: Counts,
@@ -90,7 +93,7 @@ impl Tier {
     pub fn new(max_bytes: usize, max_entries: usize) -> Self {
         Self {
             entries: Lru::new(max_bytes, max_entries),
-            by_fingerprint: HashTable::new(),
+            rows: HashTable::new(),
             scopes: HashTable::new(),
             scope_bytes: 0,
             counts: Counts::default(),
@@ -128,11 +131,11 @@ impl Tier {
         self.epoch
     }
 
-    /// The value kept for exactly this request. `now`: see [`crate::lru`].
+    /// The value kept for exactly this request, if `probe` finds it. `now`: see [`crate::lru`].
     pub fn lookup(&mut self, request: &Request<'_>, probe: &Probe, now: u64) -> Option<Arc<[u8]>> {
         let fingerprint = probe.fingerprint;
         let is_it = |(other, _): &(Fingerprint, Key)| *other == fingerprint;
-        let key = self.by_fingerprint.find(fingerprint.hash64(), is_it)?.1;
+        let key = self.rows.find(fingerprint.hash64(), is_it)?.1;
         match self.entries.get(&key, now) {
             Lookup::Live(entry) if entry.is_of(request, probe) => {
                 self.counts.hits += 1;
@@ -161,19 +164,29 @@ impl Tier {
             Some(digest) => Prompt::Digest(digest),
             None => Prompt::Verbatim(request.prompt.into()),
         };
-        let fingerprint = probe.fingerprint;
-        let entry = Entry { key, value, fingerprint, scope: self.intern(request, probe), prompt };
+        let scope = self.intern(request, probe);
+        let entry = Entry {
+            key,
+            value,
+            fingerprints: [Some(probe.fingerprint), probe.sketch],
+            scope_hash: probe.fingerprint.scope_hash64(),
+            scope,
+            prompt,
+        };
         let weight = entry.weight();
         if !self.entries.has_room_for(weight + entry.scope.bytes()) {
             self.release(entry);
             return false;
         }
-        // An entry with the same fingerprint loses its row: it will miss, it cannot mislead.
-        let hash = fingerprint.hash64();
-        if let Ok(row) = self.by_fingerprint.find_entry(hash, |(other, _)| *other == fingerprint) {
-            row.remove();
+        for fingerprint in entry.fingerprints.into_iter().flatten() {
+            // An entry with the same fingerprint loses its row: it may miss, it cannot mislead.
+            let is_it = |(other, _): &(Fingerprint, Key)| *other == fingerprint;
+            if let Ok(row) = self.rows.find_entry(fingerprint.hash64(), is_it) {
+                row.remove();
+            }
+            let hash = |(of, _): &(Fingerprint, Key)| of.hash64();
+            self.rows.insert_unique(fingerprint.hash64(), (fingerprint, key), hash);
         }
-        self.by_fingerprint.insert_unique(hash, (fingerprint, key), |(of, _)| of.hash64());
         self.entries.insert(key, entry, weight, expires);
         while let Some(evicted) = self.entries.evict() {
             self.counts.evictions += 1;
@@ -210,7 +223,7 @@ impl Tier {
     pub fn clear(&mut self) {
         self.epoch += 1;
         self.entries.clear();
-        self.by_fingerprint = HashTable::new();
+        self.rows = HashTable::new();
         self.scopes = HashTable::new();
         self.scope_bytes = 0;
     }
@@ -220,17 +233,19 @@ impl Tier {
         entry.map(|entry| self.release(entry)).is_some()
     }
 
-    /// Drops an entry's row, and its scope if no other entry has it.
+    /// Drops an entry's rows, and its scope if no other entry has it.
     fn release(&mut self, entry: Entry) {
-        let Entry { key, fingerprint, scope, .. } = entry;
-        let is_it = |(of, to): &(Fingerprint, Key)| *of == fingerprint && *to == key;
-        if let Ok(row) = self.by_fingerprint.find_entry(fingerprint.hash64(), is_it) {
-            row.remove();
+        let Entry { key, fingerprints, scope_hash, scope, .. } = entry;
+        for fingerprint in fingerprints.into_iter().flatten() {
+            let is_it = |(of, to): &(Fingerprint, Key)| *of == fingerprint && *to == key;
+            if let Ok(row) = self.rows.find_entry(fingerprint.hash64(), is_it) {
+                row.remove();
+            }
         }
         let is_it = |(_, other): &(u64, Arc<Scope>)| Arc::ptr_eq(other, &scope);
         // Two owners: the table, and the entry that goes.
         if Arc::strong_count(&scope) == 2
-            && let Ok(row) = self.scopes.find_entry(fingerprint.scope_hash64(), is_it)
+            && let Ok(row) = self.scopes.find_entry(scope_hash, is_it)
         {
             row.remove();
             self.scope_bytes -= scope.bytes();

@@ -90,6 +90,32 @@ fn a_long_prompt_is_verified_by_its_digest() {
 }
 
 #[test]
+fn a_sketch_finds_and_equality_decides() {
+    let mut text = vec![b'x'; 10_000];
+    let mut it = Fixture::new(1 << 20, 100);
+    for middle in 0..3_u8 {
+        text[5_000] = middle;
+        let request = Request { prompt: &text, ..A };
+        assert!(it.update(&request, &[middle]));
+    }
+    for middle in 0..3_u8 {
+        text[5_000] = middle;
+        let request = Request { prompt: &text, ..A };
+        let sketch = it.keyer.sketch(&request).expect("long enough");
+        // All three share a sketch, and the last has its row.
+        let found = it.tier.lookup(&request, &sketch, 0);
+        assert_eq!(found.as_deref(), (middle == 2).then_some(&[2][..]));
+        assert_eq!(it.lookup(&request), Some(vec![middle]));
+    }
+    for middle in 0..3_u8 {
+        text[5_000] = middle;
+        let key = it.key(&Request { prompt: &text, ..A });
+        assert!(it.tier.remove(&key));
+    }
+    assert!(it.tier.rows.is_empty());
+}
+
+#[test]
 fn a_fill_never_brings_back_what_was_removed_nor_replaces_what_is_newer() {
     let mut it = Fixture::new(1 << 20, 100);
     let read_at = it.tier.epoch();
@@ -141,7 +167,7 @@ fn removing_every_entry_gives_every_byte_back() {
         assert!(it.tier.remove(&key));
     }
     assert_eq!((it.tier.bytes(), it.tier.len()), (0, 0));
-    assert!(it.tier.scopes.is_empty() && it.tier.by_fingerprint.is_empty());
+    assert!(it.tier.scopes.is_empty() && it.tier.rows.is_empty());
 }
 
 #[test]

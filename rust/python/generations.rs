@@ -297,7 +297,7 @@ impl<'py> Decoder<'_, 'py> {
         let py = self.py;
         Ok(match token {
             Token::Word(word) => self.word(word)?,
-            Token::Str(utf8) => PyString::from_bytes(py, utf8)?.into_any(),
+            Token::Str(utf8) => self.schema.strings.get(py, utf8)?.into_any(),
             Token::None => py.None().into_bound(py),
             Token::Bool(boolean) => PyBool::new(py, boolean).to_owned().into_any(),
             Token::Int(int) => int.into_pyobject(py).map_err(PyErr::from)?.into_any(),

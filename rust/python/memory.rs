@@ -133,9 +133,13 @@ impl Memory {
     ) -> PyResult<Option<Py<PyList>>> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
-        let probe = self.probe(py, &request);
         let now = self.now(py)?;
-        let found = self.tier().lookup(&request, &probe, now);
+        let sketch = self.keyer.sketch(&request);
+        let mut found = sketch.and_then(|sketch| self.tier().lookup(&request, &sketch, now));
+        if found.is_none() {
+            let probe = self.probe(py, &request);
+            found = self.tier().lookup(&request, &probe, now);
+        }
         found.map(|value| decode_payload(py, payload(&value))).transpose()
     }
 

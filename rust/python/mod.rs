@@ -4,6 +4,7 @@ mod generations;
 mod memory;
 mod model;
 mod schema;
+mod strings;
 
 use pyo3::prelude::*;
 

@@ -3,13 +3,13 @@
 //! for stored values refer to them by number.
 
 use crate::python::model::State;
+use crate::python::strings::StringCache;
 use crate::value::WORDS_MAX;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PySet, PyString, PyType};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 /// Number, module and name of each class that a value may hold.
 const CLASSES: &[(u8, &str, &str)] = &[
@@ -81,8 +81,9 @@ pub struct Class {
     /// of it is the cheapest beginning of an instance's `__dict__`, and serves to ask whether a
     /// name is that of a field.
     pub template: Py<PyDict>,
-    /// Sets of field names by mask (bit n: the n-th field), to be copied.
-    sets: Mutex<HashMap<i64, Py<PySet>>>,
+    /// The mask (bit n: the n-th field) that was met first, and its set of names, to be copied:
+    /// a model sets the same fields each time.
+    usual: PyOnceLock<(i64, Py<PySet>)>,
 }
 
 /// A field of a class.
@@ -105,6 +106,8 @@ pub struct Schema {
     numbers: HashMap<&'static str, u8>,
     /// `langchain_core.messages.base.TextAccessor`: what the text of a chat generation is.
     pub text_accessor: Py<PyType>,
+    /// Short strings that were decoded lately.
+    pub strings: StringCache,
     /// How the state of a Pydantic object is set.
     pub state: State,
 }
@@ -133,6 +136,7 @@ impl Schema {
             by_type,
             words: WORDS.iter().map(|word| PyString::intern(py, word).unbind()).collect(),
             numbers,
+            strings: StringCache::new(),
             state: State::load(py)?,
             text_accessor: base.getattr("TextAccessor")?.cast_into::<PyType>()?.unbind(),
         })
@@ -195,16 +199,15 @@ impl Class {
             python: class.unbind(),
             fields,
             template: template.unbind(),
-            sets: Mutex::new(HashMap::new()),
+            usual: PyOnceLock::new(),
         })
     }
 
     /// A new set of the fields of a mask.
     pub fn set_of<'py>(&self, py: Python<'py>, mask: i64) -> PyResult<Bound<'py, PySet>> {
-        // Masks are few; a hostile value must not make them many.
-        const SETS_MAX: usize = 64;
-        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(set) = sets.get(&mask) {
+        if let Some((usual, set)) = self.usual.get(py)
+            && *usual == mask
+        {
             return copy_of(set.bind(py));
         }
         let set = PySet::empty(py)?;
@@ -213,9 +216,8 @@ impl Class {
                 set.add(&field.name)?;
             }
         }
-        if sets.len() < SETS_MAX {
-            sets.insert(mask, copy_of(&set)?.unbind());
-        }
+        // Somebody else may have been first, which is as good.
+        let _ = self.usual.set(py, (mask, copy_of(&set)?.unbind()));
         Ok(set)
     }
 }

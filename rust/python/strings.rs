@@ -1,0 +1,53 @@
+//! Short strings, decoded once and shared: model names, tool names, ids, keys of metadata.
+//!
+//! A str is immutable, so that one object may be in any number of answers. Sharing it saves its
+//! allocation, and, where it is a dict's key, computing its hash.
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use std::sync::{Mutex, PoisonError};
+use twox_hash::XxHash3_64;
+
+/// Longer strings are text, which rarely recurs (bytes).
+const LEN_MAX: usize = 24;
+
+/// Slots: a power of two. Each holds the last string that fell into it, so that 4,096 strings of
+/// at most 64 bytes, about half a megabyte, is all that this can take.
+const SLOTS: usize = 1024;
+
+/// See the module's documentation.
+pub struct StringCache {
+    /// Taken only with the GIL held, for a moment: never contended.
+    slots: Mutex<Vec<Option<Py<PyString>>>>,
+}
+
+impl StringCache {
+    /// Empty.
+    pub fn new() -> Self {
+        Self { slots: Mutex::new((0..SLOTS).map(|_| None).collect()) }
+    }
+
+    /// The str of these UTF-8 bytes.
+    ///
+    /// # Errors
+    /// `UnicodeDecodeError`, if they are not UTF-8.
+    pub fn get<'py>(&self, py: Python<'py>, utf8: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        if utf8.len() > LEN_MAX {
+            return PyString::from_bytes(py, utf8);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash")]
+        let at = XxHash3_64::oneshot(utf8) as usize % SLOTS;
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &slots[at] {
+            let known = known.bind(py);
+            if known.to_str().is_ok_and(|text| text.as_bytes() == utf8) {
+                return Ok(known.clone());
+            }
+        }
+        let text = PyString::from_bytes(py, utf8)?;
+        let before = slots[at].replace(text.clone().unbind());
+        drop(slots);
+        drop(before);
+        Ok(text)
+    }
+}

@@ -1,0 +1,88 @@
+"""Stand-ins for what surrounds a cache: programs that use one, and what they leave on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from langchain_core.outputs import Generation
+from llmemo import LLMCache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+# `-X dev -W error` tells of every resource left lying about: an empty stderr means something.
+# Python 3.12 and later warn of any fork of a process with threads; nothing else is let through.
+PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
+PYTHON += ["-W", "ignore:This process (pid=:DeprecationWarning"]
+
+PRELUDE = """
+import asyncio, gc, multiprocessing, os, random, sys, threading
+from langchain_core.outputs import Generation
+from llmemo import LLMCache
+
+path = sys.argv[1]
+
+def answer(key):
+    return [Generation(text=f"answer to {key}")]
+
+def say(key):
+    os.write(1, f"{key}\\n".encode())
+
+def keep(cache, *keys):
+    for key in keys:
+        before = cache.stats().writes_unconfirmed
+        cache.update(key, "m", answer(key))
+        if cache.stats().writes_unconfirmed == before:
+            say(key)
+
+async def akeep(cache, key):
+    await cache.aupdate(key, "m", answer(key))
+    if not cache.stats().writes_unconfirmed:
+        say(key)
+
+def names(letter, count):
+    return [f"{letter}{n}" for n in range(count)]
+
+def opened(path=path):
+    return LLMCache(path, max_bytes=0, store_timeout=60)
+
+"""
+"""How the programs of the tests begin. They print a key once its update returned confirmed."""
+
+
+def run(program: str | Path, *args: object, patience: float, code: int = 0) -> set[str]:
+    """Run a program to its end, which must be prompt and silent. Returns what it printed."""
+    start = ["-c", PRELUDE + program] if isinstance(program, str) else [str(program)]
+    with subprocess.Popen(
+        [*PYTHON, *start, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, noise = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            # Its children too: one that hangs in a fork would outlive the test.
+            os.killpg(process.pid, signal.SIGKILL)
+            printed, noise = process.communicate()
+            pytest.fail(f"the process did not end; it printed {printed!r} and {noise!r}")
+    assert (noise, process.returncode) == ("", code)
+    return set(printed.split())
+
+
+def expect_on_disk(path: Path, keys: Iterable[str]) -> None:
+    """Each key has its own answer in the file, and the file is sound."""
+    with LLMCache(path, max_bytes=0, store_timeout=60) as cache:
+        wrong = [k for k in keys if cache.lookup(k, "m") != [Generation(text=f"answer to {k}")]]
+        assert (wrong, cache.stats().errors) == ([], {})
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -1,0 +1,332 @@
+"""How a process ends while caches are open: by itself, killed, forked; in real subprocesses.
+
+Every program here prints a key once its update has returned confirmed; the test then reopens the
+file and asks for the printed keys. `-X dev -W error` makes the interpreter tell of every resource
+that was left lying about, so an empty stderr means something.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from doubles import PRELUDE, PYTHON, expect_on_disk, run
+from langchain_core.outputs import Generation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROUNDS = int(os.environ.get("LLMEMO_ROUNDS", "1"))
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+
+@pytest.fixture(scope="module")
+def patience() -> float:
+    """Seconds after which an exit counts as hanging: the import's and 2, with five-fold slack."""
+    start = time.monotonic()
+    subprocess.run([*PYTHON, "-c", PRELUDE, "unused"], check=True)
+    return 5 * (time.monotonic() - start + 2)
+
+
+def names(letter: str, count: int) -> set[str]:
+    return {f"{letter}{n}" for n in range(count)}
+
+
+FORGETFUL = {
+    "sync": ("keep(cache, *names('p', 20)); assert cache.lookup('p0', 'm')", 0),
+    "asyncio.run": (
+        """
+async def main():
+    await asyncio.gather(*[akeep(cache, key) for key in names("p", 20)])
+    assert await cache.alookup("p0", "m")
+asyncio.run(main())
+""",
+        0,
+    ),
+    "cancelled by the end of the loop": (
+        """
+async def main():
+    global tasks
+    tasks = [asyncio.ensure_future(cache.alookup(f"unknown{n}", "m")) for n in range(20)]
+    tasks += [asyncio.ensure_future(cache.aupdate(k, "m", answer(k))) for k in names("p", 20)]
+    await asyncio.sleep(0)
+asyncio.run(main())
+assert any(task.cancelled() for task in tasks)
+for key in names("p", 20):
+    say(key)  # They were begun, so they are finished, though nobody waits.
+""",
+        0,
+    ),
+    "loop closed in the middle": (
+        """
+async def main():
+    task = asyncio.ensure_future(cache.alookup("unknown", "m"))
+    await asyncio.sleep(0)
+    task._log_destroy_pending = False  # That complaint would be about this program.
+    return task
+loop = asyncio.new_event_loop()
+task = loop.run_until_complete(main())
+loop.close()
+assert not task.done()
+keep(cache, *names("p", 20))
+""",
+        0,
+    ),
+    "an exception": (
+        """
+keep(cache, *names("p", 20))
+sys.excepthook = lambda *_: None  # Its traceback is not ours.
+raise ValueError("on purpose")
+""",
+        1,
+    ),
+    "sys.exit": ("keep(cache, *names('p', 20)); sys.exit(3)", 3),
+    "a thread that begins after the main one": (
+        """
+def work():
+    threading.main_thread().join()
+    for key in names("p", 100):
+        keep(cache, key)
+        assert cache.lookup(key, "m") == answer(key)
+threading.Thread(target=work).start()
+""",
+        0,
+    ),
+    "a thread that outlives the main one": (
+        """
+begun = threading.Event()
+def work():
+    keep(cache, *names("p", 10))
+    begun.set()
+    keep(cache, *names("p", 200)[10:])
+threading.Thread(target=work).start()
+begun.wait()
+""",
+        0,
+    ),
+    "dropped at once": ("keep(cache, *names('p', 20)); del cache", 0),
+    "dropped in a cycle": ("keep(cache, *names('p', 20)); cache.me = cache; del cache", 0),
+}
+PRINTED = {
+    "a thread that begins after the main one": 100,
+    "a thread that outlives the main one": 200,
+}
+
+
+@pytest.mark.parametrize("form", FORGETFUL)
+def test_a_process_that_forgets_to_close_ends_promptly_and_loses_nothing(
+    form: str, tmp_path: Path, patience: float
+) -> None:
+    program, code = FORGETFUL[form]
+    kept = run(f"cache = opened()\n{program}", tmp_path / "a.db", patience=patience, code=code)
+    assert kept == names("p", PRINTED.get(form, 20))
+    expect_on_disk(tmp_path / "a.db", kept)
+
+
+def test_a_cache_that_is_never_used_leaves_no_trace(tmp_path: Path, patience: float) -> None:
+    program = "cache = opened(); assert threading.active_count() == 1"
+    run(program, tmp_path / "a.db", patience=patience)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_forgotten_caches(tmp_path: Path, patience: float) -> None:
+    program = """
+caches = [opened(p) for p in sys.argv[1:]]
+for turn in range(5):
+    for n, cache in enumerate(caches):
+        keep(cache, f"c{n}-{turn}")
+"""
+    # Two of them on one file.
+    paths = [tmp_path / f"{n}.db" for n in (0, 0, 1, 2, 3)]
+    kept = run(program, *paths, patience=patience)
+    assert len(kept) == 25
+    for n, path in enumerate(paths):
+        expect_on_disk(path, [f"c{n}-{turn}" for turn in range(5)])
+
+
+def test_the_threads_of_a_dropped_cache_go_away(tmp_path: Path, patience: float) -> None:
+    program = """
+for turn in range(10):
+    before = set(threading.enumerate())
+    cache = opened()
+    keep(cache, f"p{turn}")
+    started = set(threading.enumerate()) - before
+    assert started
+    del cache
+    gc.collect()
+    for thread in started:
+        if thread.name != "llmemo-exit":  # One for the process, not for the cache.
+            thread.join(60)
+            assert not thread.is_alive(), thread
+assert threading.active_count() <= 2, threading.enumerate()
+"""
+    kept = run(program, tmp_path / "a.db", patience=patience)
+    assert kept == names("p", 10)
+    expect_on_disk(tmp_path / "a.db", kept)
+
+
+KILLED = """
+who, dice = sys.argv[2], random.Random(sys.argv[2])
+cache = opened()
+async def work(task):
+    n = 0
+    while True:
+        key = f"{who}-{task}-{n}"
+        await cache.aupdate(key + "-padding", "m", [Generation(text="x" * dice.randrange(20_000))])
+        await akeep(cache, key)
+        n += 1
+async def main():
+    await asyncio.gather(*map(work, range(8)))
+asyncio.run(main())
+"""
+
+
+def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    dice = random.Random(9)
+    path = tmp_path / "a.db"
+    for round_ in range(10 * ROUNDS):
+        # Two writers at a time, so that one dies while the other has the file open.
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-c", PRELUDE + KILLED, str(path), f"r{round_}w{writer}"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for writer in range(2)
+        ]
+        kept: list[str] = []
+        for child in children:
+            assert child.stdout
+            kept += [child.stdout.readline() for _ in range(dice.randrange(1, 100))]
+            time.sleep(dice.random() * 0.05)  # The moment is to be any.
+            child.kill()
+        for child in children:
+            kept += child.communicate()[0].splitlines(keepends=True)
+            assert child.returncode == -signal.SIGKILL
+        # A last line may be cut short: then its reader was not told.
+        expect_on_disk(path, [key.strip() for key in kept if key.endswith("\n")])
+
+
+FORK = """
+cache = opened()
+keep(cache, "parent0")
+if (pid := os.fork()) == 0:
+    assert cache.lookup("parent0", "m") == answer("parent0")
+    keep(cache, "child0")
+    assert cache.stats().errors == {}
+    CHILD_ENDS
+else:
+    keep(cache, "parent1")
+    assert os.waitpid(pid, 0)[1] == 0
+    assert cache.lookup("child0", "m") == answer("child0")
+    keep(cache, "parent2")
+    assert cache.stats().errors == {}
+"""
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    "ending", ["os._exit(0)", "cache.close(); os._exit(0)", "cache.close()", "pass", "del cache"]
+)
+def test_a_fork_with_an_open_cache(ending: str, tmp_path: Path, patience: float) -> None:
+    program = FORK.replace("CHILD_ENDS", ending)
+    kept = run(program, tmp_path / "a.db", patience=patience)
+    assert kept == {"parent0", "child0", "parent1", "parent2"}
+    expect_on_disk(tmp_path / "a.db", kept)
+
+
+@needs_fork
+@pytest.mark.parametrize("ending", ["cache.close()", "del cache; gc.collect()", "pass"])
+def test_a_child_outlives_the_cache_that_its_parent_had_open(
+    ending: str, tmp_path: Path, patience: float
+) -> None:
+    program = """
+cache = opened()
+keep(cache, "parent0")
+used, closed = os.pipe(), os.pipe()
+if (pid := os.fork()) == 0:
+    keep(cache, "child0")
+    os.write(used[1], b"!")
+    os.read(closed[0], 1)
+    keep(cache, "child1")
+    assert cache.lookup("parent0", "m") == answer("parent0")
+    cache.close()
+else:
+    os.read(used[0], 1)
+    started = [t for t in threading.enumerate() if t is not threading.current_thread()]
+    PARENT_ENDS
+    for thread in started:
+        if "cache" not in globals() and thread.name != "llmemo-exit":
+            thread.join()
+    os.write(closed[1], b"!")
+    assert os.waitpid(pid, 0)[1] == 0
+"""
+    program = program.replace("PARENT_ENDS", ending)
+    kept = run(program, tmp_path / "a.db", patience=patience)
+    assert kept == {"parent0", "child0", "child1"}
+    expect_on_disk(tmp_path / "a.db", kept)
+
+
+@needs_fork
+def test_forks_in_the_middle_of_writes(tmp_path: Path, patience: float) -> None:
+    program = """
+cache = opened()
+keep(cache, "parent0")
+done = threading.Event()
+def work(n):
+    while not done.is_set():
+        cache.update(f"work{n}", "m", [Generation(text="x" * 5000)])
+threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+for thread in threads:
+    thread.start()
+dice = random.Random(1)
+for n in range(12):
+    done.wait(dice.random() * 0.03)
+    if (pid := os.fork()) == 0:
+        keep(cache, f"child{n}")
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+done.set()
+for thread in threads:
+    thread.join()
+assert cache.stats().errors == {}
+"""
+    kept = run(program, tmp_path / "a.db", patience=patience)
+    assert kept == {"parent0"} | names("child", 12)
+    expect_on_disk(tmp_path / "a.db", kept)
+
+
+def test_processes_that_race_to_create_a_file(tmp_path: Path, patience: float) -> None:
+    program = """
+def work(who, barrier):
+    for turn in range(10):
+        barrier.wait(60)
+        with opened(f"{path}{turn}") as cache:
+            keep(cache, *[f"{turn}-{who}-{n}" for n in range(20)], *names(f"{turn}-common", 5))
+            stats = cache.stats()
+            assert (stats.errors, stats.skipped, stats.writes_unconfirmed) == ({}, {}, 0), stats
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(4)
+    crew = [context.Process(target=work, args=(who, barrier)) for who in range(4)]
+    for process in crew:
+        process.start()
+    for process in crew:
+        process.join()
+    assert [process.exitcode for process in crew] == [0, 0, 0, 0]
+"""
+    # The children import the program: it has to be a file.
+    file = tmp_path / "program.py"
+    file.write_text(PRELUDE + program)
+    kept = run(file, tmp_path / "db", patience=patience)
+    for turn in range(10):
+        here = {key for key in kept if key.startswith(f"{turn}-")}
+        assert len(here) == 4 * 20 + 5
+        expect_on_disk(tmp_path / f"db{turn}", here)
