@@ -32,11 +32,12 @@ from langchain_core.caches import BaseCache, InMemoryCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_openai import ChatOpenAI
-from llmemo import LLMCache
 from openai_server import OpenAIServer
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
+
+from llmemo import LLMCache
 
 with warnings.catch_warnings():
     # What its home says of itself is for its users; here it is only the rival.

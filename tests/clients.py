@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 from langchain_openai import ChatOpenAI, OpenAI
-from llmemo import LLMCache
 from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
 from pydantic import BaseModel, SecretStr
+
+from llmemo import LLMCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from langchain_core.outputs import Generation
+
 from llmemo import LLMCache
 
 if TYPE_CHECKING:

@@ -198,7 +198,7 @@ def test_memory_answers_before_the_store(tmp_path: Path) -> None:
 
 
 def test_a_secret_separates_caches(tmp_path: Path) -> None:
-    with LLMCache(tmp_path / "c.db", secret="one") as cache:  # noqa: S106
+    with LLMCache(tmp_path / "c.db", secret="one") as cache:
         cache.update("p", "l", said("mine"))
     with LLMCache(tmp_path / "c.db", secret=b"other") as cache:
         assert cache.lookup("p", "l") is None

@@ -20,9 +20,10 @@ import clients
 from clients import ROWS, Row, comparable
 from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.outputs import Generation
-from llmemo import LLMCache
 from openai import DefaultAsyncHttpxClient, DefaultHttpxClient, InternalServerError
 from openai_server import OpenAIServer
+
+from llmemo import LLMCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -89,9 +89,7 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
 def test_an_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The tests may run as root, to whom every folder is writable: ask as somebody else would.
     real = os.access
-    monkeypatch.setattr(
-        os, "access", lambda path, mode: not (mode & os.W_OK) and real(path, mode)
-    )
+    monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK) and real(path, mode))
     with pytest.raises(ConfigurationError, match="not writable by this user"):
         LLMCache(tmp_path / "c.db")
 
@@ -177,7 +175,11 @@ def test_paths_are_made_absolute_at_once_and_home_is_expanded(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     stores = [SQLiteStore("~/a.db"), SQLiteStore("b.db"), SQLiteStore("./c d#?.db")]
-    caches = [LLMCache("sqlite:///d.db"), LLMCache(f"sqlite:///{tmp_path}/e.db"), *map(LLMCache, stores)]
+    caches = [
+        LLMCache("sqlite:///d.db"),
+        LLMCache(f"sqlite:///{tmp_path}/e.db"),
+        *map(LLMCache, stores),
+    ]
     monkeypatch.chdir(tmp_path / "elsewhere")
     for cache in caches:
         cache.lookup("p", "l")

@@ -22,5 +22,5 @@ class TestSync(SyncCacheTestSuite):
 @pytest.mark.anyio
 class TestAsync(AsyncCacheTestSuite):
     @pytest.fixture
-    def cache(self, make_cache: Callable[..., LLMCache]) -> LLMCache:  # type: ignore[override]
+    def cache(self, make_cache: Callable[..., LLMCache]) -> LLMCache:
         return make_cache()

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from doubles import PRELUDE, PYTHON, expect_on_disk, run
-from langchain_core.outputs import Generation
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,6 +5,17 @@ from typing import Final, final
 
 from langchain_core.outputs import Generation
 
+__all__ = [
+    "Memory",
+    "PanicException",
+    "ValueDamaged",
+    "ValueRefused",
+    "__version__",
+    "decode",
+    "encode",
+    "leak",
+]
+
 __version__: Final[str]
 
 class ValueRefused(Exception):

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import math
-import os
-import secrets
 import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.to_thread
 from langchain_core.caches import BaseCache
 from typing_extensions import Self, override
 
-from llmemo._core import Memory, PanicException, ValueDamaged, ValueRefused, decode, encode
-from llmemo.calls import Call, Delete, Get, Set, run_inline
-from llmemo.engine import Engine
-from llmemo.errors import CacheClosedError, ConfigurationError, StoreError
-from llmemo.stats import CacheStats, Tally
-from llmemo.stores import Record, Store, store_of
+from llmemo._core import PanicException
+from llmemo.calls import Call, run_inline
+from llmemo.tiers import Tiers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import os
+    from collections.abc import Callable
     from types import TracebackType
 
     from langchain_core.caches import RETURN_VAL_TYPE
     from langchain_core.outputs import Generation
 
-FINGERPRINT_SECRET = secrets.token_bytes(192)
-"""XXH3's secret in this process: 192 bytes is the size of its default one (xxhash.h)."""
-
-REMOVAL_TIMEOUT = 30.0
-"""Seconds that `delete` and `clear` wait for the store before they say that it failed."""
+    from llmemo.stats import CacheStats
+    from llmemo.stores import Store
 
 SURVIVED = (Exception, PanicException)
 """What must not reach the model call: everything but cancellation and interrupts."""
@@ -90,61 +81,47 @@ class LLMCache(BaseCache):
         clock: Callable[[], float] = time.time,
     ) -> None:
         """See the class."""
-        _check_whole("max_bytes", max_bytes, least=0)
-        if max_bytes == 0 and store is None:
-            msg = "max_bytes=0 without a store would cache nothing: give a store, or some bytes"
-            raise ConfigurationError(msg)
-        if max_entries is not None:
-            _check_whole("max_entries", max_entries, least=1)
-        if ttl is not None:
-            _check_seconds("ttl", ttl)
-        _check_seconds("store_timeout", store_timeout)
-        if not isinstance(namespace, str):
-            msg = f"namespace={namespace!r} is not a str: a name, or the empty string"
-            raise ConfigurationError(msg)
-        self._namespace = namespace
-        self._ttl = ttl
-        self._store_timeout = store_timeout
-        self._clock = clock
-        self._is_closed = False
-        self._tally = Tally()
-        self._memory = Memory(
-            max_bytes,
-            max_entries,
-            fingerprint_secret=FINGERPRINT_SECRET,
-            secret=_secret_bytes(secret),
-            clock=None if clock is time.time else clock,
+        tiers = Tiers(
+            store,
+            max_bytes=max_bytes,
+            max_entries=max_entries,
+            ttl=ttl,
+            namespace=namespace,
+            store_timeout=store_timeout,
+            secret=secret,
+            clock=clock,
         )
+        self._tiers = tiers
+        self._namespace = namespace
         # Bound once, and replaced by `close`: the path of a hit in memory has nothing else on it.
-        self._recall: Callable[[str, str, str], list[Generation] | None] = self._memory.lookup
-        self._namespace_label = self._memory.label(namespace)
-        self._engine: Engine | None = None
-        if store is not None:
-            self._engine = Engine(store_of(store), self._tally)
+        self._recall: Callable[[str, str, str], list[Generation] | None] = tiers.memory.lookup
+        if tiers.engine is not None:
             # A cache that is dropped without close must not leave its thread behind.
-            weakref.finalize(self, self._engine.close_soon).atexit = False
+            weakref.finalize(self, tiers.engine.close_soon).atexit = False
 
     @override
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """The answer to exactly this request, as fresh objects; or None."""
         try:
-            if (hit := self._recall(prompt, llm_string, self._namespace)) is not None:
-                return hit
-            return run_inline(self._fetch(prompt, llm_string, Call.blocking))
+            hit = self._recall(prompt, llm_string, self._namespace)
+            if hit is None:
+                hit = run_inline(self._tiers.fetch(prompt, llm_string, Call.blocking))
         except SURVIVED as error:
             self._survive(error)
-        return None
+            return None
+        return hit
 
     @override
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """As `lookup`. A hit in memory never yields to the event loop."""
         try:
-            if (hit := self._recall(prompt, llm_string, self._namespace)) is not None:
-                return hit
-            return await self._fetch(prompt, llm_string, Call.awaited)
+            hit = self._recall(prompt, llm_string, self._namespace)
+            if hit is None:
+                hit = await self._tiers.fetch(prompt, llm_string, Call.awaited)
         except SURVIVED as error:
             self._survive(error)
-        return None
+            return None
+        return hit
 
     @override
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -154,7 +131,7 @@ class LLMCache(BaseCache):
         gone up, and the write goes on by itself.
         """
         try:
-            run_inline(self._keep(prompt, llm_string, return_val, Call.blocking))
+            run_inline(self._tiers.keep(prompt, llm_string, return_val, Call.blocking))
         except SURVIVED as error:
             self._survive(error)
 
@@ -162,7 +139,7 @@ class LLMCache(BaseCache):
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """As `update`."""
         try:
-            await self._keep(prompt, llm_string, return_val, Call.awaited)
+            await self._tiers.keep(prompt, llm_string, return_val, Call.awaited)
         except SURVIVED as error:
             self._survive(error)
 
@@ -174,12 +151,12 @@ class LLMCache(BaseCache):
             CacheClosedError: The cache is closed.
             StoreError: The store did not confirm; memory is empty all the same.
         """
-        run_inline(self._remove(None, Call.blocking))
+        run_inline(self._tiers.remove(None, Call.blocking))
 
     @override
     async def aclear(self, **kwargs: Any) -> None:
         """As `clear`."""
-        await self._remove(None, Call.awaited)
+        await self._tiers.remove(None, Call.awaited)
 
     def delete(self, prompt: str, llm_string: str) -> bool:
         """Remove the answer to one request. Returns whether there was one.
@@ -188,31 +165,17 @@ class LLMCache(BaseCache):
             CacheClosedError: The cache is closed.
             StoreError: The store did not confirm; memory has forgotten it all the same.
         """
-        key = self._memory.key(prompt, llm_string, self._namespace)
-        return run_inline(self._remove(key, Call.blocking))
+        key = self._tiers.key(prompt, llm_string)
+        return run_inline(self._tiers.remove(key, Call.blocking))
 
     async def adelete(self, prompt: str, llm_string: str) -> bool:
         """As `delete`."""
-        key = self._memory.key(prompt, llm_string, self._namespace)
-        return await self._remove(key, Call.awaited)
+        key = self._tiers.key(prompt, llm_string)
+        return await self._tiers.remove(key, Call.awaited)
 
     def stats(self) -> CacheStats:
         """What the cache has done so far. Cheap: call it as often as you like."""
-        memory_hits, evictions, expired, entries, size = self._memory.counts()
-        counts, groups = self._tally.snapshot()
-        return CacheStats(
-            hits=memory_hits + counts["store_hits"],
-            misses=counts["misses"],
-            memory_hits=memory_hits,
-            store_hits=counts["store_hits"],
-            updates=counts["updates"],
-            evictions=evictions,
-            expired=expired + counts["expired"],
-            entries=entries,
-            bytes=size,
-            writes_unconfirmed=counts["writes_unconfirmed"],
-            **groups,
-        )
+        return self._tiers.stats()
 
     def close(self, timeout: float = 5.0) -> int:
         """Finish pending writes and let go of the store, within `timeout` seconds.
@@ -222,15 +185,15 @@ class LLMCache(BaseCache):
 
         Afterwards a lookup misses, an update is dropped and counted, `delete` and `clear` raise.
         """
-        self._is_closed = True
         self._recall = _nothing
-        self._memory.clear()
-        return 0 if self._engine is None else self._engine.close(timeout)
+        return self._tiers.close(timeout)
 
-    async def aclose(self, timeout: float = 5.0) -> int:
+    async def aclose(self, timeout: float = 5.0) -> int:  # noqa: ASYNC109 (also `close`'s)
         """As `close`, without holding up the event loop."""
+        dropped = 0
         with anyio.CancelScope(shield=True):
-            return await anyio.to_thread.run_sync(self.close, timeout)
+            dropped = await anyio.to_thread.run_sync(self.close, timeout)
+        return dropped  # noqa: RET504 (mypy: a `with` may swallow)
 
     def __enter__(self) -> Self:
         """Use as a context manager, to close at the end."""
@@ -262,163 +225,16 @@ class LLMCache(BaseCache):
         """The cache itself: copying a model must not copy what it shares with others."""
         return self
 
-    # One request, through the tiers. Each of these serves the sync and the async method alike.
-
-    async def _fetch(
-        self, prompt: str, llm_string: str, make_call: Callable[..., Call[Record | None]]
-    ) -> list[Generation] | None:
-        """Ask the store for what memory does not have."""
-        hit = None
-        if self._engine is not None and not self._is_closed:
-            key = self._memory.key(prompt, llm_string, self._namespace)
-            epoch = self._memory.epoch
-            call = make_call(Get(key))
-            with self._tolerant("read"):
-                self._engine.submit(call)
-                record = await call.wait(self._store_timeout)
-                if record is not None:
-                    hit = self._admit(prompt, llm_string, record, epoch)
-        self._tally.add("misses" if hit is None else "store_hits")
-        return hit
-
-    def _admit(
-        self, prompt: str, llm_string: str, record: Record, epoch: int
-    ) -> list[Generation] | None:
-        """Decode a record, and keep it in memory."""
-        if record.expires is not None and record.expires <= self._clock():
-            self._tally.add("expired")
-            return None
-        try:
-            hit = decode(record.value, record.key)
-        except ValueDamaged as damage:
-            self._tally.note(
-                "errors", f"value_{damage}", "llmemo: a stored answer is unreadable (%s)", damage
-            )
-            return None
-        self._memory.put(
-            prompt,
-            llm_string,
-            self._namespace,
-            record.key,
-            record.value,
-            expires=record.expires,
-            epoch=epoch,
-        )
-        return hit
-
-    async def _keep(
-        self,
-        prompt: str,
-        llm_string: str,
-        generations: Sequence[Generation],
-        make_call: Callable[..., Call[None]],
-    ) -> None:
-        if self._is_closed:
-            self._skip("closed")
-            return
-        key = self._memory.key(prompt, llm_string, self._namespace)
-        try:
-            value = encode(generations, key)
-        except ValueRefused as refusal:
-            self._skip(str(refusal))
-            return
-        now = self._clock()
-        expires = None if self._ttl is None else now + self._ttl
-        kept = self._memory.put(prompt, llm_string, self._namespace, key, value, expires=expires)
-        if self._engine is None:
-            if kept:
-                self._tally.add("updates")
-            else:
-                self._skip("too_large")
-            return
-        self._tally.add("updates")
-        llm_label = self._memory.label(llm_string)
-        record = Record(key, value, self._namespace_label, llm_label, now, expires)
-        call = make_call(Set(record))
-        confirmed = False
-        with self._tolerant("write"):
-            self._engine.submit(call)
-            await call.wait(self._store_timeout)
-            confirmed = True
-        if not confirmed:
-            self._tally.add("writes_unconfirmed")
-
-    async def _remove(self, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
-        if self._is_closed:
-            msg = "the cache is closed: nothing can be removed from it any more"
-            raise CacheClosedError(msg)
-        forget: Callable[[], Any] = (
-            self._memory.clear if key is None else functools.partial(self._memory.remove, key)
-        )
-        found = forget()
-        if self._engine is None:
-            return bool(found)
-        call = make_call(Delete(None if key is None else [key]))
-        try:
-            self._engine.submit(call)
-            removed = await call.wait(REMOVAL_TIMEOUT)
-        except TimeoutError as error:
-            msg = f"the store did not confirm the removal within {REMOVAL_TIMEOUT:.0f} s"
-            raise StoreError(msg) from error
-        except StoreError:
-            raise
-        except Exception as error:
-            msg = f"the store could not remove anything: {error}"
-            raise StoreError(msg) from error
-        finally:
-            # Once more: a lookup may have read the old record while it was being removed.
-            forget()
-        return bool(found) or removed > 0
-
-    @contextlib.contextmanager
-    def _tolerant(self, verb: str) -> Any:
-        """Let a store fail: count it, say it once, go on."""
-        try:
-            yield
-        except TimeoutError:
-            text = "llmemo: the store took longer than %.3g s to %s"
-            self._tally.note("errors", f"store_{verb}_timeout", text, self._store_timeout, verb)
-        except Exception as error:  # noqa: BLE001 (a store may fail in any way)
-            text = "llmemo: the store failed to %s: %s: %s"
-            self._tally.note("errors", f"store_{verb}", text, verb, type(error).__name__, error)
-
-    def _skip(self, reason: str) -> None:
-        self._tally.note("skipped", reason, "llmemo: an answer was not kept (%s)", reason)
-
     def _survive(self, error: BaseException) -> None:
         if isinstance(error, TypeError):
             # Prompt or llm_string is not a str.
             text = "llmemo: a request could not be keyed: %s"
-            self._tally.note("bypassed", "not_text", text, error)
+            self._tiers.tally.note("bypassed", "not_text", text, error)
         else:
             # The type only: a message of unknown origin may quote a prompt.
             text = "llmemo: a defect of the cache was survived (%s)"
-            self._tally.note("errors", "internal", text, type(error).__name__)
+            self._tiers.tally.note("errors", "internal", text, type(error).__name__)
 
 
-def _nothing(prompt: str, llm_string: str, namespace: str) -> None:  # noqa: ARG001
+def _nothing(prompt: str, llm_string: str, namespace: str) -> None:
     """What the memory of a closed cache recalls."""
-
-
-def _check_whole(name: str, value: int, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        msg = f"{name}={value!r} is not allowed: a whole number of {least} or more"
-        raise ConfigurationError(msg)
-
-
-def _check_seconds(name: str, value: float) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 < value < math.inf:
-        hint = ", or None for no limit" if name == "ttl" else ""
-        msg = f"{name}={value!r} is not allowed: a positive number of seconds{hint}"
-        raise ConfigurationError(msg)
-
-
-def _secret_bytes(secret: str | bytes | None) -> bytes | None:
-    if secret is None or (isinstance(secret, bytes) and secret):
-        return secret
-    if isinstance(secret, str) and secret:
-        return secret.encode()
-    # Its value stays out of the message.
-    msg = "secret is not allowed: a str or bytes that is not empty, or None"
-    raise ConfigurationError(msg)

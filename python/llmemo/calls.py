@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CLOSED = "the store is closed"
+
 
 @dataclass(frozen=True, slots=True)
 class Get:
@@ -54,8 +56,9 @@ class Call(Generic[T]):
         """For a task of `loop`, or for a thread that blocks if there is none."""
         self.operation = operation
         self.loop = loop
-        self._future: asyncio.Future[tuple[T | None, Exception | None]] | (
-            concurrent.futures.Future[tuple[T | None, Exception | None]]
+        self._future: (
+            asyncio.Future[tuple[T | None, Exception | None]]
+            | (concurrent.futures.Future[tuple[T | None, Exception | None]])
         ) = concurrent.futures.Future() if loop is None else loop.create_future()
 
     @classmethod
@@ -68,7 +71,7 @@ class Call(Generic[T]):
         """A call that is awaited in the running event loop."""
         return cls(operation, asyncio.get_running_loop())
 
-    async def wait(self, timeout: float) -> T:
+    async def wait(self, timeout: float) -> T:  # noqa: ASYNC109 (half of the calls are not async)
         """The result, within `timeout` seconds.
 
         Raises:

@@ -49,12 +49,31 @@ def _wait_for_exit() -> None:
         engine.rest(EXIT_TIMEOUT)
 
 
-def _after_fork() -> None:
-    global _lock, _watcher  # noqa: PLW0603
+_forking: list[Engine] = []
+
+
+def _before_fork() -> None:
+    with _lock:
+        _forking[:] = _engines
+    for engine in _forking:
+        engine.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    while _forking:
+        _forking.pop().after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _watcher
     _lock, _watcher = threading.Lock(), None
-    for engine in list(_engines):
-        engine.after_fork()
+    while _forking:
+        _forking.pop().after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

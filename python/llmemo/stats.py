@@ -60,8 +60,8 @@ class Tally:
         }
         self._logged: dict[str, float] = {}
 
-    def after_fork(self) -> None:
-        """In a forked child: the lock may have been copied while another thread held it."""
+    def after_fork_in_child(self) -> None:
+        """The lock may have been copied while another thread held it."""
         self._lock = threading.Lock()
 
     def add(self, name: str, count: int = 1) -> None:

@@ -1,6 +1,6 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
-use super::generations::decode_payload;
+use super::decode::decode_payload;
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
 use crate::lru::FOREVER;

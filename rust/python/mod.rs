@@ -1,6 +1,7 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
 
-mod generations;
+mod decode;
+mod encode;
 mod memory;
 mod model;
 mod schema;
@@ -25,7 +26,9 @@ pyo3::create_exception!(
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::generations::{decode, encode};
+    use super::decode::decode;
+    #[pymodule_export]
+    use super::encode::encode;
     #[pymodule_export]
     use super::memory::{Memory, leak};
     #[pymodule_export]

@@ -36,7 +36,11 @@ def store_of(location: Store | str | os.PathLike[str]) -> Store:
     """
     if isinstance(location, Store):
         return location
-    url = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", location) if isinstance(location, str) else None
+    url = (
+        re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", location)
+        if isinstance(location, str)
+        else None
+    )
     if url is None:
         return SQLiteStore(location)
     scheme = url[1].lower()

@@ -57,7 +57,7 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, keys: Sequence[bytes] | None) -> int:
-        """Remove the records of those keys, or every record for None. Returns how many there were."""
+        """Remove the records of those keys, or all for None. Returns how many there were."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ KEYS_PER_QUERY = 256
 
 BUSY_TIMEOUT = 5.0
 """Seconds for which SQLite itself waits on another process's lock before we are told."""
+
+BUSY_PAUSE = 0.02
+"""Seconds between attempts at what SQLite does not wait for."""
 
 PRAGMAS = {
     # A commit appends to the WAL and returns; readers are never in the way of the writer.
@@ -96,17 +100,30 @@ class SQLiteStore(Store):
     async def open(self) -> None:
         """Create the file if it is missing, and open it."""
         if self._writer is not None:
-            # Left here by a fork: see `Engine.after_fork`.
+            # Left open by a fork that could not wait: see `Engine.after_fork_in_child`.
             _core.leak((self._reader, self._writer))
         check_header(self.path)
         # SQLite gives -wal and -shm the mode of the database, so this decides for all three.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         try:
-            self._writer = await self._connect(create=True)
-            self._reader = await self._connect(create=False)
+            self._writer = await self._connect_patiently(create=True)
+            self._reader = await self._connect_patiently(create=False)
         except BaseException:
             await self.close()
             raise
+
+    async def _connect_patiently(self, *, create: bool) -> aiosqlite.Connection:
+        # The switch to WAL, and whatever meets another process's switch, is refused at once:
+        # SQLite's own timeout does not cover it (sqlite.org/c3ref/busy_handler.html).
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + BUSY_TIMEOUT
+        while True:
+            try:
+                return await self._connect(create=create)
+            except StoreUnavailableError:
+                if clock() > deadline:
+                    raise
+            await asyncio.sleep(BUSY_PAUSE)
 
     async def _connect(self, *, create: bool) -> aiosqlite.Connection:
         # IMMEDIATE: a transaction that begins as a reader and turns writer fails at once with

@@ -36,7 +36,8 @@ def check_file(path: str | os.PathLike[str]) -> Path:
         raise ConfigurationError(msg)
     absolute = Path(given).expanduser().absolute()
     if absolute.is_dir():
-        msg = f"store={given!r} is a folder: name a file in it, such as {str(absolute / 'cache.db')!r}"
+        example = str(absolute / "cache.db")
+        msg = f"store={given!r} is a folder: name a file in it, such as {example!r}"
         raise ConfigurationError(msg)
     folder = absolute.parent
     if not folder.is_dir():

@@ -1,0 +1,255 @@
+"""The tiers that an answer lives in, and the way of one request through them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from llmemo._core import Memory, ValueDamaged, ValueRefused, decode, encode
+from llmemo.calls import Call, Delete, Get, Set
+from llmemo.engine import Engine
+from llmemo.errors import CacheClosedError, ConfigurationError, StoreError
+from llmemo.stats import CacheStats, Tally
+from llmemo.stores import Record, Store, store_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    from langchain_core.outputs import Generation
+
+FINGERPRINT_SECRET = secrets.token_bytes(192)
+"""XXH3's secret in this process: 192 bytes is the size of its default one (xxhash.h)."""
+
+REMOVAL_TIMEOUT = 30.0
+"""Seconds that a removal waits for the store before it says that it failed."""
+
+
+class Tiers:
+    """Memory, and behind it maybe a store. Arguments as for `LLMCache`.
+
+    The coroutines serve the sync and the async methods alike: they are given the kind of `Call`
+    to make, and suspend only where that is one to be awaited.
+    """
+
+    def __init__(
+        self,
+        store: Store | str | os.PathLike[str] | None,
+        *,
+        max_bytes: int,
+        max_entries: int | None,
+        ttl: float | None,
+        namespace: str,
+        store_timeout: float,
+        secret: str | bytes | None,
+        clock: Callable[[], float],
+    ) -> None:
+        """Check the arguments; see `LLMCache`."""
+        _check_whole("max_bytes", max_bytes, least=0)
+        if max_bytes == 0 and store is None:
+            msg = "max_bytes=0 without a store would cache nothing: give a store, or some bytes"
+            raise ConfigurationError(msg)
+        if max_entries is not None:
+            _check_whole("max_entries", max_entries, least=1)
+        if ttl is not None:
+            _check_seconds("ttl", ttl)
+        _check_seconds("store_timeout", store_timeout)
+        if not isinstance(namespace, str):
+            msg = f"namespace={namespace!r} is not a str: a name, or the empty string"
+            raise ConfigurationError(msg)
+        self.namespace = namespace
+        self._ttl = ttl
+        self._store_timeout = store_timeout
+        self._clock = clock
+        self._is_closed = False
+        self.tally = Tally()
+        self.memory = Memory(
+            max_bytes,
+            max_entries,
+            fingerprint_secret=FINGERPRINT_SECRET,
+            secret=_secret_bytes(secret),
+            clock=None if clock is time.time else clock,
+        )
+        self._namespace_label = self.memory.label(namespace)
+        self.engine: Engine | None = None
+        if store is not None:
+            self.engine = Engine(store_of(store), self.tally)
+
+    def key(self, prompt: str, llm_string: str) -> bytes:
+        """What the request is called in every process."""
+        return self.memory.key(prompt, llm_string, self.namespace)
+
+    async def fetch(
+        self, prompt: str, llm_string: str, make_call: Callable[..., Call[Record | None]]
+    ) -> list[Generation] | None:
+        """Ask the store for what memory does not have."""
+        hit = None
+        if self.engine is not None and not self._is_closed:
+            key = self.key(prompt, llm_string)
+            epoch = self.memory.epoch
+            call = make_call(Get(key))
+            with self._tolerant("read"):
+                self.engine.submit(call)
+                record = await call.wait(self._store_timeout)
+                if record is not None:
+                    hit = self._admit(prompt, llm_string, record, epoch)
+        self.tally.add("misses" if hit is None else "store_hits")
+        return hit
+
+    def _admit(
+        self, prompt: str, llm_string: str, record: Record, epoch: int
+    ) -> list[Generation] | None:
+        """Decode a record, and keep it in memory."""
+        if record.expires is not None and record.expires <= self._clock():
+            self.tally.add("expired")
+            return None
+        try:
+            hit = decode(record.value, record.key)
+        except ValueDamaged as damage:
+            self.tally.note(
+                "errors", f"value_{damage}", "llmemo: a stored answer is unreadable (%s)", damage
+            )
+            return None
+        self.memory.put(
+            prompt,
+            llm_string,
+            self.namespace,
+            record.key,
+            record.value,
+            expires=record.expires,
+            epoch=epoch,
+        )
+        return hit
+
+    async def keep(
+        self,
+        prompt: str,
+        llm_string: str,
+        generations: Sequence[Generation],
+        make_call: Callable[..., Call[None]],
+    ) -> None:
+        """Encode an answer, and store it in every tier."""
+        if self._is_closed:
+            self._skip("closed")
+            return
+        key = self.key(prompt, llm_string)
+        try:
+            value = encode(generations, key)
+        except ValueRefused as refusal:
+            self._skip(str(refusal))
+            return
+        now = self._clock()
+        expires = None if self._ttl is None else now + self._ttl
+        kept = self.memory.put(prompt, llm_string, self.namespace, key, value, expires=expires)
+        if self.engine is None:
+            if kept:
+                self.tally.add("updates")
+            else:
+                self._skip("too_large")
+            return
+        self.tally.add("updates")
+        llm_label = self.memory.label(llm_string)
+        record = Record(key, value, self._namespace_label, llm_label, now, expires)
+        call = make_call(Set(record))
+        confirmed = False
+        with self._tolerant("write"):
+            self.engine.submit(call)
+            await call.wait(self._store_timeout)
+            confirmed = True
+        if not confirmed:
+            self.tally.add("writes_unconfirmed")
+
+    async def remove(self, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
+        """Take one entry, or every one, out of every tier. Returns whether there was any."""
+        if self._is_closed:
+            msg = "the cache is closed: nothing can be removed from it any more"
+            raise CacheClosedError(msg)
+        forget: Callable[[], Any] = (
+            self.memory.clear if key is None else functools.partial(self.memory.remove, key)
+        )
+        found = forget()
+        if self.engine is None:
+            return bool(found)
+        call = make_call(Delete(None if key is None else [key]))
+        try:
+            self.engine.submit(call)
+            removed = await call.wait(REMOVAL_TIMEOUT)
+        except TimeoutError as error:
+            msg = f"the store did not confirm the removal within {REMOVAL_TIMEOUT:.0f} s"
+            raise StoreError(msg) from error
+        except StoreError:
+            raise
+        except Exception as error:
+            msg = f"the store could not remove anything: {error}"
+            raise StoreError(msg) from error
+        finally:
+            # Once more: a lookup may have read the old record while it was being removed.
+            forget()
+        return bool(found) or removed > 0
+
+    @contextlib.contextmanager
+    def _tolerant(self, verb: str) -> Iterator[None]:
+        """Let a store fail: count it, say it once, go on."""
+        try:
+            yield
+        except TimeoutError:
+            text = "llmemo: the store took longer than %.3g s to %s"
+            self.tally.note("errors", f"store_{verb}_timeout", text, self._store_timeout, verb)
+        except Exception as error:  # noqa: BLE001 (a store may fail in any way)
+            text = "llmemo: the store failed to %s: %s: %s"
+            self.tally.note("errors", f"store_{verb}", text, verb, type(error).__name__, error)
+
+    def _skip(self, reason: str) -> None:
+        self.tally.note("skipped", reason, "llmemo: an answer was not kept (%s)", reason)
+
+    def stats(self) -> CacheStats:
+        """Counts of all tiers."""
+        memory_hits, evictions, expired, entries, size = self.memory.counts()
+        counts, groups = self.tally.snapshot()
+        return CacheStats(
+            hits=memory_hits + counts["store_hits"],
+            misses=counts["misses"],
+            memory_hits=memory_hits,
+            store_hits=counts["store_hits"],
+            updates=counts["updates"],
+            evictions=evictions,
+            expired=expired + counts["expired"],
+            entries=entries,
+            bytes=size,
+            writes_unconfirmed=counts["writes_unconfirmed"],
+            **groups,
+        )
+
+    def close(self, timeout: float) -> int:
+        """Let go of everything. Returns the number of writes that were dropped."""
+        self._is_closed = True
+        self.memory.clear()
+        return 0 if self.engine is None else self.engine.close(timeout)
+
+
+def _check_whole(name: str, value: int, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        msg = f"{name}={value!r} is not allowed: a whole number of {least} or more"
+        raise ConfigurationError(msg)
+
+
+def _check_seconds(name: str, value: float) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:
+        hint = ", or None for no limit" if name == "ttl" else ""
+        msg = f"{name}={value!r} is not allowed: a positive number of seconds{hint}"
+        raise ConfigurationError(msg)
+
+
+def _secret_bytes(secret: str | bytes | None) -> bytes | None:
+    if secret is None or (isinstance(secret, bytes) and secret):
+        return secret
+    if isinstance(secret, str) and secret:
+        return secret.encode()
+    # Its value stays out of the message.
+    msg = "secret is not allowed: a str or bytes that is not empty, or None"
+    raise ConfigurationError(msg)

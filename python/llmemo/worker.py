@@ -1,0 +1,217 @@
+"""The private thread: one event loop, one open store, operations batched per wake-up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from llmemo.calls import CLOSED, Call, Delete, Get, Set, settle
+from llmemo.errors import StoreError
+from llmemo.stores.base import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmemo.stats import Tally
+    from llmemo.stores.base import Record, Store
+
+MAX_QUEUED_BYTES = 64 * 2**20
+"""Memory that values waiting to be written may take; beyond it the oldest are dropped."""
+
+MAX_RECORDS_PER_SET = 1024
+"""Most records in one transaction, so that no write keeps other processes waiting for long."""
+
+RETRY_DELAYS = (0.02, 0.1, 0.5, 1.0)
+"""Seconds between attempts while the store is unavailable; the last one repeats."""
+
+
+class Worker:
+    """One thread, one loop, one open store."""
+
+    def __init__(
+        self, store: Store, tally: Tally, give_back: Callable[[list[Call[Any]]], None]
+    ) -> None:
+        """Start `thread` to begin. `give_back` is called with what came after the end."""
+        self.finished = threading.Event()
+        # A daemon: `process.watch_exit` ends it in order; should that fail, the process ends.
+        self.thread = threading.Thread(target=self._main, name="llmemo-store", daemon=True)
+        self._store = store
+        self._tally = tally
+        self._give_back = give_back
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inbox: deque[Call[Any]] = deque()
+        self._is_woken = False
+        self._is_stopping = False
+        self._has_given_up = False
+        self._opening: asyncio.Task[None] | None = None
+        self._reads: dict[bytes, list[Call[Record | None]]] = {}
+        self._writes: deque[Call[Any]] = deque()
+        self._in_flight: list[Call[Any]] = []
+        self._queued_bytes = 0
+
+    # From any thread.
+
+    def submit(self, call: Call[Any]) -> None:
+        """Queue an operation."""
+        self._inbox.append(call)
+        # The loop clears the flag before it empties the inbox, and appending came first: either
+        # that pass sees the call, or the flag is found cleared. Two threads that both find it
+        # cleared cost one wake-up for nothing.
+        if not self._is_woken:
+            self._is_woken = True
+            self._wake()
+        if self.finished.is_set():
+            self._give_back(self._take_inbox())
+
+    def stop(self) -> None:
+        """Finish what is queued, then end."""
+        self._is_stopping = True
+        self._wake()
+
+    def give_up(self) -> int:
+        """End now. Returns how many writes stay undone."""
+        self._has_given_up = True
+        self._wake()
+        undone = [*self._inbox, *self._in_flight, *self._writes]
+        return sum(isinstance(call.operation, Set) for call in undone)
+
+    def _wake(self) -> None:
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(self._sort)
+            except RuntimeError:
+                # It has closed just now; `submit` sees to what came too late.
+                return
+
+    def _take_inbox(self) -> list[Call[Any]]:
+        calls = []
+        while self._inbox:
+            # Near the end two threads may be emptying it.
+            with contextlib.suppress(IndexError):
+                calls.append(self._inbox.popleft())
+        return calls
+
+    # On the private thread.
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._loop = None
+            reads = [call for calls in self._reads.values() for call in calls]
+            queued = [*self._writes, *reads]
+            has_given_up = self._has_given_up
+            self.finished.set()
+            if has_given_up:
+                self._in_flight += queued
+            else:
+                # They came between the last look at the queues and the end.
+                self._give_back(queued)
+            settle([(call, None, StoreError(CLOSED)) for call in self._in_flight])
+            self._give_back(self._take_inbox())
+
+    async def _serve(self) -> None:
+        self._readable, self._writable = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._sort()
+        try:
+            await asyncio.gather(self._read(), self._write())
+        finally:
+            if self._opening is not None:
+                await self._store.close()
+
+    def _sort(self) -> None:
+        """Empty the inbox into the queues of the two workers."""
+        self._is_woken = False
+        for call in self._take_inbox():
+            if isinstance(call.operation, Get):
+                self._reads.setdefault(call.operation.key, []).append(call)
+            else:
+                self._writes.append(call)
+                self._queued_bytes += _size(call)
+        while self._queued_bytes > MAX_QUEUED_BYTES and len(self._writes) > 1:
+            oldest = self._writes.popleft()
+            self._queued_bytes -= _size(oldest)
+            reason = "the queue of writes is full, the oldest is dropped"
+            self._tally.note("errors", "write_dropped", "llmemo: %s", reason)
+            settle([(oldest, None, StoreError(reason))])
+        self._readable.set()
+        self._writable.set()
+
+    async def _open(self) -> Store:
+        """The store, opened. Both workers may ask at once."""
+        if self._opening is None or (self._opening.done() and self._opening.exception()):
+            self._opening = asyncio.ensure_future(self._store.open())
+        await self._opening
+        return self._store
+
+    async def _read(self) -> None:
+        while not (self._is_stopping or self._has_given_up):
+            await self._readable.wait()
+            self._readable.clear()
+            while self._reads:
+                batch, self._reads = self._reads, {}
+                try:
+                    store = await self._open()
+                    found = await store.get(list(batch))
+                except Exception as error:  # noqa: BLE001 (whatever it is, the callers must hear)
+                    settle([(call, None, error) for calls in batch.values() for call in calls])
+                else:
+                    settle(
+                        [(call, found.get(k), None) for k, calls in batch.items() for call in calls]
+                    )
+
+    async def _write(self) -> None:
+        while not self._has_given_up and not (self._is_stopping and not self._writes):
+            await self._writable.wait()
+            self._writable.clear()
+            while self._writes and not self._has_given_up:
+                self._in_flight = self._take_batch()
+                result, error = await self._execute(self._in_flight)
+                batch, self._in_flight = self._in_flight, []
+                settle([(call, result, error) for call in batch])
+
+    def _take_batch(self) -> list[Call[Any]]:
+        """The oldest write, and with it all that can share its transaction."""
+        batch = [self._writes.popleft()]
+        while (
+            self._writes
+            and isinstance(batch[-1].operation, Set)
+            and isinstance(self._writes[0].operation, Set)
+            and len(batch) < MAX_RECORDS_PER_SET
+        ):
+            batch.append(self._writes.popleft())
+        self._queued_bytes -= sum(map(_size, batch))
+        return batch
+
+    async def _execute(self, batch: list[Call[Any]]) -> tuple[Any, Exception | None]:
+        """Carry a batch out, however long the store is unavailable."""
+        attempt = 0
+        while True:
+            try:
+                store = await self._open()
+                if isinstance(operation := batch[0].operation, Delete):
+                    return await store.delete(operation.keys), None
+                # Of several records of one key the last counts.
+                records = [
+                    call.operation.record for call in batch if isinstance(call.operation, Set)
+                ]
+                await store.set(list({record.key: record for record in records}.values()))
+            except StoreUnavailableError as error:
+                self._tally.note("errors", "store_unavailable", "llmemo: store: %s", error)
+                if self._has_given_up:
+                    return None, error
+                await asyncio.sleep(RETRY_DELAYS[min(attempt, len(RETRY_DELAYS) - 1)])
+                attempt += 1
+            except Exception as error:  # noqa: BLE001 (as above)
+                return None, error
+            else:
+                return None, None
+
+
+def _size(call: Call[Any]) -> int:
+    return len(call.operation.record.value) if isinstance(call.operation, Set) else 0

@@ -1,0 +1,214 @@
+//! Generations to bytes. Exact types only: what is not listed here is refused, so that whatever
+//! comes back is what went in.
+
+use super::ValueRefused;
+use super::schema::{Class, GENERATIONS, Schema};
+use crate::key::Key;
+use crate::value::{DEPTH_MAX, Token, Writer};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
+use pyo3::{intern, prelude::*};
+
+/// Why something cannot be stored.
+enum Refusal {
+    Reason(&'static str),
+    Type(String),
+    Python(PyErr),
+}
+
+impl From<PyErr> for Refusal {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+impl From<Refusal> for PyErr {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Reason(reason) => ValueRefused::new_err(reason),
+            Refusal::Type(name) => ValueRefused::new_err(format!("type {name}")),
+            Refusal::Python(error) => error,
+        }
+    }
+}
+
+/// The bytes of `generations`, as the answer to the request of `key` (32 bytes).
+#[pyfunction]
+pub fn encode(generations: &Bound<'_, PyAny>, key: [u8; 32]) -> PyResult<Py<PyBytes>> {
+    let py = generations.py();
+    let mut encoder = Encoder { schema: Schema::get(py)?, writer: Writer::new(), text: None };
+    encoder.put_generations(generations)?;
+    let bytes = encoder.writer.seal(&Key(key)).ok_or(Refusal::Reason("too_large"))?;
+    Ok(PyBytes::new(py, &bytes).unbind())
+}
+
+struct Encoder<'s, 'py> {
+    schema: &'s Schema,
+    writer: Writer,
+    /// The text of the current generation, which its message's content mostly repeats.
+    text: Option<Bound<'py, PyString>>,
+}
+
+impl<'py> Encoder<'_, 'py> {
+    fn put_generations(&mut self, generations: &Bound<'py, PyAny>) -> Result<(), Refusal> {
+        const NOT_GENERATIONS: Refusal = Refusal::Reason("not_generations");
+        let items: Vec<Bound<'py, PyAny>> = if let Ok(list) = generations.cast::<PyList>() {
+            list.iter().collect()
+        } else if let Ok(tuple) = generations.cast::<PyTuple>() {
+            tuple.iter().collect()
+        } else {
+            return Err(NOT_GENERATIONS);
+        };
+        if items.is_empty() {
+            return Err(NOT_GENERATIONS);
+        }
+        self.writer.put(Token::List(items.len()));
+        for item in &items {
+            match self.schema.class_of(item) {
+                Some(class) if GENERATIONS.contains(&class.number) => self.put(item, 1)?,
+                _ if item.hasattr("generation_info")? => return Err(refused_type(item)),
+                _ => return Err(NOT_GENERATIONS),
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, any: &Bound<'py, PyAny>, depth: usize) -> Result<(), Refusal> {
+        if depth > DEPTH_MAX {
+            return Err(Refusal::Reason("too_deep"));
+        }
+        if let Ok(text) = any.cast_exact::<PyString>() {
+            self.put_str(text)?;
+        } else if any.is_none() {
+            self.writer.put(Token::None);
+        } else if let Ok(dict) = any.cast_exact::<PyDict>() {
+            self.writer.put(Token::Dict(dict.len()));
+            for (key, value) in dict {
+                self.put(&key, depth + 1)?;
+                self.put(&value, depth + 1)?;
+            }
+        } else if let Ok(list) = any.cast_exact::<PyList>() {
+            self.writer.put(Token::List(list.len()));
+            for item in list {
+                self.put(&item, depth + 1)?;
+            }
+        } else if let Ok(boolean) = any.cast_exact::<PyBool>() {
+            self.writer.put(Token::Bool(boolean.is_true()));
+        } else if let Ok(int) = any.cast_exact::<PyInt>() {
+            self.put_int(int)?;
+        } else if let Ok(float) = any.cast_exact::<PyFloat>() {
+            self.writer.put(Token::Float(float.value()));
+        } else if let Some(class) = self.schema.class_of(any) {
+            self.put_object(any, class, depth)?;
+        } else if let Ok(tuple) = any.cast_exact::<PyTuple>() {
+            self.writer.put(Token::Tuple(tuple.len()));
+            for item in tuple {
+                self.put(&item, depth + 1)?;
+            }
+        } else if let Ok(bytes) = any.cast_exact::<PyBytes>() {
+            self.writer.put(Token::Bytes(bytes.as_bytes()));
+        } else if any.get_type().is(&self.schema.text_accessor) {
+            let text = any.cast::<PyString>().map_err(PyErr::from)?;
+            // `str(x)` of a subclass runs its `__str__`; a slice of all of it does not.
+            let plain = text.call_method1(intern!(any.py(), "__getitem__"), (full_slice(any),))?;
+            let plain = plain.cast_into::<PyString>().map_err(PyErr::from)?;
+            self.text = None;
+            self.writer.put(Token::Text);
+            self.put_str(&plain)?;
+            self.text = Some(plain);
+        } else {
+            return Err(refused_type(any));
+        }
+        Ok(())
+    }
+
+    fn put_str(&mut self, text: &Bound<'py, PyString>) -> Result<(), Refusal> {
+        let Ok(utf8) = text.to_str() else {
+            let bytes = text.call_method1(
+                intern!(text.py(), "encode"),
+                (intern!(text.py(), "utf-8"), intern!(text.py(), "surrogatepass")),
+            )?;
+            let bytes = bytes.cast_into::<PyBytes>().map_err(PyErr::from)?;
+            self.writer.put(Token::StrSurrogates(bytes.as_bytes()));
+            return Ok(());
+        };
+        let is_text = |known: &Bound<'py, PyString>| known.to_str().is_ok_and(|it| it == utf8);
+        self.writer.put(if let Some(word) = self.schema.number(utf8) {
+            Token::Word(word)
+        } else if self.text.as_ref().is_some_and(is_text) {
+            Token::SameText
+        } else {
+            Token::Str(utf8.as_bytes())
+        });
+        Ok(())
+    }
+
+    fn put_int(&mut self, int: &Bound<'py, PyInt>) -> Result<(), Refusal> {
+        if let Ok(small) = int.extract::<i64>() {
+            self.writer.put(Token::Int(small));
+            return Ok(());
+        }
+        let py = int.py();
+        let bits: usize = int.call_method0(intern!(py, "bit_length"))?.extract()?;
+        let signed = PyDict::new(py);
+        signed.set_item("signed", true)?;
+        let bytes = int.call_method("to_bytes", (bits / 8 + 1, "little"), Some(&signed))?;
+        let bytes = bytes.cast_into::<PyBytes>().map_err(PyErr::from)?;
+        self.writer.put(Token::BigInt(bytes.as_bytes()));
+        Ok(())
+    }
+
+    /// Fields, then a mask of those that were set, the extra fields, and further set names.
+    fn put_object(
+        &mut self,
+        object: &Bound<'py, PyAny>,
+        class: &Class,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        let py = object.py();
+        let incomplete = |_: PyErr| Refusal::Reason("incomplete_object");
+        let attribute = |name: &Bound<'py, PyString>| object.getattr(name).map_err(incomplete);
+        let fields = attribute(intern!(py, "__dict__"))?;
+        let fields = fields.cast_exact::<PyDict>().map_err(|_| refused_type(object))?;
+        let set = attribute(intern!(py, "__pydantic_fields_set__"))?;
+        let set = set.cast_exact::<PySet>().map_err(|_| refused_type(object))?;
+        if !attribute(intern!(py, "__pydantic_private__"))?.is_none() || fields.len() > 63 {
+            return Err(Refusal::Reason("private_attributes"));
+        }
+        self.writer.put(Token::Object(class.number, fields.len()));
+        let (mut mask, mut known) = (0_i64, 0);
+        for (at, (name, value)) in fields.iter().enumerate() {
+            let name = name.cast_exact::<PyString>().map_err(|_| refused_type(object))?;
+            if !class.template.bind(py).contains(name)? {
+                return Err(Refusal::Reason("unexpected_attribute"));
+            }
+            self.put_str(name)?;
+            self.put(&value, depth + 1)?;
+            if set.contains(name)? {
+                mask |= 1 << at;
+                known += 1;
+            }
+        }
+        self.writer.put(Token::Int(mask));
+        self.put(&attribute(intern!(py, "__pydantic_extra__"))?, depth + 1)?;
+        let others: Vec<Bound<'py, PyAny>> = if known == set.len() {
+            Vec::new()
+        } else {
+            let is_other = |name: &Bound<'py, PyAny>| !fields.contains(name).unwrap_or(false);
+            set.iter().filter(is_other).collect()
+        };
+        self.writer.put(Token::List(others.len()));
+        for name in &others {
+            self.put(name, depth + 1)?;
+        }
+        Ok(())
+    }
+}
+
+fn refused_type(any: &Bound<'_, PyAny>) -> Refusal {
+    let class = any.get_type();
+    Refusal::Type(class.fully_qualified_name().map_or_else(|_| "?".into(), |name| name.to_string()))
+}
+
+fn full_slice<'py>(any: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
+    pyo3::types::PySlice::full(any.py()).into_any()
+}
