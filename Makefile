@@ -64,7 +64,7 @@ bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; w
 	$(BIN)/python benches/run.py
 
 wheel: $(VENV)/.ready | need-cargo ## build the abi3 wheel and try it in a bare environment without Rust
-	$(BIN)/python benches/../.ci/wheel.py
+	$(BIN)/python .ci/wheel.py
 
 clean: ## remove everything that the other commands made
 	rm -rf $(VENV) $(OLDEST) target dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,8 +61,17 @@ def opened(path=path):
 """How the programs of the tests begin. They print a key once its update returned confirmed."""
 
 
-def run(program: str | Path, *args: object, patience: float, code: int = 0) -> set[str]:
+@functools.cache
+def patience() -> float:
+    """Seconds after which an end counts as hanging: the import's and 2, with five-fold slack."""
+    start = time.monotonic()
+    subprocess.run([*PYTHON, "-c", PRELUDE, "unused"], check=True)
+    return 5 * (time.monotonic() - start + 2)
+
+
+def run(program: str | Path, *args: object, code: int = 0) -> set[str]:
     """Run a program to its end, which must be prompt and silent. Returns what it printed."""
+    limit = patience()
     start = ["-c", PRELUDE + program] if isinstance(program, str) else [str(program)]
     with subprocess.Popen(
         [*PYTHON, *start, *map(str, args)],
@@ -70,7 +81,7 @@ def run(program: str | Path, *args: object, patience: float, code: int = 0) -> s
         start_new_session=True,
     ) as process:
         try:
-            printed, noise = process.communicate(timeout=patience)
+            printed, noise = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             # Its children too: one that hangs in a fork would outlive the test.
             os.killpg(process.pid, signal.SIGKILL)
