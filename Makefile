@@ -60,6 +60,12 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest llmemo._core
 
+soak: $(VENV)/.built ## the tests of crashes and processes, a hundred times as long
+	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/test_process_end.py tests/test_concurrency.py
+
+fuzz: $(VENV)/.built ## the property tests, a hundred times as long
+	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q tests/test_keys.py tests/test_values*.py
+
 bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the README's table
 	$(BIN)/python benches/run.py
 

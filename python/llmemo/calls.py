@@ -8,8 +8,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import anyio
-
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
 
@@ -56,10 +54,8 @@ class Call(Generic[T]):
         """For a task of `loop`, or for a thread that blocks if there is none."""
         self.operation = operation
         self.loop = loop
-        self._future: (
-            asyncio.Future[tuple[T | None, Exception | None]]
-            | (concurrent.futures.Future[tuple[T | None, Exception | None]])
-        ) = concurrent.futures.Future() if loop is None else loop.create_future()
+        # An asyncio.Future or a concurrent.futures.Future: alike where it matters.
+        self._future: Any = concurrent.futures.Future() if loop is None else loop.create_future()
 
     @classmethod
     def blocking(cls, operation: Get | Set | Delete) -> Call[T]:
@@ -71,16 +67,20 @@ class Call(Generic[T]):
         """A call that is awaited in the running event loop."""
         return cls(operation, asyncio.get_running_loop())
 
-    async def wait(self, timeout: float) -> T:  # noqa: ASYNC109 (half of the calls are not async)
+    async def wait(self, timeout: float) -> T:
         """The result, within `timeout` seconds.
 
         Raises:
             TimeoutError: There is none yet. The operation goes on all the same.
             Exception: What the store raised.
         """
-        if isinstance(self._future, asyncio.Future):
-            with anyio.fail_after(timeout):
+        if self.loop is not None:
+            # One timer, where anyio.fail_after would take half of a batched lookup's time.
+            timer = self.loop.call_later(timeout, self.set, None, TimeoutError())
+            try:
                 result, error = await self._future
+            finally:
+                timer.cancel()
         else:
             try:
                 result, error = self._future.result(timeout)
@@ -88,7 +88,7 @@ class Call(Generic[T]):
                 raise TimeoutError from slow
         if error is not None:
             raise error
-        return result  # type: ignore[return-value]  # without an error there is a result
+        return result  # type: ignore[no-any-return]
 
     def set(self, result: T | None, error: Exception | None) -> None:
         """Hand the outcome over, in the thread of whoever waits; without effect the second time."""

@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from llmemo.calls import CLOSED, Call, Delete, Get, Set, settle
 from llmemo.errors import StoreError
@@ -43,6 +44,10 @@ class Worker:
         self._give_back = give_back
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inbox: deque[Call[Any]] = deque()
+        # By the caller's loop, which alone touches its entry. Weak: a loop may close before it
+        # comes to flush.
+        self._outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Call[Any]]]
+        self._outboxes = WeakKeyDictionary()
         self._is_woken = False
         self._is_stopping = False
         self._has_given_up = False
@@ -56,9 +61,25 @@ class Worker:
 
     def submit(self, call: Call[Any]) -> None:
         """Queue an operation."""
-        self._inbox.append(call)
-        # The loop clears the flag before it empties the inbox, and appending came first: either
-        # that pass sees the call, or the flag is found cleared. Two threads that both find it
+        if call.loop is None:
+            self._send([call])
+            return
+        # Calls of one pass of an event loop travel together: each wake-up of our thread hands
+        # it the GIL, which its caller then waits to get back.
+        outbox = self._outboxes.get(call.loop)
+        if outbox is None:
+            self._outboxes[call.loop] = [call]
+            call.loop.call_soon(self._flush, call.loop)
+        else:
+            outbox.append(call)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._send(self._outboxes.pop(loop, []))
+
+    def _send(self, calls: list[Call[Any]]) -> None:
+        self._inbox.extend(calls)
+        # Our loop clears the flag before it empties the inbox, and appending came first: either
+        # that pass sees the calls, or the flag is found cleared. Two threads that both find it
         # cleared cost one wake-up for nothing.
         if not self._is_woken:
             self._is_woken = True

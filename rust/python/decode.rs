@@ -120,7 +120,7 @@ impl<'py> Decoder<'_, 'py> {
             Token::Object(number, fields) => self.object(number, fields, depth)?,
             Token::SameText => self.text.clone().ok_or(MALFORMED)?.into_any(),
             Token::Text => {
-                let text = self.any(depth + 1)?.cast_into_exact::<PyString>();
+                let text = self.any(depth)?.cast_into_exact::<PyString>();
                 let text = text.map_err(PyErr::from)?;
                 self.text = Some(text.clone());
                 str_instance(self.schema.text_accessor.bind(py), &text)?

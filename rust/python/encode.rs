@@ -65,11 +65,17 @@ impl<'py> Encoder<'_, 'py> {
         for item in &items {
             match self.schema.class_of(item) {
                 Some(class) if GENERATIONS.contains(&class.number) => self.put(item, 1)?,
-                _ if item.hasattr("generation_info")? => return Err(refused_type(item)),
+                _ if self.is_generation(item) => return Err(refused_type(item)),
                 _ => return Err(NOT_GENERATIONS),
             }
         }
         Ok(())
+    }
+
+    fn is_generation(&self, item: &Bound<'py, PyAny>) -> bool {
+        let generation = self.schema.class(*GENERATIONS.start());
+        generation
+            .is_some_and(|class| item.is_instance(class.python.bind(item.py())).unwrap_or(false))
     }
 
     fn put(&mut self, any: &Bound<'py, PyAny>, depth: usize) -> Result<(), Refusal> {
@@ -173,6 +179,10 @@ impl<'py> Encoder<'_, 'py> {
         let set = set.cast_exact::<PySet>().map_err(|_| refused_type(object))?;
         if !attribute(intern!(py, "__pydantic_private__"))?.is_none() || fields.len() > 63 {
             return Err(Refusal::Reason("private_attributes"));
+        }
+        // All of them: what is missing would come back as the class's default.
+        if fields.len() != class.fields.len() {
+            return Err(Refusal::Reason("incomplete_object"));
         }
         self.writer.put(Token::Object(class.number, fields.len()));
         let (mut mask, mut known) = (0_i64, 0);
