@@ -13,44 +13,43 @@ from langchain_core.messages.base import TextAccessor
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 """All the slots of a Pydantic object."""
 
 
-def difference(one: object, other: object, at: str = "it") -> str | None:
+def difference(one: object, other: object) -> str | None:
     """Where and how two values differ in type, bits or order; None if nowhere."""
     if type(one) is not type(other):
-        return f"{at}: {type(one)} against {type(other)}"
+        return f": {type(one)} against {type(other)}"
     if isinstance(one, BaseModel):
-        parts = [(name, getattr(one, name), getattr(other, name)) for name in STATE]
-        return _first(at, parts)
+        return _first((name, getattr(one, name), getattr(other, name)) for name in STATE)
     if isinstance(one, dict) and isinstance(other, dict):
-        found = difference(list(one), list(other), f"{at}: keys")
+        found = difference(list(one), list(other))
         values = zip(one, one.values(), other.values(), strict=False)
-        return found or _first(at, values)
+        return f" keys{found}" if found else _first(values)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         if len(one) != len(other):
-            return f"{at}: {len(one)} items against {len(other)}"
-        return _first(at, zip(range(len(one)), one, other, strict=True))
+            return f": {len(one)} items against {len(other)}"
+        return _first(zip(range(len(one)), one, other, strict=True))
     if isinstance(one, set) and isinstance(other, set):
         key = lambda item: (type(item).__name__, repr(item))  # noqa: E731
-        return difference(sorted(one, key=key), sorted(other, key=key), at)
+        return difference(sorted(one, key=key), sorted(other, key=key))
     if isinstance(one, float) and isinstance(other, float):
         is_equal = struct.pack("<d", one) == struct.pack("<d", other)
     elif isinstance(one, TextAccessor) and isinstance(other, TextAccessor):
         is_equal = str.__eq__(one, other)
     else:
-        assert type(one) in (type(None), bool, int, str, bytes), f"{at}: {type(one)} is not known"
+        assert type(one) in (type(None), bool, int, str, bytes), f"{type(one)} is not known"
         is_equal = one == other
-    return None if is_equal else f"{at}: {one!r:.80} against {other!r:.80}"
+    return None if is_equal else f": {one!r:.80} against {other!r:.80}"
 
 
-def _first(at: str, parts: object) -> str | None:
-    for name, one, other in parts:  # type: ignore[attr-defined]
-        if found := difference(one, other, f"{at}[{name!r:.20}]"):
-            return found
+def _first(parts: Iterable[tuple[object, object, object]]) -> str | None:
+    for name, one, other in parts:
+        if found := difference(one, other):
+            return f"[{name!r:.20}]{found}"
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,7 +63,7 @@ async def test_an_empty_store_has_nothing(store: Store) -> None:
     ],
 )
 async def test_a_record_comes_back_as_it_went(store: Store, changes: dict[str, object]) -> None:
-    written = dataclasses.replace(record(1), **changes)  # type: ignore[arg-type]
+    written = record(1)._replace(**changes)  # type: ignore[arg-type]
     await store.set([written])
     found = await store.get([written.key])
     assert found == {written.key: written}
@@ -93,7 +92,7 @@ async def test_asking_twice_for_one_key_is_no_matter(store: Store) -> None:
 
 async def test_the_last_write_of_a_key_counts(store: Store) -> None:
     await store.set([record(1, b"old", expires=5.0)])
-    newer = dataclasses.replace(record(1, b"new"), namespace=b"m" * 16, created=2.0)
+    newer = record(1, b"new")._replace(namespace=b"m" * 16, created=2.0)
     await store.set([newer])
     assert await store.get([key(1)]) == {key(1): newer}
 
@@ -128,7 +127,7 @@ async def test_what_was_set_outlives_the_store(
 
 
 async def test_all_or_nothing(store: Store) -> None:
-    broken = dataclasses.replace(record(2), value=None)  # type: ignore[arg-type]
+    broken = record(2)._replace(value=None)  # type: ignore[arg-type]
     with pytest.raises(Exception, match="."):
         await store.set([record(1), broken, record(3)])
     assert await store.get([key(1), key(2), key(3)]) == {}

@@ -57,11 +57,11 @@ def test_what_langchain_does_to_a_hit_stays_with_that_hit(make_cache: MakeCache)
     @examples(25)
     @given(answers)
     def check(answer: list[Generation]) -> None:
-        prompt = str(next(numbers))
+        prompt, before = str(next(numbers)), copy.deepcopy(answer)
         cache.update(prompt, "l", answer)
         for _ in range(2):
             hit = cache.lookup(prompt, "l")
-            assert difference(hit, answer) is None
+            assert difference(hit, before) is None
             try:
                 BaseChatModel._convert_cached_generations(None, hit)  # type: ignore[arg-type]
             except ValidationError:

@@ -108,8 +108,8 @@ class OurGeneration(Generation):
 class Liar:
     """Says that it is a str, wherever it is asked."""
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return str
 
 
@@ -137,7 +137,7 @@ LATER: list[Any] = [
     datetime.date(2026, 1, 1),
     datetime.timedelta(1),
     uuid.UUID(int=1),
-    *(Colour.RED, Number.ONE, Name.A, Report(), Point(), OurMessage(CANARY)),
+    *(Colour.RED, Number.ONE, Name.A, Report(), Point(), OurMessage(content=CANARY)),
     OurGeneration(text=CANARY),
 ]
 """Refused today. A type that becomes storable leaves this list for tests/strategies.py."""
@@ -175,10 +175,8 @@ PLACES: dict[str, Place] = {
 HASHABLE_PLACES: dict[str, Place] = {
     "key": lambda it: chat(construct(additional_kwargs={it: 1})),
     "in a key": lambda it: chat(construct(additional_kwargs={("a", (it,)): 1})),
-    "name of an attribute": lambda it: chat(AIMessage.model_construct(content="")),
     "name of a set field": with_set_name,
 }
-del HASHABLE_PLACES["name of an attribute"]  # Only a str can be one: see `WRECKS`.
 
 
 def type_name(it: object) -> str:
@@ -283,7 +281,6 @@ class Hostile:
         raise RuntimeError(CANARY)
 
 
-@pytest.mark.xfail(strict=True, reason="`hasattr(item, 'generation_info')` lets it raise")
 def test_an_object_that_raises_is_refused_like_any_other(make_cache: MakeCache) -> None:
     cache = make_cache()
     cache.update("p", "l", [Hostile()])  # type: ignore[list-item]

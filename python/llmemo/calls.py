@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLOSED = "the store is closed"
+
+
+class NotYetError(TimeoutError):
+    """A caller's patience is at its end; the operation goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,12 @@ class Call(Generic[T]):
         """The result, within `timeout` seconds.
 
         Raises:
-            TimeoutError: There is none yet. The operation goes on all the same.
+            NotYetError: There is none yet.
             Exception: What the store raised.
         """
         if self.loop is not None:
             # One timer, where anyio.fail_after would take half of a batched lookup's time.
-            timer = self.loop.call_later(timeout, self.set, None, TimeoutError())
+            timer = self.loop.call_later(timeout, self.set, None, NotYetError())
             try:
                 result, error = await self._future
             finally:
@@ -84,8 +88,8 @@ class Call(Generic[T]):
         else:
             try:
                 result, error = self._future.result(timeout)
-            except concurrent.futures.TimeoutError as slow:  # another class before Python 3.11
-                raise TimeoutError from slow
+            except concurrent.futures.TimeoutError as slow:
+                raise NotYetError from slow
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
@@ -96,7 +100,7 @@ class Call(Generic[T]):
             self._future.set_result((result, error))
 
 
-Outcome = tuple[Call[Any], Any, "Exception | None"]
+Outcome: TypeAlias = "tuple[Call[Any], Any, Exception | None]"
 
 
 def settle(outcomes: Iterable[Outcome]) -> None:

@@ -14,43 +14,49 @@ is what it takes to use aiosqlite safely from many (docs/decisions.md, "One priv
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
-from llmemo import _core, process
+from llmemo import process
 from llmemo.calls import CLOSED, Call, settle
-from llmemo.errors import StoreError
+from llmemo.errors import ConfigurationError, StoreError
 from llmemo.worker import Worker
 
 if TYPE_CHECKING:
     from llmemo.stats import Tally
     from llmemo.stores.base import Store
 
-FORK_TIMEOUT = 2.0
-"""Seconds that a fork waits for the store to be closed: a store that is locked may not make it."""
-
 
 class Engine:
-    """Runs a store; see the module's documentation. Starts its thread at first use."""
+    """Runs a store; see the module's documentation. Starts its thread at first use.
+
+    There may be one worker after another, since exit and fork stop them, but never two at a time:
+    each waits for the one before it to let go of the store.
+
+    Raises:
+        ConfigurationError: Another engine runs this store.
+    """
 
     def __init__(self, store: Store, tally: Tally) -> None:
         """Nothing is started or opened yet."""
+        other = None if store.engine is None else store.engine()
+        if other is not None and not other.is_closed:
+            msg = f"store={store!r} is in use by another cache: make a store for each cache"
+            raise ConfigurationError(msg)
+        store.engine = weakref.ref(self)
+        self.is_closed = False
         self._store = store
         self._tally = tally
-        # Guards starting and closing; never held while anything waits.
-        self._lock = threading.Lock()
         self._worker: Worker | None = None
-        self._stuck: Worker | None = None
-        self._closed = False
-        process.register(self)
 
     def submit(self, call: Call[Any]) -> None:
-        """Send an operation; never blocks.
+        """Send an operation; never waits for the store.
 
         Raises:
             StoreError: The engine is closed.
         """
         worker = self._worker
-        if worker is None or worker.finished.is_set():
+        if worker is None or worker.is_stopping:
             worker = self._start()
         worker.submit(call)
 
@@ -59,53 +65,32 @@ class Engine:
 
         Returns the number of writes that had to be given up. Later calls return 0.
         """
-        self._closed = True
-        return self.rest(timeout)
-
-    def close_soon(self) -> None:
-        """Begin to close, without waiting."""
-        self._closed = True
-        if (worker := self._detach()) is not None:
-            worker.stop()
-
-    def rest(self, timeout: float) -> int:
-        """As `close`, but a later call starts the thread again."""
-        worker = self._detach()
+        worker, self._worker = self._worker, None
+        self.close_soon(worker)
         if worker is None:
             return 0
-        worker.stop()
-        worker.finished.wait(timeout)
+        if worker.thread is not threading.current_thread():
+            worker.thread.join(timeout)
         return worker.give_up()
 
-    def before_fork(self) -> None:
-        """Close the store, and keep it closed until the fork is done.
-
-        A child must not inherit open SQLite files: SQLite remembers, for each process and file,
-        which locks it holds, but the system does not pass locks on. A connection opened in the
-        child would rely on a lock that nobody holds, and the parent, closing as if it were the
-        last, would take the WAL away under it.
-        """
-        self._lock.acquire()
-        worker, self._worker = self._worker, None
+    def close_soon(self, worker: Worker | None = None) -> None:
+        """Begin to close, without waiting, and without a lock: finalizers call this."""
+        self.is_closed = True
+        worker = worker or self._worker
         if worker is not None:
             worker.stop()
-            if not worker.finished.wait(FORK_TIMEOUT):
-                self._stuck = worker
 
-    def after_fork_in_parent(self) -> None:
-        """Go on; the next call opens the store again."""
-        self._stuck = None
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """Go on, without what was not copied: threads, and who held which lock."""
-        self._lock = threading.Lock()
-        self._tally.after_fork_in_child()
-        if self._stuck is not None:
-            # Its connections would release the parent's locks if they were closed here
-            # (sqlite.org/howtocorrupt.html, 2.6): they stay open for ever.
-            _core.leak(self._stuck)
-            self._stuck = None
+    def _start(self) -> Worker:
+        with process.gate:
+            if self.is_closed:
+                raise StoreError(CLOSED)
+            worker = self._worker
+            if worker is None or worker.is_stopping:
+                worker = Worker(self._store, self._tally, self._take_back, worker)
+                self._worker = worker
+                worker.thread.start()
+                process.started(worker)
+            return worker
 
     def _take_back(self, calls: list[Call[Any]]) -> None:
         """Calls that reached a worker too late: for the next one, unless there is none."""
@@ -114,19 +99,3 @@ class Engine:
                 self.submit(call)
             except StoreError as error:
                 settle([(call, None, error)])
-
-    def _detach(self) -> Worker | None:
-        with self._lock:
-            worker, self._worker = self._worker, None
-        return worker
-
-    def _start(self) -> Worker:
-        with self._lock:
-            if self._closed:
-                raise StoreError(CLOSED)
-            if self._worker is None or self._worker.finished.is_set():
-                worker = Worker(self._store, self._tally, self._take_back)
-                worker.thread.start()
-                process.watch_exit()
-                self._worker = worker
-            return self._worker

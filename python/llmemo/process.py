@@ -1,74 +1,105 @@
-"""What has to happen when the process ends, or forks, while caches are open."""
+"""What has to happen when the process ends, or forks, while stores are open."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from llmemo import _core
 
 if TYPE_CHECKING:
-    from llmemo.engine import Engine
+    from llmemo.worker import Worker
 
 EXIT_TIMEOUT = 5.0
-"""Seconds that a cache which nobody closed may take to write its queue at interpreter exit."""
+"""Seconds that caches which nobody closed may take to write their queues at interpreter exit."""
 
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-_lock = threading.Lock()
+FORK_TIMEOUT = 2.0
+"""Seconds that a fork waits for stores to be closed: one that is locked may not make it."""
+
+
+class Forkable(Protocol):
+    """Something with a lock, which a fork may copy while another thread holds it."""
+
+    def after_fork_in_child(self) -> None:
+        """Make the lock anew."""
+
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+_forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_stuck: list[Worker] = []
 _watcher: threading.Thread | None = None
 
-
-def register(engine: Engine) -> None:
-    """Have an engine told of forks and of the end."""
-    with _lock:
-        _engines.add(engine)
+gate = threading.RLock()
+"""Held while a worker is started, and through a fork: forks come one at a time, and none of them
+with a store open. Reentrant, since a finalizer may run, and start a worker, anywhere."""
 
 
-def watch_exit() -> None:
-    """See to it that engines which are running rest when the main thread has ended.
+def has_lock(owner: Forkable) -> None:
+    """Have the owner of a lock told of forks."""
+    _forkables.add(owner)
 
-    `atexit` comes too late: the interpreter first joins all threads that are not daemons, and
-    aiosqlite's are not, so that a connection nobody closed would keep the process alive for
-    ever. A thread of our own that waits for the main thread is told in time, on every Python.
+
+def started(worker: Worker) -> None:
+    """Have a worker stopped before a fork and when the main thread has ended. Under `gate`.
+
+    `atexit` comes too late for the end: the interpreter first joins all threads that are not
+    daemons. A thread of our own that waits for the main one is told in time, on every Python.
     """
     global _watcher  # noqa: PLW0603 (one per process)
-    with _lock:
-        if _watcher is None or not _watcher.is_alive():
-            _watcher = threading.Thread(target=_wait_for_exit, name="llmemo-exit", daemon=False)
-            _watcher.start()
+    _workers.add(worker)
+    if _watcher is None or not _watcher.is_alive():
+        _watcher = threading.Thread(target=_wait_for_exit, name="llmemo-exit", daemon=False)
+        _watcher.start()
+
+
+def _stop(workers: list[Worker], timeout: float) -> list[Worker]:
+    """Stop workers, and wait for them. Returns those that are not finished in time."""
+    deadline = time.monotonic() + timeout
+    for worker in workers:
+        worker.stop()
+    return [w for w in workers if not w.finished.wait(max(0.0, deadline - time.monotonic()))]
 
 
 def _wait_for_exit() -> None:
     global _watcher  # noqa: PLW0603
     threading.main_thread().join()
-    with _lock:
-        # Threads other than the main one may go on using a cache: that starts a new watcher.
+    with gate:
+        # Other threads may go on using a cache: its next worker brings a new watcher.
         _watcher = None
-        engines = list(_engines)
-    for engine in engines:
-        engine.rest(EXIT_TIMEOUT)
-
-
-_forking: list[Engine] = []
+        workers = list(_workers)
+    for worker in _stop(workers, EXIT_TIMEOUT):
+        worker.give_up()
 
 
 def _before_fork() -> None:
-    with _lock:
-        _forking[:] = _engines
-    for engine in _forking:
-        engine.before_fork()
+    """Close every store, and keep them closed until the fork is done.
+
+    A child must not inherit open SQLite files: SQLite remembers, for each process and file, which
+    locks it holds, but the system does not pass locks on. A connection opened in the child would
+    rely on a lock that nobody holds, and the parent, closing as if it were the last, would take
+    the WAL away under it.
+    """
+    gate.acquire()
+    _stuck[:] = _stop([worker for worker in _workers if not worker.finished.is_set()], FORK_TIMEOUT)
 
 
 def _after_fork_in_parent() -> None:
-    while _forking:
-        _forking.pop().after_fork_in_parent()
+    _stuck.clear()
+    gate.release()
 
 
 def _after_fork_in_child() -> None:
-    global _lock, _watcher
-    _lock, _watcher = threading.Lock(), None
-    while _forking:
-        _forking.pop().after_fork_in_child()
+    global gate, _watcher
+    gate, _watcher = threading.RLock(), None
+    while _stuck:
+        # Closing what they have open would release the parent's locks, which belong to the file
+        # (sqlite.org/howtocorrupt.html, 2.6): it stays open for ever.
+        _core.leak(_stuck.pop())
+    for owner in list(_forkables):
+        owner.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):

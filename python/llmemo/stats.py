@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from llmemo import process
+
 logger = logging.getLogger("llmemo")
 
 LOG_INTERVAL = 60.0
@@ -59,9 +61,10 @@ class Tally:
             "errors": Counter(),
         }
         self._logged: dict[str, float] = {}
+        process.has_lock(self)
 
     def after_fork_in_child(self) -> None:
-        """The lock may have been copied while another thread held it."""
+        """See `process.has_lock`."""
         self._lock = threading.Lock()
 
     def add(self, name: str, count: int = 1) -> None:

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from llmemo._core import Memory, ValueDamaged, ValueRefused, decode, encode
-from llmemo.calls import Call, Delete, Get, Set
+from llmemo.calls import Call, Delete, Get, NotYetError, Set
 from llmemo.engine import Engine
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError
 from llmemo.stats import CacheStats, Tally
@@ -178,7 +178,7 @@ class Tiers:
         try:
             self.engine.submit(call)
             removed = await call.wait(REMOVAL_TIMEOUT)
-        except TimeoutError as error:
+        except NotYetError as error:
             msg = f"the store did not confirm the removal within {REMOVAL_TIMEOUT:.0f} s"
             raise StoreError(msg) from error
         except StoreError:
@@ -189,14 +189,14 @@ class Tiers:
         finally:
             # Once more: a lookup may have read the old record while it was being removed.
             forget()
-        return bool(found) or removed > 0
+        return bool(found or removed)
 
     @contextlib.contextmanager
     def _tolerant(self, verb: str) -> Iterator[None]:
         """Let a store fail: count it, say it once, go on."""
         try:
             yield
-        except TimeoutError:
+        except NotYetError:
             text = "llmemo: the store took longer than %.3g s to %s"
             self.tally.note("errors", f"store_{verb}_timeout", text, self._store_timeout, verb)
         except Exception as error:  # noqa: BLE001 (a store may fail in any way)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from llmemo.calls import CLOSED, Call, Delete, Get, Set, settle
+from llmemo.calls import CLOSED, Call, Delete, Get, Outcome, Set, settle
 from llmemo.errors import StoreError
 from llmemo.stores.base import StoreUnavailableError
 
@@ -28,14 +29,27 @@ MAX_RECORDS_PER_SET = 1024
 RETRY_DELAYS = (0.02, 0.1, 0.5, 1.0)
 """Seconds between attempts while the store is unavailable; the last one repeats."""
 
+TROUBLE = (Exception, asyncio.CancelledError)
+"""What a store may raise. Nobody cancels it, so a cancellation is trouble of its own."""
+
 
 class Worker:
     """One thread, one loop, one open store."""
 
     def __init__(
-        self, store: Store, tally: Tally, give_back: Callable[[list[Call[Any]]], None]
+        self,
+        store: Store,
+        tally: Tally,
+        give_back: Callable[[list[Call[Any]]], None],
+        previous: Worker | None,
     ) -> None:
-        """Start `thread` to begin. `give_back` is called with what came after the end."""
+        """Start `thread` to begin, which waits for the `previous` worker to finish.
+
+        `give_back` is called with what came after the end.
+        """
+        self.is_stopping = False
+        self._pid = os.getpid()
+        self._previous = previous
         self.finished = threading.Event()
         # A daemon: `process.watch_exit` ends it in order; should that fail, the process ends.
         self.thread = threading.Thread(target=self._main, name="llmemo-store", daemon=True)
@@ -49,12 +63,12 @@ class Worker:
         self._outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Call[Any]]]
         self._outboxes = WeakKeyDictionary()
         self._is_woken = False
-        self._is_stopping = False
         self._has_given_up = False
         self._opening: asyncio.Task[None] | None = None
         self._reads: dict[bytes, list[Call[Record | None]]] = {}
         self._writes: deque[Call[Any]] = deque()
         self._in_flight: list[Call[Any]] = []
+        self._reading: list[Call[Record | None]] = []
         self._queued_bytes = 0
 
     # From any thread.
@@ -89,7 +103,7 @@ class Worker:
 
     def stop(self) -> None:
         """Finish what is queued, then end."""
-        self._is_stopping = True
+        self.is_stopping = True
         self._wake()
 
     def give_up(self) -> int:
@@ -119,20 +133,25 @@ class Worker:
     # On the private thread.
 
     def _main(self) -> None:
+        previous, self._previous = self._previous, None
+        # What a fork copied has no thread that could finish it.
+        if previous is not None and previous._pid == self._pid:  # noqa: SLF001
+            previous.finished.wait()
         try:
             asyncio.run(self._serve())
         finally:
+            self.is_stopping = True
             self._loop = None
             reads = [call for calls in self._reads.values() for call in calls]
-            queued = [*self._writes, *reads]
+            undone, queued = [*self._in_flight, *self._reading], [*self._writes, *reads]
             has_given_up = self._has_given_up
             self.finished.set()
             if has_given_up:
-                self._in_flight += queued
+                undone += queued
             else:
                 # They came between the last look at the queues and the end.
                 self._give_back(queued)
-            settle([(call, None, StoreError(CLOSED)) for call in self._in_flight])
+            settle([(call, None, StoreError(CLOSED)) for call in undone])
             self._give_back(self._take_inbox())
 
     async def _serve(self) -> None:
@@ -143,7 +162,11 @@ class Worker:
             await asyncio.gather(self._read(), self._write())
         finally:
             if self._opening is not None:
-                await self._store.close()
+                try:
+                    await self._store.close()
+                except TROUBLE as error:
+                    text = "llmemo: the store failed to close: %s"
+                    self._tally.note("errors", "store_close", text, type(error).__name__)
 
     def _sort(self) -> None:
         """Empty the inbox into the queues of the two workers."""
@@ -171,23 +194,26 @@ class Worker:
         return self._store
 
     async def _read(self) -> None:
-        while not (self._is_stopping or self._has_given_up):
+        while not (self.is_stopping or self._has_given_up):
             await self._readable.wait()
             self._readable.clear()
             while self._reads:
                 batch, self._reads = self._reads, {}
+                self._reading = [call for calls in batch.values() for call in calls]
+                outcomes: list[Outcome]
                 try:
                     store = await self._open()
                     found = await store.get(list(batch))
-                except Exception as error:  # noqa: BLE001 (whatever it is, the callers must hear)
-                    settle([(call, None, error) for calls in batch.values() for call in calls])
-                else:
-                    settle(
-                        [(call, found.get(k), None) for k, calls in batch.items() for call in calls]
-                    )
+                    outcomes = [
+                        (c, found.get(k), None) for k, calls in batch.items() for c in calls
+                    ]
+                except TROUBLE as error:
+                    outcomes = [(call, None, _told(error)) for call in self._reading]
+                self._reading = []
+                settle(outcomes)
 
     async def _write(self) -> None:
-        while not self._has_given_up and not (self._is_stopping and not self._writes):
+        while not self._has_given_up and not (self.is_stopping and not self._writes):
             await self._writable.wait()
             self._writable.clear()
             while self._writes and not self._has_given_up:
@@ -228,10 +254,15 @@ class Worker:
                     return None, error
                 await asyncio.sleep(RETRY_DELAYS[min(attempt, len(RETRY_DELAYS) - 1)])
                 attempt += 1
-            except Exception as error:  # noqa: BLE001 (as above)
-                return None, error
+            except TROUBLE as error:
+                return None, _told(error)
             else:
                 return None, None
+
+
+def _told(error: BaseException) -> Exception:
+    """As the callers are told it: a cancellation inside the store is not one of theirs."""
+    return error if isinstance(error, Exception) else StoreError("the store was cancelled")
 
 
 def _size(call: Call[Any]) -> int:

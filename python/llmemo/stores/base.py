@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Mapping, Sequence
 
+    from llmemo.engine import Engine
 
-@dataclass(frozen=True, slots=True)
-class Record:
+
+class Record(NamedTuple):
     """One stored answer. Everything in it is digests, times and an opaque value."""
 
     key: bytes
@@ -42,6 +43,9 @@ class Store(ABC):
     An implementation raises `StoreUnavailableError` for what may pass, and anything else for
     what will not; it never has to retry by itself.
     """
+
+    engine: weakref.ref[Engine] | None = None
+    """Who runs this store; one engine at a time."""
 
     @abstractmethod
     async def open(self) -> None:

@@ -100,7 +100,7 @@ class SQLiteStore(Store):
     async def open(self) -> None:
         """Create the file if it is missing, and open it."""
         if self._writer is not None:
-            # Left open by a fork that could not wait: see `Engine.after_fork_in_child`.
+            # Left open by a fork that could not wait: see `process`.
             _core.leak((self._reader, self._writer))
         check_header(self.path)
         # SQLite gives -wal and -shm the mode of the database, so this decides for all three.
@@ -154,13 +154,12 @@ class SQLiteStore(Store):
             query = f"SELECT {COLUMNS} FROM entries WHERE key IN ({marks})"  # noqa: S608
             with _translated():
                 rows = await reader.execute_fetchall(query, chunk)
-            found.update({row[0]: Record(*row) for row in rows})
+            found.update({row[0]: Record._make(row) for row in rows})
         return found
 
     async def set(self, records: Sequence[Record]) -> None:
         """See `Store.set`."""
-        rows = [(r.key, r.value, r.namespace, r.llm, r.created, r.expires) for r in records]
-        await self._transaction(UPSERT, rows)
+        await self._transaction(UPSERT, list(records))
 
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """See `Store.delete`."""
@@ -168,7 +167,7 @@ class SQLiteStore(Store):
             return await self._transaction("DELETE FROM entries", [()])
         return await self._transaction("DELETE FROM entries WHERE key = ?", [(k,) for k in keys])
 
-    async def _transaction(self, statement: str, rows: list[tuple[Any, ...]]) -> int:
+    async def _transaction(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run a statement for each row, all of them or none. Returns how many rows it touched."""
         writer = _opened(self._writer)
         with _translated():
@@ -184,10 +183,14 @@ class SQLiteStore(Store):
     async def close(self) -> None:
         """See `Store.close`."""
         # The writer last: closing the last connection writes the WAL back into the file.
-        connections, self._reader, self._writer = (self._reader, self._writer), None, None
-        for connection in connections:
-            if connection is not None:
-                await connection.close()
+        reader, self._reader = self._reader, None
+        writer, self._writer = self._writer, None
+        try:
+            if reader is not None:
+                await reader.close()
+        finally:
+            if writer is not None:
+                await writer.close()
 
 
 async def _create(connection: aiosqlite.Connection) -> None:
