@@ -21,7 +21,8 @@ use twox_hash::XxHash3_64;
 
 /// Version of the format. Another version is not read: a miss.
 pub const VERSION: u8 = 1;
-/// Trees deeper than this are neither written nor read: the border recurses.
+/// Trees deeper than this are neither written nor read: the border recurses, and has to do so on
+/// a thread's stack of 512 KiB, as some systems give them.
 pub const DEPTH_MAX: usize = 200;
 
 const MAGIC: [u8; 4] = *b"llmv";

@@ -110,7 +110,7 @@ def test_the_vandal_leaves_nothing_as_it_was() -> None:
 # Round trips.
 
 
-@examples(250)
+@examples(200)
 @given(answers)
 def test_an_answer_comes_back_by_type_and_bits(answer: list[Generation]) -> None:
     before = copy.deepcopy(answer)
@@ -121,7 +121,7 @@ def test_an_answer_comes_back_by_type_and_bits(answer: list[Generation]) -> None
 
 @pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
 def test_every_message_class_comes_back(kind: type[BaseMessage]) -> None:
-    @examples(20)
+    @examples(15)
     @given(fresh_messages((kind,)))
     def check(message: BaseMessage) -> None:
         assert type(message) is kind
@@ -193,7 +193,7 @@ def has_store(request: pytest.FixtureRequest) -> bool:
 def test_an_answer_through_a_cache(make_cache: MakeCache, request: pytest.FixtureRequest) -> None:
     cache, numbers = make_cache(), itertools.count()
 
-    @examples(40)
+    @examples(30)
     @given(answers)
     def check(answer: list[Generation]) -> None:
         prompt = str(next(numbers))

@@ -41,11 +41,18 @@ def trip(answer: list[Generation]) -> list[Generation] | None:
 
 # Depth.
 
+
+def in_content(it: Any) -> AIMessage:
+    message = AIMessage("")
+    message.__dict__["content"] = it
+    return message
+
+
 WRAPS: dict[str, Callable[[Any], Any]] = {
     "list": lambda it: [it],
     "tuple": lambda it: (it,),
     "dict": lambda it: {"a": it},
-    "message": lambda it: AIMessage.model_construct(content=it),
+    "message": in_content,
     "extra": lambda it: AIMessage("", a=it),
     "generation": lambda it: Generation.model_construct(text="", generation_info=it),
 }

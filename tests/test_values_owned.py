@@ -34,7 +34,7 @@ KEY = bytes(range(32))
 def test_nothing_that_is_done_to_an_answer_reaches_a_later_hit(make_cache: MakeCache) -> None:
     cache, numbers = make_cache(), itertools.count()
 
-    @examples(30)
+    @examples(25)
     @given(answers)
     def check(stored: list[Generation]) -> None:
         prompt, before = str(next(numbers)), copy.deepcopy(stored)
@@ -54,7 +54,7 @@ def test_nothing_that_is_done_to_an_answer_reaches_a_later_hit(make_cache: MakeC
 def test_what_langchain_does_to_a_hit_stays_with_that_hit(make_cache: MakeCache) -> None:
     cache, numbers = make_cache(), itertools.count()
 
-    @examples(25)
+    @examples(15)
     @given(answers)
     def check(answer: list[Generation]) -> None:
         prompt, before = str(next(numbers)), copy.deepcopy(answer)
@@ -109,7 +109,7 @@ USES: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
 def test_what_comes_back_works_like_what_went_in(use: Callable[[Any], object]) -> None:
-    @examples(25)
+    @examples(15)
     @given(answers, st.lists(messages(), min_size=1, max_size=2))
     def check(answer: list[Generation], chat: list[BaseMessage]) -> None:
         answer += [ChatGeneration.model_construct(message=message) for message in chat]

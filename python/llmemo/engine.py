@@ -44,7 +44,7 @@ class Engine:
             msg = f"store={store!r} is in use by another cache: make a store for each cache"
             raise ConfigurationError(msg)
         store.engine = weakref.ref(self)
-        self.is_closed = False
+        self.is_closed: bool = False
         self._store = store
         self._tally = tally
         self._worker: Worker | None = None

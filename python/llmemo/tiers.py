@@ -96,19 +96,20 @@ class Tiers:
                 self.engine.submit(call)
                 record = await call.wait(self._store_timeout)
                 if record is not None:
-                    hit = self._admit(prompt, llm_string, record, epoch)
+                    hit = self._admit(prompt, llm_string, key, record, epoch)
         self.tally.add("misses" if hit is None else "store_hits")
         return hit
 
     def _admit(
-        self, prompt: str, llm_string: str, record: Record, epoch: int
+        self, prompt: str, llm_string: str, key: bytes, record: Record, epoch: int
     ) -> list[Generation] | None:
         """Decode a record, and keep it in memory."""
         if record.expires is not None and record.expires <= self._clock():
             self.tally.add("expired")
             return None
         try:
-            hit = decode(record.value, record.key)
+            # The key that was asked for, whatever the store says that it found.
+            hit = decode(record.value, key)
         except ValueDamaged as damage:
             self.tally.note(
                 "errors", f"value_{damage}", "llmemo: a stored answer is unreadable (%s)", damage
@@ -118,7 +119,7 @@ class Tiers:
             prompt,
             llm_string,
             self.namespace,
-            record.key,
+            key,
             record.value,
             expires=record.expires,
             epoch=epoch,

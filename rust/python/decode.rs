@@ -120,7 +120,13 @@ impl<'py> Decoder<'_, 'py> {
             Token::Object(number, fields) => self.object(number, fields, depth)?,
             Token::SameText => self.text.clone().ok_or(MALFORMED)?.into_any(),
             Token::Text => {
-                let text = self.any(depth)?.cast_into_exact::<PyString>();
+                // A string and nothing else: this must not recurse.
+                let text = match self.reader.next()? {
+                    text @ (Token::Str(_) | Token::StrSurrogates(_) | Token::Word(_)) => {
+                        self.token(text, depth)?.cast_into_exact::<PyString>()
+                    }
+                    _ => return Err(MALFORMED),
+                };
                 let text = text.map_err(PyErr::from)?;
                 self.text = Some(text.clone());
                 str_instance(self.schema.text_accessor.bind(py), &text)?

@@ -3,6 +3,7 @@
 
 use super::ValueRefused;
 use super::schema::{Class, GENERATIONS, Schema};
+use super::strings::surrogatepass;
 use crate::key::Key;
 use crate::value::{DEPTH_MAX, Token, Writer};
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
@@ -129,11 +130,7 @@ impl<'py> Encoder<'_, 'py> {
 
     fn put_str(&mut self, text: &Bound<'py, PyString>) -> Result<(), Refusal> {
         let Ok(utf8) = text.to_str() else {
-            let bytes = text.call_method1(
-                intern!(text.py(), "encode"),
-                (intern!(text.py(), "utf-8"), intern!(text.py(), "surrogatepass")),
-            )?;
-            let bytes = bytes.cast_into::<PyBytes>().map_err(PyErr::from)?;
+            let bytes = surrogatepass(text)?;
             self.writer.put(Token::StrSurrogates(bytes.as_bytes()));
             return Ok(());
         };

@@ -1,13 +1,13 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
 use super::decode::decode_payload;
+use super::strings::surrogatepass;
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
 use crate::lru::FOREVER;
 use crate::tier::Tier;
 use crate::value::{open, payload};
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use std::borrow::Cow;
@@ -60,10 +60,7 @@ fn bytes_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
     if let Ok(utf8) = text.to_str() {
         return Ok(Cow::Borrowed(utf8.as_bytes()));
     }
-    let py = text.py();
-    let arguments = (intern!(py, "utf-8"), intern!(py, "surrogatepass"));
-    let bytes = text.call_method1(intern!(py, "encode"), arguments)?.cast_into::<PyBytes>()?;
-    Ok(Cow::Owned(bytes.as_bytes().to_vec()))
+    Ok(Cow::Owned(surrogatepass(text)?.as_bytes().to_vec()))
 }
 
 /// Seconds to nanoseconds; a time before the epoch counts as the epoch.

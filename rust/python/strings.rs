@@ -1,10 +1,11 @@
-//! Short strings, decoded once and shared: model names, tool names, ids, keys of metadata.
+//! Strings between the two languages.
 //!
-//! A str is immutable, so that one object may be in any number of answers. Sharing it saves its
-//! allocation, and, where it is a dict's key, computing its hash.
+//! Short ones are decoded once and shared: model names, tool names, keys of metadata. A str is
+//! immutable, so that one object may be in any number of answers. Sharing it saves its allocation,
+//! and, where it is a dict's key, computing its hash.
 
-use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBytes, PyString};
+use pyo3::{PyTypeInfo, intern, prelude::*};
 use std::sync::{Mutex, PoisonError};
 use twox_hash::XxHash3_64;
 
@@ -50,4 +51,13 @@ impl StringCache {
         drop(before);
         Ok(text)
     }
+}
+
+/// The UTF-8 of a text, with its lone surrogates passed through. Asked of `str` itself: a subclass
+/// may say something else.
+pub fn surrogatepass<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
+    let py = text.py();
+    let arguments = (text, intern!(py, "utf-8"), intern!(py, "surrogatepass"));
+    let bytes = PyString::type_object(py).call_method1(intern!(py, "encode"), arguments)?;
+    Ok(bytes.cast_into::<PyBytes>()?)
 }
