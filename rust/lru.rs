@@ -116,6 +116,16 @@ impl<V> Lru<V> {
         self.link_newest(at);
     }
 
+    /// Makes the entry of `key` heavier (or lighter), as it grew (or shrank).
+    pub fn reweigh(&mut self, key: &Key, change: isize) {
+        if let Some(at) = self.find(key)
+            && let Some(Some(slot)) = self.slots.get_mut(at as usize)
+        {
+            slot.weight = slot.weight.saturating_add_signed(change);
+            self.weight = self.weight.saturating_add_signed(change);
+        }
+    }
+
     /// Takes an entry out.
     pub fn remove(&mut self, key: &Key) -> Option<V> {
         let at = self.find(key)?;

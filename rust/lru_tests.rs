@@ -94,7 +94,12 @@ fn agrees_with_a_list_over_random_histories() {
                     lru.clear();
                     model.entries.clear();
                 }
-                _ => {}
+                _ => {
+                    lru.reweigh(&key(number), 1);
+                    for entry in model.entries.iter_mut().filter(|entry| entry.0 == number) {
+                        entry.2 += 1;
+                    }
+                }
             }
             assert_eq!(lru.len(), model.entries.len(), "seed {seed}, step {now}");
             assert_eq!(lru.bytes(), model.bytes(), "seed {seed}, step {now}");

@@ -13,7 +13,16 @@ use std::sync::Arc;
 
 /// What an entry weighs beside its value and its request: slot, indices, allocations (bytes).
 /// Measured as resident memory over 50,000 entries by `benches/memory.py`, rounded up.
-const ENTRY_OVERHEAD: usize = 320;
+const ENTRY_OVERHEAD: usize = 200;
+
+/// The same for each form of a request.
+const FORM_OVERHEAD: usize = 160;
+
+/// How many forms of one request are remembered; a further one replaces the oldest.
+const FORMS_MAX: usize = 4;
+
+/// See [`Tier::epoch`].
+const EPOCHS: usize = 256;
 
 /// Namespace and `llm_string`, which thousands of entries share.
 struct Scope {
@@ -36,9 +45,9 @@ enum Prompt {
     Digest([u8; 32]),
 }
 
-struct Entry {
-    key: Key,
-    value: Arc<[u8]>,
+/// A request as it was asked, and where it is found. Several may have one key: see
+/// [`crate::canonical`].
+struct Form {
     /// Of the whole request, and of its sketch if it has one.
     fingerprints: [Option<Fingerprint>; 2],
     scope_hash: u64,
@@ -46,7 +55,7 @@ struct Entry {
     prompt: Prompt,
 }
 
-impl Entry {
+impl Form {
     fn is_of(&self, request: &Request<'_>, probe: &Probe) -> bool {
         self.scope.is_of(request)
             && match (&self.prompt, &probe.digest) {
@@ -61,8 +70,14 @@ impl Entry {
             Prompt::Verbatim(bytes) => bytes.len(),
             Prompt::Digest(_) => 0,
         };
-        ENTRY_OVERHEAD + prompt + self.value.len()
+        FORM_OVERHEAD + prompt
     }
+}
+
+struct Entry {
+    key: Key,
+    value: Arc<[u8]>,
+    forms: Vec<Form>,
 }
 
 /// What happened in the tier since it was made.
@@ -84,7 +99,7 @@ pub struct Tier {
     scopes: HashTable<(u64, Arc<Scope>)>,
     scope_bytes: usize,
     counts: Counts,
-    epoch: u64,
+    epochs: [u64; EPOCHS],
 }
 
 impl Tier {
@@ -97,7 +112,7 @@ impl Tier {
             scopes: HashTable::new(),
             scope_bytes: 0,
             counts: Counts::default(),
-            epoch: 0,
+            epochs: [0; EPOCHS],
         }
     }
 
@@ -125,10 +140,11 @@ impl Tier {
         self.counts
     }
 
-    /// Changes whenever something is removed on purpose; see [`Self::fill`].
+    /// Changes whenever the entry of this key (or of one of few others) is removed on purpose or
+    /// replaced; see [`Self::fill`].
     #[must_use]
-    pub fn epoch(&self) -> u64 {
-        self.epoch
+    pub fn epoch(&self, key: &Key) -> u64 {
+        self.epochs[usize::from(key.0[0])]
     }
 
     /// The value kept for exactly this request, if `probe` finds it. `now`: see [`crate::lru`].
@@ -136,14 +152,38 @@ impl Tier {
         let fingerprint = probe.fingerprint;
         let is_it = |(other, _): &(Fingerprint, Key)| *other == fingerprint;
         let key = self.rows.find(fingerprint.hash64(), is_it)?.1;
-        match self.entries.get(&key, now) {
-            Lookup::Live(entry) if entry.is_of(request, probe) => {
+        self.live(&key, now, |entry| entry.forms.iter().any(|form| form.is_of(request, probe)))
+    }
+
+    /// The value kept under this key, for a request that was asked in another form before. The form
+    /// is remembered: [`Self::lookup`] will find it.
+    pub fn lookup_key(
+        &mut self,
+        request: &Request<'_>,
+        probe: &Probe,
+        key: Key,
+        now: u64,
+    ) -> Option<Arc<[u8]>> {
+        let value = self.live(&key, now, |_| true)?;
+        self.learn(request, probe, key);
+        self.shrink();
+        Some(value)
+    }
+
+    fn live(
+        &mut self,
+        key: &Key,
+        now: u64,
+        is_it: impl FnOnce(&Entry) -> bool,
+    ) -> Option<Arc<[u8]>> {
+        match self.entries.get(key, now) {
+            Lookup::Live(entry) if is_it(entry) => {
                 self.counts.hits += 1;
                 Some(Arc::clone(&entry.value))
             }
             Lookup::Expired => {
                 self.counts.expired += 1;
-                self.discard(&key);
+                self.discard(key);
                 None
             }
             _ => None,
@@ -159,27 +199,47 @@ impl Tier {
         value: Arc<[u8]>,
         expires: u64,
     ) -> bool {
+        self.epochs[usize::from(key.0[0])] += 1;
         self.discard(&key);
-        let prompt = match probe.digest {
-            Some(digest) => Prompt::Digest(digest),
-            None => Prompt::Verbatim(request.prompt.into()),
-        };
+        let weight = ENTRY_OVERHEAD + value.len();
+        // The form is added below; an entry that had no room for it would be of no use.
+        let form = FORM_OVERHEAD + request.parts().map(<[u8]>::len).iter().sum::<usize>();
+        if !self.entries.has_room_for(weight + form) {
+            return false;
+        }
+        self.entries.insert(key, Entry { key, value, forms: Vec::new() }, weight, expires);
+        self.learn(request, probe, key);
+        self.shrink();
+        true
+    }
+
+    /// Remembers that this request, as it was asked, has this key.
+    fn learn(&mut self, request: &Request<'_>, probe: &Probe, key: Key) {
         let scope = self.intern(request, probe);
-        let entry = Entry {
-            key,
-            value,
+        let form = Form {
             fingerprints: [Some(probe.fingerprint), probe.sketch],
             scope_hash: probe.fingerprint.scope_hash64(),
             scope,
-            prompt,
+            prompt: match probe.digest {
+                Some(digest) => Prompt::Digest(digest),
+                None => Prompt::Verbatim(request.prompt.into()),
+            },
         };
-        let weight = entry.weight();
-        if !self.entries.has_room_for(weight + entry.scope.bytes()) {
-            self.release(entry);
-            return false;
+        let (fingerprints, mut change) = (form.fingerprints, form.weight().cast_signed());
+        // Whatever its time: an entry that has expired is met again, and removed then.
+        let Lookup::Live(entry) = self.entries.get(&key, 0) else {
+            self.release(form, key);
+            return;
+        };
+        let oldest = (entry.forms.len() == FORMS_MAX).then(|| entry.forms.remove(0));
+        entry.forms.push(form);
+        if let Some(oldest) = oldest {
+            change -= oldest.weight().cast_signed();
+            self.release(oldest, key);
         }
-        for fingerprint in entry.fingerprints.into_iter().flatten() {
-            // An entry with the same fingerprint loses its row: it may miss, it cannot mislead.
+        self.entries.reweigh(&key, change);
+        for fingerprint in fingerprints.into_iter().flatten() {
+            // A form with the same fingerprint loses its row: it may miss, it cannot mislead.
             let is_it = |(other, _): &(Fingerprint, Key)| *other == fingerprint;
             if let Ok(row) = self.rows.find_entry(fingerprint.hash64(), is_it) {
                 row.remove();
@@ -187,18 +247,19 @@ impl Tier {
             let hash = |(of, _): &(Fingerprint, Key)| of.hash64();
             self.rows.insert_unique(fingerprint.hash64(), (fingerprint, key), hash);
         }
-        self.entries.insert(key, entry, weight, expires);
-        while let Some(evicted) = self.entries.evict() {
-            self.counts.evictions += 1;
-            self.release(evicted);
-        }
-        true
     }
 
-    /// Keeps a value that was read from a store when the tier's epoch was `epoch`.
+    fn shrink(&mut self) {
+        while let Some(evicted) = self.entries.evict() {
+            self.counts.evictions += 1;
+            self.release_all(evicted);
+        }
+    }
+
+    /// Keeps a value that was read from a store when the epoch of its key was `epoch`.
     ///
-    /// Something removed since then must not come back, so a fill of an older epoch is refused;
-    /// and a value that is already here is at least as new as the one that was read.
+    /// What was removed or replaced since then must not come back, so a fill of an older epoch is
+    /// refused; and a value that is already here is at least as new as the one that was read.
     pub fn fill(
         &mut self,
         request: &Request<'_>,
@@ -208,20 +269,20 @@ impl Tier {
         expires: u64,
         epoch: u64,
     ) -> bool {
-        epoch == self.epoch
+        epoch == self.epoch(&key)
             && matches!(self.entries.get(&key, 0), Lookup::Absent)
             && self.update(request, probe, key, value, expires)
     }
 
     /// Takes out the entry of a key. Reads that began before cannot bring it back.
     pub fn remove(&mut self, key: &Key) -> bool {
-        self.epoch += 1;
+        self.epochs[usize::from(key.0[0])] += 1;
         self.discard(key)
     }
 
     /// Takes out everything. Reads that began before cannot bring any of it back.
     pub fn clear(&mut self) {
-        self.epoch += 1;
+        self.epochs.iter_mut().for_each(|epoch| *epoch += 1);
         self.entries.clear();
         self.rows = HashTable::new();
         self.scopes = HashTable::new();
@@ -230,12 +291,18 @@ impl Tier {
 
     fn discard(&mut self, key: &Key) -> bool {
         let entry = self.entries.remove(key);
-        entry.map(|entry| self.release(entry)).is_some()
+        entry.map(|entry| self.release_all(entry)).is_some()
     }
 
-    /// Drops an entry's rows, and its scope if no other entry has it.
-    fn release(&mut self, entry: Entry) {
-        let Entry { key, fingerprints, scope_hash, scope, .. } = entry;
+    fn release_all(&mut self, entry: Entry) {
+        for form in entry.forms {
+            self.release(form, entry.key);
+        }
+    }
+
+    /// Drops a form's rows, and its scope if no other form has it.
+    fn release(&mut self, form: Form, key: Key) {
+        let Form { fingerprints, scope_hash, scope, .. } = form;
         for fingerprint in fingerprints.into_iter().flatten() {
             let is_it = |(of, to): &(Fingerprint, Key)| *of == fingerprint && *to == key;
             if let Ok(row) = self.rows.find_entry(fingerprint.hash64(), is_it) {
@@ -243,7 +310,7 @@ impl Tier {
             }
         }
         let is_it = |(_, other): &(u64, Arc<Scope>)| Arc::ptr_eq(other, &scope);
-        // Two owners: the table, and the entry that goes.
+        // Two owners: the table, and the form that goes.
         if Arc::strong_count(&scope) == 2
             && let Ok(row) = self.scopes.find_entry(scope_hash, is_it)
         {

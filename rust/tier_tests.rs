@@ -118,22 +118,55 @@ fn a_sketch_finds_and_equality_decides() {
 #[test]
 fn a_fill_never_brings_back_what_was_removed_nor_replaces_what_is_newer() {
     let mut it = Fixture::new(1 << 20, 100);
-    let read_at = it.tier.epoch();
+    let (key, other) = (it.key(&A), it.key(&B));
+    assert_ne!(key.0[0], other.0[0], "another epoch");
+    let read_at = it.tier.epoch(&key);
     it.tier.clear();
     assert!(!it.fill(&A, b"old", read_at));
     assert_eq!(it.lookup(&A), None);
 
-    let read_at = it.tier.epoch();
-    let key = it.key(&A);
+    let read_at = it.tier.epoch(&key);
     assert!(!it.tier.remove(&key));
     assert!(!it.fill(&A, b"old", read_at));
 
-    let read_at = it.tier.epoch();
+    let read_at = it.tier.epoch(&key);
     assert!(it.update(&A, b"new"));
     assert!(!it.fill(&A, b"old", read_at));
     assert_eq!(it.lookup(&A).as_deref(), Some(&b"new"[..]));
+
+    // The newer value has no room: the older one must not take its place.
+    let read_at = it.tier.epoch(&key);
+    assert!(!it.update(&A, &vec![0; 2 << 20]));
+    assert!(!it.fill(&A, b"old", read_at));
+    assert_eq!(it.lookup(&A), None);
+
+    // Updates of other keys do not matter.
+    let read_at = it.tier.epoch(&other);
+    assert!(it.update(&A, b"new"));
     assert!(it.fill(&B, b"read", read_at));
     assert_eq!(it.lookup(&B).as_deref(), Some(&b"read"[..]));
+}
+
+#[test]
+fn several_forms_of_a_request_find_one_entry() {
+    let mut it = Fixture::new(1 << 20, 100);
+    let key = it.key(&A);
+    assert!(it.update(&A, b"one"));
+    let texts: Vec<Vec<u8>> = (0..6_u8).map(|n| vec![b' '; usize::from(n) + 1]).collect();
+    let forms: Vec<Request<'_>> =
+        texts.iter().map(|prompt| Request { prompt, llm_string: b"another", ..A }).collect();
+    for form in &forms {
+        assert_eq!(it.lookup(form), None);
+        let probe = it.keyer.probe(form);
+        assert!(it.tier.lookup_key(form, &probe, key, 0).is_some());
+        assert_eq!(it.lookup(form).as_deref(), Some(&b"one"[..]));
+    }
+    // The four newest are remembered; the entry is there for the others by its key.
+    let found = forms.iter().filter(|form| it.lookup(form).is_some()).count();
+    assert_eq!((found, it.lookup(&A)), (4, None));
+    assert_eq!(it.tier.scopes.len(), 1);
+    assert!(it.tier.remove(&key));
+    assert_eq!((it.tier.bytes(), it.tier.rows.len(), it.tier.scopes.len()), (0, 0, 0));
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub const VERSION: u8 = 1;
 /// a thread's stack of 512 KiB, as some systems give them.
 pub const DEPTH_MAX: usize = 200;
 
+/// Values larger than this are not written, in bytes.
+pub const LEN_MAX: usize = 64 * 1024 * 1024;
+
 const MAGIC: [u8; 4] = *b"llmv";
 const HEADER: usize = 44;
 const TRAILER: usize = 8;
@@ -168,6 +171,13 @@ impl Writer {
         bytes.extend_from_slice(&[VERSION, 0, 0, 0]);
         bytes.resize(HEADER, 0);
         Self { bytes }
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "never empty: it starts with a header")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Appends a token.

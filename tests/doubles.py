@@ -1,4 +1,4 @@
-"""Stand-ins for what surrounds a cache: programs that use one, and what they leave on disk."""
+"""Stand-ins for what surrounds a cache: programs that use one, what they leave, a store."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from typing import TYPE_CHECKING
 import pytest
 from langchain_core.outputs import Generation
 
-from llmemo import LLMCache
+from llmemo import LLMCache, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from llmemo.stores import Record
+
+ROUNDS = int(os.environ.get("LLMEMO_ROUNDS", "1"))
+"""How often to repeat what chance decides; `make soak` says a hundred."""
 
 # `-X dev -W error` tells of every resource left lying about: an empty stderr means something.
 # Python 3.12 and later warn of any fork of a process with threads; nothing else is let through.
@@ -94,7 +99,54 @@ def run(program: str | Path, *args: object, code: int = 0) -> set[str]:
 def expect_on_disk(path: Path, keys: Iterable[str]) -> None:
     """Each key has its own answer in the file, and the file is sound."""
     with LLMCache(path, max_bytes=0, store_timeout=60) as cache:
-        wrong = [k for k in keys if cache.lookup(k, "m") != [Generation(text=f"answer to {k}")]]
+        wrong = [k for k in keys if cache.lookup(k, "m") != answer(k)]
         assert (wrong, cache.stats().errors) == ([], {})
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def answer(key: str) -> list[Generation]:
+    """What `PRELUDE` answers to a key."""
+    return [Generation(text=f"answer to {key}")]
+
+
+class FakeStore(Store):
+    """A store in a dict, which remembers what it was asked.
+
+    `before` is called with the name of each method that begins, on the store's thread: to raise,
+    or to block it.
+    """
+
+    def __init__(self, before: Callable[[str], object] = lambda method: None) -> None:
+        self.records: dict[bytes, Record] = {}
+        self.asked: list[tuple[str, int]] = []
+        self.before = before
+
+    def sizes(self, method: str) -> list[int]:
+        """How many keys or records each call of a method was given."""
+        return [size for name, size in self.asked if name == method]
+
+    def _begin(self, method: str, items: Sequence[object] = ()) -> None:
+        self.asked.append((method, len(items)))
+        self.before(method)
+
+    async def open(self) -> None:
+        self._begin("open")
+
+    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
+        self._begin("get", keys)
+        return {key: self.records[key] for key in keys if key in self.records}
+
+    async def set(self, records: Sequence[Record]) -> None:
+        self._begin("set", records)
+        self.records.update({record.key: record for record in records})
+
+    async def delete(self, keys: Sequence[bytes] | None) -> int:
+        self._begin("delete", keys or ())
+        gone = list(self.records) if keys is None else [k for k in keys if k in self.records]
+        for key in gone:
+            del self.records[key]
+        return len(gone)
+
+    async def close(self) -> None:
+        self._begin("close")

@@ -79,8 +79,8 @@ class Memory:
     ) -> bool:
         """Keep a value, until Unix time `expires` in seconds. Returns whether it was kept.
 
-        With an `epoch`, the one at which the value was read from a store: it is not kept if
-        something was removed since, nor in place of a value that is here already.
+        With an `epoch`, that of the key before the value was read from a store: it is not kept if
+        the entry was removed or replaced since, nor in place of a value that is here already.
 
         Raises:
             ValueDamaged: `value` is not a whole value of `key`.
@@ -92,9 +92,8 @@ class Memory:
     def clear(self) -> None:
         """Forget everything."""
 
-    @property
-    def epoch(self) -> int:
-        """Changes with each `remove` and `clear`."""
+    def epoch(self, key: bytes) -> int:
+        """Changes when the entry of this key is removed or replaced; see `put`."""
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """Hits, evictions, expired, entries now, bytes now: all of one instant."""

@@ -90,7 +90,7 @@ class Tiers:
         hit = None
         if self.engine is not None and not self._is_closed:
             key = self.key(prompt, llm_string)
-            epoch = self.memory.epoch
+            epoch = self.memory.epoch(key)
             call = make_call(Get(key))
             with self._tolerant("read"):
                 self.engine.submit(call)

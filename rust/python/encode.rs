@@ -5,7 +5,7 @@ use super::ValueRefused;
 use super::schema::{Class, GENERATIONS, Schema};
 use super::strings::surrogatepass;
 use crate::key::Key;
-use crate::value::{DEPTH_MAX, Token, Writer};
+use crate::value::{DEPTH_MAX, LEN_MAX, Token, Writer};
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 use pyo3::{intern, prelude::*};
 
@@ -82,6 +82,10 @@ impl<'py> Encoder<'_, 'py> {
     fn put(&mut self, any: &Bound<'py, PyAny>, depth: usize) -> Result<(), Refusal> {
         if depth > DEPTH_MAX {
             return Err(Refusal::Reason("too_deep"));
+        }
+        // Here, since a list that holds itself twice, and so on, has no end that memory could hold.
+        if self.writer.len() > LEN_MAX {
+            return Err(Refusal::Reason("too_large"));
         }
         if let Ok(text) = any.cast_exact::<PyString>() {
             self.put_str(text)?;

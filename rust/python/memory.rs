@@ -191,9 +191,8 @@ impl Memory {
         self.tier().clear();
     }
 
-    #[getter]
-    fn epoch(&self) -> u64 {
-        self.tier().epoch()
+    fn epoch(&self, key: [u8; 32]) -> u64 {
+        self.tier().epoch(&Key(key))
     }
 
     /// (hits, evictions, expired, entries, bytes), all of one instant.

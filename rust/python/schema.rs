@@ -180,7 +180,13 @@ impl Class {
             let default = if field.call_method0("is_required")?.is_truthy()? {
                 Default::Required
             } else if factory.is_none() {
-                Default::Shared(field.getattr("default")?.unbind())
+                let default = field.getattr("default")?;
+                // langchain-core 1.0 has `= []` here: Pydantic copies such a default, so must we.
+                if default.hasattr("copy")? {
+                    Default::Factory(default.getattr("copy")?.unbind())
+                } else {
+                    Default::Shared(default.unbind())
+                }
             } else {
                 Default::Factory(factory.unbind())
             };
