@@ -33,14 +33,14 @@ $(VENV)/.ready: pyproject.toml | need-python
 	@touch $@
 
 $(VENV)/.built: $(RUST) pyproject.toml $(VENV)/.ready | need-cargo
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked -q
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked -q >/dev/null
 	@touch $@
 
 $(OLDEST)/.built: $(RUST) pyproject.toml | need-python need-cargo
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install -q -U 'pip>=25.1'
 	$(OLDEST)/bin/python -m pip install -q --group oldest
-	VIRTUAL_ENV=$(abspath $(OLDEST)) $(OLDEST)/bin/maturin develop --release --locked -q
+	VIRTUAL_ENV=$(abspath $(OLDEST)) $(OLDEST)/bin/maturin develop --release --locked -q >/dev/null
 	@touch $@
 
 demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside LangChain's own caches

@@ -5,10 +5,11 @@
 //! the whole by a version: two different requests never give the same bytes.
 #![forbid(unsafe_code)]
 
-/// Version of the framing. A change of rules changes this byte; older entries then simply miss.
+/// Version of keys: of the framing, and of the rules of [`crate::canonical`]. A change of either
+/// changes this byte; older entries then simply miss.
 pub const VERSION: u8 = 1;
 
-/// What identifies one answer: the tenant, the model's settings, and what it was asked.
+/// A request as LangChain asks it.
 ///
 /// The parts are bytes, not text: Python strings may hold lone surrogates, which UTF-8 cannot
 /// carry. The border hands them over in the `surrogatepass` form, which is injective.
@@ -23,21 +24,36 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The parts in the order in which they are framed.
+    /// The parts, in the order in which they are framed.
     #[must_use]
     pub fn parts(&self) -> [&'a [u8]; 3] {
         [self.namespace, self.llm_string, self.prompt]
     }
+}
 
-    /// Feeds the framed request to `write`, piece by piece: no copy of the prompt is made.
-    ///
-    /// `version` (1 byte), then for each part its length (8 bytes, little-endian) and its bytes.
-    pub fn frame(&self, mut write: impl FnMut(&[u8])) {
-        write(&[VERSION]);
-        for part in self.parts() {
-            write(&(part.len() as u64).to_le_bytes());
-            write(part);
-        }
+/// One part of a request as it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// It stands for itself.
+    Verbatim(&'a [u8]),
+    /// Its canonical form.
+    Canonical(&'a [u8]),
+}
+
+/// Feeds framed parts to `write`, piece by piece: no copy of a prompt is made.
+///
+/// [`VERSION`] (1 byte), then for each part 0 (verbatim) or 1 (canonical) (1 byte), its length
+/// (8 bytes, little-endian) and its bytes. The number of parts is the caller's, and fixed.
+pub fn frame(parts: &[Part<'_>], mut write: impl FnMut(&[u8])) {
+    write(&[VERSION]);
+    for part in parts {
+        let (kind, bytes) = match part {
+            Part::Verbatim(bytes) => (0, bytes),
+            Part::Canonical(bytes) => (1, bytes),
+        };
+        write(&[kind]);
+        write(&(bytes.len() as u64).to_le_bytes());
+        write(bytes);
     }
 }
 
@@ -46,18 +62,17 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    fn framed(namespace: &[u8], llm_string: &[u8], prompt: &[u8]) -> Vec<u8> {
+    fn framed(parts: &[Part<'_>]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let request = Request { namespace, llm_string, prompt };
-        request.frame(|piece| bytes.extend_from_slice(piece));
+        frame(parts, |piece| bytes.extend_from_slice(piece));
         bytes
     }
 
     #[test]
     fn layout_is_the_documented_one() {
         assert_eq!(
-            framed(b"n", b"", b"pq"),
-            b"\x01\x01\0\0\0\0\0\0\0n\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0pq"
+            framed(&[Part::Verbatim(b"n"), Part::Canonical(b""), Part::Canonical(b"pq")]),
+            b"\x01\0\x01\0\0\0\0\0\0\0n\x01\0\0\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0pq"
         );
     }
 
@@ -68,10 +83,15 @@ mod tests {
         let mut seen = HashMap::new();
         for i in 0..=text.len() {
             for j in i..=text.len() {
-                let parts = (&text[..i], &text[i..j], &text[j..]);
-                let clash = seen.insert(framed(parts.0, parts.1, parts.2), parts);
+                let parts = [&text[..i], &text[i..j], &text[j..]].map(Part::Verbatim);
+                let clash = seen.insert(framed(&parts), parts);
                 assert_eq!(clash, None, "{parts:?} shares its frame");
             }
         }
+    }
+
+    #[test]
+    fn a_canonical_form_is_not_a_text_of_the_same_bytes() {
+        assert_ne!(framed(&[Part::Verbatim(b"x")]), framed(&[Part::Canonical(b"x")]));
     }
 }

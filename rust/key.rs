@@ -6,7 +6,8 @@
 //! * [`Key`]: BLAKE3-256 over the framed request. Whatever leaves the process is named by it.
 #![forbid(unsafe_code)]
 
-use crate::frame::Request;
+use crate::canonical::{self, Bypass, Form, Reason};
+use crate::frame::{Part, Request, frame};
 use twox_hash::{XxHash3_64, XxHash3_128};
 
 /// BLAKE3 context of unkeyed request keys (BLAKE3 specification, section 2.3).
@@ -142,14 +143,50 @@ impl Keyer {
         XxHash3_64::oneshot_with_secret(&self.fingerprint_secret, bytes).unwrap_or_default()
     }
 
-    /// The durable key. Long work: release the GIL around it.
-    #[must_use]
-    pub fn key(&self, request: &Request<'_>) -> Key {
+    /// The durable key of a request, by what it says: see [`crate::canonical`]. Long work: release
+    /// the GIL around it.
+    ///
+    /// `schema_of`: a digest of what a class holds that the `llm_string` names, where it is known.
+    ///
+    /// # Errors
+    /// [`Bypass`], if the request does not determine what is asked: it must not be cached.
+    pub fn key(
+        &self,
+        request: &Request<'_>,
+        schema_of: impl Fn(&str) -> Option<[u8; 32]>,
+    ) -> Result<Key, Bypass> {
+        let (mut settings, mut schemas) = (None, Vec::new());
+        if let Form::Params(canonical) = canonical::llm_string(request.llm_string)? {
+            let mut classes: Vec<_> = canonical.classes.iter().collect();
+            // Within a set they come in the order of their hashes, which are another process's.
+            classes.sort_unstable_by_key(|class| (class.part, &class.name));
+            for class in classes {
+                let digest = schema_of(&class.name).ok_or_else(|| Bypass {
+                    reason: Reason::UnknownClass,
+                    parameter: canonical.parts.get(class.part).map(|part| part.name.clone()),
+                })?;
+                schemas.extend_from_slice(&digest);
+            }
+            settings = Some(canonical.bytes);
+        }
+        let mut messages = Vec::new();
+        let are_messages = canonical::prompt(request.prompt, &mut messages)
+            .map_err(|reason| Bypass { reason, parameter: Some("messages".to_owned()) })?;
+        let parts = [
+            Part::Verbatim(request.namespace),
+            settings.as_ref().map_or(Part::Verbatim(request.llm_string), |it| Part::Canonical(it)),
+            if are_messages { Part::Canonical(&messages) } else { Part::Verbatim(request.prompt) },
+            Part::Verbatim(&schemas),
+        ];
+        Ok(self.digest(&parts))
+    }
+
+    fn digest(&self, parts: &[Part<'_>]) -> Key {
         let mut hasher = match &self.key {
             Some(key) => blake3::Hasher::new_keyed(key),
             None => blake3::Hasher::new_derive_key(KEY_CONTEXT),
         };
-        request.frame(|piece| {
+        frame(parts, |piece| {
             hasher.update(piece);
         });
         Key(*hasher.finalize().as_bytes())
@@ -190,20 +227,25 @@ mod tests {
         Keyer::new(&process_secret(7), secret).expect("long enough")
     }
 
+    fn key(keyer: &Keyer, request: &Request<'_>) -> Key {
+        keyer.key(request, |_| None).expect("no bypass")
+    }
+
     #[test]
     fn a_key_is_stable_and_depends_on_every_part_and_on_the_secret() {
-        let key = keyer(None).key(&A);
-        assert_eq!(key, Keyer::new(&process_secret(9), None).expect("long enough").key(&A));
+        let expected = key(&keyer(None), &A);
+        let other = Keyer::new(&process_secret(9), None).expect("long enough");
+        assert_eq!(expected, key(&other, &A));
         for other in [
             Request { namespace: b"t", ..A },
             Request { llm_string: b"model2", ..A },
             Request { prompt: b"hello ", ..A },
         ] {
-            assert_ne!(keyer(None).key(&other), key);
+            assert_ne!(key(&keyer(None), &other), expected);
             assert_ne!(keyer(None).probe(&other).fingerprint, keyer(None).probe(&A).fingerprint);
         }
-        assert_ne!(keyer(Some(b"s")).key(&A), key);
-        assert_ne!(keyer(Some(b"s")).key(&A), keyer(Some(b"t")).key(&A));
+        assert_ne!(key(&keyer(Some(b"s")), &A), expected);
+        assert_ne!(key(&keyer(Some(b"s")), &A), key(&keyer(Some(b"t")), &A));
     }
 
     #[test]

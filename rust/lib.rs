@@ -4,6 +4,7 @@
 //!
 //! | module     | what it does                                                                   |
 //! |------------|--------------------------------------------------------------------------------|
+//! | [`canonical`] | what a prompt and an `llm_string` say, whatever the way it is written |
 //! | [`frame`]  | a request's parts, framed so that no two requests share a byte string          |
 //! | [`key`]    | a fast in-process fingerprint (XXH3-128) and the durable key (BLAKE3-256)      |
 //! | [`lru`]    | a least-recently-used map bounded by bytes and entries, with expiry            |
@@ -14,6 +15,7 @@
 //! Everything outside `python` is pure: no lock, no clock, no interpreter, no `unsafe`. Run
 //! `cargo test` to exercise it. Locks and clocks belong to the border.
 
+pub mod canonical;
 pub mod frame;
 pub mod key;
 pub mod lru;

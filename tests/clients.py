@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langchain.agents import create_agent
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 from langchain_openai import ChatOpenAI, OpenAI
@@ -96,6 +97,13 @@ class Row:
         )
 
 
+def _agent(model: Any) -> Any:
+    """The last message of an agent's run; the others have ids that are new each time."""
+    agent = create_agent(model, [get_weather, convert_temperature])
+    question = "What is the weather in Oslo, and what is its temperature, 12.5, here?"
+    return agent.invoke({"messages": [HumanMessage(question)]})["messages"][-1]
+
+
 ROWS = {
     row.name: row
     for row in (
@@ -119,6 +127,7 @@ ROWS = {
                 _JSON_REPORT
             ),
         ),
+        Row("create_agent", _agent, requests=3),
         Row("batch", lambda model: model.batch(_CITIES), requests=3),
         Row("abatch", lambda model: model.abatch(_CITIES), requests=3),
         Row(

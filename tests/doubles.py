@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import os
@@ -9,22 +10,25 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.outputs import Generation
 
-from llmemo import LLMCache, Store
+from llmemo import LLMCache, NotACacheError, Store, StoreError
+from llmemo.stores import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from llmemo.stores import Record
 
 ROUNDS = int(os.environ.get("LLMEMO_ROUNDS", "1"))
 """How often to repeat what chance decides; `make soak` says a hundred."""
+
+LIMIT = 30.0
+"""Seconds after which something hangs."""
 
 # `-X dev -W error` tells of every resource left lying about: an empty stderr means something.
 # Python 3.12 and later warn of any fork of a process with threads; nothing else is let through.
@@ -150,3 +154,67 @@ class FakeStore(Store):
 
     async def close(self) -> None:
         self._begin("close")
+
+
+class Garbled(FakeStore):
+    """Answers every request with one and the same, whatever it is."""
+
+    def __init__(self, found: Any) -> None:
+        super().__init__()
+        self.found = found
+
+    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
+        return dict.fromkeys(keys, self.found) if isinstance(self.found, Record) else self.found
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even its text can be had")
+
+
+FAULTS: list[BaseException] = [ValueError("x"), OSError(5, "x"), TimeoutError("x"), MemoryError()]
+FAULTS += [StopIteration(), StoreError("x"), NotACacheError("x"), asyncio.InvalidStateError()]
+FAULTS += [asyncio.CancelledError(), UnspeakableError()]
+"""What a store may raise."""
+
+
+class Held:
+    """A `before` that holds methods of the store up, in its thread, until it is released."""
+
+    def __init__(self, *methods: str) -> None:
+        self.methods = methods
+        self.reached, self.go = threading.Event(), threading.Event()
+        self.was_released = True
+
+    def __call__(self, method: str) -> None:
+        if method in self.methods:
+            self.reached.set()
+            self.was_released &= self.go.wait(LIMIT)
+
+
+class Fault:
+    """A `before` that raises in one method of a store, until it is healed or so many times."""
+
+    def __init__(self, method: str, error: BaseException, times: int = 10**9) -> None:
+        self.method, self.error, self.times = method, error, times
+
+    def __call__(self, method: str) -> None:
+        if method == self.method and self.times:
+            self.times -= 1
+            raise self.error
+
+
+@contextlib.contextmanager
+def no_thread_stays() -> Iterator[None]:
+    """Whatever thread starts in here also ends; but for the one that serves all the process."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name != "llmemo-exit":
+            thread.join(LIMIT)
+            assert not thread.is_alive(), thread
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the library has logged."""
+    return [record.getMessage() for record in caplog.records if record.name == "llmemo"]

@@ -1,108 +1,74 @@
-"""One cache, used by many at once: loops, threads, callers who leave, stores that take their time."""
+"""One cache used by many at once: loops, threads, callers who leave; and stores that take long."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from doubles import ROUNDS, FakeStore, answer, expect_on_disk, run
-from langchain_core.outputs import Generation
+from doubles import LIMIT, ROUNDS, FakeStore, Held, answer, expect_on_disk, no_thread_stays, run
 
-from llmemo import LLMCache, SQLiteStore
+from llmemo import ConfigurationError, LLMCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
     from typing import Any
 
+    from langchain_core.outputs import Generation
+
     MakeCache = Callable[..., LLMCache]
-
-LIMIT = 30.0
-"""Seconds after which something hangs."""
-
-
-def started_since(before: list[threading.Thread]) -> list[threading.Thread]:
-    """Threads that a cache has started; the one that waits for the end belongs to the process."""
-    new = set(threading.enumerate()) - set(before)
-    return [thread for thread in new if thread.name != "llmemo-exit"]
-
-
-@contextmanager
-def no_thread_stays() -> Iterator[None]:
-    before = threading.enumerate()
-    yield
-    for thread in started_since(before):
-        thread.join(LIMIT)
-        assert not thread.is_alive(), thread
-
-
-class Held:
-    """A `before` that holds the store up, in its thread, until it is released."""
-
-    def __init__(self, *methods: str) -> None:
-        self.methods = methods
-        self.reached, self.go = threading.Event(), threading.Event()
-        self.was_released = True
-
-    def __call__(self, method: str) -> None:
-        if method in self.methods:
-            self.reached.set()
-            self.was_released &= self.go.wait(LIMIT)
 
 
 def test_loops_and_threads_use_one_cache_at_once(make_cache: MakeCache) -> None:
     cache = make_cache(store_timeout=10 * LIMIT)
     barrier = threading.Barrier(7)
-    rounds = 40 * ROUNDS
+    kept: list[str] = []
 
-    def in_thread(who: str) -> int:
-        lookups = 0
-        for n in range(rounds):
-            key = f"{who}-{n}"
+    def plain(who: str) -> None:
+        for n in range(40 * ROUNDS):
+            key, common = f"{who}-{n}", f"common-{n}"
             assert cache.lookup(key, "m") is None
             cache.update(key, "m", answer(key))
-            cache.update(f"common-{n}", "m", answer(f"common-{n}"))
+            cache.update(common, "m", answer(common))
             assert cache.lookup(key, "m") == answer(key)
-            assert cache.lookup(f"common-{n}", "m") == answer(f"common-{n}")
-            lookups += 3
-        return lookups
+            assert cache.lookup(common, "m") == answer(common)
+            kept.append(key)
 
-    async def task(who: str) -> int:
-        lookups = 0
-        for n in range(rounds // 4):
-            key = f"{who}-{n}"
+    async def task(who: str) -> None:
+        for n in range(10 * ROUNDS):
+            key, common = f"{who}-{n}", f"common-{n}"
             assert await cache.alookup(key, "m") is None
             await cache.aupdate(key, "m", answer(key))
-            await cache.aupdate(f"common-{n}", "m", answer(f"common-{n}"))
+            await cache.aupdate(common, "m", answer(common))
             assert await cache.alookup(key, "m") == answer(key)
-            assert await cache.alookup(f"common-{n}", "m") == answer(f"common-{n}")
-            lookups += 3
-        return lookups
+            assert await cache.alookup(common, "m") == answer(common)
+            kept.append(key)
 
-    async def in_loop(who: str) -> int:
+    async def in_loop(who: str) -> None:
         tasks = [asyncio.create_task(task(f"{who}-{n}")) for n in range(4)]
         await asyncio.sleep(0)
-        lookups = in_thread(f"{who}-sync")  # Sync calls inside a running loop.
-        return lookups + sum(await asyncio.gather(*tasks))
+        plain(f"{who}-sync")  # Sync calls inside a running loop.
+        await asyncio.gather(*tasks)
 
-    def work(who: int) -> int:
+    def work(who: int) -> None:
         barrier.wait(LIMIT)
-        return asyncio.run(in_loop(f"loop{who}")) if who < 3 else in_thread(f"thread{who}")
+        if who < 3:
+            asyncio.run(in_loop(f"loop{who}"))
+        else:
+            plain(f"thread{who}")
 
     with ThreadPoolExecutor(7) as crew:
-        lookups = sum(crew.map(work, range(7)))
-    kept = [f"thread{who}-{n}" for who in range(3, 7) for n in range(rounds)]
-    kept += [f"loop{who}-sync-{n}" for who in range(3) for n in range(rounds)]
-    kept += [f"loop{w}-{t}-{n}" for w in range(3) for t in range(4) for n in range(rounds // 4)]
+        list(crew.map(work, range(7)))
+    assert len(kept) == len(set(kept)) == (4 * 40 + 3 * (40 + 4 * 10)) * ROUNDS
     assert [key for key in kept if cache.lookup(key, "m") != answer(key)] == []
     stats = cache.stats()
-    assert stats.hits + stats.misses == lookups + len(kept)
-    assert (stats.misses, stats.updates) == (len(kept), 2 * len(kept))
+    assert (stats.misses, stats.hits, stats.updates) == (len(kept), 3 * len(kept), 2 * len(kept))
     assert (stats.errors, stats.writes_unconfirmed) == ({}, 0)
 
 
@@ -152,48 +118,9 @@ def test_cancelled_at_any_tick(seed: int, tmp_path: Path) -> None:
     expect_on_disk(tmp_path / "a.db", begun)
 
 
-@pytest.mark.anyio
-async def test_an_update_that_nobody_waits_for_any_more_is_written() -> None:
-    held = Held("set")
-    store = FakeStore(held)
-    cache = LLMCache(store, store_timeout=LIMIT)
-    tasks = [asyncio.create_task(cache.aupdate(f"p{n}", "m", answer(f"p{n}"))) for n in range(9)]
-    await asyncio.to_thread(held.reached.wait, LIMIT)
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks, timeout=LIMIT)
-    assert all(task.cancelled() for task in tasks)
-    assert store.records == {}
-    held.go.set()
-    assert await cache.aclose() == 0
-    assert len(store.records) == 9
-    assert cache.stats().errors == {}
-
-
-@pytest.mark.parametrize("ticks", range(6))
-def test_a_cancelled_close_closes_all_the_same(ticks: int) -> None:
-    store = FakeStore()
-
-    async def main() -> None:
-        cache = LLMCache(store)
-        await cache.aupdate("p", "m", answer("p"))
-        closing = asyncio.create_task(cache.aclose())
-        for _ in range(ticks):
-            await asyncio.sleep(0)
-        closing.cancel()
-        await asyncio.wait([closing], timeout=LIMIT)
-        assert cache.close() == 0
-
-    with no_thread_stays():
-        asyncio.run(main())
-    assert store.asked[-1] == ("close", 0)
-    assert len(store.sizes("close")) == 1
-
-
-@pytest.mark.parametrize("has_store", [False, True])
-def test_a_hit_in_memory_never_awaits(has_store: bool) -> None:
+def test_a_hit_in_memory_never_awaits() -> None:
     # Driven by hand, and in no event loop: there is nothing here that could be awaited.
-    store = FakeStore() if has_store else None
+    store = FakeStore()
     with LLMCache(store) as cache:
         cache.update("p", "m", answer("p"))
         for _ in range(3):
@@ -201,7 +128,7 @@ def test_a_hit_in_memory_never_awaits(has_store: bool) -> None:
                 cache.alookup("p", "m").send(None)
             assert stop.value.value == answer("p")
         assert (cache.stats().memory_hits, cache.stats().misses) == (3, 0)
-    assert store is None or store.sizes("get") == []
+    assert store.sizes("get") == []
 
 
 @pytest.mark.anyio
@@ -239,49 +166,24 @@ async def test_a_key_that_many_want_is_asked_for_once() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("is_async", [False, True])
-async def test_a_slow_store_costs_a_caller_its_timeout_and_nothing_else(is_async: bool) -> None:
+async def test_a_slow_store_costs_a_caller_its_timeout_and_nothing_else() -> None:
     held = Held("get", "set")
     store = FakeStore(held)
     cache = LLMCache(store, store_timeout=0.02)
-    if is_async:
-        assert await cache.alookup("p", "m") is None
-        await cache.aupdate("p", "m", answer("p"))
-        assert await cache.alookup("p", "m") == answer("p")
-    else:
-        assert cache.lookup("p", "m") is None
-        cache.update("p", "m", answer("p"))
-        assert cache.lookup("p", "m") == answer("p")
+    assert await cache.alookup("p", "m") is None
+    await cache.aupdate("p", "m", answer("p"))
+    assert await cache.alookup("p", "m") == answer("p")
+    assert cache.lookup("q", "m") is None
+    assert cache.stats().writes_unconfirmed == 1
+    cache.update("q", "m", answer("q"))
+    assert cache.lookup("q", "m") == answer("q")
     stats = cache.stats()
-    assert stats.errors == {"store_read_timeout": 1, "store_write_timeout": 1}
-    assert (stats.writes_unconfirmed, stats.misses, stats.memory_hits) == (1, 1, 1)
+    assert stats.errors == {"store_read_timeout": 2, "store_write_timeout": 2}
+    assert (stats.writes_unconfirmed, stats.misses, stats.memory_hits) == (2, 2, 2)
     assert store.records == {}
     held.go.set()
     assert await cache.aclose() == 0
-    assert [record.key for record in store.records.values()] == [cache._tiers.key("p", "m")]
-
-
-@pytest.mark.anyio
-async def test_the_queue_of_a_stuck_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmemo.worker.MAX_QUEUED_BYTES", 10_000)
-    held = Held("set")
-    store = FakeStore(held)
-    cache = LLMCache(store, store_timeout=LIMIT)
-    tasks = [asyncio.create_task(cache.aupdate("first", "m", answer("first")))]
-    await asyncio.to_thread(held.reached.wait, LIMIT)
-    large = [Generation(text="x" * 1000)]
-    tasks += [asyncio.create_task(cache.aupdate(f"p{n}", "m", large)) for n in range(50)]
-    for _ in range(3):
-        await asyncio.sleep(0)
-    held.go.set()
-    await asyncio.wait_for(asyncio.gather(*tasks), LIMIT)
-    assert await cache.aclose() == 0
-    stats = cache.stats()
-    assert 40 <= stats.writes_unconfirmed <= 42
-    assert stats.errors["write_dropped"] == stats.writes_unconfirmed
-    # The oldest went, the newest stayed.
-    kept = ["first", *[f"p{n}" for n in range(stats.writes_unconfirmed, 50)]]
-    assert set(store.records) == {cache._tiers.key(key, "m") for key in kept}
+    assert set(store.records) == {cache._tiers.key(key, "m") for key in "pq"}
 
 
 @pytest.mark.anyio
@@ -292,7 +194,7 @@ async def test_a_store_that_blocks_its_thread_does_not_block_a_loop() -> None:
         lambda: cache.alookup("p", "m"),
         lambda: cache.aupdate("p", "m", answer("p")),
         lambda: cache.adelete("p", "m"),
-        lambda: cache.aclear(),
+        cache.aclear,
         lambda: cache.aclose(LIMIT),
     ]
     for operation in operations:
@@ -345,50 +247,51 @@ def test_close_does_not_wait_for_a_stuck_store_and_counts_what_it_drops() -> Non
 
 
 @pytest.mark.parametrize("end", ["closed", "dropped"])
-def test_two_caches_never_run_one_store_at_once(end: str, tmp_path: Path) -> None:
+def test_two_caches_never_run_one_store_at_once(end: str) -> None:
     held = Held("set")
     store = FakeStore(held)
-    first: LLMCache | None = LLMCache(store, store_timeout=0.01)
-    assert first is not None
+    caches = [LLMCache(store, store_timeout=0.01)]
     with no_thread_stays():
-        first.update("p", "m", answer("p"))
+        caches[0].update("p", "m", answer("p"))
         assert held.reached.wait(LIMIT)
         if end == "closed":
-            first.close(timeout=0.01)
-        first = None
-        # The store is still busy with the write of the first.
-        try:
-            second = LLMCache(store, store_timeout=0.2)
-        except ValueError:
-            second = None
-        else:
-            second.lookup("p", "m")
-        overlapping = [name for name, _ in store.asked]
+            caches[0].close(timeout=0.01)
+        caches.clear()
+        # The store is still busy with the write of the first: another is refused, or waits.
+        with suppress(ConfigurationError):
+            caches = [LLMCache(store, store_timeout=0.2)]
+            assert caches[0].lookup("p", "m") is None
+        asked = [name for name, _ in store.asked]
         held.go.set()
-        if second is not None:
-            second.close()
-    assert overlapping == ["open", "set"]
+        for cache in caches:
+            cache.close()
+    assert asked == ["open", "set"]
 
 
-def test_a_fork_in_the_middle_of_a_loop(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_forks_in_the_middle_of_event_loops(tmp_path: Path) -> None:
     program = """
-cache = opened()
-async def look_up(key):
-    assert await cache.alookup(key, "m") == (answer(key) if key < "p4" else None)
-async def main():
-    await asyncio.gather(*[akeep(cache, key) for key in ("p0", "p1", "p2", "p3")])
-    for turn in range(10):
-        tasks = [asyncio.ensure_future(look_up(f"p{n}")) for n in range(8)]
-        tasks += [asyncio.ensure_future(akeep(cache, f"turn{turn}-{n}")) for n in range(4)]
-        for _ in range(turn):
-            await asyncio.sleep(0)
-        if (pid := os.fork()) == 0:
-            os._exit(0)
-        assert os.waitpid(pid, 0)[1] == 0
-        await asyncio.wait_for(asyncio.gather(*tasks), 5)
-    assert cache.stats().errors == {}, cache.stats()
-asyncio.run(main())
+cache, done = opened(), threading.Event()
+async def main(who):
+    turn = 0
+    while not done.is_set():
+        turn += 1
+        keep_three = [akeep(cache, f"{who}-{turn}-{n}") for n in range(3)]
+        all_four = asyncio.gather(*keep_three, cache.alookup(f"{who}-{turn - 1}-0", "m"))
+        await asyncio.wait_for(all_four, 8)  # Less patient than the test: it shows where.
+crew = [threading.Thread(target=asyncio.run, args=(main(who),)) for who in range(3)]
+for thread in crew:
+    thread.start()
+for turn in range(60):
+    done.wait(random.random() * 0.01)
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+done.set()
+for thread in crew:
+    thread.join()
+assert cache.stats().errors == {}, cache.stats()
 """
     kept = run(program, tmp_path / "a.db")
-    assert len(kept) == 44
+    assert len(kept) >= 9
     expect_on_disk(tmp_path / "a.db", kept)

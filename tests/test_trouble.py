@@ -13,44 +13,17 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doubles import FakeStore, answer, expect_on_disk
+from doubles import FAULTS, LIMIT, FakeStore, Fault, Garbled, answer, expect_on_disk, lines
 
-from llmemo import CacheClosedError, ConfigurationError, LLMCache, NotACacheError, StoreError
+from llmemo import CacheClosedError, ConfigurationError, LLMCache, StoreError
 from llmemo.stores import Record, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     MakeCache = Callable[..., LLMCache]
-
-LIMIT = 30.0
-"""Seconds after which something hangs."""
-
-
-class UnspeakableError(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("not even its text can be had")
-
-
-FAULTS = [ValueError("x"), OSError(5, "x"), TimeoutError("x"), StopIteration(), MemoryError()]
-FAULTS += [UnspeakableError(), StoreError("x"), NotACacheError("x"), asyncio.InvalidStateError()]
-
-
-class Fault:
-    """A `before` that raises in one method of a store, until it is healed or so many times."""
-
-    def __init__(self, method: str, error: BaseException, times: int = 10**9) -> None:
-        self.method, self.error, self.times = method, error, times
-
-    def __call__(self, method: str) -> None:
-        if method == self.method and self.times:
-            self.times -= 1
-            raise self.error
-
-
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "llmemo"]
+    Make = Callable[[Path], None]
 
 
 def works(cache: LLMCache) -> bool:
@@ -59,38 +32,34 @@ def works(cache: LLMCache) -> bool:
     return cache.lookup("again", "m") == answer("again") and cache.delete("again", "m")
 
 
-@pytest.mark.parametrize("method", ["open", "get", "set", "delete"])
-@pytest.mark.parametrize("error", [*FAULTS, asyncio.CancelledError()], ids=repr)
+KINDS = {"open": ["store_read", "store_write"], "get": ["store_read"], "set": ["store_write"]}
+KINDS["delete"] = []
+"""What is counted when a method fails; a removal says it to its caller instead."""
+
+
+@pytest.mark.parametrize("method", KINDS)
+@pytest.mark.parametrize("error", FAULTS, ids=repr)
 def test_a_store_that_fails_and_heals(
     method: str, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fault = Fault(method, error)
+    fault, kinds = Fault(method, error), KINDS[method]
     with LLMCache(FakeStore(fault), max_bytes=0, store_timeout=LIMIT) as cache:
         for _ in range(3):
             cache.update("p", "m", answer("p"))
-            hit = cache.lookup("p", "m")
-            assert (hit == answer("p")) if method == "delete" else (hit is None)
-        if method in ("open", "delete"):
-            with pytest.raises(StoreError):
-                cache.delete("p", "m")
-            with pytest.raises(StoreError):
-                cache.clear()
-        kinds = {"open": {"store_read", "store_write"}, "get": {"store_read"}}
-        expected = dict.fromkeys(kinds.get(method, {f"store_{method}"} - {"store_delete"}), 3)
-        assert cache.stats().errors == ({"store_write": 3} if method == "set" else expected)
-        assert cache.stats().writes_unconfirmed == (3 if method in ("open", "set") else 0)
-        assert len(lines(caplog)) == len(cache.stats().errors)
-        fault.times = 0
+            assert cache.lookup("p", "m") == (None if kinds else answer("p"))
+        for remove in (cache.clear, lambda: cache.delete("p", "m")):
+            if method in ("open", "delete"):
+                with pytest.raises(StoreError):
+                    remove()
+        stats = cache.stats()
+        assert stats.errors == dict.fromkeys(kinds, 3)
+        assert stats.writes_unconfirmed == 3 * ("store_write" in kinds)
+        assert stats.hits + stats.misses == 3
+        assert len(lines(caplog)) == len(kinds)
+        fault.method = "none"
         assert works(cache)
-        assert cache.stats().hits + cache.stats().misses == 4
-
-
-@pytest.mark.parametrize("error", [*FAULTS, asyncio.CancelledError()], ids=repr)
-def test_a_store_that_cannot_even_close(error: BaseException) -> None:
-    cache = LLMCache(FakeStore(Fault("close", error)), store_timeout=LIMIT)
-    cache.update("p", "m", answer("p"))
-    assert cache.close() == 0
-    assert cache.stats().errors == {"store_close": 1}
+        fault.method = "close"
+    assert cache.stats().errors == {**dict.fromkeys(kinds, 3), "store_close": 1}
 
 
 @pytest.mark.parametrize("method", ["open", "get", "set", "delete"])
@@ -121,24 +90,13 @@ def test_unavailable_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.records == {}
 
 
-class Garbled(FakeStore):
-    """Answers with what is no answer."""
-
-    found: Any = None
-
-    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
-        return {key: self.found for key in keys} if isinstance(self.found, Record) else self.found
-
-
 GARBAGE = [None, 7, "text", [1], Record(b"k", None, b"", b"", 0.0, None)]  # type: ignore[arg-type]
 GARBAGE += [Record(b"", b"", b"", b"", 0.0, "soon"), Record(7, "", b"", b"", 0, None)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("found", GARBAGE, ids=repr)
 def test_a_store_that_talks_nonsense(found: Any) -> None:
-    store = Garbled()
-    store.found = found
-    with LLMCache(store, store_timeout=LIMIT) as cache:
+    with LLMCache(Garbled(found), store_timeout=LIMIT) as cache:
         assert cache.lookup("p", "m") is None
         assert (cache.stats().misses, sum(cache.stats().errors.values())) == (1, 1)
         assert "internal" not in cache.stats().errors
@@ -146,9 +104,12 @@ def test_a_store_that_talks_nonsense(found: Any) -> None:
 
 def test_a_thread_that_cannot_be_started_is_only_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = LLMCache(FakeStore(), max_bytes=0, store_timeout=0.2)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")  # As Python does when the system has none.
+
     with monkeypatch.context() as patch:
-        # What Python says when the system has no more threads to give.
-        patch.setattr(threading.Thread, "start", Fault("", RuntimeError("can't start new thread")))
+        patch.setattr(threading.Thread, "start", refuse)
         assert cache.lookup("p", "m") is None
     assert works(cache)
     assert cache.close() == 0
@@ -185,7 +146,7 @@ def test_a_locked_file(is_open: bool, tmp_path: Path) -> None:
         before = cache.stats()
         cache.update("q", "m", answer("q"))
         # Readers are in nobody's way, and nobody in theirs.
-        assert any(cache.lookup("p", "m") for _ in range(20)) == is_open
+        assert any(cache.lookup("p", "m") for _ in range(20 if is_open else 1)) == is_open
         assert cache.stats().writes_unconfirmed - before.writes_unconfirmed == 1
         assert cache.stats().errors["store_write_timeout"] == 1
         other.execute("COMMIT")
@@ -194,7 +155,7 @@ def test_a_locked_file(is_open: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed"])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_damaged_file(is_open: bool, seed: int, tmp_path: Path) -> None:
     path, dice = tmp_path / "a.db", random.Random(seed)
     keys = [f"p{n}" for n in range(200)]
@@ -204,7 +165,7 @@ def test_a_damaged_file(is_open: bool, seed: int, tmp_path: Path) -> None:
     cache = LLMCache(path, max_bytes=0, store_timeout=LIMIT)
     assert not is_open or cache.lookup("p0", "m") == answer("p0")
     with path.open("r+b") as file:
-        for page in dice.sample(range(path.stat().st_size // 4096), 3 + seed):
+        for page in dice.sample(range(path.stat().st_size // 4096), 3 + 2 * seed):
             file.seek(max(100, page * 4096))  # With its first bytes gone it would not be ours.
             file.write(dice.randbytes(4096))
     for key in keys:
@@ -235,9 +196,7 @@ def diary(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [foreign, newer, diary])
-def test_what_is_not_ours_is_left_alone_and_memory_serves(
-    make: Callable[[Path], None], tmp_path: Path
-) -> None:
+def test_what_is_not_ours_is_left_alone_and_memory_serves(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     # It comes after the cache's construction, and before its first use.
     with LLMCache(path, store_timeout=LIMIT) as cache:
@@ -252,23 +211,24 @@ def test_what_is_not_ours_is_left_alone_and_memory_serves(
     assert (path.read_bytes(), path.stat().st_mtime_ns, os.listdir(tmp_path)) == before
 
 
-@pytest.mark.parametrize("make", [None, foreign, diary], ids=["deleted", "foreign", "diary"])
-def test_a_file_that_goes_away_under_an_open_cache(
-    make: Callable[[Path], None] | None, tmp_path: Path
-) -> None:
+def nothing(path: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize("make", [nothing, foreign, diary])
+def test_a_file_that_goes_away_under_an_open_cache(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     cache = LLMCache(path, max_bytes=0, store_timeout=LIMIT)
     cache.update("p", "m", answer("p"))
     for file in tmp_path.iterdir():
         file.unlink()
-    if make is not None:
-        make(path)
-    before = make and path.read_bytes()
+    make(path)
+    before = path.read_bytes() if path.exists() else None
     for key in ("p", "q"):
         assert cache.lookup(key, "m") in (None, answer(key))
         cache.update(key, "m", answer(key))
     assert cache.close() == 0
-    assert (make and path.read_bytes()) == before
+    assert (path.read_bytes() if path.exists() else None) == before
     assert "internal" not in cache.stats().errors
 
 
@@ -296,7 +256,7 @@ def test_a_closed_cache(make_cache: MakeCache, caplog: pytest.LogCaptureFixture)
         cache.update("p", "m", answer("p"))
         asyncio.run(cache.aupdate("p", "m", answer("p")))
         assert asyncio.run(cache.alookup("p", "m")) is None
-    calls = [cache.clear, lambda: cache.delete("p", "m")]
+    calls: list[Callable[[], object]] = [cache.clear, lambda: cache.delete("p", "m")]
     calls += [lambda: asyncio.run(cache.aclear()), lambda: asyncio.run(cache.adelete("p", "m"))]
     for remove in calls:
         with pytest.raises(CacheClosedError):
@@ -305,13 +265,6 @@ def test_a_closed_cache(make_cache: MakeCache, caplog: pytest.LogCaptureFixture)
     assert (stats.misses, stats.hits, stats.updates, stats.entries) == (6, 0, 1, 0)
     assert (stats.skipped, stats.errors) == ({"closed": 6}, {})
     assert len(lines(caplog)) == 1
-
-    async def use() -> None:
-        async with make_cache(store_timeout=LIMIT) as other:
-            assert await other.alookup("q", "m") is None
-        assert (await other.aclose(), other.stats().misses) == (0, 1)
-
-    asyncio.run(use())
 
 
 def test_requests_stay_out_of_files_logs_and_representations(

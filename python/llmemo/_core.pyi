@@ -1,6 +1,6 @@
 """Native core of llmemo: requests to keys, keys to entries, answers to bytes and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, final
 
 from langchain_core.outputs import Generation
@@ -8,6 +8,7 @@ from langchain_core.outputs import Generation
 __all__ = [
     "Memory",
     "PanicException",
+    "RequestBypassed",
     "ValueDamaged",
     "ValueRefused",
     "__version__",
@@ -17,6 +18,12 @@ __all__ = [
 ]
 
 __version__: Final[str]
+
+class RequestBypassed(Exception):
+    """A request that does not determine what is asked: it must not be cached.
+
+    Arguments: the reason (a short name), and the parameter it stands in, or None.
+    """
 
 class ValueRefused(Exception):
     """An answer that cannot be encoded without loss; its only argument is the reason."""
@@ -60,8 +67,30 @@ class Memory:
     def lookup(self, prompt: str, llm_string: str, namespace: str) -> list[Generation] | None:
         """Fresh objects of the answer kept for exactly this request, or None."""
 
-    def key(self, prompt: str, llm_string: str, namespace: str) -> bytes:
-        """The request's durable name: 32 bytes, the same in every process."""
+    def lookup_key(
+        self, prompt: str, llm_string: str, namespace: str, key: bytes
+    ) -> list[Generation] | None:
+        """As `lookup`, for a request of this key that may have been asked in another form."""
+
+    def key(
+        self,
+        prompt: str,
+        llm_string: str,
+        namespace: str,
+        schemas: Mapping[str, bytes] | None = None,
+    ) -> bytes:
+        """The request's durable name: 32 bytes, the same in every process (docs/keys.md).
+
+        Args:
+            prompt: What is asked.
+            llm_string: Of whom, and how.
+            namespace: On whose behalf.
+            schemas: By the name of a class, as its repr has it, a digest (32 bytes) of what it
+                holds; for classes that `llm_string` names.
+
+        Raises:
+            RequestBypassed: It does not say what is asked.
+        """
 
     def label(self, text: str) -> bytes:
         """A short digest (16 bytes) of a namespace or llm_string, for grouping records."""

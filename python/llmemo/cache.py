@@ -166,12 +166,12 @@ class LLMCache(BaseCache):
             StoreError: The store did not confirm; memory has forgotten it all the same.
         """
         key = self._tiers.key(prompt, llm_string)
-        return run_inline(self._tiers.remove(key, Call.blocking))
+        return key is not None and run_inline(self._tiers.remove(key, Call.blocking))
 
     async def adelete(self, prompt: str, llm_string: str) -> bool:
         """As `delete`."""
         key = self._tiers.key(prompt, llm_string)
-        return await self._tiers.remove(key, Call.awaited)
+        return key is not None and await self._tiers.remove(key, Call.awaited)
 
     def stats(self) -> CacheStats:
         """What the cache has done so far. Cheap: call it as often as you like."""

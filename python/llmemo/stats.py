@@ -41,7 +41,8 @@ class CacheStats:
     writes_unconfirmed: int
     """Updates that returned before the store had confirmed them."""
     bypassed: dict[str, int] = field(default_factory=dict)
-    """Lookups and updates that could not be keyed, by reason."""
+    """Lookups and updates of requests that do not say what is asked, by reason; such a lookup is
+    neither a hit nor a miss."""
     skipped: dict[str, int] = field(default_factory=dict)
     """Answers that were not kept, by reason."""
     errors: dict[str, int] = field(default_factory=dict)

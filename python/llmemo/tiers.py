@@ -9,10 +9,18 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmemo._core import Memory, ValueDamaged, ValueRefused, decode, encode
+from llmemo._core import (
+    Memory,
+    RequestBypassed,
+    ValueDamaged,
+    ValueRefused,
+    decode,
+    encode,
+)
 from llmemo.calls import Call, Delete, Get, NotYetError, Set
 from llmemo.engine import Engine
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError
+from llmemo.schemas import schemas
 from llmemo.stats import CacheStats, Tally
 from llmemo.stores import Record, Store, store_of
 
@@ -27,6 +35,16 @@ FINGERPRINT_SECRET = secrets.token_bytes(192)
 
 REMOVAL_TIMEOUT = 30.0
 """Seconds that a removal waits for the store before it says that it failed."""
+
+
+REMEDIES = {
+    "address": "an object whose text is its address: give plain values, or a class with a repr",
+    "unknown_repr": "an object whose text need not say what is in it: give plain values",
+    "truncated": "a value that is printed only in part: give it as plain values",
+    "too_deep": "values that are nested too deep",
+    "unknown_class": "a class that was not seen: call the model through LangChain's methods",
+}
+"""What stands in the way of a key, and what to do about it."""
 
 
 class Tiers:
@@ -79,24 +97,49 @@ class Tiers:
         if store is not None:
             self.engine = Engine(store_of(store), self.tally)
 
-    def key(self, prompt: str, llm_string: str) -> bytes:
-        """What the request is called in every process."""
-        return self.memory.key(prompt, llm_string, self.namespace)
+    def key(self, prompt: str, llm_string: str) -> bytes | None:
+        """What the request is called in every process; None if it must not be cached."""
+        identity = self._identify(prompt, llm_string)
+        return None if identity is None else identity[1]
+
+    def _identify(self, prompt: str, llm_string: str) -> tuple[str, bytes] | None:
+        """The `llm_string` by which memory knows the request, and the request's key."""
+        known = None
+        asked = llm_string
+        if "<class '" in llm_string:
+            known = schemas()
+            # Memory compares texts: put what the classes hold beside their names.
+            asked = f"{llm_string}\0{sorted(known.items())}"
+        try:
+            return asked, self.memory.key(prompt, llm_string, self.namespace, known)
+        except RequestBypassed as bypass:
+            reason, parameter = bypass.args
+            text = "llmemo: requests go past the cache: %r holds %s"
+            self.tally.note("bypassed", reason, text, parameter or "llm_string", REMEDIES[reason])
+            return None
 
     async def fetch(
         self, prompt: str, llm_string: str, make_call: Callable[..., Call[Record | None]]
     ) -> list[Generation] | None:
-        """Ask the store for what memory does not have."""
-        hit = None
-        if self.engine is not None and not self._is_closed:
-            key = self.key(prompt, llm_string)
+        """Look for a request that memory does not know as it is written: by its key."""
+        if self._is_closed:
+            self.tally.add("misses")
+            return None
+        identity = self._identify(prompt, llm_string)
+        if identity is None:
+            return None
+        asked, key = identity
+        hit = self.memory.lookup_key(prompt, asked, self.namespace, key)
+        if hit is not None:
+            return hit
+        if self.engine is not None:
             epoch = self.memory.epoch(key)
             call = make_call(Get(key))
             with self._tolerant("read"):
                 self.engine.submit(call)
                 record = await call.wait(self._store_timeout)
                 if record is not None:
-                    hit = self._admit(prompt, llm_string, key, record, epoch)
+                    hit = self._admit(prompt, asked, key, record, epoch)
         self.tally.add("misses" if hit is None else "store_hits")
         return hit
 
@@ -137,7 +180,10 @@ class Tiers:
         if self._is_closed:
             self._skip("closed")
             return
-        key = self.key(prompt, llm_string)
+        identity = self._identify(prompt, llm_string)
+        if identity is None:
+            return
+        asked, key = identity
         try:
             value = encode(generations, key)
         except ValueRefused as refusal:
@@ -145,7 +191,7 @@ class Tiers:
             return
         now = self._clock()
         expires = None if self._ttl is None else now + self._ttl
-        kept = self.memory.put(prompt, llm_string, self.namespace, key, value, expires=expires)
+        kept = self.memory.put(prompt, asked, self.namespace, key, value, expires=expires)
         if self.engine is None:
             if kept:
                 self.tally.add("updates")

@@ -1,5 +1,6 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
+use super::RequestBypassed;
 use super::decode::decode_payload;
 use super::strings::surrogatepass;
 use crate::frame::Request;
@@ -11,6 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -140,17 +142,40 @@ impl Memory {
         found.map(|value| decode_payload(py, payload(&value))).transpose()
     }
 
+    /// For a request that `lookup` did not find: it may have been asked in another form.
+    fn lookup_key(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyString>,
+        llm_string: &Bound<'_, PyString>,
+        namespace: &Bound<'_, PyString>,
+        key: [u8; 32],
+    ) -> PyResult<Option<Py<PyList>>> {
+        let strings = Strings::of(prompt, llm_string, namespace)?;
+        let request = strings.request();
+        let probe = self.probe(py, &request);
+        let now = self.now(py)?;
+        let found = self.tier().lookup_key(&request, &probe, Key(key), now);
+        found.map(|value| decode_payload(py, payload(&value))).transpose()
+    }
+
+    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None))]
     fn key(
         &self,
         py: Python<'_>,
         prompt: &Bound<'_, PyString>,
         llm_string: &Bound<'_, PyString>,
         namespace: &Bound<'_, PyString>,
+        schemas: Option<HashMap<String, [u8; 32]>>,
     ) -> PyResult<Py<PyBytes>> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
-        let key = long_work(py, &request, || self.keyer.key(&request));
-        Ok(PyBytes::new(py, &key.0).unbind())
+        let schemas = schemas.unwrap_or_default();
+        let schema_of = |class: &str| schemas.get(class).copied();
+        match long_work(py, &request, || self.keyer.key(&request, schema_of)) {
+            Ok(key) => Ok(PyBytes::new(py, &key.0).unbind()),
+            Err(bypass) => Err(RequestBypassed::new_err((bypass.reason.name(), bypass.parameter))),
+        }
     }
 
     fn label(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<Py<PyBytes>> {

@@ -22,6 +22,13 @@ pyo3::create_exception!(
     "Stored bytes that are not the answer asked for; its only argument is the reason."
 );
 
+pyo3::create_exception!(
+    llmemo._core,
+    RequestBypassed,
+    pyo3::exceptions::PyException,
+    "A request that does not determine what is asked; arguments: reason, parameter (or None)."
+);
+
 /// Native core of llmemo; see `_core.pyi`.
 #[pymodule]
 mod _core {
@@ -32,7 +39,7 @@ mod _core {
     #[pymodule_export]
     use super::memory::{Memory, leak};
     #[pymodule_export]
-    use super::{ValueDamaged, ValueRefused};
+    use super::{RequestBypassed, ValueDamaged, ValueRefused};
 
     use pyo3::prelude::*;
 

@@ -1,0 +1,96 @@
+"""What the classes hold that an `llm_string` names.
+
+`with_structured_output(Answer, method="json_schema")` puts `<class '__main__.Answer'>` into the
+`llm_string`: a name, under which another class may stand tomorrow, or already does. The class
+itself is among the invocation parameters that LangChain tells its callbacks when a model starts, so
+an inline handler keeps them for the lookup and the update that follow. A class is never imported by
+its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import weakref
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.tracers.context import register_configure_hook
+from pydantic import TypeAdapter
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from langchain_core.messages import BaseMessage
+
+DEPTH_MAX = 32
+"""Parameters nested deeper than this are not searched for classes."""
+
+_params: ContextVar[Mapping[str, Any] | None] = ContextVar("llmemo_params", default=None)
+_digests: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+
+
+class ParameterWatch(BaseCallbackHandler):
+    """Keeps the parameters of the model run that starts, for its own context."""
+
+    run_inline = True
+    ignore_llm = True
+    ignore_chain = True
+    ignore_agent = True
+    ignore_retriever = True
+    ignore_custom_event = True
+
+    @override
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any
+    ) -> None:
+        _params.set(kwargs.get("invocation_params"))
+
+
+# By its default, so that every thread and context has it.
+_watch: ContextVar[BaseCallbackHandler | None] = ContextVar(
+    "llmemo_watch",
+    default=ParameterWatch(),  # noqa: B039 (it holds nothing)
+)
+register_configure_hook(_watch, inheritable=True)
+
+
+def schemas() -> dict[str, bytes]:
+    """Digests (32 bytes) of the schemas of the classes in the current run's parameters, by name."""
+    named: dict[str, set[type]] = {}
+    for cls in _classes(_params.get(), DEPTH_MAX):
+        name = re.fullmatch(r"<class '(.+)'>", repr(cls))
+        if name is not None:
+            named.setdefault(name[1], set()).add(cls)
+    # Of two classes of one name nobody can say which is meant where.
+    digests = {name: _digest(*classes) for name, classes in named.items() if len(classes) == 1}
+    return {name: digest for name, digest in digests.items() if digest is not None}
+
+
+def _classes(value: Any, depth: int) -> Iterator[type]:
+    if isinstance(value, type):
+        yield value
+    elif depth and isinstance(value, dict):
+        for key, member in value.items():
+            yield from _classes(key, depth - 1)
+            yield from _classes(member, depth - 1)
+    elif depth and isinstance(value, (list, tuple, set, frozenset)):
+        for member in value:
+            yield from _classes(member, depth - 1)
+
+
+def _digest(cls: type) -> bytes | None:
+    digest = _digests.get(cls)
+    if digest is None:
+        try:
+            schema = TypeAdapter(cls).json_schema()
+        except Exception:  # noqa: BLE001 (no schema, for whatever reason: the request is bypassed)
+            return None
+        # The order of properties stays: a model may be shown them in this order.
+        text = json.dumps([f"{cls.__module__}.{cls.__qualname__}", schema])
+        digest = hashlib.blake2b(text.encode(), digest_size=32).digest()
+        _digests[cls] = digest
+    return digest
