@@ -146,7 +146,7 @@ def test_a_locked_file(is_open: bool, tmp_path: Path) -> None:
         before = cache.stats()
         cache.update("q", "m", answer("q"))
         # Readers are in nobody's way, and nobody in theirs.
-        assert any(cache.lookup("p", "m") for _ in range(20 if is_open else 1)) == is_open
+        assert any(cache.lookup("p", "m") for _ in range(20))
         assert cache.stats().writes_unconfirmed - before.writes_unconfirmed == 1
         assert cache.stats().errors["store_write_timeout"] == 1
         other.execute("COMMIT")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -87,7 +88,7 @@ class Call(Generic[T]):
                 timer.cancel()
         else:
             try:
-                result, error = self._future.result(timeout)
+                result, error = self._future.result(min(timeout, threading.TIMEOUT_MAX))
             except concurrent.futures.TimeoutError as slow:
                 raise NotYetError from slow
         if error is not None:

@@ -45,12 +45,12 @@ class Engine:
             raise ConfigurationError(msg)
         store.engine = weakref.ref(self)
         self.is_closed: bool = False
+        self._worker: Worker | None = None
         self._store = store
         self._tally = tally
-        self._worker: Worker | None = None
 
-    def submit(self, call: Call[Any]) -> None:
-        """Send an operation; never waits for the store.
+    def submit(self, call: Call[Any], *, again: bool = False) -> None:
+        """Send an operation; never waits for the store. `again`: see `Worker.submit`.
 
         Raises:
             StoreError: The engine is closed.
@@ -58,7 +58,7 @@ class Engine:
         worker = self._worker
         if worker is None or worker.is_stopping:
             worker = self._start()
-        worker.submit(call)
+        worker.submit(call, again=again)
 
     def close(self, timeout: float) -> int:
         """Write what is queued, close the store, end the thread: `timeout` seconds at most.
@@ -66,36 +66,36 @@ class Engine:
         Returns the number of writes that had to be given up. Later calls return 0.
         """
         worker, self._worker = self._worker, None
-        self.close_soon(worker)
+        self.is_closed = True
         if worker is None:
             return 0
+        worker.stop()
         if worker.thread is not threading.current_thread():
-            worker.thread.join(timeout)
+            worker.thread.join(min(timeout, threading.TIMEOUT_MAX))
         return worker.give_up()
 
-    def close_soon(self, worker: Worker | None = None) -> None:
+    def close_soon(self) -> None:
         """Begin to close, without waiting, and without a lock: finalizers call this."""
         self.is_closed = True
-        worker = worker or self._worker
-        if worker is not None:
-            worker.stop()
+        if self._worker is not None:
+            self._worker.stop()
 
     def _start(self) -> Worker:
         with process.gate:
             if self.is_closed:
                 raise StoreError(CLOSED)
-            worker = self._worker
-            if worker is None or worker.is_stopping:
-                worker = Worker(self._store, self._tally, self._take_back, worker)
-                self._worker = worker
+            if self._worker is None or self._worker.is_stopping:
+                # The last one may be another engine's, which was closed and has yet to let go.
+                worker = Worker(self._store, self._tally, self._take_back, self._store.worker)
                 worker.thread.start()
+                self._store.worker = self._worker = worker
                 process.started(worker)
-            return worker
+            return self._worker
 
     def _take_back(self, calls: list[Call[Any]]) -> None:
         """Calls that reached a worker too late: for the next one, unless there is none."""
         for call in calls:
             try:
-                self.submit(call)
-            except StoreError as error:
+                self.submit(call, again=True)
+            except (StoreError, RuntimeError) as error:  # or no thread to be had
                 settle([(call, None, error)])

@@ -31,3 +31,11 @@ class CacheClosedError(LLMemoError):
 
 class StoreError(LLMemoError):
     """A store could not do what it was asked."""
+
+
+def text_of(error: BaseException) -> str:
+    """Type and message, for a log. Never raises, whatever the exception's own `__str__` does."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 (see above)
+        return type(error).__name__

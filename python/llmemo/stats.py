@@ -54,7 +54,8 @@ class Tally:
 
     def __init__(self) -> None:
         """Start at zero."""
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may look at the counts while they are being changed.
+        self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
         self._by_reason: dict[str, Counter[str]] = {
             "bypassed": Counter(),
@@ -66,7 +67,7 @@ class Tally:
 
     def after_fork_in_child(self) -> None:
         """See `process.has_lock`."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def add(self, name: str, count: int = 1) -> None:
         """Add to a plain count."""

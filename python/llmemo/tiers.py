@@ -19,7 +19,7 @@ from llmemo._core import (
 )
 from llmemo.calls import Call, Delete, Get, NotYetError, Set
 from llmemo.engine import Engine
-from llmemo.errors import CacheClosedError, ConfigurationError, StoreError
+from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
 from llmemo.schemas import schemas
 from llmemo.stats import CacheStats, Tally
 from llmemo.stores import Record, Store, store_of
@@ -231,7 +231,7 @@ class Tiers:
         except StoreError:
             raise
         except Exception as error:
-            msg = f"the store could not remove anything: {error}"
+            msg = f"the store could not remove anything: {text_of(error)}"
             raise StoreError(msg) from error
         finally:
             # Once more: a lookup may have read the old record while it was being removed.
@@ -247,8 +247,8 @@ class Tiers:
             text = "llmemo: the store took longer than %.3g s to %s"
             self.tally.note("errors", f"store_{verb}_timeout", text, self._store_timeout, verb)
         except Exception as error:  # noqa: BLE001 (a store may fail in any way)
-            text = "llmemo: the store failed to %s: %s: %s"
-            self.tally.note("errors", f"store_{verb}", text, verb, type(error).__name__, error)
+            text = "llmemo: the store failed to %s: %s"
+            self.tally.note("errors", f"store_{verb}", text, verb, text_of(error))
 
     def _skip(self, reason: str) -> None:
         self.tally.note("skipped", reason, "llmemo: an answer was not kept (%s)", reason)

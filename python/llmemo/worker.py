@@ -8,10 +8,10 @@ import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 from llmemo.calls import CLOSED, Call, Delete, Get, Outcome, Set, settle
-from llmemo.errors import StoreError
+from llmemo.errors import StoreError, text_of
 from llmemo.stores.base import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -58,10 +58,8 @@ class Worker:
         self._give_back = give_back
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inbox: deque[Call[Any]] = deque()
-        # By the caller's loop, which alone touches its entry. Weak: a loop may close before it
-        # comes to flush.
-        self._outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Call[Any]]]
-        self._outboxes = WeakKeyDictionary()
+        # Loops that will wake us when their pass is done. Weak: one may close before.
+        self._waking: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._is_woken = False
         self._has_given_up = False
         self._opening: asyncio.Task[None] | None = None
@@ -73,33 +71,33 @@ class Worker:
 
     # From any thread.
 
-    def submit(self, call: Call[Any]) -> None:
-        """Queue an operation."""
-        if call.loop is None:
-            self._send([call])
-            return
-        # Calls of one pass of an event loop travel together: each wake-up of our thread hands
-        # it the GIL, which its caller then waits to get back.
-        outbox = self._outboxes.get(call.loop)
-        if outbox is None:
-            self._outboxes[call.loop] = [call]
-            call.loop.call_soon(self._flush, call.loop)
-        else:
-            outbox.append(call)
+    def submit(self, call: Call[Any], *, again: bool = False) -> None:
+        """Queue an operation. Operations are carried out in the order of these calls.
 
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._send(self._outboxes.pop(loop, []))
+        `again`: the call comes from another worker, not from the thread that made it.
+        """
+        self._inbox.append(call)
+        if call.loop is None or again:
+            self._wake_once()
+        elif call.loop not in self._waking:
+            # One wake-up for all calls of a pass of an event loop: each hands our thread the GIL,
+            # which its caller then waits to get back.
+            self._waking.add(call.loop)
+            call.loop.call_soon(self._wake_for, call.loop)
+        if self.finished.is_set():
+            self._give_back(self._take_inbox())
 
-    def _send(self, calls: list[Call[Any]]) -> None:
-        self._inbox.extend(calls)
+    def _wake_for(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._waking.discard(loop)
+        self._wake_once()
+
+    def _wake_once(self) -> None:
         # Our loop clears the flag before it empties the inbox, and appending came first: either
-        # that pass sees the calls, or the flag is found cleared. Two threads that both find it
+        # that pass sees the call, or the flag is found cleared. Two threads that both find it
         # cleared cost one wake-up for nothing.
         if not self._is_woken:
             self._is_woken = True
             self._wake()
-        if self.finished.is_set():
-            self._give_back(self._take_inbox())
 
     def stop(self) -> None:
         """Finish what is queued, then end."""
@@ -188,9 +186,12 @@ class Worker:
 
     async def _open(self) -> Store:
         """The store, opened. Both workers may ask at once."""
-        if self._opening is None or (self._opening.done() and self._opening.exception()):
-            self._opening = asyncio.ensure_future(self._store.open())
-        await self._opening
+        opening = self._opening
+        if opening is None or (
+            opening.done() and (opening.cancelled() or opening.exception() is not None)
+        ):
+            self._opening = opening = asyncio.ensure_future(self._store.open())
+        await opening
         return self._store
 
     async def _read(self) -> None:
@@ -249,7 +250,8 @@ class Worker:
                 ]
                 await store.set(list({record.key: record for record in records}.values()))
             except StoreUnavailableError as error:
-                self._tally.note("errors", "store_unavailable", "llmemo: store: %s", error)
+                text = "llmemo: the store is unavailable: %s"
+                self._tally.note("errors", "store_unavailable", text, text_of(error))
                 if self._has_given_up:
                     return None, error
                 await asyncio.sleep(RETRY_DELAYS[min(attempt, len(RETRY_DELAYS) - 1)])

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmemo.engine import Engine
+    from llmemo.worker import Worker
 
 
 class Record(NamedTuple):
@@ -46,6 +47,9 @@ class Store(ABC):
 
     engine: weakref.ref[Engine] | None = None
     """Who runs this store; one engine at a time."""
+
+    worker: Worker | None = None
+    """The last thread that had it open; the next one waits for it to let go."""
 
     @abstractmethod
     async def open(self) -> None:

@@ -102,7 +102,8 @@ class SQLiteStore(Store):
         if self._writer is not None:
             # Left open by a fork that could not wait: see `process`.
             _core.leak((self._reader, self._writer))
-        check_header(self.path)
+        # Before SQLite sees the file: opening one of a newer schema could already change it.
+        _check_version(check_header(self.path))
         # SQLite gives -wal and -shm the mode of the database, so this decides for all three.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         try:
@@ -195,29 +196,44 @@ class SQLiteStore(Store):
 
 async def _create(connection: aiosqlite.Connection) -> None:
     """Make an empty file ours; leave one that is alone. Any number of processes may race here."""
-    # Belongs to an empty file, before anything is in it; ignored on others.
+    if await _is_ours(connection):
+        return
+    # Of an empty file, before anything is in it; on any other it could be a change.
     await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
     await connection.execute_fetchall("BEGIN IMMEDIATE")
     try:
-        # Before the switch to WAL, so that the id stands in the main file from the first moment:
-        # `check_header` reads it there.
-        [(owner,)] = await connection.execute_fetchall("PRAGMA application_id")
-        [(version,)] = await connection.execute_fetchall("PRAGMA user_version")
-        [(tables,)] = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
-        if owner != APPLICATION_ID:
-            if tables:
-                msg = "the file became a database of something else after it was checked"
-                raise NotACacheError(msg)
+        if not await _is_ours(connection):
+            # Before the switch to WAL, so that the id stands in the main file from the first
+            # moment: `check_header` reads it there.
             await connection.execute_fetchall(SCHEMA)
             await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
             await connection.execute_fetchall(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        elif version > SCHEMA_VERSION:
-            msg = f"the file is of a newer llmemo (schema {version}, not {SCHEMA_VERSION}): upgrade"
-            raise NotACacheError(msg)
         await connection.commit()
     except BaseException:
         await connection.rollback()
         raise
+
+
+async def _is_ours(connection: aiosqlite.Connection) -> bool:
+    """Whether the schema is there. Raises unless the file is ours or empty."""
+    # In this order: they come in one transaction of whoever creates them, between any two of
+    # these reads.
+    [(tables,)] = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
+    [(owner,)] = await connection.execute_fetchall("PRAGMA application_id")
+    [(version,)] = await connection.execute_fetchall("PRAGMA user_version")
+    if owner == APPLICATION_ID:
+        _check_version(version)
+        return True
+    if tables:
+        msg = "the file became a database of something else after it was checked"
+        raise NotACacheError(msg)
+    return False
+
+
+def _check_version(version: int) -> None:
+    if version > SCHEMA_VERSION:
+        msg = f"the file is of a newer llmemo (schema {version}, not {SCHEMA_VERSION}): upgrade"
+        raise NotACacheError(msg)
 
 
 def _opened(connection: aiosqlite.Connection | None) -> aiosqlite.Connection:

@@ -57,8 +57,10 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     return absolute
 
 
-def check_header(path: Path) -> None:
+def check_header(path: Path) -> int:
     """Raise unless the file is missing, empty or ours; judged by its first 100 bytes.
+
+    Returns the version of its schema: 0 if it has none yet.
 
     Raises:
         NotACacheError: It is something else.
@@ -67,9 +69,9 @@ def check_header(path: Path) -> None:
         with path.open("rb") as file:
             header = file.read(100)
     except FileNotFoundError:
-        return
+        return 0
     if not header:
-        return
+        return 0
     if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
         msg = f"{str(path)!r} is not an SQLite database: it was left alone; name another file"
         raise NotACacheError(msg)
@@ -77,7 +79,7 @@ def check_header(path: Path) -> None:
     tables = _tables(path)
     if owner == APPLICATION_ID or (owner == 0 and not tables):
         # Ours, or a database with nothing in it: another process may be creating it just now.
-        return
+        return int.from_bytes(header[60:64], "big")
     if langchain := sorted(LANGCHAIN_TABLES & tables):
         msg = (
             f"{str(path)!r} is a cache of LangChain's SQLAlchemy classes (table {langchain[0]}):"

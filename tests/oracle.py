@@ -1,0 +1,224 @@
+"""An independent reader of docs/keys.md: the canonical form of an llm_string, and keys.
+
+It shares no code with the core; see also `oracle_forms.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from blake3 import blake3
+from oracle_forms import (
+    STR,
+    Bypass,
+    DepthError,
+    FormError,
+    Json,
+    data_of,
+    encoded,
+    has_address,
+    leaf,
+    objects,
+    prompt,
+)
+from oracle_repr import LiteralError, Repr, diagnosis
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Bypass", "framed", "key", "keyed", "label", "llm_string", "prompt"]
+
+VERSION = 1
+KEY_CONTEXT = "llmemo 2026-11 request key"
+SECRET_CONTEXT = "llmemo 2026-11 secret to request key"
+LABEL_CONTEXT = "llmemo 2026-11 label"
+
+# Settings.
+
+ENVELOPE, MODEL, CALL = 1, 2, 3
+_LABEL = [(ENVELOPE, "name"), (MODEL, "name")]
+_OPENAI = [
+    *_LABEL,
+    (MODEL, "max_retries"),
+    (MODEL, "request_timeout"),
+    (MODEL, "tiktoken_model_name"),
+    (CALL, "timeout"),
+]
+_ANTHROPIC = [
+    *_LABEL,
+    (MODEL, "max_retries"),
+    (MODEL, "default_request_timeout"),
+    (CALL, "timeout"),
+]
+IMMATERIAL = [
+    (["langchain", "chat_models", "openai", "ChatOpenAI"], _OPENAI),
+    (["langchain", "chat_models", "azure_openai", "AzureChatOpenAI"], _OPENAI),
+    (["langchain", "chat_models", "anthropic", "ChatAnthropic"], _ANTHROPIC),
+]
+
+
+class Setting(NamedTuple):
+    place: int
+    name: str
+    value: bytes
+    classes: list[str]
+    obstacles: list[str]
+
+
+def shown(place: int, name: str) -> str:
+    """A parameter, as a bypass names it."""
+    is_class = place == ENVELOPE and name == "id"
+    return "class" if is_class else data_of(name).decode("utf-8", "replace")
+
+
+class Settings:
+    """The settings of an llm_string."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.found: list[Setting] = []
+        self.class_id: list[Any] = []
+        self.current: str | None = None
+
+    def read(self) -> None:
+        self.tail(self.head() if self.text.startswith("{") else 0)
+
+    def head(self) -> int:
+        json = Json(self.text)
+        envelope: list[tuple[str, Any]] = []
+        arguments: list[tuple[str, Any]] = []
+        times = 0
+
+        def member(name: str) -> None:
+            nonlocal times
+            if name == "kwargs":
+                times += 1
+                json.members(argument)
+                return
+            self.current = shown(ENVELOPE, name)
+            envelope.append((name, json.value()))
+
+        def argument(name: str) -> None:
+            self.current = shown(MODEL, name)
+            arguments.append((name, json.value()))
+
+        json.members(member)
+        parts = dict(envelope)
+        is_whole = times == 1 and {"id", "lc", "type"} <= set(parts) and len(parts) == len(envelope)
+        if not is_whole or type(parts["id"]) is not list or not json.eat_at_once("---"):
+            raise FormError
+        self.class_id, self.current = parts["id"], None
+        envelope.sort(key=lambda setting: data_of(setting[0]))
+        for place, settings in ((ENVELOPE, envelope), (MODEL, arguments)):
+            for name, value in settings:
+                obstacles = list(objects(value))
+                if place == ENVELOPE and name == "type" and value == "not_implemented":
+                    obstacles.append("unknown_repr")
+                self.found.append(Setting(place, name, encoded(value), [], obstacles))
+        return json.at
+
+    def tail(self, at: int) -> None:
+        reader = Repr(self.text, at)
+        try:
+            self.parameters(reader)
+        except LiteralError as failure:
+            raise Bypass(diagnosis(self.text[failure.args[0] :]), self.current) from failure
+        if reader.at < len(self.text):
+            raise FormError
+
+    def parameters(self, reader: Repr) -> None:
+        def need(token: str) -> None:
+            if not reader.eat(token):
+                raise FormError
+
+        need("[")
+        if reader.eat("]"):
+            return
+        while True:
+            need("(")
+            name = reader.name()
+            need(", ")
+            self.current, reader.classes = shown(CALL, name), []
+            value, _ = reader.value()
+            self.found.append(Setting(CALL, name, value, reader.classes, []))
+            if not reader.eat(")"):
+                raise FormError if reader.follows(", ") else reader.failure()
+            if not reader.eat(", "):
+                need("]")
+                return
+
+    def counting(self) -> list[Setting]:
+        """Those that count."""
+        rows = [row for path, rows in IMMATERIAL if path == self.class_id for row in rows]
+        kept = [one for one in self.found if (one.place, one.name) not in rows]
+        for place, name, _, _, obstacles in kept:
+            if obstacles:
+                reason = "address" if "address" in obstacles else "unknown_repr"
+                raise Bypass(reason, shown(place, name))
+        return kept
+
+
+def llm_string(text: str) -> list[Setting] | None:
+    """The settings that count, in order; None for a text that stands for itself."""
+    settings = Settings(text)
+    try:
+        settings.read()
+    except DepthError as failure:
+        raise Bypass("too_deep", settings.current) from failure
+    except FormError as failure:
+        if has_address(text):
+            raise Bypass("address", None) from failure
+        if text.startswith(('{"', "[(")) and ("<class '" in text or '"not_implemented"' in text):
+            raise Bypass("unknown_repr", None) from failure
+        return None
+    return settings.counting()
+
+
+# Keys.
+
+
+def framed(*parts: tuple[int, bytes]) -> bytes:
+    sizes = [bytes([kind]) + len(part).to_bytes(8, "little") + part for kind, part in parts]
+    return bytes([VERSION]) + b"".join(sizes)
+
+
+def keyed(secret: bytes) -> bytes:
+    return blake3(secret, derive_key_context=SECRET_CONTEXT).digest()
+
+
+def key(
+    prompt_text: str,
+    llm_text: str,
+    namespace: str,
+    *,
+    secret: bytes | None = None,
+    schemas: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """The key of a request.
+
+    Raises:
+        Bypass: It must go past the cache.
+    """
+    settings, digests = llm_string(llm_text), b""
+    llm_part = (0, data_of(llm_text))
+    if settings is not None:
+        encodings = (bytes([it.place]) + leaf(STR, it.name) + it.value for it in settings)
+        llm_part = (1, b"".join(encodings))
+        for setting in settings:
+            for name in sorted(setting.classes, key=data_of):
+                if name not in (schemas or {}):
+                    raise Bypass("unknown_class", shown(setting.place, setting.name))
+                digests += (schemas or {})[name]
+    messages = prompt(prompt_text)
+    prompt_part = (0, data_of(prompt_text)) if messages is None else (1, messages)
+    frame = framed((0, data_of(namespace)), llm_part, prompt_part, (0, digests))
+    if secret is None:
+        return blake3(frame, derive_key_context=KEY_CONTEXT).digest()
+    return blake3(frame, key=keyed(secret)).digest()
+
+
+def label(text: str, secret: bytes | None) -> bytes:
+    """The label of a namespace or an llm_string."""
+    if secret is None:
+        return blake3(data_of(text), derive_key_context=LABEL_CONTEXT).digest(length=16)
+    return blake3(LABEL_CONTEXT.encode() + data_of(text), key=keyed(secret)).digest(length=16)
