@@ -1,7 +1,7 @@
 """What `make wheel` does: build the abi3 wheel, and try it where there is no Rust.
 
 The bare environment gets the wheel and what it depends on, nothing else; its PATH holds neither
-cargo nor rustc. Every python3.N that is on the PATH and that the wheel admits is tried.
+cargo nor rustc.
 """
 
 from __future__ import annotations

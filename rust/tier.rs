@@ -2,7 +2,8 @@
 //!
 //! A fingerprint finds a candidate; the entry is served only if the request is equal to one that
 //! is known to have this key: its bytes up to [`crate::key::VERBATIM_MAX`], a BLAKE3 digest
-//! beyond. A long prompt is looked for by its sketch first ([`crate::key::Keyer::sketch`]). So a colliding fingerprint costs a miss, never a wrong answer.
+//! beyond. A long prompt is looked for by its sketch first ([`crate::key::Keyer::sketch`]). So a
+//! colliding fingerprint costs another look by the key, never a wrong answer.
 #![forbid(unsafe_code)]
 
 use crate::frame::Request;
@@ -201,10 +202,22 @@ impl Tier {
     ) -> bool {
         self.epochs[usize::from(key.0[0])] += 1;
         self.discard(&key);
+        self.put(request, probe, key, value, expires)
+    }
+
+    fn put(
+        &mut self,
+        request: &Request<'_>,
+        probe: &Probe,
+        key: Key,
+        value: Arc<[u8]>,
+        expires: u64,
+    ) -> bool {
         let weight = ENTRY_OVERHEAD + value.len();
         // The form is added below; an entry that had no room for it would be of no use.
-        let form = FORM_OVERHEAD + request.parts().map(<[u8]>::len).iter().sum::<usize>();
-        if !self.entries.has_room_for(weight + form) {
+        let prompt = if probe.digest.is_some() { 0 } else { request.prompt.len() };
+        let scope = request.namespace.len() + request.llm_string.len();
+        if !self.entries.has_room_for(weight + FORM_OVERHEAD + prompt + scope) {
             return false;
         }
         self.entries.insert(key, Entry { key, value, forms: Vec::new() }, weight, expires);
@@ -271,7 +284,7 @@ impl Tier {
     ) -> bool {
         epoch == self.epoch(&key)
             && matches!(self.entries.get(&key, 0), Lookup::Absent)
-            && self.update(request, probe, key, value, expires)
+            && self.put(request, probe, key, value, expires)
     }
 
     /// Takes out the entry of a key. Reads that began before cannot bring it back.

@@ -140,6 +140,13 @@ fn a_fill_never_brings_back_what_was_removed_nor_replaces_what_is_newer() {
     assert!(!it.fill(&A, b"old", read_at));
     assert_eq!(it.lookup(&A), None);
 
+    // Fills do not keep each other out, even of one key's epoch.
+    let mut it = Fixture::new(1 << 20, 1_000);
+    let texts: Vec<[u8; 2]> = (0..500_u16).map(u16::to_le_bytes).collect();
+    for prompt in &texts {
+        assert!(it.fill(&Request { prompt, ..A }, b"read", 0));
+    }
+
     // Updates of other keys do not matter.
     let read_at = it.tier.epoch(&other);
     assert!(it.update(&A, b"new"));

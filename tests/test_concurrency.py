@@ -279,7 +279,7 @@ async def main(who):
         keep_three = [akeep(cache, f"{who}-{turn}-{n}") for n in range(3)]
         all_four = asyncio.gather(*keep_three, cache.alookup(f"{who}-{turn - 1}-0", "m"))
         await asyncio.wait_for(all_four, 8)  # Less patient than the test: it shows where.
-# Not in debug mode: it reports a loop that waits 0.1 s for a fork, which on a loaded machine it may.
+# Debug mode would report a loop that waits 0.1 s for a fork, as on a loaded machine it may.
 quiet = {"debug": False}
 crew = [threading.Thread(target=asyncio.run, args=(main(who),), kwargs=quiet) for who in range(3)]
 for thread in crew:

@@ -107,7 +107,7 @@ class LLMCache(BaseCache):
             if hit is None:
                 hit = run_inline(self._tiers.fetch(prompt, llm_string, Call.blocking))
         except SURVIVED as error:
-            self._survive(error)
+            self._survive(error, prompt, llm_string)
             return None
         return hit
 
@@ -119,7 +119,7 @@ class LLMCache(BaseCache):
             if hit is None:
                 hit = await self._tiers.fetch(prompt, llm_string, Call.awaited)
         except SURVIVED as error:
-            self._survive(error)
+            self._survive(error, prompt, llm_string)
             return None
         return hit
 
@@ -133,7 +133,7 @@ class LLMCache(BaseCache):
         try:
             run_inline(self._tiers.keep(prompt, llm_string, return_val, Call.blocking))
         except SURVIVED as error:
-            self._survive(error)
+            self._survive(error, prompt, llm_string)
 
     @override
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -141,7 +141,7 @@ class LLMCache(BaseCache):
         try:
             await self._tiers.keep(prompt, llm_string, return_val, Call.awaited)
         except SURVIVED as error:
-            self._survive(error)
+            self._survive(error, prompt, llm_string)
 
     @override
     def clear(self, **kwargs: Any) -> None:
@@ -225,9 +225,8 @@ class LLMCache(BaseCache):
         """The cache itself: copying a model must not copy what it shares with others."""
         return self
 
-    def _survive(self, error: BaseException) -> None:
-        if isinstance(error, TypeError):
-            # Prompt or llm_string is not a str.
+    def _survive(self, error: BaseException, prompt: object, llm_string: object) -> None:
+        if not (isinstance(prompt, str) and isinstance(llm_string, str)):
             text = "llmemo: a request could not be keyed: %s"
             self._tiers.tally.note("bypassed", "not_text", text, error)
         else:

@@ -37,8 +37,8 @@ class Engine:
         ConfigurationError: Another engine runs this store.
     """
 
-    def __init__(self, store: Store, tally: Tally) -> None:
-        """Nothing is started or opened yet."""
+    def __init__(self, store: Store, tally: Tally, patience: float) -> None:
+        """Nothing is started or opened yet. `patience`: seconds that `submit` may take."""
         other = None if store.engine is None else store.engine()
         if other is not None and not other.is_closed:
             msg = f"store={store!r} is in use by another cache: make a store for each cache"
@@ -48,12 +48,13 @@ class Engine:
         self._worker: Worker | None = None
         self._store = store
         self._tally = tally
+        self._patience = min(patience, threading.TIMEOUT_MAX)
 
     def submit(self, call: Call[Any], *, again: bool = False) -> None:
         """Send an operation; never waits for the store. `again`: see `Worker.submit`.
 
         Raises:
-            StoreError: The engine is closed.
+            StoreError: The engine is closed, or a fork did not end in time.
         """
         worker = self._worker
         if worker is None or worker.is_stopping:
@@ -65,8 +66,9 @@ class Engine:
 
         Returns the number of writes that had to be given up. Later calls return 0.
         """
-        worker, self._worker = self._worker, None
-        self.is_closed = True
+        with process.gate:
+            worker, self._worker = self._worker, None
+            self.is_closed = True
         if worker is None:
             return 0
         worker.stop()
@@ -81,7 +83,11 @@ class Engine:
             self._worker.stop()
 
     def _start(self) -> Worker:
-        with process.gate:
+        # A fork holds the gate until the stores are closed: no longer than a caller would wait.
+        if not process.gate.acquire(timeout=self._patience):
+            msg = "a fork takes its time"
+            raise StoreError(msg)
+        try:
             if self.is_closed:
                 raise StoreError(CLOSED)
             if self._worker is None or self._worker.is_stopping:
@@ -90,7 +96,11 @@ class Engine:
                 worker.thread.start()
                 self._store.worker = self._worker = worker
                 process.started(worker)
+                if self.is_closed:  # by `close_soon`, which takes no lock
+                    worker.stop()
             return self._worker
+        finally:
+            process.gate.release()
 
     def _take_back(self, calls: list[Call[Any]]) -> None:
         """Calls that reached a worker too late: for the next one, unless there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -54,7 +55,7 @@ class Tally:
 
     def __init__(self) -> None:
         """Start at zero."""
-        # Reentrant: a signal handler may look at the counts while they are being changed.
+        # Reentrant: signal handlers and finalizers come at any time, and may use the cache.
         self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
         self._by_reason: dict[str, Counter[str]] = {
@@ -87,7 +88,9 @@ class Tally:
             if last is not None and now - last < LOG_INTERVAL:
                 return
             self._logged[reason] = now
-        logger.warning(message, *args)
+        # Nor may a handler of the user's that raises reach the model call.
+        with contextlib.suppress(Exception):
+            logger.warning(message, *args)
 
     def snapshot(self) -> tuple[Counter[str], dict[str, dict[str, int]]]:
         """Copies of the plain counts and of the counts by reason, of one instant."""

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 import secrets
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ class Tiers:
         self._namespace_label = self.memory.label(namespace)
         self.engine: Engine | None = None
         if store is not None:
-            self.engine = Engine(store_of(store), self.tally)
+            self.engine = Engine(store_of(store), self.tally, store_timeout)
 
     def key(self, prompt: str, llm_string: str) -> bytes | None:
         """What the request is called in every process; None if it must not be cached."""
@@ -279,7 +280,7 @@ class Tiers:
 
 
 def _check_whole(name: str, value: int, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= sys.maxsize:
         msg = f"{name}={value!r} is not allowed: a whole number of {least} or more"
         raise ConfigurationError(msg)
 
@@ -296,7 +297,7 @@ def _secret_bytes(secret: str | bytes | None) -> bytes | None:
     if secret is None or (isinstance(secret, bytes) and secret):
         return secret
     if isinstance(secret, str) and secret:
-        return secret.encode()
+        return secret.encode("utf-8", "surrogatepass")
     # Its value stays out of the message.
     msg = "secret is not allowed: a str or bytes that is not empty, or None"
     raise ConfigurationError(msg)

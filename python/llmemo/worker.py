@@ -51,7 +51,7 @@ class Worker:
         self._pid = os.getpid()
         self._previous = previous
         self.finished = threading.Event()
-        # A daemon: `process.watch_exit` ends it in order; should that fail, the process ends.
+        # A daemon: `process` ends it in order; should that fail, the process ends.
         self.thread = threading.Thread(target=self._main, name="llmemo-store", daemon=True)
         self._store = store
         self._tally = tally
@@ -194,10 +194,22 @@ class Worker:
         await opening
         return self._store
 
+    async def _is_next(self, ready: asyncio.Event, has_work: Callable[[], bool]) -> bool:
+        """Wait until there is work, or until there will be none any more."""
+        while not self._has_given_up:
+            if self.is_stopping:
+                # What was queued before the end counts, whether we were woken for it or not.
+                self._sort()
+            if has_work():
+                return True
+            if self.is_stopping:
+                break
+            await ready.wait()
+            ready.clear()
+        return False
+
     async def _read(self) -> None:
-        while not (self.is_stopping or self._has_given_up):
-            await self._readable.wait()
-            self._readable.clear()
+        while await self._is_next(self._readable, lambda: bool(self._reads)):
             while self._reads:
                 batch, self._reads = self._reads, {}
                 self._reading = [call for calls in batch.values() for call in calls]
@@ -214,9 +226,7 @@ class Worker:
                 settle(outcomes)
 
     async def _write(self) -> None:
-        while not self._has_given_up and not (self.is_stopping and not self._writes):
-            await self._writable.wait()
-            self._writable.clear()
+        while await self._is_next(self._writable, lambda: bool(self._writes)):
             while self._writes and not self._has_given_up:
                 self._in_flight = self._take_batch()
                 result, error = await self._execute(self._in_flight)

@@ -111,7 +111,11 @@ impl<'a> Json<'a> {
                     return Err(Fail::Shape);
                 }
                 out.push(tag::END);
-                self.object = self.object.or(frame.marks.object());
+                // An address is the worst of them: nothing that came before may hide it.
+                self.object = match (self.object, frame.marks.object()) {
+                    (Some(Reason::Address), _) | (_, None) => self.object,
+                    (_, found) => found,
+                };
                 stack.pop();
             }
         }

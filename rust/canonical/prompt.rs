@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::Reason;
-use super::cursor::{Cursor, Fail};
+use super::cursor::{Cursor, Fail, contains, has_address};
 use super::encoding::{is_path, is_str, leaf, tag};
 use super::json::Json;
 
@@ -52,6 +52,11 @@ pub fn prompt(text: &[u8], out: &mut Vec<u8>) -> Result<bool, Reason> {
     match messages(&mut json, out) {
         Ok(()) if json.object == Some(Reason::Address) => Err(Reason::Address),
         Ok(()) => Ok(true),
+        // Nearly a list of messages, as one with a class of the user's own: it stands for itself, but
+        // an object in it must not hide behind that.
+        Err(_) if contains(text, b"\"not_implemented\"") && has_address(text) => {
+            Err(Reason::Address)
+        }
         Err(_) => {
             out.truncate(start);
             Ok(false)

@@ -182,6 +182,22 @@ fn an_address_in_what_counts_is_a_bypass() {
     };
     assert_eq!(prompt(object("<X at 0x7f0>").as_bytes(), &mut Vec::new()), Err(Reason::Address));
     assert_eq!(prompt(object("X(1)").as_bytes(), &mut Vec::new()), Ok(true));
+    // Neither a harmless object before it nor a class of the user's own hides it.
+    let two = |first: &str, second: &str| {
+        let object = |repr: &str| {
+            format!(r#"{{"lc": 1, "type": "not_implemented", "id": ["a"], "repr": "{repr}"}}"#)
+        };
+        ai(&format!(
+            r#""content": "", "additional_kwargs": {{"x": {}, "y": {}}}"#,
+            object(first),
+            object(second)
+        ))
+    };
+    for (first, second) in [("X(1)", "<X at 0x7f0>"), ("<X at 0x7f0>", "X(1)")] {
+        assert_eq!(prompt(two(first, second).as_bytes(), &mut Vec::new()), Err(Reason::Address));
+        let own = two(first, second).replace("AIMessage", "MyMessage");
+        assert_eq!(prompt(own.as_bytes(), &mut Vec::new()), Err(Reason::Address));
+    }
     // In somebody's text it is only text.
     same(&ai(r#""content": "<X at 0x7f0>""#), &ai(r#""content": "<X at 0x7f0>""#));
 }

@@ -12,8 +12,7 @@ use twox_hash::XxHash3_64;
 /// Longer strings are text, which rarely recurs (bytes).
 const LEN_MAX: usize = 24;
 
-/// Slots: a power of two. Each holds the last string that fell into it, so that 4,096 strings of
-/// at most 64 bytes, about half a megabyte, is all that this can take.
+/// Slots: a power of two. Each holds the last string that fell into it: at most 80 KB in all.
 const SLOTS: usize = 1024;
 
 /// See the module's documentation.
@@ -33,7 +32,8 @@ impl StringCache {
     /// # Errors
     /// `UnicodeDecodeError`, if they are not UTF-8.
     pub fn get<'py>(&self, py: Python<'py>, utf8: &[u8]) -> PyResult<Bound<'py, PyString>> {
-        if utf8.len() > LEN_MAX {
+        if utf8.len() > LEN_MAX || std::str::from_utf8(utf8).is_err() {
+            // An exception, if it comes to that, is made without the lock.
             return PyString::from_bytes(py, utf8);
         }
         #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash")]

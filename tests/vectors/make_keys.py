@@ -268,7 +268,9 @@ def vectors() -> Iterator[dict[str, Any]]:
                 "prompt": prompt,
                 "llm_string": llm_string,
             }
-            given = {name: rest[name] for name in ("secret", "schemas") if name in rest}
+            given: dict[str, Any] = {
+                name: rest[name] for name in ("secret", "schemas") if name in rest
+            }
             try:
                 result: dict[str, Any] = {
                     "key": oracle.key(prompt, llm_string, namespace, **given).hex()

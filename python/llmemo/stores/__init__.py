@@ -21,6 +21,9 @@ def _sqlite(rest: str) -> Store:
     if not rest.startswith("/") or rest == "/":
         msg = f"store='sqlite://{rest}' names no file: write sqlite:///name.db, or just the path"
         raise ConfigurationError(msg)
+    if "?" in rest:
+        msg = "store=sqlite:///…?… has options: give a SQLiteStore(path, …) to set any"
+        raise ConfigurationError(msg)
     return SQLiteStore(rest[1:])
 
 

@@ -53,7 +53,7 @@ class Store(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Get ready. Called before anything else, and again after it has failed."""
+        """Get ready. Called before anything else, after a failure, and again after `close`."""
 
     @abstractmethod
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
@@ -69,4 +69,4 @@ class Store(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of everything. Called once, last."""
+        """Let go of everything. `open` may follow: a fork closes every store and opens it again."""

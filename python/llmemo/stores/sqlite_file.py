@@ -34,7 +34,12 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     if given == ":memory:":
         msg = "store=':memory:' would not persist anything: leave store out for memory only"
         raise ConfigurationError(msg)
-    absolute = Path(given).expanduser().absolute()
+    try:
+        absolute = Path(given).expanduser().absolute()
+        absolute.exists()
+    except (OSError, RuntimeError) as error:  # a name too long; `~somebody` who is not known
+        msg = f"store={given!r} cannot be a path here: {error}"
+        raise ConfigurationError(msg) from error
     if absolute.is_dir():
         example = str(absolute / "cache.db")
         msg = f"store={given!r} is a folder: name a file in it, such as {example!r}"
@@ -76,10 +81,13 @@ def check_header(path: Path) -> int:
         msg = f"{str(path)!r} is not an SQLite database: it was left alone; name another file"
         raise NotACacheError(msg)
     owner = int.from_bytes(header[68:72], "big")
-    tables = _tables(path)
-    if owner == APPLICATION_ID or (owner == 0 and not tables):
-        # Ours, or a database with nothing in it: another process may be creating it just now.
+    if owner == APPLICATION_ID:
         return int.from_bytes(header[60:64], "big")
+    tables = _tables(path)
+    if owner == 0 and not tables and not _has_wal(path):
+        # A database with nothing in it. (Ours has its id from the moment it has any bytes; what
+        # is in somebody's WAL only, `_tables` does not see.)
+        return 0
     if langchain := sorted(LANGCHAIN_TABLES & tables):
         msg = (
             f"{str(path)!r} is a cache of LangChain's SQLAlchemy classes (table {langchain[0]}):"
@@ -89,6 +97,13 @@ def check_header(path: Path) -> int:
         raise NotACacheError(msg)
     msg = f"{str(path)!r} is a database of something else: it was left alone; name another file"
     raise NotACacheError(msg)
+
+
+def _has_wal(path: Path) -> bool:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _tables(path: Path) -> set[str]:
