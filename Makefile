@@ -29,7 +29,7 @@ need-cargo:
 $(VENV)/.ready: pyproject.toml | need-python
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -U 'pip>=25.1'
-	$(BIN)/python -m pip install -q --group dev
+	$(BIN)/python -m pip install -q --group all
 	@touch $@
 
 $(VENV)/.built: $(RUST) pyproject.toml $(VENV)/.ready | need-cargo
@@ -37,10 +37,11 @@ $(VENV)/.built: $(RUST) pyproject.toml $(VENV)/.ready | need-cargo
 	@touch $@
 
 $(OLDEST)/.built: $(RUST) pyproject.toml | need-python need-cargo
-	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/python -m pip install -q -U 'pip>=25.1'
 	$(OLDEST)/bin/python -m pip install -q --group oldest
 	VIRTUAL_ENV=$(abspath $(OLDEST)) $(OLDEST)/bin/maturin develop --release --locked -q >/dev/null
+	@$(OLDEST)/bin/python -c 'from importlib.metadata import version; assert version("langchain-core") == "1.0.0", version("langchain-core")'
 	@touch $@
 
 demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside LangChain's own caches
