@@ -47,6 +47,9 @@ BOUNDS: Mapping[str, Bound] = {
     "persistent hit, 1 concurrent": Bound(0.6, "SQLiteCache"),
     "persistent hit, 64 concurrent": Bound(0.1, "SQLiteCache"),
     "durable update, 64 concurrent": Bound(0.1, "SQLiteCache"),
+    "dumps, 100 messages": Bound(0.066, "LangChain"),
+    "accelerated ainvoke, 1 message": Bound(1, "InMemoryCache"),
+    "accelerated ainvoke, 100 messages": Bound(0.25, "InMemoryCache"),
     COLLECTION: Bound(0.005),
     WEIGHT: Bound(0.5, "InMemoryCache"),
 }
@@ -65,6 +68,9 @@ ORDER = (
     "durable update, 64 concurrent",
     "cached ainvoke, 1 message",
     "cached ainvoke, 100 messages",
+    "dumps, 100 messages",
+    "accelerated ainvoke, 1 message",
+    "accelerated ainvoke, 100 messages",
     COLLECTION,
     WEIGHT,
 )
@@ -76,7 +82,8 @@ NOTES = (
     "not a power cut. GPTCache (map manager) keeps 1,000 entries and pickles them all every 20 "
     "updates, so it has no durable rows. Hits are of a 1 KB answer with a tool call and metadata; "
     "a persistent one is each time of another of 4,000 rows, by a cache that was just opened. In "
-    "`cached ainvoke` llmemo is its memory tier alone."
+    "`cached ainvoke` llmemo is its memory tier alone. In `accelerated ainvoke` llmemo has "
+    "`accelerate()` installed, which would help any cache; the others are as LangChain calls them."
 )
 
 

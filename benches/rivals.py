@@ -99,6 +99,10 @@ def _gptcache(folder: Path) -> BaseCache:
     return GPTCache(initialise)
 
 
+def _no_cache(folder: Path) -> BaseCache:
+    raise AssertionError("a rival of a function, not of a cache")
+
+
 def close(cache: BaseCache) -> None:
     """Close `cache`, whatever its library calls that."""
     if (close_llmemo := getattr(cache, "close", None)) is not None:
@@ -110,6 +114,7 @@ def close(cache: BaseCache) -> None:
 IN_MEMORY = Rival("InMemoryCache", _in_memory)
 SQLITE = Rival("SQLiteCache", _sqlite)
 GPT = Rival("GPTCache", _gptcache)
+LANGCHAIN = Rival("LangChain", _no_cache)
 
 # Like with like. GPTCache's map keeps 1,000 entries in memory, and pickles them all to a file every
 # 20 updates: it outlives a process, but holds no thousands of keys and survives no crash.

@@ -127,7 +127,7 @@ def main() -> int:
     arguments = parser.parse_args()
     only: str = arguments.only or ""
     # Not at a terminal (in a log, say) the table should be as wide as it is.
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     errors = Console(stderr=True)
     writes_readme = not (arguments.quick or only)
     try:

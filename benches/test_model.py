@@ -1,19 +1,24 @@
 """A whole cached call, `await model.ainvoke(messages)`, of which the cache is only a part.
 
-LangChain serialises the messages before it asks the cache: at 100 messages, most of the time.
+LangChain serialises the messages before it asks the cache: at 100 messages, most of the time, which
+is what `accelerate` is for.
 """
 
 from __future__ import annotations
 
+import importlib
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.language_models import BaseChatModel
+from langchain_core.load import dumps
 from langchain_core.outputs import ChatResult
 from pydantic import PrivateAttr
 
-from benches.rivals import ALL, Rival, close
+from benches.rivals import ALL, LANGCHAIN, MEMORY, SUBJECT, Rival, close
 from benches.workload import answer, conversation, same
+from llmemo import accelerate
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
 
     from benches.conftest import Measure
+
+chat_models: Any = importlib.import_module("langchain_core.language_models.chat_models")
 
 # Calls in a round, by the messages of each.
 CALLS = {1: 64, 100: 16}
@@ -56,19 +63,20 @@ class AnswersOnce(BaseChatModel):
         return ChatResult(generations=answer(0))
 
 
+def counts(name: str) -> pytest.MarkDecorator:
+    """A bench for each number of messages, each in a group of its own."""
+    groups = {count: f"{name}, {count} message{'s' if count > 1 else ''}" for count in CALLS}
+    return pytest.mark.parametrize(
+        "messages",
+        [
+            pytest.param(count, marks=pytest.mark.benchmark(group=group))
+            for count, group in groups.items()
+        ],
+    )
+
+
 @pytest.mark.parametrize("rival", ALL, ids=str)
-@pytest.mark.parametrize(
-    "messages",
-    [
-        pytest.param(
-            count,
-            marks=pytest.mark.benchmark(
-                group=f"cached ainvoke, {count} message{'s' if count > 1 else ''}"
-            ),
-        )
-        for count in CALLS
-    ],
-)
+@counts("cached ainvoke")
 def test_ainvoke(
     measure: Measure,
     rival: Rival,
@@ -91,3 +99,32 @@ def test_ainvoke(
     (reply,) = loop.run_until_complete(invoke(1))
     assert same([answer(0)[0].model_copy(update={"message": reply})], 0)
     close(opened)
+
+
+@pytest.mark.parametrize("rival", MEMORY[:2], ids=str)
+@counts("accelerated ainvoke")
+def test_accelerated_ainvoke(
+    measure: Measure,
+    rival: Rival,
+    folder: Callable[[], Path],
+    loop: AbstractEventLoop,
+    messages: int,
+) -> None:
+    """llmemo as it can be had, beside a cache as LangChain calls it."""
+    with accelerate() if rival.name == SUBJECT else nullcontext() as acceleration:
+        test_ainvoke(measure, rival, folder, loop, messages)
+    assert acceleration is None or (acceleration.handled > 0 and acceleration.fallbacks == 0)
+
+
+@pytest.mark.parametrize("rival", [MEMORY[0], LANGCHAIN], ids=str)
+@pytest.mark.benchmark(group="dumps, 100 messages")
+def test_dumps(measure: Measure, rival: Rival) -> None:
+    history = conversation(100)
+
+    def run(calls: int) -> int:
+        return sum(len(chat_models.dumps(history)) == len(expected) for _ in range(calls))
+
+    expected = dumps(history)
+    with accelerate() if rival.name == SUBJECT else nullcontext():
+        measure(rival, run, lambda: 16, operations=16)
+        assert chat_models.dumps(history) == expected

@@ -54,6 +54,7 @@ def test_there_is_an_example_in_a_docstring() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(llmemo.__all__) == [
+        "Acceleration",
         "CacheClosedError",
         "CacheStats",
         "ConfigurationError",
@@ -64,6 +65,7 @@ def test_the_public_names_are_these() -> None:
         "Store",
         "StoreError",
         "__version__",
+        "accelerate",
     ]
     assert all(hasattr(llmemo, name) for name in llmemo.__all__)
 

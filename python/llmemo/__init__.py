@@ -1,6 +1,7 @@
 """llmemo: an async-first LLM response cache for LangChain, with a Rust core."""
 
 from llmemo._core import __version__
+from llmemo.accelerate import Acceleration, accelerate
 from llmemo.cache import LLMCache
 from llmemo.errors import (
     CacheClosedError,
@@ -13,6 +14,7 @@ from llmemo.stats import CacheStats
 from llmemo.stores import SQLiteStore, Store
 
 __all__ = [
+    "Acceleration",
     "CacheClosedError",
     "CacheStats",
     "ConfigurationError",
@@ -23,4 +25,5 @@ __all__ = [
     "Store",
     "StoreError",
     "__version__",
+    "accelerate",
 ]

@@ -58,7 +58,7 @@ impl<'a> Strings<'a> {
 }
 
 /// UTF-8, with lone surrogates passed through: different strings give different bytes.
-fn bytes_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
+pub fn bytes_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
     if let Ok(utf8) = text.to_str() {
         return Ok(Cow::Borrowed(utf8.as_bytes()));
     }

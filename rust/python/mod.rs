@@ -1,7 +1,9 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
 
 mod decode;
+mod dumps;
 mod encode;
+mod entries;
 mod memory;
 mod model;
 mod schema;
@@ -34,6 +36,8 @@ pyo3::create_exception!(
 mod _core {
     #[pymodule_export]
     use super::decode::decode;
+    #[pymodule_export]
+    use super::dumps::Dumps;
     #[pymodule_export]
     use super::encode::encode;
     #[pymodule_export]

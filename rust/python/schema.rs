@@ -8,7 +8,7 @@ use crate::value::WORDS_MAX;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PySet, PyString, PyType};
+use pyo3::types::{PyDict, PyList, PySet, PyString, PyType};
 use std::collections::HashMap;
 
 /// Number, module and name of each class that a value may hold.
@@ -182,7 +182,9 @@ impl Class {
             } else if factory.is_none() {
                 let default = field.getattr("default")?;
                 // langchain-core 1.0 has `= []` here: Pydantic copies such a default, so must we.
-                if default.hasattr("copy")? {
+                if default.cast_exact::<PyList>().is_ok_and(PyListMethods::is_empty) {
+                    Default::Factory(py.get_type::<PyList>().into_any().unbind())
+                } else if default.hasattr("copy")? {
                     Default::Factory(default.getattr("copy")?.unbind())
                 } else {
                     Default::Shared(default.unbind())
