@@ -65,7 +65,7 @@ soak: $(VENV)/.built ## the tests of crashes and processes, a hundred times as l
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/test_process_end.py tests/test_concurrency.py
 
 fuzz: $(VENV)/.built ## the property tests, a hundred times as long
-	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q tests/test_keys.py tests/test_values*.py tests/test_accelerate.py
+	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q tests/test_key*.py tests/test_values*.py tests/test_accelerate.py
 
 bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the README's table
 	$(BIN)/python benches/run.py

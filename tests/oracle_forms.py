@@ -253,6 +253,17 @@ _PACKAGE = ["langchain", "schema", "messages"]
 
 def prompt(text: str) -> bytes | None:
     """The canonical form of a prompt; None if it stands for itself."""
+    messages = _messages(text)
+    if messages is None:
+        if '"not_implemented"' in text and has_address(text):
+            raise Bypass("address", "messages")
+        return None
+    if any("address" in objects(kept) for _, kept in messages):
+        raise Bypass("address", "messages")
+    return container(LIST, (leaf(STR, name) + encoded(kept) for name, kept in messages))
+
+
+def _messages(text: str) -> list[tuple[str, Pairs]] | None:
     try:
         # A block's member is at most this deep.
         reader = Json(text, DEPTH_MAX + 8)
@@ -260,9 +271,6 @@ def prompt(text: str) -> bytes | None:
         reader.space()
         if type(tree) is not list or not tree or reader.at < len(text):
             return None
-        messages = [_message(node) for node in tree]
+        return [_message(node) for node in tree]
     except (FormError, DepthError):
         return None
-    if any("address" in objects(kept) for _, kept in messages):
-        raise Bypass("address", "messages")
-    return container(LIST, (leaf(STR, name) + encoded(kept) for name, kept in messages))

@@ -22,7 +22,6 @@ from langchain_core.messages import (
     ToolMessage,
     ToolMessageChunk,
 )
-from langchain_core.outputs import Generation
 
 from llmemo._core import Memory
 
@@ -175,5 +174,5 @@ def test_a_plain_llm_is_known_by_its_own_settings(prompt: str) -> None:
     llm = FakeListLLM(responses=["one"], cache=recorder)
     assert llm.invoke(prompt) == llm.bind(temperature=1).invoke(prompt) == "one"
     assert len(set(recorder.keys)) == 1
-    assert isinstance(recorder.lookup(prompt, "other") or Generation(text=""), Generation)
+    recorder.lookup(prompt, "other")
     assert len(set(recorder.keys)) == 2

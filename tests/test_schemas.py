@@ -90,6 +90,36 @@ def test_a_class_that_nobody_saw_bypasses(make_cache: MakeCache) -> None:
     assert cache.delete("p", llm_string) is False
 
 
+class Asking(Counting):
+    """Asks another model while it answers."""
+
+    inner: Any = None
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
+        self.inner()
+        return super()._generate(messages, *args, **kwargs)
+
+
+def test_a_model_within_a_model_has_classes_of_its_own(make_cache: MakeCache) -> None:
+    cache = make_cache()
+    one, two = answer(x=(int, 1)), answer(y=(int, 1))
+    inner = Counting(messages=iter([]))
+
+    def ask_inner() -> None:
+        inner.ask(response_format=two)
+        inner.ask()
+
+    outer = Asking(messages=iter([]), cache=cache, inner=ask_inner)
+    assert [outer.ask(response_format=one) for _ in range(2)] == ["1", "1"]
+    # What was answered for `one` was not kept for `two`, which the inner model was asked with.
+    assert [outer.ask(response_format=two) for _ in range(2)] == ["2", "2"]
+    assert cache.stats().bypassed == {}
+    # Nothing stays when the runs have ended.
+    llm_string = "[('response_format', <class 'somewhere.Answer'>), ('stop', None)]"
+    assert cache.lookup("p", llm_string) is None
+    assert cache.stats().bypassed == {"unknown_class": 1}
+
+
 def test_async_and_threads_see_the_class_of_their_own_run(model: Counting) -> None:
     classes = [answer(**{f"field{n}": (int, n)}) for n in range(8)]
     first = [model.ask(response_format=cls) for cls in classes]

@@ -3,8 +3,8 @@
 `with_structured_output(Answer, method="json_schema")` puts `<class '__main__.Answer'>` into the
 `llm_string`: a name, under which another class may stand tomorrow, or already does. The class
 itself is among the invocation parameters that LangChain tells its callbacks when a model starts, so
-an inline handler keeps them for the lookup and the update that follow. A class is never imported by
-its name.
+an inline handler keeps them, until the model ends, for the lookup and the update in between. A class
+is never imported by its name.
 """
 
 from __future__ import annotations
@@ -23,21 +23,26 @@ from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from uuid import UUID
 
     from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import LLMResult
 
 DEPTH_MAX = 32
 """Parameters nested deeper than this are not searched for classes."""
 
-_params: ContextVar[Mapping[str, Any] | None] = ContextVar("llmemo_params", default=None)
+Runs = tuple[tuple["UUID", "Mapping[str, Any] | None"], ...]
+
+_runs: ContextVar[Runs] = ContextVar("llmemo_runs", default=())
+"""The model runs that are open in this context, the innermost last, with their parameters."""
+
 _digests: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 
 
-class ParameterWatch(BaseCallbackHandler):
-    """Keeps the parameters of the model run that starts, for its own context."""
+class RunWatch(BaseCallbackHandler):
+    """Keeps the parameters of the runs that are open: within one, a model may call another."""
 
     run_inline = True
-    ignore_llm = True
     ignore_chain = True
     ignore_agent = True
     ignore_retriever = True
@@ -45,23 +50,48 @@ class ParameterWatch(BaseCallbackHandler):
 
     @override
     def on_chat_model_start(
-        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        **kwargs: Any,
     ) -> None:
-        _params.set(kwargs.get("invocation_params"))
+        _runs.set((*_runs.get(), (run_id, kwargs.get("invocation_params"))))
+
+    @override
+    def on_llm_start(
+        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        _runs.set((*_runs.get(), (run_id, kwargs.get("invocation_params"))))
+
+    @override
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        _end(run_id)
+
+    @override
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        _end(run_id)
+
+
+def _end(run_id: UUID) -> None:
+    """Forget a run. What began within it has ended too; what began beside it stays."""
+    _runs.set(tuple(run for run in _runs.get() if run[0] != run_id))
 
 
 # By its default, so that every thread and context has it.
 _watch: ContextVar[BaseCallbackHandler | None] = ContextVar(
     "llmemo_watch",
-    default=ParameterWatch(),  # noqa: B039 (it holds nothing)
+    default=RunWatch(),  # noqa: B039 (it holds nothing)
 )
 register_configure_hook(_watch, inheritable=True)
 
 
 def schemas() -> dict[str, bytes]:
     """Digests (32 bytes) of the schemas of the classes in the current run's parameters, by name."""
+    runs = _runs.get()
     named: dict[str, set[type]] = {}
-    for cls in _classes(_params.get(), DEPTH_MAX):
+    for cls in _classes(runs[-1][1] if runs else None, DEPTH_MAX):
         name = re.fullmatch(r"<class '(.+)'>", repr(cls))
         if name is not None:
             named.setdefault(name[1], set()).add(cls)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 FINGERPRINT_SECRET = secrets.token_bytes(192)
 """XXH3's secret in this process: 192 bytes is the size of its default one (xxhash.h)."""
 
+MARK = secrets.token_hex(16)
+"""Sets what memory knows a request by apart from any text that somebody could send."""
+
 REMOVAL_TIMEOUT = 30.0
 """Seconds that a removal waits for the store before it says that it failed."""
 
@@ -110,7 +113,7 @@ class Tiers:
         if "<class '" in llm_string:
             known = schemas()
             # Memory compares texts: put what the classes hold beside their names.
-            asked = f"{llm_string}\0{sorted(known.items())}"
+            asked = f"{llm_string}\0{MARK}{sorted(known.items())}"
         try:
             return asked, self.memory.key(prompt, llm_string, self.namespace, known)
         except RequestBypassed as bypass:

@@ -34,7 +34,7 @@ struct Frame {
 
 /// What was seen of `{"lc": 1, "type": "not_implemented", "id": […], "repr": "…"}`.
 #[derive(Default)]
-struct Marks {
+pub(super) struct Marks {
     lc: bool,
     not_implemented: bool,
     masked: bool,
@@ -42,7 +42,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn see(&mut self, key: &[u8], value: &[u8]) {
+    pub(super) fn see(&mut self, key: &[u8], value: &[u8]) {
         if is_str(key, "lc") {
             self.lc = value == [tag::NUMBER, 1, b'1'];
         } else if is_str(key, "type") {
@@ -111,14 +111,19 @@ impl<'a> Json<'a> {
                     return Err(Fail::Shape);
                 }
                 out.push(tag::END);
-                // An address is the worst of them: nothing that came before may hide it.
-                self.object = match (self.object, frame.marks.object()) {
-                    (Some(Reason::Address), _) | (_, None) => self.object,
-                    (_, found) => found,
-                };
-                stack.pop();
+                let frame = stack.pop();
+                self.note(&frame.map(|frame| frame.marks).unwrap_or_default());
             }
         }
+    }
+
+    /// Remembers the object that `marks` have found, if any. An address is the worst of them:
+    /// nothing that came before may hide it.
+    pub(super) fn note(&mut self, marks: &Marks) {
+        self.object = match (self.object, marks.object()) {
+            (Some(Reason::Address), _) | (_, None) => self.object,
+            (_, found) => found,
+        };
     }
 
     /// Reads a scalar or an empty container whole; opens any other container.

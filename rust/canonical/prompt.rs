@@ -6,7 +6,7 @@
 use super::Reason;
 use super::cursor::{Cursor, Fail, contains, has_address};
 use super::encoding::{is_path, is_str, leaf, tag};
-use super::json::Json;
+use super::json::{Json, Marks};
 
 /// Message classes, and the whole message that a chunk is taken for.
 const CLASSES: &[(&str, &str)] = &[
@@ -164,7 +164,7 @@ fn arguments(json: &mut Json, found: &mut Arguments) -> Result<(), Fail> {
         if is_str(key, "content") && json.next_is(b'[') {
             blocks(json, &mut found.bytes)?;
         } else {
-            let is_dropped = is_str(key, "artifact");
+            let is_dropped = DROPPED.iter().any(|(name, of)| of.is_none() && is_str(key, name));
             json.value(&mut found.bytes)?;
             if is_dropped {
                 // Whatever object that was, it is not part of the request.
@@ -227,12 +227,14 @@ fn blocks(json: &mut Json, out: &mut Vec<u8>) -> Result<(), Fail> {
 fn block(json: &mut Json, out: &mut Vec<u8>) -> Result<(), Fail> {
     json.eat(b'{');
     out.push(tag::DICT);
+    let mut marks = Marks::default();
     if !json.eat(b'}') {
         loop {
             let start = out.len();
             leaf(out, tag::STR, json.name()?);
             let value = out.len();
             json.value(out)?;
+            marks.see(&out[start..value], &out[value..]);
             if is_str(&out[start..value], "id") && is_made_up(&out[value..]) {
                 out.truncate(start);
             }
@@ -244,6 +246,7 @@ fn block(json: &mut Json, out: &mut Vec<u8>) -> Result<(), Fail> {
             return Err(Fail::Shape);
         }
     }
+    json.note(&marks);
     out.push(tag::END);
     Ok(())
 }

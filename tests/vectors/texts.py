@@ -217,6 +217,8 @@ PROMPTS = (
     message('"content": "a", "tool_call_chunks": [], "chunk_position": null', "AIMessageChunk"),
     message('"content": "a", "tool_call_chunks": [], "chunk_position": null', "AIMessage"),
     message('"content": "a", "artifact": ' + OBJECT % '"<T at 0x7f>"', "ToolMessage"),
+    message('"content": "", "x": ' + OBJECT % '"<T at 0x7f>"', "MyMessage"),
+    message('"content": "<T at 0x7f>"', "MyMessage"),
     message('"content": "a", "zz": 1, "b": 2'),
     message('"b": 2, "zz": 1, "content": "a"'),
     message(""),
