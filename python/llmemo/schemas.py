@@ -3,8 +3,8 @@
 `with_structured_output(Answer, method="json_schema")` puts `<class '__main__.Answer'>` into the
 `llm_string`: a name, under which another class may stand tomorrow, or already does. The class
 itself is among the invocation parameters that LangChain tells its callbacks when a model starts, so
-an inline handler keeps them, until the model ends, for the lookup and the update in between. A class
-is never imported by its name.
+an inline handler keeps them, until the model ends, for the lookup and the update in between. A
+class is never imported by its name.
 """
 
 from __future__ import annotations
