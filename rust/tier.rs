@@ -78,7 +78,17 @@ impl Form {
 struct Entry {
     key: Key,
     value: Arc<[u8]>,
-    forms: Vec<Form>,
+    /// The form that was asked last to be new, here: nearly always it is the only one, and memory
+    /// that lies elsewhere is slow to reach.
+    form: Option<Form>,
+    /// Those before it, the oldest first.
+    others: Vec<Form>,
+}
+
+impl Entry {
+    fn forms(&self) -> impl Iterator<Item = &Form> {
+        self.form.iter().chain(&self.others)
+    }
 }
 
 /// What happened in the tier since it was made.
@@ -153,7 +163,7 @@ impl Tier {
         let fingerprint = probe.fingerprint;
         let is_it = |(other, _): &(Fingerprint, Key)| *other == fingerprint;
         let key = self.rows.find(fingerprint.hash64(), is_it)?.1;
-        self.live(&key, now, |entry| entry.forms.iter().any(|form| form.is_of(request, probe)))
+        self.live(&key, now, |entry| entry.forms().any(|form| form.is_of(request, probe)))
     }
 
     /// The value kept under this key, for a request that was asked in another form before. The form
@@ -220,7 +230,12 @@ impl Tier {
         if !self.entries.has_room_for(weight + FORM_OVERHEAD + prompt + scope) {
             return false;
         }
-        self.entries.insert(key, Entry { key, value, forms: Vec::new() }, weight, expires);
+        self.entries.insert(
+            key,
+            Entry { key, value, form: None, others: Vec::new() },
+            weight,
+            expires,
+        );
         self.learn(request, probe, key);
         self.shrink();
         true
@@ -244,8 +259,8 @@ impl Tier {
             self.release(form, key);
             return;
         };
-        let oldest = (entry.forms.len() == FORMS_MAX).then(|| entry.forms.remove(0));
-        entry.forms.push(form);
+        entry.others.extend(entry.form.replace(form));
+        let oldest = (entry.others.len() == FORMS_MAX).then(|| entry.others.remove(0));
         if let Some(oldest) = oldest {
             change -= oldest.weight().cast_signed();
             self.release(oldest, key);
@@ -308,7 +323,7 @@ impl Tier {
     }
 
     fn release_all(&mut self, entry: Entry) {
-        for form in entry.forms {
+        for form in entry.form.into_iter().chain(entry.others) {
             self.release(form, entry.key);
         }
     }

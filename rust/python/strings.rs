@@ -6,7 +6,7 @@
 
 use pyo3::types::{PyBytes, PyString};
 use pyo3::{PyTypeInfo, intern, prelude::*};
-use std::sync::{Mutex, PoisonError};
+use std::cell::UnsafeCell;
 use twox_hash::XxHash3_64;
 
 /// Longer strings are text, which rarely recurs (bytes).
@@ -17,14 +17,30 @@ const SLOTS: usize = 1024;
 
 /// See the module's documentation.
 pub struct StringCache {
-    /// Taken only with the GIL held, for a moment: never contended.
-    slots: Mutex<Vec<Option<Py<PyString>>>>,
+    slots: GilCell<Vec<Option<Py<PyString>>>>,
+}
+
+/// What only the holder of the GIL touches, and never for longer than a few instructions. A mutex
+/// here would take a tenth of a decode's time: a decode asks ten times.
+struct GilCell<T>(UnsafeCell<T>);
+
+// SAFETY: `with` demands the GIL, which one thread holds at a time (the stable ABI that this is
+// built for has no build without it), and `T` may be used from any thread.
+unsafe impl<T: Send> Sync for GilCell<T> {}
+
+impl<T> GilCell<T> {
+    /// `work` must not run Python code, nor allocate or drop Python objects: that could run some,
+    /// which could come back here.
+    fn with<R>(&self, _py: Python<'_>, work: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: the GIL is held, so no other thread is here, and `work` does not come back.
+        work(unsafe { &mut *self.0.get() })
+    }
 }
 
 impl StringCache {
     /// Empty.
     pub fn new() -> Self {
-        Self { slots: Mutex::new((0..SLOTS).map(|_| None).collect()) }
+        Self { slots: GilCell(UnsafeCell::new((0..SLOTS).map(|_| None).collect())) }
     }
 
     /// The str of these UTF-8 bytes.
@@ -32,22 +48,20 @@ impl StringCache {
     /// # Errors
     /// `UnicodeDecodeError`, if they are not UTF-8.
     pub fn get<'py>(&self, py: Python<'py>, utf8: &[u8]) -> PyResult<Bound<'py, PyString>> {
-        if utf8.len() > LEN_MAX || std::str::from_utf8(utf8).is_err() {
-            // An exception, if it comes to that, is made without the lock.
+        if utf8.len() > LEN_MAX {
             return PyString::from_bytes(py, utf8);
         }
         #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash")]
         let at = XxHash3_64::oneshot(utf8) as usize % SLOTS;
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = &slots[at] {
-            let known = known.bind(py);
-            if known.to_str().is_ok_and(|text| text.as_bytes() == utf8) {
-                return Ok(known.clone());
-            }
+        let known = self.slots.with(py, |slots| slots[at].as_ref().map(|text| text.clone_ref(py)));
+        if let Some(known) = known.map(|text| text.into_bound(py))
+            && known.to_str().is_ok_and(|text| text.as_bytes() == utf8)
+        {
+            return Ok(known);
         }
         let text = PyString::from_bytes(py, utf8)?;
-        let before = slots[at].replace(text.clone().unbind());
-        drop(slots);
+        let kept = text.clone().unbind();
+        let before = self.slots.with(py, |slots| slots[at].replace(kept));
         drop(before);
         Ok(text)
     }
