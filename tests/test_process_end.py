@@ -90,6 +90,10 @@ begun.wait()
 def test_a_process_that_forgets_to_close_ends_promptly_and_loses_nothing(
     form: str, tmp_path: Path
 ) -> None:
+    if form == "a thread that begins after the main one" and sys.version_info[:2] == (3, 12):
+        pytest.skip(
+            "Python 3.12 starts no thread, ours or aiosqlite's, when the main one has ended"
+        )
     path = tmp_path / "a.db"
     code = {"an exception": 1, "sys.exit": 3}.get(form, 0)
     kept = run(f"cache = opened()\n{FORGETFUL[form]}", path, code=code)

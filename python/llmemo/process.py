@@ -43,7 +43,7 @@ def has_lock(owner: Forkable) -> None:
 
 
 def started(worker: Worker) -> None:
-    """Have a worker stopped before a fork and when the main thread has ended. Under `gate`.
+    """Have a worker stopped before a fork, and when only daemons are left. Under `gate`.
 
     `atexit` comes too late for the end: the interpreter first joins all threads that are not
     daemons. A thread of our own that waits for the main one is told in time, on every Python.
@@ -66,8 +66,14 @@ def _stop(workers: list[Worker], timeout: float) -> list[Worker]:
 def _wait_for_exit() -> None:
     global _watcher  # noqa: PLW0603
     threading.main_thread().join()
+    # The others may go on using a cache, as servers do whose main thread has nothing more to do;
+    # and once stopped, a worker could not be started again: Python 3.12 refuses new threads then.
+    me = threading.current_thread()
+    while others := [
+        t for t in threading.enumerate() if t.is_alive() and not (t.daemon or t is me)
+    ]:
+        others[0].join()
     with gate:
-        # Other threads may go on using a cache: its next worker brings a new watcher.
         _watcher = None
         workers = list(_workers)
     for worker in _stop(workers, EXIT_TIMEOUT):

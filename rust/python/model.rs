@@ -1,8 +1,8 @@
 //! Pydantic objects and `str` subclasses, made without validation and without running any
 //! Python code: what `model_construct` and `str.__new__` do, at a tenth of their time.
 //!
-//! The only `unsafe` of the border is here, in `schema::copy_of`, `strings.rs` and `entries.rs`: calls of the
-//! stable C API.
+//! The only `unsafe` of the border is here, in `schema::copy_of`, `strings.rs` and `entries.rs`: mostly
+//! calls of the stable C API.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
