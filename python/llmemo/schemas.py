@@ -57,13 +57,13 @@ class RunWatch(BaseCallbackHandler):
         run_id: UUID,
         **kwargs: Any,
     ) -> None:
-        _runs.set((*_runs.get(), (run_id, kwargs.get("invocation_params"))))
+        _begin(run_id, kwargs)
 
     @override
     def on_llm_start(
         self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
     ) -> None:
-        _runs.set((*_runs.get(), (run_id, kwargs.get("invocation_params"))))
+        _begin(run_id, kwargs)
 
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -72,6 +72,11 @@ class RunWatch(BaseCallbackHandler):
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         _end(run_id)
+
+
+def _begin(run_id: UUID, told: dict[str, Any]) -> None:
+    """Remember a run, with what a callback was told of it."""
+    _runs.set((*_runs.get(), (run_id, told.get("invocation_params"))))
 
 
 def _end(run_id: UUID) -> None:
