@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import sqlite3
 import stat
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,3 +190,35 @@ def test_paths_are_made_absolute_at_once_and_home_is_expanded(
     assert sorted(os.listdir(tmp_path)) == ["a.db", "b.db", "c d#?.db", "d.db", "e.db", "elsewhere"]
     assert stat.S_IMODE((tmp_path / "a.db").stat().st_mode) == 0o600
     assert repr(stores[0]) == f"SQLiteStore({str(tmp_path / 'a.db')!r}, durability='normal')"
+
+
+def test_a_file_that_another_process_is_making_ours_is_not_taken_for_a_stranger(
+    tmp_path: Path,
+) -> None:
+    """Header, tables and WAL are read one after the other, while the maker goes on."""
+    current = [tmp_path / "0"]
+    refused: list[Exception] = []
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            try:
+                SQLiteStore(current[0])
+            except NotACacheError as error:
+                refused.append(error)
+
+    async def make() -> None:
+        store = SQLiteStore(current[0])
+        await store.open()
+        await store.close()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for turn in range(60):
+            current[0] = tmp_path / str(turn)
+            asyncio.run(make())
+    finally:
+        is_over.set()
+        looking.join()
+    assert refused == []

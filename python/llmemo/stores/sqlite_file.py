@@ -70,33 +70,50 @@ def check_header(path: Path) -> int:
     Raises:
         NotACacheError: It is something else.
     """
+    header = _header(path)
+    while header and _number(header, 68) != APPLICATION_ID:
+        refusal = _refusal(path, header)
+        # Another process may be making it ours while we look: then the header has changed, and
+        # what was seen beside it says nothing.
+        seen, header = header, _header(path)
+        if header == seen:
+            if refusal is not None:
+                raise refusal
+            return 0
+    return _number(header, 60)
+
+
+def _header(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            header = file.read(100)
+            return file.read(100)
     except FileNotFoundError:
-        return 0
-    if not header:
-        return 0
+        return b""
+
+
+def _number(header: bytes, start: int) -> int:
+    return int.from_bytes(header[start : start + 4], "big")
+
+
+def _refusal(path: Path, header: bytes) -> NotACacheError | None:
+    """Why a file with this header, which is not ours, cannot become ours; None if it can."""
     if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
         msg = f"{str(path)!r} is not an SQLite database: it was left alone; name another file"
-        raise NotACacheError(msg)
-    owner = int.from_bytes(header[68:72], "big")
-    if owner == APPLICATION_ID:
-        return int.from_bytes(header[60:64], "big")
+        return NotACacheError(msg)
     tables = _tables(path)
-    if owner == 0 and not tables and not _has_wal(path):
-        # A database with nothing in it. (Ours has its id from the moment it has any bytes; what
+    if _number(header, 68) == 0 and not tables and not _has_wal(path):
+        # A database with nothing in it. (Ours has its id from the moment it has a table; what
         # is in somebody's WAL only, `_tables` does not see.)
-        return 0
+        return None
     if langchain := sorted(LANGCHAIN_TABLES & tables):
         msg = (
             f"{str(path)!r} is a cache of LangChain's SQLAlchemy classes (table {langchain[0]}):"
             " it was left alone; name a new file as the store, and take its entries over with"
             f" LLMCache(...).import_langchain({str(path)!r})"
         )
-        raise NotACacheError(msg)
+        return NotACacheError(msg)
     msg = f"{str(path)!r} is a database of something else: it was left alone; name another file"
-    raise NotACacheError(msg)
+    return NotACacheError(msg)
 
 
 def _has_wal(path: Path) -> bool:
