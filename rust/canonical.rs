@@ -29,7 +29,7 @@ mod literal;
 mod prompt;
 mod reading;
 
-pub use prompt::prompt;
+pub use prompt::{messages, prompt};
 
 use cursor::{Fail, contains, has_address};
 use reading::Reading;
@@ -66,6 +66,8 @@ pub struct Part {
     pub name: String,
     /// Where its value is in the bytes of the whole.
     pub value: Range<usize>,
+    /// Where its value is in the text that was read, white space around it included.
+    pub source: Range<usize>,
 }
 
 /// Where in an `llm_string` a setting stands.

@@ -8,6 +8,7 @@
 
 use crate::canonical::{self, Bypass, Form, Reason};
 use crate::frame::{Part, Request, frame};
+use crate::outline::Outliner;
 use twox_hash::{XxHash3_64, XxHash3_128};
 
 /// BLAKE3 context of unkeyed request keys (BLAKE3 specification, section 2.3).
@@ -16,6 +17,9 @@ const KEY_CONTEXT: &str = "llmemo 2026-11 request key";
 const SECRET_CONTEXT: &str = "llmemo 2026-11 secret to request key";
 /// BLAKE3 context of the labels by which rows of a store are grouped.
 const LABEL_CONTEXT: &str = "llmemo 2026-11 label";
+
+/// BLAKE3 context of the key of outlines, without a user's secret and with one.
+const OUTLINE_CONTEXT: &str = "llmemo 2026-11 outline";
 
 /// Prompts longer than this are verified by a BLAKE3 digest, not by their bytes.
 ///
@@ -190,6 +194,13 @@ impl Keyer {
             hasher.update(piece);
         });
         Key(*hasher.finalize().as_bytes())
+    }
+
+    /// Makes the outlines of requests: see [`crate::outline`].
+    #[must_use]
+    pub fn outliner(&self) -> Outliner {
+        let secret: &[u8] = self.key.as_ref().map_or(&[], |key| key);
+        Outliner::new(blake3::derive_key(OUTLINE_CONTEXT, secret))
     }
 
     /// A short digest of a namespace or `llm_string`, by which rows can be found again without

@@ -143,6 +143,22 @@ impl<V> Lru<V> {
         *self = Self::new(self.max_bytes, self.max_entries);
     }
 
+    /// When the entry of `key` expires. Not a use of it.
+    #[must_use]
+    pub fn expires(&self, key: &Key) -> Option<u64> {
+        Some(self.slot(self.find(key)?)?.expires)
+    }
+
+    /// Entries and when they expire, the most recently used first; expired ones are among them.
+    pub fn iter(&self) -> impl Iterator<Item = (&V, u64)> {
+        let mut at = self.newest;
+        std::iter::from_fn(move || {
+            let slot = self.slot(at)?;
+            at = slot.older;
+            Some((&slot.value, slot.expires))
+        })
+    }
+
     fn slot(&self, at: u32) -> Option<&Slot<V>> {
         self.slots.get(at as usize)?.as_ref()
     }

@@ -91,6 +91,19 @@ impl Entry {
     }
 }
 
+/// A request that the tier has the answer to, as it was asked last.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What it is called.
+    pub key: Key,
+    /// When its answer expires: see [`crate::lru`].
+    pub expires: u64,
+    /// Of whom it was asked, and how.
+    pub llm_string: Box<[u8]>,
+    /// What was asked, unless it was too long to be kept.
+    pub prompt: Option<Box<[u8]>>,
+}
+
 /// What happened in the tier since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -300,6 +313,34 @@ impl Tier {
         epoch == self.epoch(&key)
             && matches!(self.entries.get(&key, 0), Lookup::Absent)
             && self.put(request, probe, key, value, expires)
+    }
+
+    /// Whether there is an entry of this key, and it has not expired. Not a use of it.
+    #[must_use]
+    pub fn holds(&self, key: &Key, now: u64) -> bool {
+        self.entries.expires(key).is_some_and(|expires| expires > now)
+    }
+
+    /// Requests of a namespace that are known, the most recently used first: at most `max_entries`,
+    /// and with the one that makes them more than `max_bytes` of text they end.
+    #[must_use]
+    pub fn recent(&self, namespace: &[u8], max_entries: usize, max_bytes: usize) -> Vec<Known> {
+        let mut bytes = 0;
+        let known = self.entries.iter().filter_map(|(entry, expires)| {
+            let form = entry.forms().find(|form| *form.scope.namespace == *namespace)?;
+            let prompt = match &form.prompt {
+                Prompt::Verbatim(prompt) => Some(prompt.clone()),
+                Prompt::Digest(_) => None,
+            };
+            let llm_string = form.scope.llm_string.clone();
+            Some(Known { key: entry.key, expires, llm_string, prompt })
+        });
+        let is_within = |known: &Known| {
+            let is_within = bytes <= max_bytes;
+            bytes += known.llm_string.len() + known.prompt.as_ref().map_or(0, |it| it.len());
+            is_within
+        };
+        known.take(max_entries).take_while(is_within).collect()
     }
 
     /// Takes out the entry of a key. Reads that began before cannot bring it back.

@@ -228,3 +228,32 @@ fn an_expired_entry_is_a_miss_counted_once_and_gone() {
     assert_eq!(it.lookup_at(&A, 10), None);
     assert_eq!((it.tier.counts().expired, it.tier.len()), (1, 0));
 }
+
+#[test]
+fn what_is_known_is_listed_without_being_used() {
+    let mut it = Fixture::new(1 << 20, 2);
+    it.update(&A, b"one");
+    it.update(&Request { namespace: b"n", ..B }, b"else");
+    let known = it.tier.recent(b"", 9, 1 << 20);
+    assert_eq!(known.len(), 1);
+    assert_eq!((known[0].key, known[0].prompt.as_deref()), (it.key(&A), Some(&b"a"[..])));
+    assert!(it.tier.holds(&it.key(&A), 0));
+    it.update(&B, b"two");
+    assert!(!it.tier.holds(&it.key(&A), 0), "it was the least recently used");
+    let long = vec![b'x'; VERBATIM_MAX + 1];
+    it.update(&Request { prompt: &long, ..A }, b"long");
+    let prompts = |max_bytes| -> Vec<_> {
+        it.tier.recent(b"", 9, max_bytes).into_iter().map(|known| known.prompt).collect()
+    };
+    assert_eq!(prompts(9), [None, Some(Box::from(&b"b"[..]))]);
+    assert_eq!(prompts(0), [None], "up to the one that passes the bound");
+}
+
+#[test]
+fn what_has_expired_is_not_held() {
+    let mut it = Fixture::new(1 << 20, 9);
+    it.update_until(&A, b"one", 10);
+    assert!(it.tier.holds(&it.key(&A), 9));
+    assert!(!it.tier.holds(&it.key(&A), 10));
+    assert!(!it.tier.holds(&it.key(&B), 0));
+}

@@ -133,3 +133,24 @@ async def test_all_or_nothing(store: Store) -> None:
     assert await store.get([key(1), key(2), key(3)]) == {}
     await store.set([record(1)])
     assert set(await store.get([key(1)])) == {key(1)}
+
+
+async def test_the_records_that_were_added_last_are_listed_without_their_values(
+    store: Store,
+) -> None:
+    assert list(await store.recent(5)) == []
+    many = [record(n)._replace(outline=bytes([n % 7])) for n in range(1_100)]
+    await store.set(many)
+    await store.set([record(3, b"new")])  # not added, but replaced
+    for limit in (1, 499, 500, 501, 1_000, 5_000):
+        listed = await store.recent(limit)
+        assert [one.key for one in listed] == [one.key for one in many[::-1][:limit]]
+    assert {one.value for one in listed} == {b""}
+    assert listed[0] == many[-1]._replace(value=b"")
+    assert listed[-4].outline == b""
+
+
+async def test_requests_are_kept_beside_their_answers(store: Store) -> None:
+    await store.set([record(1)._replace(request=b"[]", outline=b"o"), record(2)])
+    two, one = await store.recent(2)
+    assert (one.request, two.request, one.outline) == (b"[]", None, b"o")

@@ -10,6 +10,7 @@ from llmemo.errors import (
     NotACacheError,
     StoreError,
 )
+from llmemo.explain import Explanation, Neighbour
 from llmemo.stats import CacheStats
 from llmemo.stores import SQLiteStore, Store
 
@@ -18,8 +19,10 @@ __all__ = [
     "CacheClosedError",
     "CacheStats",
     "ConfigurationError",
+    "Explanation",
     "LLMCache",
     "LLMemoError",
+    "Neighbour",
     "NotACacheError",
     "SQLiteStore",
     "Store",

@@ -16,6 +16,7 @@ __all__ = [
     "decode",
     "encode",
     "leak",
+    "settings",
 ]
 
 __version__: Final[str]
@@ -124,6 +125,41 @@ class Memory:
             RequestBypassed: It does not say what is asked.
         """
 
+    def outline(
+        self,
+        prompt: str,
+        llm_string: str,
+        namespace: str,
+        schemas: Mapping[str, bytes] | None = None,
+        *,
+        tail: int,
+    ) -> bytes:
+        """Short digests of the request's parts, as `rust/outline.rs` lays them out.
+
+        Args:
+            prompt: What is asked.
+            llm_string: Of whom, and how.
+            namespace: On whose behalf; not part of an outline.
+            schemas: As for `key`.
+            tail: How many messages have a digest of their own, at most: the last ones.
+
+        Raises:
+            RequestBypassed: It does not say what is asked.
+        """
+
+    def holds(self, key: bytes) -> bool:
+        """Whether there is an entry of this key, and it has not expired. Not a use of it."""
+
+    def recent(
+        self, namespace: str, max_entries: int, max_bytes: int
+    ) -> list[tuple[bytes, float | None, bytes, bytes | None]]:
+        """What a namespace has asked, the most recently used first, expired ones among them.
+
+        Key, Unix time of expiry in seconds, llm_string, and prompt unless it was too long to be
+        kept; texts in UTF-8, surrogatepass. At most `max_entries`, and the list ends with the one
+        that makes it more than `max_bytes` of text.
+        """
+
     def label(self, text: str) -> bytes:
         """A short digest (16 bytes) of a namespace or llm_string, for grouping records."""
 
@@ -172,6 +208,15 @@ def decode(value: bytes, key: bytes) -> list[Generation]:
 
     Raises:
         ValueDamaged: The bytes are damaged, of another version, or the answer to another key.
+    """
+
+def settings(llm_string: str) -> list[tuple[str, str]]:
+    """The settings that count, in order: name, and value as the text has it.
+
+    Empty for a text of no form that is known.
+
+    Raises:
+        RequestBypassed: The text does not determine the settings.
     """
 
 def leak(object: object) -> None:

@@ -13,6 +13,7 @@ from typing_extensions import Self, override
 
 from llmemo._core import PanicException
 from llmemo.calls import Call, run_inline
+from llmemo.explain import Explanation, explain
 from llmemo.tiers import Tiers
 
 if TYPE_CHECKING:
@@ -172,6 +173,24 @@ class LLMCache(BaseCache):
         """As `delete`."""
         key = self._tiers.key(prompt, llm_string)
         return key is not None and await self._tiers.remove(key, Call.awaited)
+
+    def explain(self, prompt: str, llm_string: str) -> Explanation:
+        """Why a request misses: the nearest entries, and what differs; or why it is bypassed.
+
+        In words where the other request is in memory, or in a store that was made with
+        `store_requests=True`; otherwise by the names of the parts that differ.
+
+        For people, not for the path of a request: it counts nothing, but compares with up to 11,000
+        entries, and waits up to 20 seconds for a store.
+
+        Raises:
+            CacheClosedError: The cache is closed.
+        """
+        return explain(self._tiers, prompt, llm_string)
+
+    async def aexplain(self, prompt: str, llm_string: str) -> Explanation:
+        """As `explain`, without holding up the event loop."""
+        return await anyio.to_thread.run_sync(self.explain, prompt, llm_string)
 
     def stats(self) -> CacheStats:
         """What the cache has done so far. Cheap: call it as often as you like."""

@@ -44,6 +44,16 @@ class Delete:
     keys: Sequence[bytes] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """List records that were added last, at most so many."""
+
+    limit: int
+
+
+Operation: TypeAlias = "Get | Set | Delete | Recent"
+
+
 class Call(Generic[T]):
     """An operation, and the place where its outcome is awaited.
 
@@ -53,9 +63,7 @@ class Call(Generic[T]):
 
     __slots__ = ("_future", "loop", "operation")
 
-    def __init__(
-        self, operation: Get | Set | Delete, loop: asyncio.AbstractEventLoop | None
-    ) -> None:
+    def __init__(self, operation: Operation, loop: asyncio.AbstractEventLoop | None) -> None:
         """For a task of `loop`, or for a thread that blocks if there is none."""
         self.operation = operation
         self.loop = loop
@@ -63,12 +71,12 @@ class Call(Generic[T]):
         self._future: Any = concurrent.futures.Future() if loop is None else loop.create_future()
 
     @classmethod
-    def blocking(cls, operation: Get | Set | Delete) -> Call[T]:
+    def blocking(cls, operation: Operation) -> Call[T]:
         """A call whose `wait` blocks the thread: for `run_inline`."""
         return cls(operation, None)
 
     @classmethod
-    def awaited(cls, operation: Get | Set | Delete) -> Call[T]:
+    def awaited(cls, operation: Operation) -> Call[T]:
         """A call that is awaited in the running event loop."""
         return cls(operation, asyncio.get_running_loop())
 

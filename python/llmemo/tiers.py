@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
+import json
 import secrets
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo._core import (
     Memory,
@@ -18,9 +17,11 @@ from llmemo._core import (
     decode,
     encode,
 )
+from llmemo.arguments import check_seconds, check_whole, secret_bytes
 from llmemo.calls import Call, Delete, Get, NotYetError, Set
 from llmemo.engine import Engine
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
+from llmemo.outline import TAIL
 from llmemo.schemas import schemas
 from llmemo.stats import CacheStats, Tally
 from llmemo.stores import Record, Store, store_of
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 FINGERPRINT_SECRET = secrets.token_bytes(192)
 """XXH3's secret in this process: 192 bytes is the size of its default one (xxhash.h)."""
 
-MARK = secrets.token_hex(16)
+MARK = f"\0{secrets.token_hex(16)}"
 """Sets what memory knows a request by apart from any text that somebody could send."""
 
 REMOVAL_TIMEOUT = 30.0
@@ -49,6 +50,17 @@ REMEDIES = {
     "unknown_class": "a class that was not seen: call the model through LangChain's methods",
 }
 """What stands in the way of a key, and what to do about it."""
+
+
+class Identity(NamedTuple):
+    """What a request is called."""
+
+    asked: str
+    """The `llm_string` by which memory knows it."""
+    key: bytes
+    """Its key."""
+    schemas: dict[str, bytes] | None
+    """Digests of the classes that its `llm_string` names, if it names any."""
 
 
 class Tiers:
@@ -71,68 +83,76 @@ class Tiers:
         clock: Callable[[], float],
     ) -> None:
         """Check the arguments; see `LLMCache`."""
-        _check_whole("max_bytes", max_bytes, least=0)
+        check_whole("max_bytes", max_bytes, least=0)
         if max_bytes == 0 and store is None:
             msg = "max_bytes=0 without a store would cache nothing: give a store, or some bytes"
             raise ConfigurationError(msg)
         if max_entries is not None:
-            _check_whole("max_entries", max_entries, least=1)
+            check_whole("max_entries", max_entries, least=1)
         if ttl is not None:
-            _check_seconds("ttl", ttl)
-        _check_seconds("store_timeout", store_timeout)
+            check_seconds("ttl", ttl)
+        check_seconds("store_timeout", store_timeout)
         if not isinstance(namespace, str):
             msg = f"namespace={namespace!r} is not a str: a name, or the empty string"
             raise ConfigurationError(msg)
         self.namespace = namespace
         self._ttl = ttl
-        self._store_timeout = store_timeout
-        self._clock = clock
-        self._is_closed = False
+        self.store_timeout = store_timeout
+        self.clock = clock
+        self.is_closed = False
         self.tally = Tally()
         self.memory = Memory(
             max_bytes,
             max_entries,
             fingerprint_secret=FINGERPRINT_SECRET,
-            secret=_secret_bytes(secret),
+            secret=secret_bytes(secret),
             clock=None if clock is time.time else clock,
         )
         self._namespace_label = self.memory.label(namespace)
+        self.store = None if store is None else store_of(store)
         self.engine: Engine | None = None
-        if store is not None:
-            self.engine = Engine(store_of(store), self.tally, store_timeout)
+        if self.store is not None:
+            self.engine = Engine(self.store, self.tally, store_timeout)
 
     def key(self, prompt: str, llm_string: str) -> bytes | None:
         """What the request is called in every process; None if it must not be cached."""
         identity = self._identify(prompt, llm_string)
-        return None if identity is None else identity[1]
+        return None if identity is None else identity.key
 
-    def _identify(self, prompt: str, llm_string: str) -> tuple[str, bytes] | None:
-        """The `llm_string` by which memory knows the request, and the request's key."""
-        known = None
-        asked = llm_string
-        if "<class '" in llm_string:
-            known = schemas()
-            # Memory compares texts: put what the classes hold beside their names.
-            asked = f"{llm_string}\0{MARK}{sorted(known.items())}"
+    def _identify(self, prompt: str, llm_string: str) -> Identity | None:
         try:
-            return asked, self.memory.key(prompt, llm_string, self.namespace, known)
+            return self.identity(prompt, llm_string)
         except RequestBypassed as bypass:
             reason, parameter = bypass.args
             text = "llmemo: requests go past the cache: %r holds %s"
             self.tally.note("bypassed", reason, text, parameter or "llm_string", REMEDIES[reason])
             return None
 
+    def identity(self, prompt: str, llm_string: str) -> Identity:
+        """What the request is called here, and everywhere.
+
+        Raises:
+            RequestBypassed: It does not say what is asked.
+        """
+        known = None
+        asked = llm_string
+        if "<class '" in llm_string:
+            known = schemas()
+            # Memory compares texts: put what the classes hold beside their names.
+            asked = f"{llm_string}{MARK}{sorted(known.items())}"
+        return Identity(asked, self.memory.key(prompt, llm_string, self.namespace, known), known)
+
     async def fetch(
         self, prompt: str, llm_string: str, make_call: Callable[..., Call[Record | None]]
     ) -> list[Generation] | None:
         """Look for a request that memory does not know as it is written: by its key."""
-        if self._is_closed:
+        if self.is_closed:
             self.tally.add("misses")
             return None
         identity = self._identify(prompt, llm_string)
         if identity is None:
             return None
-        asked, key = identity
+        asked, key, _ = identity
         hit = self.memory.lookup_key(prompt, asked, self.namespace, key)
         if hit is not None:
             return hit
@@ -141,7 +161,7 @@ class Tiers:
             call = make_call(Get(key))
             with self._tolerant("read"):
                 self.engine.submit(call)
-                record = await call.wait(self._store_timeout)
+                record = await call.wait(self.store_timeout)
                 if record is not None:
                     hit = self._admit(prompt, asked, key, record, epoch)
         self.tally.add("misses" if hit is None else "store_hits")
@@ -151,7 +171,7 @@ class Tiers:
         self, prompt: str, llm_string: str, key: bytes, record: Record, epoch: int
     ) -> list[Generation] | None:
         """Decode a record, and keep it in memory."""
-        if record.expires is not None and record.expires <= self._clock():
+        if record.expires is not None and record.expires <= self.clock():
             self.tally.add("expired")
             return None
         try:
@@ -181,19 +201,19 @@ class Tiers:
         make_call: Callable[..., Call[None]],
     ) -> None:
         """Encode an answer, and store it in every tier."""
-        if self._is_closed:
+        if self.is_closed:
             self._skip("closed")
             return
         identity = self._identify(prompt, llm_string)
         if identity is None:
             return
-        asked, key = identity
+        asked, key, known = identity
         try:
             value = encode(generations, key)
         except ValueRefused as refusal:
             self._skip(str(refusal))
             return
-        now = self._clock()
+        now = self.clock()
         expires = None if self._ttl is None else now + self._ttl
         kept = self.memory.put(prompt, asked, self.namespace, key, value, expires=expires)
         if self.engine is None:
@@ -203,20 +223,34 @@ class Tiers:
                 self._skip("too_large")
             return
         self.tally.add("updates")
-        llm_label = self.memory.label(llm_string)
-        record = Record(key, value, self._namespace_label, llm_label, now, expires)
+        record = Record(
+            key,
+            value,
+            self._namespace_label,
+            self.memory.label(llm_string),
+            now,
+            expires,
+            self.memory.outline(prompt, llm_string, self.namespace, known, tail=TAIL),
+            self._request(prompt, llm_string),
+        )
         call = make_call(Set(record))
         confirmed = False
         with self._tolerant("write"):
             self.engine.submit(call)
-            await call.wait(self._store_timeout)
+            await call.wait(self.store_timeout)
             confirmed = True
         if not confirmed:
             self.tally.add("writes_unconfirmed")
 
+    def _request(self, prompt: str, llm_string: str) -> bytes | None:
+        """The request in clear, for a store that asks for it."""
+        if self.store is None or not self.store.store_requests:
+            return None
+        return json.dumps([self.namespace, llm_string, prompt]).encode()
+
     async def remove(self, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
         """Take one entry, or every one, out of every tier. Returns whether there was any."""
-        if self._is_closed:
+        if self.is_closed:
             msg = "the cache is closed: nothing can be removed from it any more"
             raise CacheClosedError(msg)
         forget: Callable[[], Any] = (
@@ -249,7 +283,7 @@ class Tiers:
             yield
         except NotYetError:
             text = "llmemo: the store took longer than %.3g s to %s"
-            self.tally.note("errors", f"store_{verb}_timeout", text, self._store_timeout, verb)
+            self.tally.note("errors", f"store_{verb}_timeout", text, self.store_timeout, verb)
         except Exception as error:  # noqa: BLE001 (a store may fail in any way)
             text = "llmemo: the store failed to %s: %s"
             self.tally.note("errors", f"store_{verb}", text, verb, text_of(error))
@@ -277,30 +311,6 @@ class Tiers:
 
     def close(self, timeout: float) -> int:
         """Let go of everything. Returns the number of writes that were dropped."""
-        self._is_closed = True
+        self.is_closed = True
         self.memory.clear()
         return 0 if self.engine is None else self.engine.close(timeout)
-
-
-def _check_whole(name: str, value: int, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= sys.maxsize:
-        msg = f"{name}={value!r} is not allowed: a whole number of {least} or more"
-        raise ConfigurationError(msg)
-
-
-def _check_seconds(name: str, value: float) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 < value < math.inf:
-        hint = ", or None for no limit" if name == "ttl" else ""
-        msg = f"{name}={value!r} is not allowed: a positive number of seconds{hint}"
-        raise ConfigurationError(msg)
-
-
-def _secret_bytes(secret: str | bytes | None) -> bytes | None:
-    if secret is None or (isinstance(secret, bytes) and secret):
-        return secret
-    if isinstance(secret, str) and secret:
-        return secret.encode("utf-8", "surrogatepass")
-    # Its value stays out of the message.
-    msg = "secret is not allowed: a str or bytes that is not empty, or None"
-    raise ConfigurationError(msg)

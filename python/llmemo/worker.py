@@ -10,12 +10,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from llmemo.calls import CLOSED, Call, Delete, Get, Outcome, Set, settle
+from llmemo.calls import CLOSED, Call, Delete, Get, Outcome, Recent, Set, settle
 from llmemo.errors import StoreError, text_of
 from llmemo.stores.base import StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from llmemo.stats import Tally
     from llmemo.stores.base import Record, Store
@@ -67,6 +67,7 @@ class Worker:
         self._writes: deque[Call[Any]] = deque()
         self._in_flight: list[Call[Any]] = []
         self._reading: list[Call[Record | None]] = []
+        self._listings: set[asyncio.Task[None]] = set()
         self._queued_bytes = 0
 
     # From any thread.
@@ -158,6 +159,7 @@ class Worker:
         self._sort()
         try:
             await asyncio.gather(self._read(), self._write())
+            await asyncio.gather(*self._listings)
         finally:
             if self._opening is not None:
                 try:
@@ -172,6 +174,11 @@ class Worker:
         for call in self._take_inbox():
             if isinstance(call.operation, Get):
                 self._reads.setdefault(call.operation.key, []).append(call)
+            elif isinstance(call.operation, Recent):
+                # Beside the reads, which must not wait for as long as it takes.
+                listing = asyncio.ensure_future(self._list(call, call.operation.limit))
+                self._listings.add(listing)
+                listing.add_done_callback(self._listings.discard)
             else:
                 self._writes.append(call)
                 self._queued_bytes += _size(call)
@@ -224,6 +231,15 @@ class Worker:
                     outcomes = [(call, None, _told(error)) for call in self._reading]
                 self._reading = []
                 settle(outcomes)
+
+    async def _list(self, call: Call[Sequence[Record]], limit: int) -> None:
+        try:
+            store = await self._open()
+            outcome = (call, await store.recent(limit), None)
+        except TROUBLE as error:
+            settle([(call, None, _told(error))])
+        else:
+            settle([outcome])
 
     async def _write(self) -> None:
         while await self._is_next(self._writable, lambda: bool(self._writes)):

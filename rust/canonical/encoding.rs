@@ -76,6 +76,37 @@ pub(super) fn sort_members(out: &mut Vec<u8>, starts: &[usize]) {
     out.extend_from_slice(&sorted);
 }
 
+/// The length of the value that `bytes` start with; all of them, if they are not an encoding.
+pub(super) fn extent(bytes: &[u8]) -> usize {
+    let (mut at, mut open) = (0, 0_usize);
+    while let Some(&kind) = bytes.get(at) {
+        at += 1;
+        match kind {
+            tag::END => open = open.saturating_sub(1),
+            tag::NONE | tag::FALSE | tag::TRUE => {}
+            tag::LIST..=tag::FROZENSET => open += 1,
+            _ => at = at.saturating_add(leaf_extent(bytes.get(at..).unwrap_or_default())),
+        }
+        if open == 0 {
+            break;
+        }
+    }
+    at.min(bytes.len())
+}
+
+/// The size of a leaf's length and bytes, which `bytes` start with.
+fn leaf_extent(bytes: &[u8]) -> usize {
+    let (mut length, mut digits) = (0_usize, 0);
+    for &byte in bytes.iter().take(9) {
+        length |= usize::from(byte & 0x7F) << (7 * digits);
+        digits += 1;
+        if byte < 0x80 {
+            break;
+        }
+    }
+    length.saturating_add(digits)
+}
+
 /// Whether `bytes` are the encoding of this short text.
 pub(super) fn is_str(bytes: &[u8], text: &str) -> bool {
     strip_str(bytes, text).is_some_and(<[u8]>::is_empty)

@@ -5,7 +5,7 @@
 
 use super::Reason;
 use super::cursor::{Cursor, Fail, contains, has_address};
-use super::encoding::{is_path, is_str, leaf, tag};
+use super::encoding::{extent, is_path, is_str, leaf, tag};
 use super::json::{Json, Marks};
 
 /// Message classes, and the whole message that a chunk is taken for.
@@ -49,7 +49,7 @@ const DROPPED: &[(&str, Option<&str>)] = &[
 pub fn prompt(text: &[u8], out: &mut Vec<u8>) -> Result<bool, Reason> {
     let start = out.len();
     let mut json = Json::new(Cursor::new(text));
-    match messages(&mut json, out) {
+    match list(&mut json, out) {
         Ok(()) if json.object == Some(Reason::Address) => Err(Reason::Address),
         Ok(()) => Ok(true),
         // Nearly a list of messages, as one with a class of the user's own: it stands for itself, but
@@ -64,7 +64,7 @@ pub fn prompt(text: &[u8], out: &mut Vec<u8>) -> Result<bool, Reason> {
     }
 }
 
-fn messages(json: &mut Json, out: &mut Vec<u8>) -> Result<(), Fail> {
+fn list(json: &mut Json, out: &mut Vec<u8>) -> Result<(), Fail> {
     if !json.eat(b'[') {
         return Err(Fail::Shape);
     }
@@ -82,6 +82,17 @@ fn messages(json: &mut Json, out: &mut Vec<u8>) -> Result<(), Fail> {
     out.push(tag::END);
     json.space();
     if json.cursor.is_done() { Ok(()) } else { Err(Fail::Shape) }
+}
+
+/// The messages of a canonical form, one by one, as [`prompt`] has written them.
+pub fn messages(form: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = form.strip_prefix(&[tag::LIST]).unwrap_or_default();
+    std::iter::from_fn(move || {
+        // The name of the class, and the arguments.
+        let class = extent(rest);
+        let end = class + extent(rest.get(class..)?);
+        (end > class + 1).then(|| rest.split_off(..end)).flatten()
+    })
 }
 
 /// Buffers that all messages of a prompt share.

@@ -25,6 +25,7 @@ struct Setting {
     place: Place,
     name: Vec<u8>,
     value: Range<usize>,
+    source: Range<usize>,
     classes: Vec<String>,
     /// The value is, or holds, an object that LangChain could not serialise.
     object: Option<Reason>,
@@ -84,11 +85,11 @@ impl Reading {
                 self.object(json, Place::Model)?;
             } else {
                 self.current = Some(label(place, &name));
-                let start = self.values.len();
+                let (start, begin) = (self.values.len(), json.cursor.at());
                 json.value(&mut self.values)?;
-                let value = start..self.values.len();
-                let object = json.object.take();
-                self.settings.push(Setting { place, name, value, classes: Vec::new(), object });
+                let (value, source) = (start..self.values.len(), begin..json.cursor.at());
+                let (object, classes) = (json.object.take(), Vec::new());
+                self.settings.push(Setting { place, name, value, source, classes, object });
             }
             if !json.eat(b',') {
                 return if json.eat(b'}') { Ok(()) } else { Err(Fail::Shape) };
@@ -106,12 +107,12 @@ impl Reading {
                 let name = literals.name()?.to_vec();
                 need(literals.cursor.eat(b", "))?;
                 self.current = Some(label(Place::Call, &name));
-                let start = self.values.len();
+                let (start, begin) = (self.values.len(), literals.cursor.at());
                 literals.value(&mut self.values)?;
-                let value = start..self.values.len();
+                let (value, source) = (start..self.values.len(), begin..literals.cursor.at());
                 let classes = std::mem::take(&mut literals.classes);
                 let place = Place::Call;
-                self.settings.push(Setting { place, name, value, classes, object: None });
+                self.settings.push(Setting { place, name, value, source, classes, object: None });
                 if !literals.cursor.eat(b")") {
                     // A third member: no parameter. Anything else: the value was only half of a leaf.
                     need(!literals.cursor.rest().starts_with(b", "))?;
@@ -142,7 +143,7 @@ impl Reading {
         let mut whole = Canonical::default();
         let class = self.class();
         for setting in &self.settings {
-            let Setting { place, name, value, classes, object } = setting;
+            let Setting { place, name, value, source, classes, object } = setting;
             if is_immaterial(class, *place, name) {
                 continue;
             }
@@ -163,7 +164,8 @@ impl Reading {
                 .classes
                 .extend(classes.iter().map(|class| ClassMention { part, name: class.clone() }));
             let value = start..whole.bytes.len();
-            whole.parts.push(Part { place: *place, name: name_shown, value });
+            let source = source.clone();
+            whole.parts.push(Part { place: *place, name: name_shown, value, source });
         }
         Ok(whole)
     }

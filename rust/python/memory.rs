@@ -3,10 +3,12 @@
 use super::RequestBypassed;
 use super::decode::decode_payload;
 use super::strings::surrogatepass;
+use crate::canonical::{self, Bypass, Form, Part};
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
 use crate::lru::FOREVER;
-use crate::tier::Tier;
+use crate::outline::Outliner;
+use crate::tier::{Known, Tier};
 use crate::value::{open, payload};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -15,7 +17,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Requests longer than this are hashed with the GIL released (bytes). Below, giving the GIL up
 /// and taking it again costs more than it frees: 64 KiB hash in about 2 µs.
@@ -28,6 +30,7 @@ pub struct Memory {
     /// and a fork cannot copy it locked.
     tier: Mutex<Tier>,
     keyer: Keyer,
+    outliner: Outliner,
     clock: Option<Py<PyAny>>,
     may_expire: AtomicBool,
 }
@@ -69,6 +72,33 @@ pub fn bytes_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
 fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
+}
+
+/// The inverse of [`nanoseconds`], as near as a float comes.
+fn seconds(nanoseconds: u64) -> f64 {
+    Duration::from_nanos(nanoseconds).as_secs_f64()
+}
+
+fn bypassed(bypass: Bypass) -> PyErr {
+    RequestBypassed::new_err((bypass.reason.name(), bypass.parameter))
+}
+
+/// Key, time of expiry, `llm_string` and prompt.
+type KnownRequest = (Py<PyBytes>, Option<f64>, Py<PyBytes>, Option<Py<PyBytes>>);
+
+/// The settings of an `llm_string` that count, by name, as it writes their values; none if it is of
+/// no form that is known.
+#[pyfunction]
+pub fn settings(llm_string: &Bound<'_, PyString>) -> PyResult<Vec<(String, String)>> {
+    let text = bytes_of(llm_string)?;
+    let Form::Params(canonical) = canonical::llm_string(&text).map_err(bypassed)? else {
+        return Ok(Vec::new());
+    };
+    let shown = |part: &Part| {
+        let source = text.get(part.source.clone()).unwrap_or_default();
+        (part.name.clone(), String::from_utf8_lossy(source).trim().to_owned())
+    };
+    Ok(canonical.parts.iter().map(shown).collect())
 }
 
 fn long_work<T: Send>(py: Python<'_>, request: &Request<'_>, work: impl Send + FnOnce() -> T) -> T {
@@ -115,9 +145,11 @@ impl Memory {
         secret: Option<&[u8]>,
         clock: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        let keyer = Keyer::new(fingerprint_secret, secret).map_err(PyValueError::new_err)?;
         Ok(Self {
             tier: Mutex::new(Tier::new(max_bytes, max_entries.unwrap_or(usize::MAX))),
-            keyer: Keyer::new(fingerprint_secret, secret).map_err(PyValueError::new_err)?,
+            outliner: keyer.outliner(),
+            keyer,
             clock,
             may_expire: AtomicBool::new(false),
         })
@@ -174,8 +206,49 @@ impl Memory {
         let schema_of = |class: &str| schemas.get(class).copied();
         match long_work(py, &request, || self.keyer.key(&request, schema_of)) {
             Ok(key) => Ok(PyBytes::new(py, &key.0).unbind()),
-            Err(bypass) => Err(RequestBypassed::new_err((bypass.reason.name(), bypass.parameter))),
+            Err(bypass) => Err(bypassed(bypass)),
         }
+    }
+
+    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None, *, tail))]
+    fn outline(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyString>,
+        llm_string: &Bound<'_, PyString>,
+        namespace: &Bound<'_, PyString>,
+        schemas: Option<HashMap<String, [u8; 32]>>,
+        tail: usize,
+    ) -> PyResult<Py<PyBytes>> {
+        let strings = Strings::of(prompt, llm_string, namespace)?;
+        let request = strings.request();
+        let schemas = schemas.unwrap_or_default();
+        let schema_of = |class: &str| schemas.get(class).copied();
+        match long_work(py, &request, || self.outliner.outline(&request, schema_of, tail)) {
+            Ok(outline) => Ok(PyBytes::new(py, &outline).unbind()),
+            Err(bypass) => Err(bypassed(bypass)),
+        }
+    }
+
+    fn holds(&self, py: Python<'_>, key: [u8; 32]) -> PyResult<bool> {
+        let now = self.now(py)?;
+        Ok(self.tier().holds(&Key(key), now))
+    }
+
+    fn recent(
+        &self,
+        py: Python<'_>,
+        namespace: &Bound<'_, PyString>,
+        max_entries: usize,
+        max_bytes: usize,
+    ) -> PyResult<Vec<KnownRequest>> {
+        let known = self.tier().recent(&bytes_of(namespace)?, max_entries, max_bytes);
+        let bytes = |bytes: &[u8]| PyBytes::new(py, bytes).unbind();
+        let told = |it: &Known| {
+            let expires = (it.expires != FOREVER).then(|| seconds(it.expires));
+            (bytes(&it.key.0), expires, bytes(&it.llm_string), it.prompt.as_deref().map(bytes))
+        };
+        Ok(known.iter().map(told).collect())
     }
 
     fn label(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<Py<PyBytes>> {

@@ -41,7 +41,7 @@ mod _core {
     #[pymodule_export]
     use super::encode::encode;
     #[pymodule_export]
-    use super::memory::{Memory, leak};
+    use super::memory::{Memory, leak, settings};
     #[pymodule_export]
     use super::{RequestBypassed, ValueDamaged, ValueRefused};
 

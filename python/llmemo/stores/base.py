@@ -1,4 +1,4 @@
-"""What a durable tier has to be able to do: five methods, bytes in and bytes out."""
+"""What a durable tier has to be able to do: five methods and one at will, bytes in and out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Record(NamedTuple):
-    """One stored answer. Everything in it is digests, times and an opaque value."""
+    """One stored answer: digests, times, a value; and the request, if the store asks for it."""
 
     key: bytes
     """32 bytes: what the request is called."""
@@ -28,6 +28,10 @@ class Record(NamedTuple):
     """Unix time, in seconds."""
     expires: float | None
     """Unix time in seconds from which it must not be served, or None."""
+    outline: bytes = b""
+    """Short digests of the request's parts: what `explain` compares. `get` may leave it out."""
+    request: bytes | None = None
+    """The request itself, if the store asked for it. `get` may leave it out."""
 
 
 class StoreUnavailableError(Exception):
@@ -51,6 +55,9 @@ class Store(ABC):
     worker: Worker | None = None
     """The last thread that had it open; the next one waits for it to let go."""
 
+    store_requests: bool = False
+    """Whether records shall bring their requests, in clear."""
+
     @abstractmethod
     async def open(self) -> None:
         """Get ready. Called before anything else, after a failure, and again after `close`."""
@@ -66,6 +73,13 @@ class Store(ABC):
     @abstractmethod
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """Remove the records of those keys, or all for None. Returns how many there were."""
+
+    async def recent(self, limit: int) -> Sequence[Record]:  # noqa: ARG002 (others need it)
+        """The records that were added last, the newest first, their values left out.
+
+        For explanations only, so that a store need not have it. May run beside any other method.
+        """
+        return ()
 
     @abstractmethod
     async def close(self) -> None:

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import aiosqlite
 
 from llmemo import _core
-from llmemo.errors import ConfigurationError, NotACacheError
+from llmemo.errors import ConfigurationError
 from llmemo.stores.base import Record, Store, StoreUnavailableError
-from llmemo.stores.sqlite_file import APPLICATION_ID, SCHEMA_VERSION, check_file, check_header
+from llmemo.stores.sqlite_file import check_file, check_header
+from llmemo.stores.sqlite_schema import COLUMNS, RECENT, UPSERT, check_version, create_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 KEYS_PER_QUERY = 256
 """Most keys that one SELECT asks for; a power of two, see `_padded`."""
+
+ROWS_PER_QUERY = 500
+"""Rows that one query lists: some milliseconds' work, for which reads have to wait."""
 
 BUSY_TIMEOUT = 5.0
 """Seconds for which SQLite itself waits on another process's lock before we are told."""
@@ -45,25 +49,6 @@ SYNCHRONOUS = {
     # One fsync a commit: survives power loss too.
     "full": "FULL",
 }
-# A rowid table with a unique index, not WITHOUT ROWID: rows of 1 KB and more would make the
-# key's B-tree so wide that a point read takes 20 µs against 6 (design measurement, 50,000 rows).
-SCHEMA = """
-CREATE TABLE entries (
-    id INTEGER PRIMARY KEY,
-    key BLOB NOT NULL UNIQUE,
-    value BLOB NOT NULL,
-    namespace BLOB NOT NULL,
-    llm BLOB NOT NULL,
-    created REAL NOT NULL,
-    expires REAL
-)
-"""
-COLUMNS = "key, value, namespace, llm, created, expires"
-UPSERT = f"""
-INSERT INTO entries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (key) DO UPDATE SET value = excluded.value, namespace = excluded.namespace,
-    llm = excluded.llm, created = excluded.created, expires = excluded.expires
-"""  # noqa: S608 (constants only)
 
 
 class SQLiteStore(Store):
@@ -74,20 +59,32 @@ class SQLiteStore(Store):
             mode 0600, at first use; its folder has to exist.
         durability: "normal" survives the process being killed at any moment; "full" also
             survives loss of power, at the price of an fsync for each batch of writes.
+        store_requests: Keep each request beside its answer, in clear: column `request`, a JSON list
+            of namespace, llm_string and prompt. `LLMCache.explain` can then say in words what
+            differs, after a restart too. Without it the file holds digests of requests only; an
+            llm_string may hold headers, and these may hold tokens.
 
     Raises:
         ConfigurationError: The path is a folder, or lies in one that is missing or not writable,
-            or `durability` is neither word.
+            `durability` is neither word, or `store_requests` is no bool.
         NotACacheError: The file is not an SQLite database, or not one of ours.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, durability: Literal["normal", "full"] = "normal"
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Literal["normal", "full"] = "normal",
+        store_requests: bool = False,
     ) -> None:
         """Check the arguments; nothing is created before first use."""
         if durability not in SYNCHRONOUS:
             msg = f'durability={durability!r} is not known: it is "normal" or "full"'
             raise ConfigurationError(msg)
+        if not isinstance(store_requests, bool):
+            msg = f"store_requests={store_requests!r} is not allowed: True or False"
+            raise ConfigurationError(msg)
+        self.store_requests = store_requests
         self.path = check_file(path)
         self.durability = durability
         self._reader: aiosqlite.Connection | None = None
@@ -103,7 +100,7 @@ class SQLiteStore(Store):
             # Left open by a fork that could not wait: see `process`.
             _core.leak((self._reader, self._writer))
         # Before SQLite sees the file: opening one of a newer schema could already change it.
-        _check_version(check_header(self.path))
+        check_version(check_header(self.path))
         # SQLite gives -wal and -shm the mode of the database, so this decides for all three.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         try:
@@ -135,7 +132,7 @@ class SQLiteStore(Store):
         try:
             with _translated():
                 if create:
-                    await _create(connection)
+                    await create_schema(connection)
                 for name, value in PRAGMAS.items():
                     await connection.execute_fetchall(f"PRAGMA {name} = {value}")
                 level = SYNCHRONOUS[self.durability]
@@ -155,7 +152,22 @@ class SQLiteStore(Store):
             query = f"SELECT {COLUMNS} FROM entries WHERE key IN ({marks})"  # noqa: S608
             with _translated():
                 rows = await reader.execute_fetchall(query, chunk)
-            found.update({row[0]: Record._make(row) for row in rows})
+            found.update({row[0]: Record(*row) for row in rows})
+        return found
+
+    async def recent(self, limit: int) -> Sequence[Record]:
+        """See `Store.recent`."""
+        reader = _opened(self._reader)
+        found: list[Record] = []
+        before = 2**63 - 1
+        while len(found) < limit:
+            size = min(ROWS_PER_QUERY, limit - len(found))
+            with _translated():
+                rows = list(await reader.execute_fetchall(RECENT, (before, size)))
+            found.extend(Record(*row[1:]) for row in rows)
+            if len(rows) < size:
+                break
+            before = rows[-1][0]
         return found
 
     async def set(self, records: Sequence[Record]) -> None:
@@ -192,48 +204,6 @@ class SQLiteStore(Store):
         finally:
             if writer is not None:
                 await writer.close()
-
-
-async def _create(connection: aiosqlite.Connection) -> None:
-    """Make an empty file ours; leave one that is alone. Any number of processes may race here."""
-    if await _is_ours(connection):
-        return
-    # Of an empty file, before anything is in it; on any other it could be a change.
-    await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
-    await connection.execute_fetchall("BEGIN IMMEDIATE")
-    try:
-        if not await _is_ours(connection):
-            # Before the switch to WAL, so that the id stands in the main file from the first
-            # moment: `check_header` reads it there.
-            await connection.execute_fetchall(SCHEMA)
-            await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
-            await connection.execute_fetchall(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        await connection.commit()
-    except BaseException:
-        await connection.rollback()
-        raise
-
-
-async def _is_ours(connection: aiosqlite.Connection) -> bool:
-    """Whether the schema is there. Raises unless the file is ours or empty."""
-    # In this order: they come in one transaction of whoever creates them, between any two of
-    # these reads.
-    [(tables,)] = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
-    [(owner,)] = await connection.execute_fetchall("PRAGMA application_id")
-    [(version,)] = await connection.execute_fetchall("PRAGMA user_version")
-    if owner == APPLICATION_ID:
-        _check_version(version)
-        return True
-    if tables:
-        msg = "the file became a database of something else after it was checked"
-        raise NotACacheError(msg)
-    return False
-
-
-def _check_version(version: int) -> None:
-    if version > SCHEMA_VERSION:
-        msg = f"the file is of a newer llmemo (schema {version}, not {SCHEMA_VERSION}): upgrade"
-        raise NotACacheError(msg)
 
 
 def _opened(connection: aiosqlite.Connection | None) -> aiosqlite.Connection:

@@ -1,0 +1,47 @@
+"""Checks of what a cache is made with: bad input is an error at once, and says what would do."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+from llmemo.errors import ConfigurationError
+
+
+def check_whole(name: str, value: int, *, least: int) -> None:
+    """Raise unless it is a whole number of at least so much.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= sys.maxsize:
+        msg = f"{name}={value!r} is not allowed: a whole number of {least} or more"
+        raise ConfigurationError(msg)
+
+
+def check_seconds(name: str, value: float) -> None:
+    """Raise unless it is a positive, finite number.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:
+        hint = ", or None for no limit" if name == "ttl" else ""
+        msg = f"{name}={value!r} is not allowed: a positive number of seconds{hint}"
+        raise ConfigurationError(msg)
+
+
+def secret_bytes(secret: str | bytes | None) -> bytes | None:
+    """A secret as bytes.
+
+    Raises:
+        ConfigurationError: It is empty, or something else.
+    """
+    if secret is None or (isinstance(secret, bytes) and secret):
+        return secret
+    if isinstance(secret, str) and secret:
+        return secret.encode("utf-8", "surrogatepass")
+    # Its value stays out of the message.
+    msg = "secret is not allowed: a str or bytes that is not empty, or None"
+    raise ConfigurationError(msg)

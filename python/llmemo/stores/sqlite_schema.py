@@ -1,0 +1,90 @@
+"""The table of an SQLite store: how it is made, written and read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmemo.errors import NotACacheError
+from llmemo.stores.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import aiosqlite
+
+# A rowid table with a unique index, not WITHOUT ROWID: rows of 1 KB and more would make the
+# key's B-tree so wide that a point read takes 20 µs against 6 (design measurement, 50,000 rows).
+SCHEMA = """
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    namespace BLOB NOT NULL,
+    llm BLOB NOT NULL,
+    created REAL NOT NULL,
+    expires REAL,
+    outline BLOB NOT NULL,
+    value BLOB NOT NULL,
+    request BLOB
+)
+"""
+# The large ones last: what is read without them is then read without their overflow pages.
+COLUMNS = "key, value, namespace, llm, created, expires"
+ALL_COLUMNS = f"{COLUMNS}, outline, request"
+UPSERT = f"""
+INSERT INTO entries ({ALL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, namespace = excluded.namespace,
+    llm = excluded.llm, created = excluded.created, expires = excluded.expires,
+    outline = excluded.outline, request = excluded.request
+"""  # noqa: S608 (constants only)
+RECENT = f"""
+SELECT id, {ALL_COLUMNS.replace("value", "x''")} FROM entries WHERE id < ? ORDER BY id DESC LIMIT ?
+"""  # noqa: S608 (constants only)
+
+
+async def create_schema(connection: aiosqlite.Connection) -> None:
+    """Make an empty file ours; leave one that is alone. Any number of processes may race here.
+
+    Raises:
+        NotACacheError: It is a database of something else, or of a newer llmemo.
+    """
+    if await _is_ours(connection):
+        return
+    # Of an empty file, before anything is in it; on any other it could be a change.
+    await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
+    await connection.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        if not await _is_ours(connection):
+            # Before the switch to WAL, so that the id stands in the main file from the first
+            # moment: `check_header` reads it there.
+            await connection.execute_fetchall(SCHEMA)
+            await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
+            await connection.execute_fetchall(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        await connection.commit()
+    except BaseException:
+        await connection.rollback()
+        raise
+
+
+async def _is_ours(connection: aiosqlite.Connection) -> bool:
+    """Whether the schema is there. Raises unless the file is ours or empty."""
+    # In this order: they come in one transaction of whoever creates them, between any two of
+    # these reads.
+    [(tables,)] = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
+    [(owner,)] = await connection.execute_fetchall("PRAGMA application_id")
+    [(version,)] = await connection.execute_fetchall("PRAGMA user_version")
+    if owner == APPLICATION_ID:
+        check_version(version)
+        return True
+    if tables:
+        msg = "the file became a database of something else after it was checked"
+        raise NotACacheError(msg)
+    return False
+
+
+def check_version(version: int) -> None:
+    """Raise if the schema is of a newer llmemo.
+
+    Raises:
+        NotACacheError: It is.
+    """
+    if version > SCHEMA_VERSION:
+        msg = f"the file is of a newer llmemo (schema {version}, not {SCHEMA_VERSION}): upgrade"
+        raise NotACacheError(msg)
