@@ -141,6 +141,10 @@ class FakeStore(Store):
         self._begin("get", keys)
         return {key: self.records[key] for key in keys if key in self.records}
 
+    async def recent(self, limit: int) -> Sequence[Record]:
+        self._begin("recent")
+        return [record._replace(value=b"") for record in self.records.values()][::-1][:limit]
+
     async def set(self, records: Sequence[Record]) -> None:
         self._begin("set", records)
         self.records.update({record.key: record for record in records})

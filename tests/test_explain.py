@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doubles import FakeStore, answer
+from doubles import FakeStore, answer, patience
+from langchain_core.caches import BaseCache
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumps
 from langchain_core.messages import (
     AIMessage,
@@ -16,6 +20,7 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
+from pydantic import BaseModel, create_model
 
 from llmemo import CacheClosedError, Explanation, LLMCache, SQLiteStore
 
@@ -139,6 +144,44 @@ def test_a_setting_that_only_another_request_has_may_have_no_name(tmp_path: Path
         assert first(cache.explain(dumps(CHAT), llm())) == ("another setting",)
 
 
+def test_what_only_another_request_has_is_told_if_its_text_is_at_hand() -> None:
+    cache = LLMCache()
+    keep(cache, llm_string=llm(house_rule=1))
+    assert first(cache.explain(dumps(CHAT), llm())) == ("house_rule: not set, was 1",)
+
+
+class Explaining(BaseCache):
+    """Asks for an explanation where LangChain looks an answer up, and then looks it up."""
+
+    def __init__(self, cache: LLMCache) -> None:
+        self.cache = cache
+        self.told: list[Explanation] = []
+
+    def lookup(self, prompt: str, llm_string: str) -> Any:
+        self.told.append(self.cache.explain(prompt, llm_string))
+        return self.cache.lookup(prompt, llm_string)
+
+    def update(self, prompt: str, llm_string: str, return_val: Any) -> None:
+        self.cache.update(prompt, llm_string, return_val)
+
+    def clear(self, **kwargs: Any) -> None:
+        self.cache.clear()
+
+
+def test_a_class_that_was_defined_anew() -> None:
+    def schema(**fields: Any) -> type[BaseModel]:
+        made: type[BaseModel] = create_model("Answer", __module__="somewhere", **fields)
+        return made
+
+    cache = Explaining(LLMCache())
+    model = FakeListChatModel(responses=["1", "2", "3"], cache=cache)
+    for cls in (schema(x=(int, 1)), schema(x=(int, 1)), schema(x=(str, "1"))):
+        model.bind(response_format=cls, first=1).invoke("Hello")
+    none, hit, other = cache.told
+    assert (none.outcome, none.nearest, hit.outcome) == ("miss", (), "hit")
+    assert first(other) == ("response_format: the schema of a class in it differs",)
+
+
 def test_only_the_last_messages_have_a_name_after_a_restart(tmp_path: Path) -> None:
     long = [HumanMessage(str(turn)) for turn in range(20)]
     with LLMCache(tmp_path / "cache.db") as cache:
@@ -158,8 +201,10 @@ def test_what_does_not_count_is_never_told(make_cache: Callable[..., LLMCache]) 
     seen = CHAT[2].model_copy(update={"usage_metadata": used, "id": "run-1"})
     explanation = cache.explain(dumps(changed(2, seen)), llm())
     assert explanation.outcome == "hit"
-    other = cache.explain(dumps(changed(2, seen)), llm(temperature=1.0))
-    assert len(first(other)) == 1
+    other = json.loads(dumps(changed(2, seen)))
+    other[2]["kwargs"] = {"artifact": 1, **dict(reversed(other[2]["kwargs"].items())), "name": "B"}
+    (told,) = first(cache.explain(json.dumps(other), llm()))
+    assert told in ("message 3 (ai)", "message 3 (ai): name is new")
 
 
 def test_the_nearest_entries_come_first_and_there_are_three(
@@ -270,6 +315,34 @@ def test_trouble_of_the_store_is_part_of_the_explanation() -> None:
         told = cache.explain(dumps(CHAT), llm(temperature=0.2))
         assert told.reason == "the store failed to read: OSError: the disk is gone"
         assert first(told) == ("temperature: 0.2 was 0.0",)
+
+
+def test_a_store_is_closed_only_after_it_has_listed_its_records() -> None:
+    listing, go = threading.Event(), threading.Event()
+
+    class Slow(FakeStore):
+        async def recent(self, limit: int) -> list[Record]:
+            listing.set()
+            await asyncio.to_thread(go.wait, patience())
+            self.asked.append(("listed", 0))
+            return []
+
+    store = Slow()
+    cache = LLMCache(store, max_bytes=0)
+    keep(cache)
+    told: list[Explanation] = []
+    asking = threading.Thread(
+        target=lambda: told.append(cache.explain(dumps(CHAT), llm(temperature=0.5)))
+    )
+    asking.start()
+    assert listing.wait(patience())
+    closing = threading.Thread(target=cache.close)
+    closing.start()
+    go.set()
+    asking.join(patience())
+    closing.join(patience())
+    assert told[0].outcome == "miss"
+    assert [name for name, _ in store.asked][-2:] == ["listed", "close"]
 
 
 @pytest.mark.parametrize("outline", [b"\xff", b"\0" * 9, bytes(range(200)), b"\xff" * 3_000])

@@ -70,8 +70,7 @@ class Outline(NamedTuple):
                 yield Difference("prompt")
             return
         hidden = other.messages - len(other.last)
-        common = min(hidden, self.messages)
-        if hidden > self.messages or _fold(self.last[:common]) != other.earlier:
+        if _fold(self.last[:hidden]) != other.earlier:
             yield Difference("earlier", at=hidden)
         for index in range(hidden, min(self.messages, other.messages)):
             if self.last[index] != other.last[index - hidden]:

@@ -27,15 +27,6 @@ class Texts(NamedTuple):
     prompt: str
 
 
-class _Number(str):
-    """The lexeme of a number: 1, 1.0 and "1" are three values."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 def setting(name: str, new: Texts, old: Texts | None) -> str:
     """How a setting of the new request differs."""
     if old is None:
@@ -92,8 +83,7 @@ def _message(prompt: str, index: int) -> tuple[str, dict[str, Any]] | None:
 def _messages(prompt: str) -> list[tuple[str, dict[str, Any]]]:
     """Role and arguments of each message; none if the text holds anything else."""
     try:
-        found = json.loads(prompt, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
-        return [(_role(it["id"][-1]), dict(it["kwargs"])) for it in found]
+        return [(_role(it["id"][-1]), dict(it["kwargs"])) for it in json.loads(prompt)]
     except (ValueError, TypeError, LookupError, RecursionError):
         return []
 
@@ -112,7 +102,7 @@ def _difference(new: Any, old: Any, path: str) -> str:
                 if repr(mine) != repr(other):
                     return _difference(mine, other, f"{path}[{at}]")
             return f"{path} has {len(new)} items, was {len(old)}"
-        if type(new) is str:
+        if isinstance(new, str):
             return f"{path} differs from character {_first(new, old)}"
     return f"{path} differs"
 
