@@ -175,9 +175,10 @@ def test_a_class_that_was_defined_anew() -> None:
 
     cache = Explaining(LLMCache())
     model = FakeListChatModel(responses=["1", "2", "3"], cache=cache)
-    for cls in (schema(x=(int, 1)), schema(x=(int, 1)), schema(x=(str, "1"))):
-        model.bind(response_format=cls, first=1).invoke("Hello")
-    none, hit, other = cache.told
+    for cls, seed in ((int, 1), (int, 1), (int, 2), (str, 1)):
+        model.bind(response_format=schema(x=(cls, 1)), seed=seed).invoke("Hello")
+    none, hit, same, other = cache.told
+    assert first(same) == ("seed: 2 was 1",)
     assert (none.outcome, none.nearest, hit.outcome) == ("miss", (), "hit")
     assert first(other) == ("response_format: the schema of a class in it differs",)
 
