@@ -12,6 +12,7 @@
 //! | [`tier`]      | the memory tier: fingerprints find an entry, equality of the request admits it |
 //! | [`json_text`] | JSON strings as Python writes them: what LangChain makes of messages           |
 //! | [`value`]     | the bytes of a stored answer: header, checksum, tagged tree                    |
+//! | [`ids`]       | new message ids in the place of those that LangChain itself made               |
 //! | `python`      | the border: the only place that knows `PyO3` (behind the feature `python`)     |
 //!
 //! Everything outside `python` is pure: no lock, no clock, no interpreter, no `unsafe`. Run
@@ -19,6 +20,7 @@
 
 pub mod canonical;
 pub mod frame;
+pub mod ids;
 pub mod json_text;
 pub mod key;
 pub mod lru;

@@ -305,6 +305,13 @@ impl<'a> Reader<'a> {
         Some(tag & !tag::WORD)
     }
 
+    /// The text that comes next, if it is one and whole; nothing is read.
+    #[must_use]
+    pub fn peek_str(&self) -> Option<&'a [u8]> {
+        let mut ahead = Self { rest: self.rest };
+        if let Ok(Token::Str(utf8)) = ahead.next() { Some(utf8) } else { None }
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Damage::Malformed)?;
         self.rest = rest;

@@ -155,8 +155,11 @@ def comparable(value: Any) -> Any:
     if not isinstance(value, BaseModel):
         return value
     fields = value.model_dump(mode="json")
-    if isinstance(value, BaseMessage) and isinstance(fields.get("usage_metadata"), dict):
-        fields["usage_metadata"].pop("total_cost", None)  # LangChain writes it into each hit
+    if isinstance(value, BaseMessage):
+        if isinstance(fields.get("usage_metadata"), dict):
+            fields["usage_metadata"].pop("total_cost", None)  # LangChain writes it into each hit
+        if str(value.id).startswith("lc_run-"):
+            fields["id"] = "lc_run-"  # the rest is new each time
     if isinstance(value, Generation) and "message" in fields:
         fields["message"] = comparable(value.message)  # type: ignore[attr-defined]
     return {"class": type(value).__name__, **fields}

@@ -16,6 +16,7 @@ __all__ = [
     "decode",
     "encode",
     "leak",
+    "seed_ids",
     "settings",
 ]
 
@@ -82,6 +83,7 @@ class Memory:
         *,
         fingerprint_secret: bytes,
         secret: bytes | None = None,
+        fresh_ids: bool = False,
         clock: Callable[[], float] | None = None,
     ) -> Memory:
         """An empty tier.
@@ -91,6 +93,7 @@ class Memory:
             max_entries: Bound on their number, or None.
             fingerprint_secret: XXH3's secret, random in each process; 136 bytes or more.
             secret: Keys the durable keys, or None.
+            fresh_ids: Give messages new ids in each lookup; see `decode`.
             clock: Returns Unix time in seconds, or None for the system's.
 
         Raises:
@@ -203,8 +206,11 @@ def encode(generations: Sequence[Generation], key: bytes) -> bytes:
             types that come back equal.
     """
 
-def decode(value: bytes, key: bytes) -> list[Generation]:
+def decode(value: bytes, key: bytes, *, fresh_ids: bool = False) -> list[Generation]:
     """Fresh objects from what `encode` made for the same key.
+
+    With `fresh_ids`, each generation's message has a new id where LangChain made the one that was
+    stored (`lc_run-…`, `run-…`); ids that were equal, as those of chunks are, stay equal.
 
     Raises:
         ValueDamaged: The bytes are damaged, of another version, or the answer to another key.
@@ -218,6 +224,9 @@ def settings(llm_string: str) -> list[tuple[str, str]]:
     Raises:
         RequestBypassed: The text does not determine the settings.
     """
+
+def seed_ids(random: bytes) -> None:
+    """Have the ids that `fresh_ids` gives begin anew, from 16 random bytes."""
 
 def leak(object: object) -> None:
     """Keep an object alive until the process ends, whatever else lets go of it."""

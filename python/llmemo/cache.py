@@ -49,6 +49,10 @@ class LLMCache(BaseCache):
         ttl: Seconds for which an answer may be served, or None for ever.
         namespace: Requests of different namespaces never share an answer. API keys are not part
             of what LangChain tells a cache, so give each tenant a namespace.
+        fresh_ids: Each hit's messages get new ids where LangChain made those that were stored
+            (`lc_run-…`, `run-…`), as those of another call would; ids of a provider stay.
+            LangGraph's `add_messages` takes a message whose id it knows for a new state of that
+            one, and would put a repeated answer in the place of the earlier one.
         store_timeout: Seconds that a lookup or update waits for the store.
         secret: Makes stored keys unguessable without it (BLAKE3 keyed by it). Without one,
             whoever can read the store can test guesses of short prompts.
@@ -77,6 +81,7 @@ class LLMCache(BaseCache):
         max_entries: int | None = None,
         ttl: float | None = None,
         namespace: str = "",
+        fresh_ids: bool = True,
         store_timeout: float = 1.0,
         secret: str | bytes | None = None,
         clock: Callable[[], float] = time.time,
@@ -90,6 +95,7 @@ class LLMCache(BaseCache):
             namespace=namespace,
             store_timeout=store_timeout,
             secret=secret,
+            fresh_ids=fresh_ids,
             clock=clock,
         )
         self._tiers = tiers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
 import weakref
@@ -100,6 +101,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global gate, _watcher
     gate, _watcher = threading.RLock(), None
+    _seed_ids()
     while _stuck:
         # Closing what they have open would release the parent's locks, which belong to the file
         # (sqlite.org/howtocorrupt.html, 2.6): it stays open for ever.
@@ -108,6 +110,12 @@ def _after_fork_in_child() -> None:
         owner.after_fork_in_child()
 
 
+def _seed_ids() -> None:
+    """Let no two processes give a message the same id: a fork copies all that ids come from."""
+    _core.seed_ids(secrets.token_bytes(16))
+
+
+_seed_ids()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,

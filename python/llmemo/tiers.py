@@ -80,6 +80,7 @@ class Tiers:
         namespace: str,
         store_timeout: float,
         secret: str | bytes | None,
+        fresh_ids: bool,
         clock: Callable[[], float],
     ) -> None:
         """Check the arguments; see `LLMCache`."""
@@ -95,10 +96,14 @@ class Tiers:
         if not isinstance(namespace, str):
             msg = f"namespace={namespace!r} is not a str: a name, or the empty string"
             raise ConfigurationError(msg)
+        if not isinstance(fresh_ids, bool):
+            msg = f"fresh_ids={fresh_ids!r} is not allowed: True or False"
+            raise ConfigurationError(msg)
         self.namespace = namespace
         self._ttl = ttl
         self.store_timeout = store_timeout
         self.clock = clock
+        self._fresh_ids = fresh_ids
         self.is_closed = False
         self.tally = Tally()
         self.memory = Memory(
@@ -106,6 +111,7 @@ class Tiers:
             max_entries,
             fingerprint_secret=FINGERPRINT_SECRET,
             secret=secret_bytes(secret),
+            fresh_ids=fresh_ids,
             clock=None if clock is time.time else clock,
         )
         self._namespace_label = self.memory.label(namespace)
@@ -176,7 +182,7 @@ class Tiers:
             return None
         try:
             # The key that was asked for, whatever the store says that it found.
-            hit = decode(record.value, key)
+            hit = decode(record.value, key, fresh_ids=self._fresh_ids)
         except ValueDamaged as damage:
             self.tally.note(
                 "errors", f"value_{damage}", "llmemo: a stored answer is unreadable (%s)", damage

@@ -1,25 +1,36 @@
 //! Bytes to fresh generations: what [`super::encode`] wrote, and nothing else.
 
 use super::ValueDamaged;
+use super::ids::FreshIds;
 use super::model::str_instance;
-use super::schema::{Class, Default, GENERATIONS, Schema};
+use super::schema::{Class, Default, GENERATIONS, ID, Schema};
 use crate::key::Key;
 use crate::value::{DEPTH_MAX, Damage, Reader, Token, open};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 use pyo3::{PyTypeInfo, prelude::*};
 
+/// The depth at which a generation's message lies.
+const MESSAGE: usize = 2;
+
 /// Fresh generations from the bytes that [`encode`] made for the same key.
 #[pyfunction]
-pub fn decode(py: Python<'_>, value: &[u8], key: [u8; 32]) -> PyResult<Py<PyList>> {
+#[pyo3(signature = (value, key, *, fresh_ids=false))]
+pub fn decode(
+    py: Python<'_>,
+    value: &[u8],
+    key: [u8; 32],
+    fresh_ids: bool,
+) -> PyResult<Py<PyList>> {
     let payload = open(value, &Key(key)).map_err(|damage| ValueDamaged::new_err(damage.name()))?;
-    decode_payload(py, payload)
+    decode_payload(py, payload, fresh_ids)
 }
 
 /// Fresh generations from a payload whose checksum was verified.
-pub fn decode_payload(py: Python<'_>, payload: &[u8]) -> PyResult<Py<PyList>> {
+pub fn decode_payload(py: Python<'_>, payload: &[u8], fresh_ids: bool) -> PyResult<Py<PyList>> {
     let schema = Schema::get(py)?;
-    let mut decoder = Decoder { py, schema, reader: Reader::new(payload), text: None };
+    let ids = fresh_ids.then(FreshIds::new);
+    let mut decoder = Decoder { py, schema, reader: Reader::new(payload), text: None, ids };
     let damaged = |Failure(error)| match error {
         // Out of memory is not damage. Anything else: the bytes do not fit the classes.
         Some(error) if error.is_instance_of::<PyMemoryError>(py) => *error,
@@ -51,6 +62,8 @@ struct Decoder<'a, 'py> {
     schema: &'a Schema,
     reader: Reader<'a>,
     text: Option<Bound<'py, PyString>>,
+    /// None: messages keep their ids.
+    ids: Option<FreshIds>,
 }
 
 impl<'py> Decoder<'_, 'py> {
@@ -198,7 +211,7 @@ impl<'py> Decoder<'_, 'py> {
             if names.is_none() {
                 let field = &class.fields[at];
                 if word.is_some() && field.word == word {
-                    let value = self.any(depth + 1)?;
+                    let value = self.value_of(word, depth)?;
                     if !value.is(&field.initial) {
                         dict.set_item(&field.name, value)?;
                     }
@@ -221,13 +234,27 @@ impl<'py> Decoder<'_, 'py> {
             if !template.contains(&name)? {
                 return Err(MALFORMED);
             }
-            dict.set_item(&name, self.any(depth + 1)?)?;
+            dict.set_item(&name, self.value_of(word, depth)?)?;
             names.get_or_insert_default().push(name);
         }
         if dict.len() < class.fields.len() {
             complete(&dict, class)?;
         }
         Ok((dict, names))
+    }
+
+    /// The value of the field of this word, of an object at this depth.
+    fn value_of(&mut self, word: Option<u8>, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
+        if depth == MESSAGE
+            && word == Some(ID)
+            && let Some(ids) = &mut self.ids
+            && let Some(id) = self.reader.peek_str()
+            && let Some(new) = ids.renewed(id)
+        {
+            self.reader.next()?;
+            return Ok(PyString::from_bytes(self.py, new.as_bytes())?.into_any());
+        }
+        self.any(depth + 1)
     }
 }
 

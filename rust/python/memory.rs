@@ -33,6 +33,7 @@ pub struct Memory {
     outliner: Outliner,
     clock: Option<Py<PyAny>>,
     may_expire: AtomicBool,
+    fresh_ids: bool,
 }
 
 /// The three strings of a request, as bytes.
@@ -132,17 +133,22 @@ impl Memory {
     fn probe(&self, py: Python<'_>, request: &Request<'_>) -> Probe {
         long_work(py, request, || self.keyer.probe(request))
     }
+
+    fn decoded(&self, py: Python<'_>, found: Option<Arc<[u8]>>) -> PyResult<Option<Py<PyList>>> {
+        found.map(|value| decode_payload(py, payload(&value), self.fresh_ids)).transpose()
+    }
 }
 
 #[pymethods]
 impl Memory {
     #[new]
-    #[pyo3(signature = (max_bytes, max_entries=None, *, fingerprint_secret, secret=None, clock=None))]
+    #[pyo3(signature = (max_bytes, max_entries=None, *, fingerprint_secret, secret=None, fresh_ids=false, clock=None))]
     fn new(
         max_bytes: usize,
         max_entries: Option<usize>,
         fingerprint_secret: &[u8],
         secret: Option<&[u8]>,
+        fresh_ids: bool,
         clock: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let keyer = Keyer::new(fingerprint_secret, secret).map_err(PyValueError::new_err)?;
@@ -152,6 +158,7 @@ impl Memory {
             keyer,
             clock,
             may_expire: AtomicBool::new(false),
+            fresh_ids,
         })
     }
 
@@ -171,7 +178,7 @@ impl Memory {
             let probe = self.probe(py, &request);
             found = self.tier().lookup(&request, &probe, now);
         }
-        found.map(|value| decode_payload(py, payload(&value))).transpose()
+        self.decoded(py, found)
     }
 
     /// For a request that `lookup` did not find: it may have been asked in another form.
@@ -188,7 +195,7 @@ impl Memory {
         let probe = self.probe(py, &request);
         let now = self.now(py)?;
         let found = self.tier().lookup_key(&request, &probe, Key(key), now);
-        found.map(|value| decode_payload(py, payload(&value))).transpose()
+        self.decoded(py, found)
     }
 
     #[pyo3(signature = (prompt, llm_string, namespace, schemas=None))]

@@ -4,6 +4,7 @@ mod decode;
 mod dumps;
 mod encode;
 mod entries;
+mod ids;
 mod memory;
 mod model;
 mod schema;
@@ -40,6 +41,8 @@ mod _core {
     use super::dumps::Dumps;
     #[pymodule_export]
     use super::encode::encode;
+    #[pymodule_export]
+    use super::ids::seed_ids;
     #[pymodule_export]
     use super::memory::{Memory, leak, settings};
     #[pymodule_export]

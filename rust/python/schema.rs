@@ -59,6 +59,11 @@ const WORDS: &[&str] = &[
 
 const _: () = assert!(WORDS.len() <= WORDS_MAX);
 
+/// The word that names a message's id.
+pub const ID: u8 = 9;
+
+const _: () = assert!(matches!(WORDS[ID as usize].as_bytes(), b"id"));
+
 /// What a field holds when a value does not say.
 pub enum Default {
     /// There is none: a value without the field cannot be read.
