@@ -43,6 +43,8 @@ pub enum Damage {
     Checksum,
     /// Whole, but the answer to another request.
     WrongKey,
+    /// What is inside cannot be decompressed.
+    Compression,
     /// The tree inside breaks the rules of the format.
     Malformed,
 }
@@ -56,6 +58,7 @@ impl Damage {
             Self::UnknownVersion => "unknown_version",
             Self::Checksum => "checksum",
             Self::WrongKey => "wrong_key",
+            Self::Compression => "compression",
             Self::Malformed => "malformed",
         }
     }

@@ -13,7 +13,9 @@ __all__ = [
     "ValueDamaged",
     "ValueRefused",
     "__version__",
+    "compress",
     "decode",
+    "decompress",
     "encode",
     "leak",
     "seed_ids",
@@ -223,6 +225,22 @@ def settings(llm_string: str) -> list[tuple[str, str]]:
 
     Raises:
         RequestBypassed: The text does not determine the settings.
+    """
+
+def compress(value: bytes, *, level: int = ..., least: int = ...) -> bytes:
+    """What to store for a value: a shorter form (Zstandard), or itself where that would not pay.
+
+    Args:
+        value: What `encode` made.
+        level: Zstandard's level.
+        least: Bytes below which a value is left as it is.
+    """
+
+def decompress(stored: bytes) -> bytes:
+    """The value for which `compress` returned these bytes.
+
+    Raises:
+        ValueDamaged: They claim to be compressed, and are not; or of another version.
     """
 
 def seed_ids(random: bytes) -> None:

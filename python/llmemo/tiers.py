@@ -14,7 +14,9 @@ from llmemo._core import (
     RequestBypassed,
     ValueDamaged,
     ValueRefused,
+    compress,
     decode,
+    decompress,
     encode,
 )
 from llmemo.arguments import check_seconds, check_whole, secret_bytes
@@ -182,7 +184,8 @@ class Tiers:
             return None
         try:
             # The key that was asked for, whatever the store says that it found.
-            hit = decode(record.value, key, fresh_ids=self._fresh_ids)
+            value = decompress(record.value)
+            hit = decode(value, key, fresh_ids=self._fresh_ids)
         except ValueDamaged as damage:
             self.tally.note(
                 "errors", f"value_{damage}", "llmemo: a stored answer is unreadable (%s)", damage
@@ -193,7 +196,7 @@ class Tiers:
             llm_string,
             self.namespace,
             key,
-            record.value,
+            value,
             expires=record.expires,
             epoch=epoch,
         )
@@ -231,7 +234,7 @@ class Tiers:
         self.tally.add("updates")
         record = Record(
             key,
-            value,
+            compress(value),
             self._namespace_label,
             self.memory.label(llm_string),
             now,

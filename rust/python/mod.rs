@@ -1,5 +1,6 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
 
+mod compression;
 mod decode;
 mod dumps;
 mod encode;
@@ -35,6 +36,8 @@ pyo3::create_exception!(
 /// Native core of llmemo; see `_core.pyi`.
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::compression::{compress, decompress};
     #[pymodule_export]
     use super::decode::decode;
     #[pymodule_export]
