@@ -7,7 +7,7 @@
 //! | [`canonical`]   | what a prompt and an `llm_string` say, whatever the way it is written          |
 //! | [`frame`]       | a request's parts, framed so that no two requests share a byte string          |
 //! | [`key`]         | a fast in-process fingerprint (XXH3-128) and the durable key (BLAKE3-256)      |
-//! | [`outline`]     | short digests of a request's parts, which tell where two of them differ         |
+//! | [`outline`]     | short digests of a request's parts, which tell where two of them differ        |
 //! | [`lru`]         | a least-recently-used map bounded by bytes and entries, with expiry            |
 //! | [`tier`]        | the memory tier: fingerprints find an entry, equality of the request admits it |
 //! | [`json_text`]   | JSON strings as Python writes them: what LangChain makes of messages           |

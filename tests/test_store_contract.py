@@ -154,3 +154,13 @@ async def test_requests_are_kept_beside_their_answers(store: Store) -> None:
     await store.set([record(1)._replace(request=b"[]", outline=b"o"), record(2)])
     two, one = await store.recent(2)
     assert (one.request, two.request, one.outline) == (b"[]", None, b"o")
+
+
+async def test_what_is_discarded_is_what_was_read_and_nothing_else(store: Store) -> None:
+    await store.set([record(number) for number in range(4)])
+    await store.set([record(2, b"written since")])
+    await store.delete([key(3)])
+    await store.discard([record(1), record(2), record(3), record(9), record(1, b"never was")])
+    found = await store.get([key(number) for number in range(4)])
+    assert set(found) == {key(0), key(2)}
+    assert found[key(2)].value == b"written since"

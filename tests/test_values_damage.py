@@ -152,10 +152,11 @@ def read_all(path: Path, count: int, **settings: Any) -> tuple[list[int], dict[s
         for number in range(count):
             for turn in range(2):
                 hit = cache.lookup(str(number), "l")
-                if hit is not None:
-                    assert difference(hit, said(f"answer {number}")) is None
-                    if turn == 0:
-                        found.append(number)
+                if hit is None:
+                    break  # what is damaged is gone the next time, or will be
+                assert difference(hit, said(f"answer {number}")) is None
+                if turn == 0:
+                    found.append(number)
         assert cache.stats().bypassed == {}
         return found, cache.stats().errors
 
@@ -182,7 +183,7 @@ def test_damaged_rows_are_misses_and_the_others_hits(
     assert found == sorted(set(range(count)) - set(hurt))
     reasons = {"not_a_value", "unknown_version", "checksum", "wrong_key", "malformed"}
     assert set(errors) <= {f"value_{reason}" for reason in reasons}
-    assert sum(errors.values()) == 2 * len(hurt)
+    assert sum(errors.values()) == len(hurt)
     assert 0 < len([line for line in caplog.records if line.name == "llmemo"]) <= len(errors)
     assert CANARY not in caplog.text
 
@@ -193,7 +194,10 @@ def test_swapped_rows_are_misses(tmp_path: Path) -> None:
     values = rows(path)
     names, contents = list(values), list(values.values())
     rewrite(path, dict(zip(names, [*contents[1:], contents[0]], strict=True)))
-    assert read_all(path, count) == ([], {"value_wrong_key": 2 * count})
+    assert read_all(path, count) == ([], {"value_wrong_key": count})
+    assert rows(path) == {}
+    fill(path, count)
+    rewrite(path, dict(zip(names, [*contents[1:], contents[0]], strict=True)))
     with opened(path) as connection:
         # The first two keys change places: so the second is where its value is.
         spare = b"\0" * 32
@@ -209,7 +213,7 @@ def test_another_version_is_a_miss(tmp_path: Path) -> None:
     for number, (key, value) in enumerate(rows(path).items()):
         versions[key] = p.sealed(value[44:-8], key, version=number)
     rewrite(path, versions)
-    assert read_all(path, 3) == ([1], {"value_unknown_version": 4})
+    assert read_all(path, 3) == ([1], {"value_unknown_version": 2})
 
 
 def test_hostile_rows_do_not_reach_the_caller_as_exceptions(tmp_path: Path) -> None:
@@ -224,7 +228,8 @@ def test_hostile_rows_do_not_reach_the_caller_as_exceptions(tmp_path: Path) -> N
                 assert hit is None or type(hit) is list
         stats = cache.stats()
     assert set(stats.errors) == {"value_malformed"}
-    assert stats.misses == stats.errors["value_malformed"] > count
+    # The second lookup comes before the row is removed, or after.
+    assert stats.misses >= stats.errors["value_malformed"] > count / 2
     assert stats.hits + stats.misses == 2 * count
 
 

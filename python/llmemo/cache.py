@@ -18,7 +18,7 @@ from llmemo.tiers import Tiers
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from langchain_core.caches import RETURN_VAL_TYPE
@@ -56,6 +56,12 @@ class LLMCache(BaseCache):
         store_timeout: Seconds that a lookup or update waits for the store.
         secret: Makes stored keys unguessable without it (BLAKE3 keyed by it). Without one,
             whoever can read the store can test guesses of short prompts.
+        encryption_key: Answers are encrypted in the store (AES-256-GCM; `pip install
+            'llmemo[crypto]'`): 32 bytes, or any other text or bytes, from which a key is made.
+            Or several, the newest first: it encrypts, all of them decrypt. None: what the
+            environment variable LLMEMO_ENCRYPTION_KEY says, several separated by commas; if it
+            says nothing, nothing is encrypted. An answer that is not encrypted, or by another
+            key, is then a miss. docs/values.md says what encryption does not hide.
         clock: Returns Unix time in seconds; for tests.
 
     Raises:
@@ -84,6 +90,7 @@ class LLMCache(BaseCache):
         fresh_ids: bool = True,
         store_timeout: float = 1.0,
         secret: str | bytes | None = None,
+        encryption_key: str | bytes | Sequence[str | bytes] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """See the class."""
@@ -96,6 +103,7 @@ class LLMCache(BaseCache):
             store_timeout=store_timeout,
             secret=secret,
             fresh_ids=fresh_ids,
+            encryption_key=encryption_key,
             clock=clock,
         )
         self._tiers = tiers

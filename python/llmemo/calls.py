@@ -45,13 +45,20 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove a damaged record, unless another took its place. Nobody waits for the outcome."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
 class Recent:
     """List records that were added last, at most so many."""
 
     limit: int
 
 
-Operation: TypeAlias = "Get | Set | Delete | Recent"
+Operation: TypeAlias = "Get | Set | Delete | Discard | Recent"
 
 
 class Call(Generic[T]):

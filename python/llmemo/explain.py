@@ -134,7 +134,8 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
         if not trouble:
             return Explanation("hit", "in the store", name)
     asked = Asked(tiers.namespace, Texts(llm_string, prompt), identity.schemas)
-    among = candidates(tiers.memory, tiers.namespace, MARK, records or ())
+    readable = [tiers.sealing.with_request(one) for one in records or ()]
+    among = candidates(tiers.memory, tiers.namespace, MARK, readable)
     found = Comparison(tiers.memory, asked).nearest(among)
     reason = trouble or (
         "no entry for this request" if found else "nothing is kept for this namespace"
@@ -162,7 +163,7 @@ def _verdict(tiers: Tiers, record: Record) -> str:
     if record.expires is not None and record.expires <= now:
         return f"its answer expired {now - record.expires:.3g} s ago"
     try:
-        decode(record.value, record.key)
+        decode(tiers.sealing.open(record.value, record.key), record.key)
     except ValueDamaged as damage:
         return f"its stored answer cannot be read ({damage})"
     return ""

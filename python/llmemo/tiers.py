@@ -14,17 +14,16 @@ from llmemo._core import (
     RequestBypassed,
     ValueDamaged,
     ValueRefused,
-    compress,
     decode,
-    decompress,
     encode,
 )
 from llmemo.arguments import check_seconds, check_whole, secret_bytes
-from llmemo.calls import Call, Delete, Get, NotYetError, Set
+from llmemo.calls import Call, Delete, Discard, Get, NotYetError, Set
 from llmemo.engine import Engine
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
 from llmemo.outline import TAIL
 from llmemo.schemas import schemas
+from llmemo.sealing import Sealing
 from llmemo.stats import CacheStats, Tally
 from llmemo.stores import Record, Store, store_of
 
@@ -43,6 +42,10 @@ MARK = f"\0{secrets.token_hex(16)}"
 REMOVAL_TIMEOUT = 30.0
 """Seconds that a removal waits for the store before it says that it failed."""
 
+
+LEFT_ALONE = {"unknown_version", "unknown_class", "unknown_encryption_key", "not_encrypted"}
+"""Why a stored answer cannot be read here, though perhaps elsewhere: by a newer llmemo, where its
+class is loaded, with its key. Anything else is damage."""
 
 REMEDIES = {
     "address": "an object whose text is its address: give plain values, or a class with a repr",
@@ -83,6 +86,7 @@ class Tiers:
         store_timeout: float,
         secret: str | bytes | None,
         fresh_ids: bool,
+        encryption_key: str | bytes | Sequence[str | bytes] | None,
         clock: Callable[[], float],
     ) -> None:
         """Check the arguments; see `LLMCache`."""
@@ -118,6 +122,7 @@ class Tiers:
         )
         self._namespace_label = self.memory.label(namespace)
         self.store = None if store is None else store_of(store)
+        self.sealing = Sealing(encryption_key, is_needed=self.store is not None)
         self.engine: Engine | None = None
         if self.store is not None:
             self.engine = Engine(self.store, self.tally, store_timeout)
@@ -184,12 +189,10 @@ class Tiers:
             return None
         try:
             # The key that was asked for, whatever the store says that it found.
-            value = decompress(record.value)
+            value = self.sealing.open(record.value, key)
             hit = decode(value, key, fresh_ids=self._fresh_ids)
         except ValueDamaged as damage:
-            self.tally.note(
-                "errors", f"value_{damage}", "llmemo: a stored answer is unreadable (%s)", damage
-            )
+            self._reject(record._replace(key=key), str(damage))
             return None
         self.memory.put(
             prompt,
@@ -201,6 +204,15 @@ class Tiers:
             epoch=epoch,
         )
         return hit
+
+    def _reject(self, record: Record, reason: str) -> None:
+        """Count a stored answer that cannot be read; have it removed if nobody ever could."""
+        is_ours = reason not in LEFT_ALONE
+        text = "llmemo: a stored answer cannot be read (%s) and is %s"
+        fate = "removed" if is_ours else "left alone"
+        self.tally.note("errors", f"value_{reason}", text, reason, fate)
+        if is_ours and self.engine is not None:
+            self.engine.submit(Call.blocking(Discard(record)))
 
     async def keep(
         self,
@@ -234,13 +246,13 @@ class Tiers:
         self.tally.add("updates")
         record = Record(
             key,
-            compress(value),
+            self.sealing.seal(value, key),
             self._namespace_label,
             self.memory.label(llm_string),
             now,
             expires,
             self.memory.outline(prompt, llm_string, self.namespace, known, tail=TAIL),
-            self._request(prompt, llm_string),
+            self._request(prompt, llm_string, key),
         )
         call = make_call(Set(record))
         confirmed = False
@@ -251,11 +263,12 @@ class Tiers:
         if not confirmed:
             self.tally.add("writes_unconfirmed")
 
-    def _request(self, prompt: str, llm_string: str) -> bytes | None:
-        """The request in clear, for a store that asks for it."""
+    def _request(self, prompt: str, llm_string: str, key: bytes) -> bytes | None:
+        """The request, for a store that asks for it: in clear, unless answers are encrypted."""
         if self.store is None or not self.store.store_requests:
             return None
-        return json.dumps([self.namespace, llm_string, prompt]).encode()
+        request = json.dumps([self.namespace, llm_string, prompt]).encode()
+        return self.sealing.seal_request(request, key)
 
     async def remove(self, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
         """Take one entry, or every one, out of every tier. Returns whether there was any."""

@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from llmemo.calls import CLOSED, Call, Delete, Get, Outcome, Recent, Set, settle
+from llmemo.calls import CLOSED, Call, Delete, Discard, Get, Outcome, Recent, Set, settle
 from llmemo.errors import StoreError, text_of
 from llmemo.stores.base import StoreUnavailableError
 
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 MAX_QUEUED_BYTES = 64 * 2**20
 """Memory that values waiting to be written may take; beyond it the oldest are dropped."""
+
+MAX_DAMAGED = 256
+"""Most damaged records that wait to be removed; whoever meets another will meet it again."""
+
+MAX_DAMAGED_BYTES = 16 * 2**20
+"""Memory that these may take, unless it is only one."""
 
 MAX_RECORDS_PER_SET = 1024
 """Most records in one transaction, so that no write keeps other processes waiting for long."""
@@ -69,6 +75,7 @@ class Worker:
         self._reading: list[Call[Record | None]] = []
         self._listings: set[asyncio.Task[None]] = set()
         self._queued_bytes = 0
+        self._damaged: dict[bytes, Record] = {}
 
     # From any thread.
 
@@ -179,6 +186,8 @@ class Worker:
                 listing = asyncio.ensure_future(self._list(call, call.operation.limit))
                 self._listings.add(listing)
                 listing.add_done_callback(self._listings.discard)
+            elif isinstance(call.operation, Discard):
+                self._note_damaged(call.operation.record)
             else:
                 self._writes.append(call)
                 self._queued_bytes += _size(call)
@@ -241,8 +250,26 @@ class Worker:
         else:
             settle([outcome])
 
+    def _note_damaged(self, record: Record) -> None:
+        others = [one for one in self._damaged.values() if one.key != record.key]
+        size = len(record.value) + sum(len(one.value) for one in others)
+        if len(others) < MAX_DAMAGED and (size <= MAX_DAMAGED_BYTES or not others):
+            self._damaged[record.key] = record
+
+    async def _discard(self) -> None:
+        """Remove what is damaged. Tried once: whoever meets it again asks again."""
+        damaged, self._damaged = self._damaged, {}
+        try:
+            store = await self._open()
+            await store.discard(list(damaged.values()))
+        except TROUBLE as error:
+            text = "llmemo: the store failed to remove damaged answers: %s"
+            self._tally.note("errors", "store_discard", text, text_of(_told(error)))
+
     async def _write(self) -> None:
-        while await self._is_next(self._writable, lambda: bool(self._writes)):
+        while await self._is_next(self._writable, lambda: bool(self._writes or self._damaged)):
+            if not self._writes:
+                await self._discard()
             while self._writes and not self._has_given_up:
                 self._in_flight = self._take_batch()
                 result, error = await self._execute(self._in_flight)

@@ -1,4 +1,4 @@
-"""What a durable tier has to be able to do: five methods and one at will, bytes in and out."""
+"""What a durable tier has to be able to do: five methods and two at will, bytes in and out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Store(ABC):
 
     All methods run on one private event loop, each in a task that is never cancelled half-way,
     so an implementation needs no locks and no threads of its own. `get` may run beside any other
-    method; `set`, `delete` and `close` never run beside each other.
+    method; `set`, `delete`, `discard` and `close` never run beside each other.
 
     An implementation raises `StoreUnavailableError` for what may pass, and anything else for
     what will not; it never has to retry by itself.
@@ -73,6 +73,19 @@ class Store(ABC):
     @abstractmethod
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """Remove the records of those keys, or all for None. Returns how many there were."""
+
+    async def discard(self, records: Sequence[Record]) -> None:
+        """Remove damaged records, if they still have the values that they were read with.
+
+        Never runs beside `set` or `delete`. A store that other processes write to should look and
+        remove in one step: what is here by default could remove what came in between.
+        """
+        found = await self.get([record.key for record in records])
+        same = [
+            one.key for one in records if one.key in found and found[one.key].value == one.value
+        ]
+        if same:
+            await self.delete(same)
 
     async def recent(self, limit: int) -> Sequence[Record]:  # noqa: ARG002 (others need it)
         """The records that were added last, the newest first, their values left out.

@@ -147,7 +147,7 @@ class SQLiteStore(Store):
         reader = _opened(self._reader)
         found = {}
         for start in range(0, len(keys), KEYS_PER_QUERY):
-            chunk = _padded(keys[start : start + KEYS_PER_QUERY])
+            chunk = _Unprinted(_padded(keys[start : start + KEYS_PER_QUERY]))
             marks = ", ".join("?" * len(chunk))
             query = f"SELECT {COLUMNS} FROM entries WHERE key IN ({marks})"  # noqa: S608
             with _translated():
@@ -180,13 +180,18 @@ class SQLiteStore(Store):
             return await self._transaction("DELETE FROM entries", [()])
         return await self._transaction("DELETE FROM entries WHERE key = ?", [(k,) for k in keys])
 
+    async def discard(self, records: Sequence[Record]) -> None:
+        """See `Store.discard`."""
+        rows = [(record.key, record.value) for record in records]
+        await self._transaction("DELETE FROM entries WHERE key = ? AND value = ?", rows)
+
     async def _transaction(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run a statement for each row, all of them or none. Returns how many rows it touched."""
         writer = _opened(self._writer)
         with _translated():
             try:
                 # sqlite3 sends BEGIN IMMEDIATE by itself (isolation_level): a thread hop less.
-                cursor = await writer.executemany(statement, rows)
+                cursor = await writer.executemany(statement, _Unprinted(rows))
                 await writer.commit()
             except BaseException:
                 await writer.rollback()
@@ -204,6 +209,14 @@ class SQLiteStore(Store):
         finally:
             if writer is not None:
                 await writer.close()
+
+
+class _Unprinted(list[Any]):
+    """What a statement is given. aiosqlite logs it (at level DEBUG), and answers are among it."""
+
+    def __repr__(self) -> str:
+        """How much it is."""
+        return f"<{len(self)} given>"
 
 
 def _opened(connection: aiosqlite.Connection | None) -> aiosqlite.Connection:

@@ -1,0 +1,85 @@
+"""What becomes of a value on its way to a store, and on its way back.
+
+    encode ──► value ──► compressed, if that pays ──► encrypted, if there is a key ──► store
+
+Memory holds plain values: nothing here is on the path of a hit in memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmemo._core import ValueDamaged, compress, decompress
+from llmemo.encryption import VARIABLE, Keyring, is_encrypted, keys_of, keys_of_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmemo.stores import Record
+
+PLAIN = (b"llmv", b"llmz")
+"""How values begin that are not encrypted: as they are, and compressed."""
+
+REQUEST = b"request"
+"""Sets the request of a key apart from the answer to it."""
+
+
+class Sealing:
+    """Seals values for stores, and opens what stores return. Shows no key."""
+
+    def __init__(
+        self, encryption_key: str | bytes | Sequence[str | bytes] | None, *, is_needed: bool
+    ) -> None:
+        """With these keys, or with those of the environment if it is None.
+
+        Args:
+            encryption_key: See `LLMCache`.
+            is_needed: Whether there is a store; otherwise the argument is checked, no more.
+
+        Raises:
+            ConfigurationError: A key cannot work, or the package cryptography is missing.
+        """
+        name = VARIABLE if encryption_key is None else "encryption_key"
+        keys: list[str | bytes] = []
+        if encryption_key is not None:
+            keys = keys_of(encryption_key)
+        elif is_needed:
+            keys = keys_of_environment()
+        self._keyring = Keyring(keys, name) if keys and is_needed else None
+
+    def seal(self, value: bytes, key: bytes) -> bytes:
+        """What to store for the value of the request of this key."""
+        stored = compress(value)
+        return stored if self._keyring is None else self._keyring.encrypt(stored, key)
+
+    def open(self, stored: bytes, key: bytes) -> bytes:
+        """The value that was sealed for this key.
+
+        Raises:
+            ValueDamaged: It cannot be read, or must not be believed.
+        """
+        return decompress(self._decrypted(stored, key))
+
+    def seal_request(self, request: bytes, key: bytes) -> bytes:
+        """What to store for the request itself."""
+        return request if self._keyring is None else self._keyring.encrypt(request, key + REQUEST)
+
+    def with_request(self, record: Record) -> Record:
+        """The record with its request in clear, or without if that cannot be read."""
+        if record.request is None or (self._keyring is None and not is_encrypted(record.request)):
+            return record
+        try:
+            request = self._decrypted(record.request, record.key + REQUEST)
+        except ValueDamaged:
+            request = None
+        return record._replace(request=request)
+
+    def _decrypted(self, stored: bytes, belongs_to: bytes) -> bytes:
+        if is_encrypted(stored):
+            if self._keyring is None:
+                raise ValueDamaged("unknown_encryption_key")
+            return self._keyring.decrypt(stored, belongs_to)
+        if self._keyring is not None:
+            # Whoever can write to the store could have put it there.
+            raise ValueDamaged("not_encrypted" if stored.startswith(PLAIN) else "not_a_value")
+        return stored
