@@ -36,7 +36,7 @@ PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
 PYTHON += ["-W", "ignore:This process (pid=:DeprecationWarning"]
 
 PRELUDE = """
-import asyncio, gc, multiprocessing, os, random, sys, threading
+import asyncio, gc, logging, multiprocessing, os, random, sys, threading
 from langchain_core.outputs import Generation
 from llmemo import LLMCache
 
