@@ -172,6 +172,15 @@ def test_keys_of_every_hashable_kind_keep_their_order_and_type() -> None:
             check(leaf)
 
 
+@pytest.mark.parametrize("length", range(30))
+def test_strings_that_differ_in_one_character(length: int) -> None:
+    # Short strings are shared between answers: one must never be taken for another.
+    usual = "a" * length
+    texts = [usual, *(f"{usual[:at]}b{usual[at + 1 :]}" for at in range(length)), f"{usual}\0"]
+    answer = [Generation(text="", generation_info={"texts": texts * 2})]
+    assert after_a_trip(answer) == answer
+
+
 def test_text_that_repeats_the_generations_text() -> None:
     # The format writes a content that equals the text once: every way to be nearly equal.
     for text, content in itertools.product(TEXTS, repeat=2):

@@ -7,17 +7,61 @@
 use pyo3::types::{PyBytes, PyString};
 use pyo3::{PyTypeInfo, intern, prelude::*};
 use std::cell::UnsafeCell;
-use twox_hash::XxHash3_64;
 
 /// Longer strings are text, which rarely recurs (bytes).
 const LEN_MAX: usize = 24;
 
-/// Slots: a power of two. Each holds the last string that fell into it: at most 80 KB in all.
+/// Slots: a power of two. Each holds the last string that fell into it: at most 120 KB in all.
 const SLOTS: usize = 1024;
 
 /// See the module's documentation.
 pub struct StringCache {
-    slots: GilCell<Vec<Option<Py<PyString>>>>,
+    slots: GilCell<Vec<Option<Slot>>>,
+}
+
+struct Slot {
+    short: Short,
+    text: Py<PyString>,
+}
+
+/// A string of at most [`LEN_MAX`] bytes: its length, and words that together hold every byte of
+/// it, some twice. Compared and hashed in registers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Short {
+    len: usize,
+    words: [u64; 3],
+}
+
+impl Short {
+    fn of(utf8: &[u8]) -> Option<Self> {
+        let len = utf8.len();
+        if len > LEN_MAX {
+            return None;
+        }
+        let words = match (utf8.first_chunk(), utf8.last_chunk(), utf8.get(8..16)) {
+            (Some(first), Some(last), middle) => {
+                let middle = middle.and_then(|it| it.first_chunk()).unwrap_or(last);
+                [*first, *middle, *last].map(u64::from_le_bytes)
+            }
+            _ => match (utf8.first_chunk(), utf8.last_chunk()) {
+                (Some(first), Some(last)) => {
+                    [u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into(), 0]
+                }
+                _ => [utf8.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0, 0],
+            },
+        };
+        Some(Self { len, words })
+    }
+
+    /// Spread well enough for a table in which a clash costs no more than decoding anew.
+    fn slot(&self) -> usize {
+        // 2^64 by the golden ratio (Knuth, The Art of Computer Programming, volume 3, 6.4).
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let [first, middle, last] = self.words;
+        let mixed = (first ^ self.len as u64).wrapping_mul(SPREAD) ^ middle;
+        let mixed = (mixed.wrapping_mul(SPREAD) ^ last).wrapping_mul(SPREAD);
+        (mixed >> 32) as usize % SLOTS
+    }
 }
 
 /// What only the holder of the GIL touches, and never for longer than a few instructions. A mutex
@@ -48,19 +92,17 @@ impl StringCache {
     /// # Errors
     /// `UnicodeDecodeError`, if they are not UTF-8.
     pub fn get<'py>(&self, py: Python<'py>, utf8: &[u8]) -> PyResult<Bound<'py, PyString>> {
-        if utf8.len() > LEN_MAX {
-            return PyString::from_bytes(py, utf8);
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash")]
-        let at = XxHash3_64::oneshot(utf8) as usize % SLOTS;
-        let known = self.slots.with(py, |slots| slots[at].as_ref().map(|text| text.clone_ref(py)));
-        if let Some(known) = known.map(|text| text.into_bound(py))
-            && known.to_str().is_ok_and(|text| text.as_bytes() == utf8)
-        {
-            return Ok(known);
+        let Some(short) = Short::of(utf8) else { return PyString::from_bytes(py, utf8) };
+        let at = short.slot();
+        let known = self.slots.with(py, |slots| match &slots[at] {
+            Some(slot) if slot.short == short => Some(slot.text.clone_ref(py)),
+            _ => None,
+        });
+        if let Some(known) = known {
+            return Ok(known.into_bound(py));
         }
         let text = PyString::from_bytes(py, utf8)?;
-        let kept = text.clone().unbind();
+        let kept = Slot { short, text: text.clone().unbind() };
         let before = self.slots.with(py, |slots| slots[at].replace(kept));
         drop(before);
         Ok(text)
