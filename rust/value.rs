@@ -338,7 +338,18 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    #[inline]
     fn int(&mut self) -> Result<i64, Damage> {
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1))
+            }
+            _ => self.long_int(),
+        }
+    }
+
+    fn long_int(&mut self) -> Result<i64, Damage> {
         let mut int = 0_u64;
         for shift in (0..64).step_by(7) {
             let [byte] = self.array()?;

@@ -84,38 +84,20 @@ impl<'py> Decoder<'_, 'py> {
         Ok(list)
     }
 
+    /// What the next token, with the trees that follow it, stands for.
     fn any(&mut self, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
         if depth > DEPTH_MAX {
             return Err(MALFORMED);
         }
-        if let Some(word) = self.reader.next_word() {
-            return self.word(word);
-        }
-        let token = self.reader.next()?;
-        self.token(token, depth)
-    }
-
-    fn word(&self, word: u8) -> Result<Bound<'py, PyAny>, Failure> {
-        Ok(self.schema.word(word).ok_or(MALFORMED)?.bind(self.py).clone().into_any())
-    }
-
-    /// What a token, with the trees that follow it, stands for.
-    fn token(&mut self, token: Token<'_>, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
         let py = self.py;
-        Ok(match token {
+        Ok(match self.reader.next()? {
             Token::Word(word) => self.word(word)?,
             Token::Str(utf8) => self.schema.strings.get(py, utf8)?.into_any(),
             Token::None => py.None().into_bound(py),
             Token::Bool(boolean) => PyBool::new(py, boolean).to_owned().into_any(),
             Token::Int(int) => int.into_pyobject(py).map_err(PyErr::from)?.into_any(),
             Token::Float(float) => PyFloat::new(py, float).into_any(),
-            Token::Dict(len) => {
-                let dict = PyDict::new(py);
-                for _ in 0..len {
-                    dict.set_item(self.any(depth + 1)?, self.any(depth + 1)?)?;
-                }
-                dict.into_any()
-            }
+            Token::Dict(len) => self.dict(len, depth)?.into_any(),
             Token::List(len) => {
                 let list = PyList::empty(py);
                 for _ in 0..len {
@@ -133,33 +115,79 @@ impl<'py> Decoder<'_, 'py> {
             Token::Object(number, fields) => self.object(number, fields, depth)?,
             Token::SameText => self.text.clone().ok_or(MALFORMED)?.into_any(),
             Token::Text => {
-                // A string and nothing else: this must not recurse.
-                let text = match self.reader.next()? {
-                    text @ (Token::Str(_) | Token::StrSurrogates(_) | Token::Word(_)) => {
-                        self.token(text, depth)?.cast_into_exact::<PyString>()
-                    }
-                    _ => return Err(MALFORMED),
-                };
-                let text = text.map_err(PyErr::from)?;
+                let text = self.string()?;
                 self.text = Some(text.clone());
                 str_instance(self.schema.text_accessor.bind(py), &text)?
             }
-            Token::StrSurrogates(bytes) => {
-                let decode = PyBytes::new(py, bytes).into_any();
-                decode.call_method1("decode", ("utf-8", "surrogatepass"))?
-            }
+            Token::StrSurrogates(bytes) => self.surrogates(bytes)?,
             Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
-            Token::BigInt(bytes) => {
-                let signed = PyDict::new(py);
-                signed.set_item("signed", true)?;
-                let bytes = PyBytes::new(py, bytes);
-                PyInt::type_object(py).call_method(
-                    "from_bytes",
-                    (bytes, "little"),
-                    Some(&signed),
-                )?
-            }
+            Token::BigInt(bytes) => self.big_int(bytes)?,
         })
+    }
+
+    fn word(&self, word: u8) -> Result<Bound<'py, PyAny>, Failure> {
+        Ok(self.schema.word(word).ok_or(MALFORMED)?.bind(self.py).clone().into_any())
+    }
+
+    #[cold]
+    fn big_int(&self, bytes: &[u8]) -> Result<Bound<'py, PyAny>, Failure> {
+        let signed = PyDict::new(self.py);
+        signed.set_item("signed", true)?;
+        let arguments = (PyBytes::new(self.py, bytes), "little");
+        Ok(PyInt::type_object(self.py).call_method("from_bytes", arguments, Some(&signed))?)
+    }
+
+    #[cold]
+    fn surrogates(&self, bytes: &[u8]) -> Result<Bound<'py, PyAny>, Failure> {
+        let decode = PyBytes::new(self.py, bytes).into_any();
+        Ok(decode.call_method1("decode", ("utf-8", "surrogatepass"))?)
+    }
+
+    /// A string and nothing else: this must not recurse.
+    fn string(&mut self) -> Result<Bound<'py, PyString>, Failure> {
+        let text = match self.reader.next()? {
+            Token::Str(utf8) => return Ok(self.schema.strings.get(self.py, utf8)?),
+            Token::Word(word) => self.word(word)?,
+            Token::StrSurrogates(bytes) => self.surrogates(bytes)?,
+            _ => return Err(MALFORMED),
+        };
+        Ok(text.cast_into_exact().map_err(PyErr::from)?)
+    }
+
+    fn dict(&mut self, len: usize, depth: usize) -> Result<Bound<'py, PyDict>, Failure> {
+        let dict = PyDict::new(self.py);
+        for _ in 0..len {
+            if let Some(word) = self.reader.next_word() {
+                let key = self.schema.word(word).ok_or(MALFORMED)?;
+                self.set(&dict, key, None, depth)?;
+            } else {
+                dict.set_item(self.any(depth + 1)?, self.any(depth + 1)?)?;
+            }
+        }
+        Ok(dict)
+    }
+
+    /// Reads the value of a key that is a word. `initial`: what the dict has there already.
+    fn set(
+        &mut self,
+        dict: &Bound<'py, PyDict>,
+        key: &Py<PyString>,
+        initial: Option<&Py<PyAny>>,
+        depth: usize,
+    ) -> Result<(), Failure> {
+        if let Some(word) = self.reader.next_word() {
+            // Lent, not cloned.
+            let value = self.schema.word(word).ok_or(MALFORMED)?;
+            if !initial.is_some_and(|it| value.is(it)) {
+                dict.set_item(key, value)?;
+            }
+        } else {
+            let value = self.any(depth + 1)?;
+            if !initial.is_some_and(|it| value.is(it)) {
+                dict.set_item(key, value)?;
+            }
+        }
+        Ok(())
     }
 
     fn object(
@@ -211,9 +239,9 @@ impl<'py> Decoder<'_, 'py> {
             if names.is_none() {
                 let field = &class.fields[at];
                 if word.is_some() && field.word == word {
-                    let value = self.value_of(word, depth)?;
-                    if !value.is(&field.initial) {
-                        dict.set_item(&field.name, value)?;
+                    match self.fresh_id(word, depth)? {
+                        Some(id) => dict.set_item(&field.name, id)?,
+                        None => self.set(&dict, &field.name, Some(&field.initial), depth)?,
                     }
                     continue;
                 }
@@ -234,7 +262,10 @@ impl<'py> Decoder<'_, 'py> {
             if !template.contains(&name)? {
                 return Err(MALFORMED);
             }
-            dict.set_item(&name, self.value_of(word, depth)?)?;
+            match self.fresh_id(word, depth)? {
+                Some(id) => dict.set_item(&name, id)?,
+                None => dict.set_item(&name, self.any(depth + 1)?)?,
+            }
             names.get_or_insert_default().push(name);
         }
         if dict.len() < class.fields.len() {
@@ -243,8 +274,13 @@ impl<'py> Decoder<'_, 'py> {
         Ok((dict, names))
     }
 
-    /// The value of the field of this word, of an object at this depth.
-    fn value_of(&mut self, word: Option<u8>, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
+    /// Instead of the value of the field of this word, of an object at this depth: a fresh id, if
+    /// it is one that is to be renewed. Otherwise nothing is read.
+    fn fresh_id(
+        &mut self,
+        word: Option<u8>,
+        depth: usize,
+    ) -> Result<Option<Bound<'py, PyString>>, Failure> {
         if depth == MESSAGE
             && word == Some(ID)
             && let Some(ids) = &mut self.ids
@@ -252,9 +288,9 @@ impl<'py> Decoder<'_, 'py> {
             && let Some(new) = ids.renewed(id)
         {
             self.reader.next()?;
-            return Ok(PyString::from_bytes(self.py, new.as_bytes())?.into_any());
+            return Ok(Some(PyString::from_bytes(self.py, new.as_bytes())?));
         }
-        self.any(depth + 1)
+        Ok(None)
     }
 }
 
