@@ -4,16 +4,29 @@
 //! `twox-hash` looks for SIMD when it runs, `xxhash-rust` when it is compiled, and a wheel is compiled
 //! for the oldest processor of its platform. And up to which size a memory hit compares the request
 //! itself instead of a BLAKE3 digest of it: hence `blake3` and `memcmp`, for scale.
+//!
+//! `find` times all that a hit in memory does before it decodes, beside hashing the same strings;
+//! `benches/run.py` puts it into its table.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use llmemo::frame::Request;
+use llmemo::key::{Key, Keyer};
+use llmemo::lru::FOREVER;
+use llmemo::tier::Tier;
+use std::sync::Arc;
 use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
 /// A short key, then prompts of the sizes that the Python benches use.
-const SIZES: [(&str, usize); 4] =
-    [("64 B", 64), ("1 KB", 1024), ("10 KB", 10 * 1024), ("100 KB", 100 * 1024)];
+const SIZES: [(&str, usize); 5] = [
+    ("64 B", 64),
+    ("1 KB", 1024),
+    ("10 KB", 10 * 1024),
+    ("100 KB", 100 * 1024),
+    ("1 MB", 1024 * 1024),
+];
 
 /// XXH3's usual length of a secret; an in-process index draws one at random.
 const SECRET_BYTES: usize = 192;
@@ -64,9 +77,39 @@ fn hash(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn find(criterion: &mut Criterion) {
+    let secret = noise(SECRET_BYTES);
+    let keyer = Keyer::new(&secret, None).expect("the secret is long enough");
+    let llm_string = noise(600);
+    let mut group = criterion.benchmark_group("find");
+    for (size, length) in SIZES {
+        // As in a hit: what is asked lies elsewhere than what is kept.
+        let (prompt, asked) = (noise(length), noise(length));
+        let request = |prompt| Request { namespace: b"", llm_string: &llm_string, prompt };
+        let mut tier = Tier::new(usize::MAX, usize::MAX);
+        let probe = keyer.probe(&request(&prompt));
+        tier.update(&request(&prompt), &probe, Key([0; 32]), Arc::from([]), FOREVER);
+
+        group.bench_function(BenchmarkId::new("llmemo", size), |bencher| {
+            bencher.iter(|| {
+                let request = request(black_box(&asked));
+                let found = keyer.sketch(&request).and_then(|it| tier.lookup(&request, &it, 0));
+                let found = found.or_else(|| tier.lookup(&request, &keyer.probe(&request), 0));
+                found.expect("it is there")
+            });
+        });
+        group.bench_function(BenchmarkId::new("XXH3", size), |bencher| {
+            bencher
+                .iter(|| (twox(&secret, black_box(&llm_string)), twox(&secret, black_box(&asked))));
+        });
+    }
+    group.finish();
+}
+
 // Instead of criterion's two macros, whose functions are public and carry no documentation.
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     hash(&mut criterion);
+    find(&mut criterion);
     criterion.final_summary();
 }

@@ -33,12 +33,18 @@ struct Scope {
 
 impl Scope {
     fn is_of(&self, request: &Request<'_>) -> bool {
-        *self.namespace == *request.namespace && *self.llm_string == *request.llm_string
+        equal(&self.namespace, request.namespace) && equal(&self.llm_string, request.llm_string)
     }
 
     fn bytes(&self) -> usize {
         self.namespace.len() + self.llm_string.len()
     }
+}
+
+/// Whether two texts are the same. Empty ones have no address, and glibc's `memcmp` takes 0.2 µs to
+/// look there: it loads under a mask, and the processor has to suppress the fault.
+fn equal(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
 }
 
 enum Prompt {
@@ -60,7 +66,7 @@ impl Form {
     fn is_of(&self, request: &Request<'_>, probe: &Probe) -> bool {
         self.scope.is_of(request)
             && match (&self.prompt, &probe.digest) {
-                (Prompt::Verbatim(bytes), None) => **bytes == *request.prompt,
+                (Prompt::Verbatim(bytes), None) => equal(bytes, request.prompt),
                 (Prompt::Digest(digest), Some(other)) => digest == other,
                 _ => false,
             }
