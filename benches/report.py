@@ -36,22 +36,27 @@ class Bound:
     against: str | None = None
 
 
+FIND = "finding an entry, {} prompt"
 COLLECTION = "gc.collect() added by 50,000 entries"
 WEIGHT = "memory of an entry"
+FOUND = ("1 KB", "10 KB", "100 KB", "1 MB")
 
 # A group without a line here is shown all the same, without a bound.
-BOUNDS: Mapping[str, Bound] = {
-    "memory hit, 1 KB prompt": Bound(5, "InMemoryCache"),
-    "memory hit, 10 KB prompt": Bound(1, "InMemoryCache"),
-    "memory hit, 100 KB prompt": Bound(0.35, "InMemoryCache"),
-    "persistent hit, 1 concurrent": Bound(0.6, "SQLiteCache"),
-    "persistent hit, 64 concurrent": Bound(0.1, "SQLiteCache"),
-    "durable update, 64 concurrent": Bound(0.1, "SQLiteCache"),
-    "dumps, 100 messages": Bound(0.066, "LangChain"),
-    "accelerated ainvoke, 1 message": Bound(1, "InMemoryCache"),
-    "accelerated ainvoke, 100 messages": Bound(0.25, "InMemoryCache"),
-    COLLECTION: Bound(0.005),
-    WEIGHT: Bound(0.5, "InMemoryCache"),
+BOUNDS: Mapping[str, tuple[Bound, ...]] = {
+    "memory hit, 1 KB prompt": (Bound(4, "InMemoryCache"),),
+    "memory hit, 10 KB prompt": (Bound(1, "InMemoryCache"),),
+    "memory hit, 100 KB prompt": (Bound(0.35, "InMemoryCache"),),
+    "persistent hit, 1 concurrent": (Bound(0.6, "SQLiteCache"),),
+    "persistent hit, 64 concurrent": (Bound(0.1, "SQLiteCache"),),
+    "durable update, 64 concurrent": (Bound(0.1, "SQLiteCache"),),
+    "decode, 1 KB answer": (Bound(0.08, "LangChain"), Bound(0.2, "deepcopy")),
+    "encode, 1 KB answer": (Bound(0.15, "LangChain"),),
+    **{FIND.format(size): (Bound(2.5, "XXH3"),) for size in FOUND},
+    "dumps, 100 messages": (Bound(0.066, "LangChain"),),
+    "accelerated ainvoke, 1 message": (Bound(1, "InMemoryCache"),),
+    "accelerated ainvoke, 100 messages": (Bound(0.25, "InMemoryCache"),),
+    COLLECTION: (Bound(0.005),),
+    WEIGHT: (Bound(0.5, "InMemoryCache"),),
 }
 
 # In the order of the table; a group that is not here comes after them.
@@ -66,6 +71,9 @@ ORDER = (
     "persistent miss, 1 concurrent",
     "durable update, 1 concurrent",
     "durable update, 64 concurrent",
+    "decode, 1 KB answer",
+    "encode, 1 KB answer",
+    *(FIND.format(size) for size in FOUND),
     "cached ainvoke, 1 message",
     "cached ainvoke, 100 messages",
     "dumps, 100 messages",
@@ -81,7 +89,9 @@ NOTES = (
     "copy. SQLiteCache syncs each commit to the disk; llmemo's default survives a killed process, "
     "not a power cut. GPTCache (map manager) keeps 1,000 entries and pickles them all every 20 "
     "updates, so it has no durable rows. Hits are of a 1 KB answer with a tool call and metadata; "
-    "a persistent one is each time of another of 4,000 rows, by a cache that was just opened. In "
+    "a persistent one is each time of another of 4,000 rows, by a cache that was just opened. "
+    "`decode` is beside `loads`, `encode` beside `dumps`; finding an entry is all that a hit does "
+    "before it decodes, without Python, beside hashing the same bytes. In "
     "`cached ainvoke` llmemo is its memory tier alone. In `accelerated ainvoke` llmemo has "
     "`accelerate()` installed, which would help any cache; the others are as LangChain calls them."
 )
@@ -101,9 +111,14 @@ class Group:
 
     def holds(self) -> bool | None:
         """Whether the group keeps its bound; None if it has none, or not all that it takes."""
-        bound = BOUNDS.get(self.name)
-        if bound is None or not {SUBJECT, bound.against or SUBJECT} <= self.medians.keys():
+        bounds = BOUNDS.get(self.name)
+        if bounds is None:
             return None
+        if not {SUBJECT, *(it.against or SUBJECT for it in bounds)} <= self.medians.keys():
+            return None
+        return all(self._reaches(bound) for bound in bounds)
+
+    def _reaches(self, bound: Bound) -> bool:
         reached = self.medians[SUBJECT] if bound.against is None else self.ratio(bound.against)
         return reached <= bound.at_most
 
@@ -132,15 +147,15 @@ def _digits(value: float) -> str:
 
 
 def _bound(group: Group) -> tuple[str, str]:
-    bound = BOUNDS.get(group.name)
-    if bound is None:
-        return "", ""
-    limit = (
+    bounds = BOUNDS.get(group.name, ())
+    limits = [
         f"≤ {_figure(bound.at_most, group.unit)}"
         if bound.against is None
         else f"≤ {bound.at_most:g}{TIMES} {bound.against}"
-    )
-    return limit, {True: "✓", False: "✗", None: "?"}[group.holds()]
+        for bound in bounds
+    ]
+    marks = {True: "✓", False: "✗", None: "?" if bounds else ""}
+    return ", ".join(limits), marks[group.holds()]
 
 
 def rows(groups: Sequence[Group]) -> list[list[str]]:

@@ -115,6 +115,7 @@ IN_MEMORY = Rival("InMemoryCache", _in_memory)
 SQLITE = Rival("SQLiteCache", _sqlite)
 GPT = Rival("GPTCache", _gptcache)
 LANGCHAIN = Rival("LangChain", _no_cache)
+DEEPCOPY = Rival("deepcopy", _no_cache)
 
 # Like with like. GPTCache's map keeps 1,000 entries in memory, and pickles them all to a file every
 # 20 updates: it outlives a process, but holds no thousands of keys and survives no crash.

@@ -22,9 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from rich.console import Console
 from rich.progress import Progress
 
-from benches import memory
+from benches import find, memory
 from benches.report import (
     COLLECTION,
+    FIND,
+    FOUND,
     WEIGHT,
     Group,
     MissingMarkersError,
@@ -116,6 +118,19 @@ def weigh(repeats: int, console: Console) -> list[Group]:
     return [collection, weight]
 
 
+def time_core(repeats: int, console: Console) -> list[Group]:
+    """Time what is measured without Python.
+
+    Raises:
+        BenchFailedError: Cargo could not build or run it.
+    """
+    with console.status("finding entries (the first time, this is built)"):
+        try:
+            return find.find(repeats)
+        except subprocess.CalledProcessError as error:
+            raise BenchFailedError(error.stderr) from error
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="benches/run.py")
     parser.add_argument(
@@ -133,12 +148,15 @@ def main() -> int:
     try:
         if writes_readme:  # before the minutes that follow, not after them
             splice(README.read_text(encoding="utf-8"), "")
-            console.print("This takes about four minutes.")
+            console.print("This takes about five minutes.")
         options = ["--turns=2", "--rounds=2"] if arguments.quick else []
         groups = run_pytest([*options, f"--only={only}"], console)
         if only in COLLECTION or only in WEIGHT:
             weighed = weigh(1 if arguments.quick else 3, console)
             groups += [group for group in weighed if only in group.name]
+        if any(only in FIND.format(size) for size in FOUND):
+            core = time_core(1 if arguments.quick else 5, console)
+            groups += [group for group in core if only in group.name]
         if not groups:
             errors.print(f"make bench: no group's name contains {only!r}", markup=False)
             return 2
