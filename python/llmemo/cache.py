@@ -118,7 +118,9 @@ class LLMCache(BaseCache):
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """The answer to exactly this request, as fresh objects; or None."""
         try:
-            hit = self._recall(prompt, llm_string, self._namespace)
+            # `self._recall(…)` would be looked for in the class first.
+            recall = self._recall
+            hit = recall(prompt, llm_string, self._namespace)
             if hit is None:
                 hit = run_inline(self._tiers.fetch(prompt, llm_string, Call.blocking))
         except SURVIVED as error:
@@ -130,7 +132,8 @@ class LLMCache(BaseCache):
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """As `lookup`. A hit in memory never yields to the event loop."""
         try:
-            hit = self._recall(prompt, llm_string, self._namespace)
+            recall = self._recall
+            hit = recall(prompt, llm_string, self._namespace)
             if hit is None:
                 hit = await self._tiers.fetch(prompt, llm_string, Call.awaited)
         except SURVIVED as error:
