@@ -190,6 +190,10 @@ impl Memory {
         namespace: &Bound<'_, PyString>,
         key: [u8; 32],
     ) -> PyResult<Option<Py<PyList>>> {
+        // Whatever its time: an entry that has expired is met below, and removed.
+        if !self.tier().holds(&Key(key), 0) {
+            return Ok(None);
+        }
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
         let probe = self.probe(py, &request);
