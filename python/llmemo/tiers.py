@@ -158,9 +158,7 @@ class Tiers:
             # The key that was asked for, whatever the store says that it found.
             hit = decode(record.value, key)
         except ValueDamaged as damage:
-            self.tally.note(
-                "errors", f"value_{damage}", "llmemo: a stored answer is unreadable (%s)", damage
-            )
+            self.unreadable(damage)
             return None
         self.memory.put(
             prompt,
@@ -253,6 +251,11 @@ class Tiers:
         except Exception as error:  # noqa: BLE001 (a store may fail in any way)
             text = "llmemo: the store failed to %s: %s"
             self.tally.note("errors", f"store_{verb}", text, verb, text_of(error))
+
+    def unreadable(self, damage: ValueDamaged) -> None:
+        """Count an answer that cannot be read, and say so."""
+        text = "llmemo: a stored answer is unreadable (%s)"
+        self.tally.note("errors", f"value_{damage}", text, damage)
 
     def _skip(self, reason: str) -> None:
         self.tally.note("skipped", reason, "llmemo: an answer was not kept (%s)", reason)

@@ -1,28 +1,39 @@
 //! Bytes to fresh generations: what [`super::encode`] wrote, and nothing else.
 
-use super::ValueDamaged;
 use super::model::str_instance;
+use super::objects::SAME_HASH_MAX;
 use super::schema::{Class, Default, GENERATIONS, Schema};
+use super::{ValueDamaged, ValueUnknown, damage_error};
 use crate::key::Key;
 use crate::value::{DEPTH_MAX, Damage, Reader, Token, open};
-use pyo3::exceptions::PyMemoryError;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
+use pyo3::exceptions::{PyException, PyMemoryError};
+use pyo3::types::{
+    PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
+};
 use pyo3::{PyTypeInfo, prelude::*};
 
 /// Fresh generations from the bytes that [`encode`] made for the same key.
 #[pyfunction]
 pub fn decode(py: Python<'_>, value: &[u8], key: [u8; 32]) -> PyResult<Py<PyList>> {
-    let payload = open(value, &Key(key)).map_err(|damage| ValueDamaged::new_err(damage.name()))?;
+    let payload = open(value, &Key(key)).map_err(damage_error)?;
     decode_payload(py, payload)
 }
 
 /// Fresh generations from a payload whose checksum was verified.
 pub fn decode_payload(py: Python<'_>, payload: &[u8]) -> PyResult<Py<PyList>> {
     let schema = Schema::get(py)?;
-    let mut decoder = Decoder { py, schema, reader: Reader::new(payload), text: None };
+    let reader = Reader::new(payload);
+    let mut decoder = Decoder { py, schema, reader, text: None, classes: Vec::new() };
     let damaged = |Failure(error)| match error {
-        // Out of memory is not damage. Anything else: the bytes do not fit the classes.
-        Some(error) if error.is_instance_of::<PyMemoryError>(py) => *error,
+        // Out of memory is not damage, nor is an interrupt. Any other error of Python's: the bytes
+        // do not fit the classes.
+        Some(error)
+            if error.is_instance_of::<ValueUnknown>(py)
+                || error.is_instance_of::<PyMemoryError>(py)
+                || !error.is_instance_of::<PyException>(py) =>
+        {
+            *error
+        }
         _ => ValueDamaged::new_err(Damage::Malformed.name()),
     };
     decoder.generations().map_err(damaged).map(Bound::unbind)
@@ -30,7 +41,7 @@ pub fn decode_payload(py: Python<'_>, payload: &[u8]) -> PyResult<Py<PyList>> {
 
 /// Why decoding ended: a Python exception, or (None) bytes that break the format's rules. One
 /// word, so that results travel in registers.
-struct Failure(Option<Box<PyErr>>);
+pub struct Failure(Option<Box<PyErr>>);
 
 impl From<Damage> for Failure {
     fn from(_: Damage) -> Self {
@@ -44,13 +55,21 @@ impl From<PyErr> for Failure {
     }
 }
 
-const MALFORMED: Failure = Failure(None);
+pub const MALFORMED: Failure = Failure(None);
 
-struct Decoder<'a, 'py> {
-    py: Python<'py>,
-    schema: &'a Schema,
+/// What only another version of this code, or of langchain-core, can know.
+#[cold]
+fn unknown(reason: &'static str) -> Failure {
+    ValueUnknown::new_err(reason).into()
+}
+
+pub struct Decoder<'a, 'py> {
+    pub py: Python<'py>,
+    pub schema: &'a Schema,
     reader: Reader<'a>,
     text: Option<Bound<'py, PyString>>,
+    /// The classes that were named so far, with their kinds.
+    pub classes: Vec<(u8, Bound<'py, PyType>)>,
 }
 
 impl<'py> Decoder<'_, 'py> {
@@ -62,6 +81,13 @@ impl<'py> Decoder<'_, 'py> {
                 Token::Object(number, fields) if GENERATIONS.contains(&number) => {
                     list.append(self.object(number, fields, 1)?)?;
                 }
+                token @ (Token::Class(_) | Token::Instance(_)) => {
+                    let generation = self.other(token, 1)?;
+                    if !self.schema.is_generation(&generation) {
+                        return Err(MALFORMED);
+                    }
+                    list.append(generation)?;
+                }
                 _ => return Err(MALFORMED),
             }
         }
@@ -71,7 +97,7 @@ impl<'py> Decoder<'_, 'py> {
         Ok(list)
     }
 
-    fn any(&mut self, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
+    pub fn any(&mut self, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
         if depth > DEPTH_MAX {
             return Err(MALFORMED);
         }
@@ -83,7 +109,13 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     fn word(&self, word: u8) -> Result<Bound<'py, PyAny>, Failure> {
-        Ok(self.schema.word(word).ok_or(MALFORMED)?.bind(self.py).clone().into_any())
+        Ok(self
+            .schema
+            .word(word)
+            .ok_or_else(|| unknown("unknown_word"))?
+            .bind(self.py)
+            .clone()
+            .into_any())
     }
 
     /// What a token, with the trees that follow it, stands for.
@@ -96,6 +128,7 @@ impl<'py> Decoder<'_, 'py> {
             Token::Bool(boolean) => PyBool::new(py, boolean).to_owned().into_any(),
             Token::Int(int) => int.into_pyobject(py).map_err(PyErr::from)?.into_any(),
             Token::Float(float) => PyFloat::new(py, float).into_any(),
+            Token::Dict(len) if len > SAME_HASH_MAX => self.large_dict(len, depth)?,
             Token::Dict(len) => {
                 let dict = PyDict::new(py);
                 for _ in 0..len {
@@ -146,6 +179,7 @@ impl<'py> Decoder<'_, 'py> {
                     Some(&signed),
                 )?
             }
+            other => self.other(other, depth)?,
         })
     }
 
@@ -155,7 +189,7 @@ impl<'py> Decoder<'_, 'py> {
         len: usize,
         depth: usize,
     ) -> Result<Bound<'py, PyAny>, Failure> {
-        let class = self.schema.class(number).ok_or(MALFORMED)?;
+        let class = self.schema.class(number).ok_or_else(|| unknown("unknown_class"))?;
         let names = if len == class.fields.len() { None } else { Some(Vec::new()) };
         let (fields, names) = self.fields(class, len, names, depth)?;
         let Token::Int(mask) = self.reader.next()? else { return Err(MALFORMED) };
@@ -173,8 +207,8 @@ impl<'py> Decoder<'_, 'py> {
         };
         let extra = self.any(depth + 1)?;
         let Token::List(others) = self.reader.next()? else { return Err(MALFORMED) };
-        for _ in 0..others {
-            set.add(self.any(depth + 1)?)?;
+        if others > 0 {
+            self.items(&set, others, depth)?;
         }
         Ok(self.schema.state.instance(class.python.bind(self.py), &fields, &set, &extra)?)
     }
@@ -219,7 +253,7 @@ impl<'py> Decoder<'_, 'py> {
             let name = name.cast_into_exact::<PyString>().map_err(PyErr::from)?;
             // A field of another langchain-core: we cannot know what it meant.
             if !template.contains(&name)? {
-                return Err(MALFORMED);
+                return Err(unknown("unknown_field"));
             }
             dict.set_item(&name, self.any(depth + 1)?)?;
             names.get_or_insert_default().push(name);

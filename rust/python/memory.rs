@@ -1,8 +1,8 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
-use super::RequestBypassed;
 use super::decode::decode_payload;
 use super::strings::surrogatepass;
+use super::{RequestBypassed, damage_error};
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
 use crate::lru::FOREVER;
@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,6 +30,8 @@ pub struct Memory {
     keyer: Keyer,
     clock: Option<Py<PyAny>>,
     may_expire: AtomicBool,
+    /// Entries that were found but could not be read, which the tier has counted as hits.
+    unread: AtomicU64,
 }
 
 /// The three strings of a request, as bytes.
@@ -99,6 +101,12 @@ impl Memory {
         })
     }
 
+    fn read(&self, py: Python<'_>, value: &[u8]) -> PyResult<Py<PyList>> {
+        decode_payload(py, payload(value)).inspect_err(|_| {
+            self.unread.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
     fn probe(&self, py: Python<'_>, request: &Request<'_>) -> Probe {
         long_work(py, request, || self.keyer.probe(request))
     }
@@ -120,6 +128,7 @@ impl Memory {
             keyer: Keyer::new(fingerprint_secret, secret).map_err(PyValueError::new_err)?,
             clock,
             may_expire: AtomicBool::new(false),
+            unread: AtomicU64::new(0),
         })
     }
 
@@ -139,7 +148,7 @@ impl Memory {
             let probe = self.probe(py, &request);
             found = self.tier().lookup(&request, &probe, now);
         }
-        found.map(|value| decode_payload(py, payload(&value))).transpose()
+        found.map(|value| self.read(py, &value)).transpose()
     }
 
     /// For a request that `lookup` did not find: it may have been asked in another form.
@@ -156,7 +165,7 @@ impl Memory {
         let probe = self.probe(py, &request);
         let now = self.now(py)?;
         let found = self.tier().lookup_key(&request, &probe, Key(key), now);
-        found.map(|value| decode_payload(py, payload(&value))).transpose()
+        found.map(|value| self.read(py, &value)).transpose()
     }
 
     #[pyo3(signature = (prompt, llm_string, namespace, schemas=None))]
@@ -199,7 +208,7 @@ impl Memory {
         let probe = self.probe(prompt.py(), &request);
         let (key, expires) = (Key(key), self.expiry(expires));
         // Entries are decoded without another look at their checksum.
-        open(value, &key).map_err(|damage| super::ValueDamaged::new_err(damage.name()))?;
+        open(value, &key).map_err(damage_error)?;
         let value = Arc::from(value);
         let mut tier = self.tier();
         Ok(match epoch {
@@ -224,7 +233,8 @@ impl Memory {
     fn counts(&self) -> (u64, u64, u64, usize, usize) {
         let tier = self.tier();
         let counts = tier.counts();
-        (counts.hits, counts.evictions, counts.expired, tier.len(), tier.bytes())
+        let hits = counts.hits - self.unread.load(Ordering::Relaxed);
+        (hits, counts.evictions, counts.expired, tier.len(), tier.bytes())
     }
 }
 

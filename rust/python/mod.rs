@@ -6,10 +6,20 @@ mod encode;
 mod entries;
 mod memory;
 mod model;
+mod objects;
 mod schema;
 mod strings;
 
+use crate::value::Damage;
 use pyo3::prelude::*;
+
+/// What Python is told of bytes that are not a value.
+fn damage_error(damage: Damage) -> PyErr {
+    match damage {
+        Damage::UnknownVersion => ValueUnknown::new_err(damage.name()),
+        _ => ValueDamaged::new_err(damage.name()),
+    }
+}
 
 pyo3::create_exception!(
     llmemo._core,
@@ -22,6 +32,12 @@ pyo3::create_exception!(
     ValueDamaged,
     pyo3::exceptions::PyException,
     "Stored bytes that are not the answer asked for; its only argument is the reason."
+);
+pyo3::create_exception!(
+    llmemo._core,
+    ValueUnknown,
+    ValueDamaged,
+    "Stored bytes that may be whole, but that this process cannot read: another one might."
 );
 
 pyo3::create_exception!(
@@ -43,7 +59,7 @@ mod _core {
     #[pymodule_export]
     use super::memory::{Memory, leak};
     #[pymodule_export]
-    use super::{RequestBypassed, ValueDamaged, ValueRefused};
+    use super::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown};
 
     use pyo3::prelude::*;
 
