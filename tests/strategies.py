@@ -10,6 +10,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Any
 
+import instances
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from langchain_core import messages as lc
@@ -81,9 +82,11 @@ ints = st.sampled_from(INTS) | st.integers()
 floats = st.sampled_from(FLOATS) | st.integers(0, 2**64 - 1).map(float_of)
 byte_strings = st.sampled_from(BYTES) | st.binary(max_size=12)
 leaves = st.one_of(
-    st.none(), st.booleans(), ints, floats, hard_texts, hard_texts, byte_strings, accessors
+    *(st.none(), st.booleans(), ints, floats, hard_texts, hard_texts, byte_strings, accessors),
+    instances.plain,
 )
-hashable = leaves | st.tuples(leaves, leaves) | st.tuples(st.tuples(leaves))
+_frozen = st.builds(instances.Frozen, st.tuples(leaves))
+hashable = st.one_of(leaves, leaves, st.tuples(leaves, leaves), st.frozensets(leaves), _frozen)
 
 
 def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -92,11 +95,13 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.lists(inner, max_size=3).map(tuple),
         st.dictionaries(hard_texts, inner, max_size=3),
         st.dictionaries(hashable, inner, max_size=2),
+        st.sets(hashable, max_size=3),
+        instances.instances(inner),
     )
 
 
 values = st.recursive(leaves, _containers, max_leaves=8)
-"""What JSON can say, and what Python has besides: tuples, bytes, NaNs, keys that are no str."""
+"""What JSON can say, and what Python has besides: tuples, bytes, NaNs, dates, sets, objects."""
 
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), ints, floats, hard_texts),

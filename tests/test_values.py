@@ -110,7 +110,7 @@ def test_the_vandal_leaves_nothing_as_it_was() -> None:
 # Round trips.
 
 
-@examples(200)
+@examples(700)
 @given(answers)
 def test_an_answer_comes_back_by_type_and_bits(answer: list[Generation]) -> None:
     before = copy.deepcopy(answer)
@@ -193,7 +193,7 @@ def has_store(request: pytest.FixtureRequest) -> bool:
 def test_an_answer_through_a_cache(make_cache: MakeCache, request: pytest.FixtureRequest) -> None:
     cache, numbers = make_cache(), itertools.count()
 
-    @examples(30)
+    @examples(100)
     @given(answers)
     def check(answer: list[Generation]) -> None:
         prompt = str(next(numbers))
