@@ -117,6 +117,10 @@ class Box(BaseModel, Generic[T]):
     content: T
 
 
+# At the top of a module, where it is made again when that is loaded again.
+IntBox, ListBox = Box[int], Box[list[Any]]
+
+
 class Numbers(RootModel[list[Any]]):
     pass
 
@@ -263,8 +267,8 @@ KINDS: list[Callable[[Any], Any]] = [
     _open,
     lambda it: Tree(name="root", children=[Tree(name="leaf", parent=Open(value=it))]),
     lambda it: Box(content=it),
-    lambda it: Box[int](content=1),
-    lambda it: Box[list[Any]].model_construct(content=it),
+    lambda it: IntBox(content=1),
+    lambda it: ListBox.model_construct(content=it),
     lambda it: Numbers([it, it]),
     lambda it: Outer.Inner(x=it),
     lambda it: Document("page", metadata={"it": it}),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import struct
 import sys
 import types
 import weakref
@@ -34,6 +35,7 @@ SLOTS_MAX = 64
 _HEAP_TYPE = 1 << 9
 """The flag of classes that a program made (`Py_TPFLAGS_HEAPTYPE`)."""
 
+_size_of: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
 _flags_of: Callable[[type], int] = type.__dict__["__flags__"].__get__
 _members_of: Callable[[types.ModuleType], dict[str, Any]] = types.ModuleType.__dict__[
     "__dict__"
@@ -78,7 +80,10 @@ def find(kind: int, module: str, qualname: str, digest: bytes) -> type:
     """
     name = (module, qualname, digest)
     reason = "unknown_class"
-    for candidates in (run_classes, lambda: _at(module, qualname), _known):
+    for candidates in (run_classes, lambda: _at(module, qualname), _seen):
+        # What was seen is older than what has the name now.
+        if candidates is _seen and reason == "changed_class":
+            break
         named = {cls for cls in candidates() if name_of(cls) == (module, qualname)}
         records = {cls: record_of(cls) for cls in named}
         same = [cls for cls, it in records.items() if it and (it.kind, it.name) == (kind, name)]
@@ -86,12 +91,12 @@ def find(kind: int, module: str, qualname: str, digest: bytes) -> type:
             return same[0]
         if same:
             raise ValueUnknown("ambiguous_class")
-        if named:
+        if named and candidates is not _seen:
             reason = "changed_class"
     raise ValueUnknown(reason)
 
 
-def _known() -> Iterator[type]:
+def _seen() -> Iterator[type]:
     for reference in _records.keyrefs():
         cls = reference()
         if cls is not None:
@@ -118,15 +123,17 @@ def _at(module: str, qualname: str) -> Iterator[type]:
 def _inspect(cls: type) -> Record | None:
     kind = _kind_of(cls)
     slots = tuple(_slots_of(cls))
-    if kind is None or len(slots) > SLOTS_MAX:
+    # A class in C has a place for state that nobody sees. Two words: `__dict__` and `__weakref__`.
+    size = object.__basicsize__ + (len(slots) + 2) * struct.calcsize("P")
+    if kind is None or len(slots) > SLOTS_MAX or (kind != ENUM and _size_of(cls) > size):
         return None
-    seen, parts = [cls], []
-    for each in seen:
+    reached, parts = [cls], []
+    for each in reached:
         # The classes that its fields name come after it, each once.
         inner: list[type] = []
         parts.append(_describe(each, inner))
         others = [other for other in dict.fromkeys(inner) if _kind_of(other) is not None]
-        seen += [other for other in others if other not in seen]
+        reached += [other for other in others if other not in reached]
     digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=32).digest()
     module, qualname = name_of(cls)
     return Record(kind, (module, qualname, digest), slots)

@@ -21,7 +21,10 @@ UNHASHED_MAX = 64
 def unproved(stored: Sequence[Any], returned: Sequence[Any]) -> str | None:
     """The name of the type of something that did not come back as it was; None if all did."""
     found = _different(list(stored), list(returned))
-    return None if found is None else ".".join(map(str, name_of(found[0])))
+    if found is None:
+        return None
+    module, name = name_of(found[0])
+    return name if module == "builtins" else f"{module}.{name}"
 
 
 def _different(one: Any, other: Any) -> tuple[type] | None:

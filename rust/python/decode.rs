@@ -21,9 +21,17 @@ pub fn decode(py: Python<'_>, value: &[u8], key: [u8; 32]) -> PyResult<Py<PyList
 
 /// Fresh generations from a payload whose checksum was verified.
 pub fn decode_payload(py: Python<'_>, payload: &[u8]) -> PyResult<Py<PyList>> {
-    let schema = Schema::get(py)?;
-    let reader = Reader::new(payload);
-    let mut decoder = Decoder { py, schema, reader, text: None, classes: Vec::new() };
+    decode_with(py, payload, &[])
+}
+
+/// As `decode_payload`; the classes that the value names are these, and need not be found.
+pub fn decode_with<'py>(
+    py: Python<'py>,
+    payload: &[u8],
+    given: &[Bound<'py, PyType>],
+) -> PyResult<Py<PyList>> {
+    let (schema, reader) = (Schema::get(py)?, Reader::new(payload));
+    let mut decoder = Decoder { py, schema, reader, text: None, given, classes: Vec::new() };
     let damaged = |Failure(error)| match error {
         // Out of memory is not damage, nor is an interrupt. Any other error of Python's: the bytes
         // do not fit the classes.
@@ -68,6 +76,8 @@ pub struct Decoder<'a, 'py> {
     pub schema: &'a Schema,
     reader: Reader<'a>,
     text: Option<Bound<'py, PyString>>,
+    /// The classes that will be named, if that is known.
+    pub given: &'a [Bound<'py, PyType>],
     /// The classes that were named so far, with their kinds.
     pub classes: Vec<(u8, Bound<'py, PyType>)>,
 }

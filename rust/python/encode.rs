@@ -1,7 +1,7 @@
 //! Generations to bytes. Exact types only: what is not listed here is refused, so that whatever
 //! comes back is what went in.
 
-use super::decode::decode_payload;
+use super::decode::decode_with;
 use super::objects::{SAME_HASH_MAX, check_hashes};
 use super::schema::{Class, GENERATIONS, Schema};
 use super::strings::surrogatepass;
@@ -45,23 +45,23 @@ pub fn encode(generations: &Bound<'_, PyAny>, key: [u8; 32]) -> PyResult<Py<PyBy
     encoder.put_generations(generations)?;
     let classes = encoder.classes;
     let bytes = encoder.writer.seal(&Key(key)).ok_or(Refusal::Reason("too_large"))?;
-    if let Some(class) = classes.first() {
-        prove(schema, generations, payload(&bytes), class)?;
+    if !classes.is_empty() {
+        prove(schema, generations, payload(&bytes), &classes)?;
     }
     Ok(PyBytes::new(py, &bytes).unbind())
 }
 
 /// Whether what other people's classes hold comes back: only reading it can tell.
-fn prove(
+fn prove<'py>(
     schema: &Schema,
-    generations: &Bound<'_, PyAny>,
+    generations: &Bound<'py, PyAny>,
     payload: &[u8],
-    class: &Bound<'_, PyType>,
+    classes: &[Bound<'py, PyType>],
 ) -> PyResult<()> {
     let py = generations.py();
-    let unproved = match decode_payload(py, payload) {
+    let unproved = match decode_with(py, payload, classes) {
         Ok(returned) => schema.objects.unproved(generations, returned.bind(py))?,
-        Err(error) if error.is_instance_of::<ValueDamaged>(py) => Some(name_of(class)),
+        Err(error) if error.is_instance_of::<ValueDamaged>(py) => classes.first().map(name_of),
         Err(error) => return Err(error),
     };
     unproved.map_or(Ok(()), |name| Err(ValueRefused::new_err(format!("unproved {name}"))))

@@ -151,8 +151,12 @@ impl<'py> Decoder<'_, 'py> {
                 let (Ok(module), Ok(name), Ok(digest)) = (module, name, digest) else {
                     return Err(MALFORMED);
                 };
-                let class = objects.find.bind(py).call1((kind, module, name, digest))?;
-                let class = class.cast_into::<PyType>().map_err(PyErr::from)?;
+                let class = if let Some(given) = self.given.get(self.classes.len()) {
+                    given.clone()
+                } else {
+                    let class = objects.find.bind(py).call1((kind, module, name, digest))?;
+                    class.cast_into::<PyType>().map_err(PyErr::from)?
+                };
                 if self.classes.len() == CLASSES_MAX {
                     return Err(MALFORMED);
                 }
