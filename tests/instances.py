@@ -63,6 +63,8 @@ class Mode(enum.IntFlag):
     B = 2
 
 
+Bits = enum.Flag("Bits", [f"A_FLAG_OF_SOME_LENGTH_{n}" for n in range(60)], module=__name__)  # type: ignore[misc]
+
 MEMBERS: list[Any] = [*Colour, *Number, *Name, *Planet, *Access, *Mode]
 MEMBERS += [Access(0), Access(3), Access(7), Mode(3), Mode(0), Mode(8)]
 
@@ -201,6 +203,10 @@ class Mixed(Slotted):
     """Slots, and a `__dict__` besides."""
 
     b: Any = None
+
+
+Wide = dataclasses.make_dataclass("Wide", [f"x{n}" for n in range(64)], slots=True)
+Wide.__module__ = __name__
 
 
 @validated_dataclass

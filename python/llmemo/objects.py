@@ -125,12 +125,12 @@ def _to_zone(offset: timedelta, *name: str) -> timezone:
 
 
 def _from_region(it: ZoneInfo) -> Parts:
-    # One that was read from a file of its own has no name, and says so by an exception.
-    key, is_shared = it.__reduce__()[1]  # type: ignore[misc]
-    return key, bool(is_shared)
+    # One that was read from a file of its own cannot be named, and says so by an exception.
+    it.__reduce__()
+    return (it.key,)
 
 
-def _to_region(key: str, is_shared: bool) -> ZoneInfo:  # noqa: FBT001 (a part like the others)
+def _to_region(key: str) -> ZoneInfo:
     # The name of a file, below a directory that is known.
     if re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", key) is None:
         raise ValueError(key)
@@ -138,7 +138,7 @@ def _to_region(key: str, is_shared: bool) -> ZoneInfo:  # noqa: FBT001 (a part l
     paths = [os.path.join(path, key) for path in zoneinfo.TZPATH]  # noqa: PTH118
     if paths and "tzdata" not in sys.modules and not any(map(os.path.isfile, paths)):
         raise ValueUnknown("unknown_zone")
-    return ZoneInfo(key) if is_shared else ZoneInfo.no_cache(key)
+    return ZoneInfo(key)
 
 
 def _from_offset(it: TzInfo) -> Parts:
