@@ -11,9 +11,8 @@ import enum
 import functools
 import uuid
 import zoneinfo
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Optional, TypeVar
 
 from hypothesis import strategies as st
 from langchain_core.documents import Document
@@ -23,6 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, model
 from pydantic.dataclasses import dataclass as validated_dataclass
 from pydantic_core import TzInfo
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 T = TypeVar("T")
 
 # Enums.
@@ -31,7 +33,7 @@ T = TypeVar("T")
 class Colour(enum.Enum):
     RED = 1
     BLUE = "blue"
-    CRIMSON = 1  # another name of RED
+    CRIMSON = 1  # noqa: PIE796 (another name of RED)
 
 
 class Number(enum.IntEnum):
@@ -111,7 +113,7 @@ class Open(BaseModel):
 
 class Tree(BaseModel):
     name: str
-    children: list[Tree] = []  # noqa: RUF012 (Pydantic copies it)
+    children: list[Tree] = []
     parent: Optional[Open] = None  # noqa: UP045
 
 
@@ -237,7 +239,9 @@ datetimes = st.builds(
 DECIMALS = ["0", "-0", "0E+5", "-0E-7", "0.10", "1E+999999", "1E-999999", "Infinity", "-Infinity"]
 DECIMALS += ["NaN", "-NaN", "NaN123", "123456789012345678901234567890.000"]
 # A signalling NaN is not hashable.
-decimals = (st.sampled_from(DECIMALS).map(Decimal) | st.decimals()).filter(lambda it: not it.is_snan())
+decimals = (st.sampled_from(DECIMALS).map(Decimal) | st.decimals()).filter(
+    lambda it: not it.is_snan()
+)
 uuids = st.builds(
     lambda number, safe: uuid.UUID(int=number, is_safe=safe),
     st.integers(0, 2**128 - 1),
@@ -282,10 +286,10 @@ KINDS: list[Callable[[Any], Any]] = [
     lambda it: ReplyChunk(content="x", provider_chunk=it),
     lambda it: Result(content="x", tool_call_id="1", artifact=it),
     lambda it: Scored(text="x", score=it),
-    lambda it: Point(it),
+    Point,
     lambda it: Point3(it, [it], it),
     lambda it: Frozen((it,)),
-    lambda it: Slotted(it),
+    Slotted,
     lambda it: Slotted(it).hide([it]),
     lambda it: Mixed(it, it),
     lambda it: Validated(1, it),

@@ -228,7 +228,8 @@ MESSAGES: dict[type[BaseMessage], tuple[Fields, Fields]] = {
 CHUNKS = tuple(kind for kind in MESSAGES if issubclass(kind, lc.BaseMessageChunk))
 
 
-GENERATIONS = (Generation, GenerationChunk, ChatGeneration, ChatGenerationChunk)
+GENERATIONS = [Generation, GenerationChunk, ChatGeneration, ChatGenerationChunk]
+GENERATIONS += [instances.Scored, instances.ScoredChat]
 
 
 def _reorder(draw: st.DrawFn, model: BaseModel) -> None:
@@ -279,7 +280,7 @@ def messages(draw: st.DrawFn) -> BaseMessage:
 
 @st.composite
 def generations(draw: st.DrawFn) -> Generation:
-    """A generation of any of the four classes, with any message that it takes."""
+    """A generation of any class, with any message that it takes."""
     info = draw(st.none() | metadata)
     kind: Any = draw(st.sampled_from(GENERATIONS))
     if issubclass(kind, ChatGeneration):
@@ -288,6 +289,8 @@ def generations(draw: st.DrawFn) -> Generation:
         kinds = draw(st.sampled_from([(every[0],), every]))
         made = kind(message=draw(fresh_messages(kinds)), generation_info=info)
         made.__dict__["message"] = _treated(draw, made.message)
+        if kind is instances.ScoredChat:
+            made.__dict__["message"] = instances.Reply(content="x", confidence=draw(values))
     else:
         made = kind(text=draw(plain_texts), generation_info=info)
     treatment = draw(st.integers(0, 5))

@@ -14,7 +14,7 @@ import pytest
 from exact import difference
 from langchain_core.outputs import Generation
 
-from llmemo._core import ValueDamaged, ValueRefused, encode
+from llmemo._core import ValueDamaged, ValueRefused, decode, encode
 from llmemo.classes import record_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ SMALLEST: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("first, further", SMALLEST.values(), ids=SMALLEST)
+@pytest.mark.parametrize(("first", "further"), SMALLEST.values(), ids=SMALLEST)
 @pytest.mark.parametrize("tag", [p.LIST, p.TUPLE])
 def test_64_kib_of_the_smallest_things_take_less_than_16_mib(
     first: bytes, further: Callable[[int], bytes], tag: int
@@ -96,7 +96,7 @@ def test_64_kib_of_the_smallest_things_take_less_than_16_mib(
     assert SIZE - 1000 < len(value) <= SIZE
     tracemalloc.start()
     try:
-        p.decode(value, p.KEY)
+        decode(value, p.KEY)
         read = True
     except ValueDamaged:
         read = False
@@ -160,7 +160,7 @@ def test_large_tables_of_usual_keys_come_back() -> None:
     for keys in (numbers, texts, mixed):
         for table in (dict.fromkeys(keys, 1), set(keys), frozenset(keys)):
             value = encode(holding(table), KEY)
-            it = p.decode(value, KEY)[0].generation_info
+            it = decode(value, KEY)[0].generation_info
             assert type(it) is type(table)
             assert it == table
             if isinstance(table, dict):
@@ -178,7 +178,7 @@ def test_a_set_whose_items_are_equal_is_not_read() -> None:
 def test_a_value_names_at_most_256_classes() -> None:
     kinds = [type(f"C{n}", (instances.Point,), {"__module__": "m"}) for n in range(257)]
     answer = holding([kind() for kind in kinds[:256]])
-    assert difference(p.decode(encode(answer, KEY), KEY), answer) is None
+    assert difference(decode(encode(answer, KEY), KEY), answer) is None
     with pytest.raises(ValueRefused, match=r"^too_many_classes$"):
         encode(holding([kind() for kind in kinds]), KEY)
 

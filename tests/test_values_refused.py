@@ -94,6 +94,12 @@ class Zone(datetime.tzinfo):
     def utcoffset(self, when: object) -> datetime.timedelta:
         return datetime.timedelta(0)
 
+    def dst(self, when: object) -> None:
+        return None
+
+    def tzname(self, when: object) -> str:
+        return CANARY
+
 
 class Date(datetime.date):
     pass

@@ -37,7 +37,7 @@ def text_of_field(field: Any, inner: list[type]) -> list[str]:
     return [text_of(part, inner) for part in parts]
 
 
-def text_of(value: Any, inner: list[type], depth: int = 0) -> str:
+def text_of(value: Any, inner: list[type], depth: int = 0) -> str:  # noqa: PLR0911 (a table)
     """Of anything. What cannot be said is told by its type's name, and by its plain attributes."""
     kind = type(value)
     if depth > DEPTH_MAX:

@@ -37,9 +37,8 @@ _HEAP_TYPE = 1 << 9
 
 _size_of: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
 _flags_of: Callable[[type], int] = type.__dict__["__flags__"].__get__
-_members_of: Callable[[types.ModuleType], dict[str, Any]] = types.ModuleType.__dict__[
-    "__dict__"
-].__get__
+_members: Any = vars(types.ModuleType)["__dict__"]
+"""Gives what a module has, without asking the module."""
 
 
 class Record(NamedTuple):
@@ -109,7 +108,7 @@ def _at(module: str, qualname: str) -> Iterator[type]:
     path, bracket, _ = qualname.partition("[")
     try:
         found: Any = sys.modules.get(module)
-        members: Any = _members_of(found)
+        members: Any = _members.__get__(found)
         for part in path.split("."):
             found = members.get(part)
             if not issubclass(type(found), type):
@@ -156,11 +155,16 @@ def _kind_of(cls: type) -> int | None:
     return DATACLASS if "__dataclass_fields__" in names else None
 
 
+def slots_of(cls: type) -> tuple[types.MemberDescriptorType, ...]:
+    """Where instances of a class with a record keep what is not in their `__dict__`."""
+    record = record_of(cls)
+    return record.slots if record else ()
+
+
 def _slots_of(cls: type) -> Iterator[types.MemberDescriptorType]:
     for base in mro_of(cls):
-        for member in vars_of(base).values():
-            if type(member) is types.MemberDescriptorType:
-                yield member
+        members = vars_of(base).values()
+        yield from (it for it in members if type(it) is types.MemberDescriptorType)
 
 
 def _describe(cls: type, inner: list[type]) -> list[Any]:
@@ -169,15 +173,16 @@ def _describe(cls: type, inner: list[type]) -> list[Any]:
     described: list[Any] = [".".join(map(str, name_of(base))) for base in mro_of(cls)]
     described.append([slot.__name__ for slot in _slots_of(cls)])
     if issubclass(type(cls), enum.EnumMeta):
-        for name, member in members["_member_map_"].items():
-            value = object.__getattribute__(member, "_value_")
-            described.append([name, text_of(value, inner)])
-        return described
+        values = [
+            (name, object.__getattribute__(member, "_value_"))
+            for name, member in members["_member_map_"].items()
+        ]
+        return [*described, *([name, text_of(value, inner)] for name, value in values)]
     if BaseModel in mro_of(cls):
         fields = members.get("__pydantic_fields__", members.get("model_fields", {}))
         described.append(text_of(members.get("model_config", {}).get("extra"), inner))
-        for base in mro_of(cls):
-            described.append(sorted(vars_of(base).get("__private_attributes__", ())))
+        private = (vars_of(base).get("__private_attributes__", ()) for base in mro_of(cls))
+        described += map(sorted, private)
     else:
         bases = (vars_of(base) for base in mro_of(cls))
         fields = next(base for base in bases if "__dataclass_fields__" in base)

@@ -22,7 +22,7 @@ from pydantic_core import TzInfo
 
 from llmemo._core import ValueUnknown
 from llmemo.annotations import mro_of, name_of, vars_of
-from llmemo.classes import DATACLASS, ENUM, MODEL, Record, record_of
+from llmemo.classes import DATACLASS, ENUM, MODEL, record_of, slots_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ def taken(it: Any) -> tuple[int, tuple[str, str, bytes] | None, Any] | None:
         record = record_of(type(it))
         if record is None:
             return None
-        return record.kind, record.name, _INSTANCES[record.kind][0](it, record)
+        return record.kind, record.name, _INSTANCES[record.kind][0](it)
     except Exception:  # noqa: BLE001 (a state that no such object should have)
         return None
 
@@ -62,9 +62,7 @@ def made(kind: int, cls: type | None, state: Any) -> Any:
         Exception: No such object can have this state.
     """
     if cls is not None:
-        record = record_of(cls)
-        assert record is not None, "it was found by its record"
-        return _INSTANCES[kind][1](cls, state, record)
+        return _INSTANCES[kind][1](cls, state)
     if kind >= len(_MAKE):
         raise ValueUnknown("unknown_type")
     return _MAKE[kind](*state)
@@ -93,7 +91,9 @@ def _from_time(it: time | datetime) -> Parts:
     return it.hour, it.minute, it.second, it.microsecond, it.tzinfo, it.fold
 
 
-def _to_time(hour: int, minute: int, second: int, microsecond: int, zone: Any, fold: int) -> time:
+def _to_time(  # noqa: PLR0917 (all of them)
+    hour: int, minute: int, second: int, microsecond: int, zone: Any, fold: int
+) -> time:
     return time(hour, minute, second, microsecond, zone, fold=fold)
 
 
@@ -180,9 +180,10 @@ _MAKE = [make for _, _, make in sorted(_PLAIN.values(), key=lambda row: row[0])]
 
 # Instances.
 
-def _take_state(it: Any, record: Record) -> Parts:
+
+def _take_state(it: Any) -> Parts:
     slots = {}
-    for number, member in enumerate(record.slots):
+    for number, member in enumerate(slots_of(type(it))):
         try:
             slots[number] = member.__get__(it)
         except AttributeError:
@@ -196,14 +197,15 @@ def _take_state(it: Any, record: Record) -> Parts:
     return own, slots
 
 
-def _make_state(cls: type, state: Parts, record: Record) -> object:
+def _make_state(cls: type, state: Parts) -> object:
     own, slots = state
-    it = object.__new__(cls)
+    members = slots_of(cls)
+    it: object = object.__new__(cls)
     if own is not None:
         _check_names(own)
         object.__setattr__(it, "__dict__", own)
     for number, value in slots.items():
-        record.slots[number].__set__(it, value)
+        members[number].__set__(it, value)
     return it
 
 
@@ -212,7 +214,7 @@ def _check_names(own: Any) -> None:
         raise TypeError
 
 
-def _take_member(it: Any, record: Record) -> str | int:
+def _take_member(it: Any) -> str | int:
     name = object.__getattribute__(it, "_name_")
     if vars_of(type(it))["_member_map_"].get(name) is it:
         return name  # type: ignore[no-any-return]
@@ -221,7 +223,7 @@ def _take_member(it: Any, record: Record) -> str | int:
     return value  # type: ignore[no-any-return]
 
 
-def _make_member(cls: type, state: str | int, record: Record) -> object:
+def _make_member(cls: type, state: str | int) -> object:
     if type(state) is str:
         return vars_of(cls)["_member_map_"][state]
     combine, known = _combining(cls, state), vars_of(cls)["_value2member_map_"]
@@ -242,7 +244,7 @@ def _combining(cls: type, value: object) -> Callable[[object], object]:
     raise TypeError
 
 
-_INSTANCES: dict[int, tuple[Callable[[Any, Record], Any], Callable[[type, Any, Record], Any]]] = {
+_INSTANCES: dict[int, tuple[Callable[[Any], Any], Callable[[type, Any], Any]]] = {
     MODEL: (_take_state, _make_state),
     DATACLASS: (_take_state, _make_state),
     ENUM: (_take_member, _make_member),

@@ -47,8 +47,7 @@ def _different(one: Any, other: Any) -> tuple[type] | None:
             if one != other:
                 return (kind,)
         elif kind is float:
-            if struct.pack("<d", one) != struct.pack("<d", other):
-                return (kind,)
+            waiting.append((struct.pack("<d", one), struct.pack("<d", other)))
         elif kind is TextAccessor:
             waiting.append((one[:], other[:]))
         else:
