@@ -168,6 +168,8 @@ pub enum Token<'a> {
     Class(u8),
     /// An instance of the class that this value named as its n-th, from 0: its state follows.
     Instance(u8),
+    /// What [`Reader::next`] leaves to [`Reader::rare`]; not written.
+    Rare(u8),
 }
 
 /// Writes a value; see the module's documentation.
@@ -239,6 +241,7 @@ impl Writer {
             Token::Plain(kind) => self.bytes.extend([tag::PLAIN, kind]),
             Token::Class(kind) => self.bytes.extend([tag::CLASS, kind]),
             Token::Instance(class) => self.bytes.extend([tag::INSTANCE, class]),
+            Token::Rare(tag) => self.bytes.push(tag),
         }
     }
 
@@ -312,12 +315,25 @@ impl<'a> Reader<'a> {
             }
             tag::TEXT => Token::Text,
             tag::SAME_TEXT => Token::SameText,
+            word if word >= tag::WORD => Token::Word(word & !tag::WORD),
+            rare => Token::Rare(rare),
+        })
+    }
+
+    /// The token that [`Token::Rare`] stands for: plain answers have none, and are read the
+    /// quicker for it.
+    ///
+    /// # Errors
+    /// [`Damage::Malformed`]
+    #[cold]
+    #[inline(never)]
+    pub fn rare(&mut self, tag: u8) -> Result<Token<'a>, Damage> {
+        Ok(match tag {
             tag::SET => Token::Set(self.count(1)?),
             tag::FROZENSET => Token::FrozenSet(self.count(1)?),
             tag::PLAIN => Token::Plain(self.byte()?),
             tag::CLASS => Token::Class(self.byte()?),
             tag::INSTANCE => Token::Instance(self.byte()?),
-            word if word >= tag::WORD => Token::Word(word & !tag::WORD),
             _ => return Err(Damage::Malformed),
         })
     }

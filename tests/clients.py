@@ -169,7 +169,7 @@ def comparable(value: Any) -> Any:
 
 
 # What a second process tells of its cache.
-COUNTS = ("store_hits", "misses", "updates", "skipped", "errors")
+COUNTS = ("store_hits", "misses", "updates", "bypassed", "skipped", "errors")
 
 
 def main(name: str, database: str, url: str) -> None:

@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import instances
+from content_blocks import content_blocks
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from langchain_core import messages as lc
@@ -117,44 +118,11 @@ metadata = st.dictionaries(_names | st.text(max_size=8).map("x{}".format), value
 
 # Messages.
 
-_citation = st.fixed_dictionaries(
-    {"type": st.just("citation"), "url": plain_texts, "start_index": ints, "end_index": ints},
-    optional={"title": plain_texts, "cited_text": plain_texts, "extras": metadata},
+BLOCKS = content_blocks(plain_texts, ints, metadata, values)
+_blocks = st.one_of(
+    plain_texts, *(rest.map({"type": kind}.__or__) for kind, rest in BLOCKS.items())
 )
-_source = st.one_of(
-    st.fixed_dictionaries({"url": plain_texts}),
-    st.fixed_dictionaries({"base64": plain_texts, "mime_type": st.just("image/png")}),
-    st.fixed_dictionaries({"file_id": plain_texts, "extras": metadata}),
-)
-_media = st.builds(
-    lambda kind, source: {"type": kind, **source},
-    st.sampled_from(["image", "audio", "video", "file", "text-plain"]),
-    _source,
-)
-blocks = st.one_of(
-    plain_texts,
-    st.fixed_dictionaries(
-        {"type": st.just("text"), "text": plain_texts},
-        optional={"annotations": st.lists(_citation, max_size=2), "index": ints, "id": plain_texts},
-    ),
-    st.fixed_dictionaries({"type": st.just("reasoning"), "reasoning": plain_texts}),
-    st.fixed_dictionaries(
-        {"type": st.just("thinking"), "thinking": plain_texts, "signature": plain_texts}
-    ),
-    _media,
-    st.fixed_dictionaries(
-        {"type": st.just("image_url"), "image_url": st.fixed_dictionaries({"url": plain_texts})}
-    ),
-    st.fixed_dictionaries(
-        {"type": st.just("server_tool_call"), "id": plain_texts, "name": plain_texts},
-        optional={"args": metadata},
-    ),
-    st.fixed_dictionaries(
-        {"type": st.just("server_tool_result"), "tool_call_id": plain_texts, "output": values}
-    ),
-    st.fixed_dictionaries({"type": st.just("non_standard"), "value": metadata}),
-)
-contents = plain_texts | st.lists(blocks, max_size=4)
+contents = plain_texts | st.lists(_blocks, max_size=4)
 
 _maybe_id = st.none() | st.sampled_from(["lc_run--1", "run-2", "chatcmpl-3"]) | plain_texts
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pytest
 from exact import difference, mutable_parts, vandalise
 from hypothesis import given
+from langchain_core import messages
 from langchain_core.messages import AIMessage
 from langchain_core.messages.base import TextAccessor
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation
 from strategies import (
+    BLOCKS,
     BYTES,
     CHUNKS,
     FLOATS,
@@ -132,6 +134,16 @@ def test_every_message_class_comes_back(kind: type[BaseMessage]) -> None:
         assert type(returned[0]) is make
 
     check()
+
+
+def test_every_class_of_message_and_every_type_of_block_is_tried() -> None:
+    kinds = {kind for kind in vars(messages).values() if isinstance(kind, type)}
+    kinds = {kind for kind in kinds if issubclass(kind, messages.BaseMessage)}
+    assert kinds - {messages.BaseMessage, messages.BaseMessageChunk} == set(MESSAGES)
+    blocks = get_args(messages.content.ContentBlock)
+    types = {name for block in blocks for name in get_args(get_type_hints(block)["type"])}
+    assert len(types) > 10
+    assert types <= set(BLOCKS)
 
 
 LEAVES: list[Any] = [None, True, False, *FLOATS, *INTS, *TEXTS, *BYTES, (), [], {}, ((),)]

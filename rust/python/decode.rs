@@ -74,7 +74,7 @@ fn unknown(reason: &'static str) -> Failure {
 pub struct Decoder<'a, 'py> {
     pub py: Python<'py>,
     pub schema: &'a Schema,
-    reader: Reader<'a>,
+    pub reader: Reader<'a>,
     text: Option<Bound<'py, PyString>>,
     /// The classes that will be named, if that is known.
     pub given: &'a [Bound<'py, PyType>],
@@ -91,8 +91,8 @@ impl<'py> Decoder<'_, 'py> {
                 Token::Object(number, fields) if GENERATIONS.contains(&number) => {
                     list.append(self.object(number, fields, 1)?)?;
                 }
-                token @ (Token::Class(_) | Token::Instance(_)) => {
-                    let generation = self.other(token, 1)?;
+                Token::Rare(tag) => {
+                    let generation = self.other(tag, 1)?;
                     if !self.schema.is_generation(&generation) {
                         return Err(MALFORMED);
                     }
@@ -189,7 +189,8 @@ impl<'py> Decoder<'_, 'py> {
                     Some(&signed),
                 )?
             }
-            other => self.other(other, depth)?,
+            Token::Rare(tag) => self.other(tag, depth)?,
+            _ => return Err(MALFORMED),
         })
     }
 

@@ -126,9 +126,11 @@ impl Hashes {
 
 impl<'py> Decoder<'_, 'py> {
     /// As `token`, for the tokens that are not frequent.
+    #[cold]
     #[inline(never)]
-    pub fn other(&mut self, token: Token<'_>, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
+    pub fn other(&mut self, tag: u8, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
         let py = self.py;
+        let token = self.reader.rare(tag)?;
         let objects = &self.schema.objects;
         match token {
             Token::Set(len) | Token::FrozenSet(len) => {
@@ -175,6 +177,8 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     /// Adds so many items to a set.
+    #[cold]
+    #[inline(never)]
     pub fn items(
         &mut self,
         set: &Bound<'py, PySet>,
@@ -193,6 +197,7 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     /// The entries of a dict that is large enough to be slow.
+    #[cold]
     #[inline(never)]
     pub fn large_dict(&mut self, len: usize, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
         let (dict, mut hashes) = (PyDict::new(self.py), Hashes::of(len));
@@ -201,7 +206,7 @@ impl<'py> Decoder<'_, 'py> {
             if !hashes.admit(&key)? {
                 return Err(MALFORMED);
             }
-            dict.set_item(key, self.any(depth + 1)?)?;
+            dict.as_any().set_item(key, self.any(depth + 1)?)?;
         }
         Ok(dict.into_any())
     }
