@@ -13,6 +13,7 @@ import io
 import ipaddress
 import logging
 import pathlib
+import random
 import re
 import struct
 import types
@@ -62,6 +63,13 @@ class DataDict(dict[str, str]):
 
 @dataclasses.dataclass
 class DataError(ValueError):
+    x: str = CANARY
+
+
+@dataclasses.dataclass
+class DataRandom(random.Random):
+    """So has this, in C, though a program might have made its class."""
+
     x: str = CANARY
 
 
@@ -175,7 +183,7 @@ UNLISTED: list[Any] = [
     *(1j, range(3), slice(1), ..., NotImplemented, len, lambda: CANARY, Str, Str.upper, re),
     (item for item in CANARY),
     *(re.compile(CANARY), pathlib.PurePosixPath(CANARY), ValueError(CANARY), SecretStr(CANARY)),
-    *(WithFinalizer(), DataDict(), DataError(), Wide(*range(65)), Plain(), Zone()),
+    *(WithFinalizer(), DataDict(), DataError(), DataRandom(), Wide(*range(65)), Plain(), Zone()),
     Permission.READ | Permission.WRITE,
     *(Date(2026, 1, 1), Moment(2026, 1, 1), Money("0.1"), Identity(int=1)),
     *(HttpUrl("http://x.y"), ipaddress.IPv4Address("127.0.0.1"), fractions.Fraction(1, 2)),
