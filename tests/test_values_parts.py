@@ -77,6 +77,9 @@ def test_instances_are_of_a_class_that_was_named() -> None:
     last.__dict__ = {"x": 2}
     expected = [instances.Point(1), instances.Colour.BLUE, instances.Colour.RED, last]
     assert difference(read, expected) is None
+    for kind in (0, 2, 3, 255):
+        with pytest.raises(ValueUnknown, match=r"^changed_class$"):
+            p.read(p.answer(p.generation(p.instance(kind, point[1], [{}, {}]))))
     for bad in (p.another(0, "RED"), p.counted(p.LIST, 1) + p.another(1, "RED")):
         with pytest.raises(ValueDamaged, match=r"^malformed$"):
             p.read(p.answer(p.generation(bad)))

@@ -62,6 +62,11 @@ class DataDict(dict[str, str]):
 
 
 @dataclasses.dataclass
+class DataInt(int):
+    x: str = CANARY
+
+
+@dataclasses.dataclass
 class DataError(ValueError):
     x: str = CANARY
 
@@ -183,7 +188,16 @@ UNLISTED: list[Any] = [
     *(1j, range(3), slice(1), ..., NotImplemented, len, lambda: CANARY, Str, Str.upper, re),
     (item for item in CANARY),
     *(re.compile(CANARY), pathlib.PurePosixPath(CANARY), ValueError(CANARY), SecretStr(CANARY)),
-    *(WithFinalizer(), DataDict(), DataError(), DataRandom(), Wide(*range(65)), Plain(), Zone()),
+    *(
+        WithFinalizer(),
+        DataDict(),
+        DataInt(),
+        DataError(),
+        DataRandom(),
+        Wide(*range(65)),
+        Plain(),
+        Zone(),
+    ),
     Permission.READ | Permission.WRITE,
     *(Date(2026, 1, 1), Moment(2026, 1, 1), Money("0.1"), Identity(int=1)),
     *(HttpUrl("http://x.y"), ipaddress.IPv4Address("127.0.0.1"), fractions.Fraction(1, 2)),
