@@ -28,6 +28,9 @@ pub const DEPTH_MAX: usize = 200;
 /// Values larger than this are not written, in bytes.
 pub const LEN_MAX: usize = 64 * 1024 * 1024;
 
+/// A value names no more classes than this.
+pub const CLASSES_MAX: usize = 0x100;
+
 const MAGIC: [u8; 4] = *b"llmv";
 const HEADER: usize = 44;
 const TRAILER: usize = 8;
@@ -111,6 +114,11 @@ mod tag {
     pub const OBJECT: u8 = 12;
     pub const TEXT: u8 = 13;
     pub const SAME_TEXT: u8 = 14;
+    pub const SET: u8 = 15;
+    pub const FROZENSET: u8 = 16;
+    pub const PLAIN: u8 = 17;
+    pub const CLASS: u8 = 18;
+    pub const INSTANCE: u8 = 19;
     /// From here on: a word of the border's table.
     pub const WORD: u8 = 0x80;
 }
@@ -152,6 +160,19 @@ pub enum Token<'a> {
     Text,
     /// The same string as the last [`Token::Text`].
     SameText,
+    /// A set of so many items.
+    Set(usize),
+    /// A frozen set of so many items.
+    FrozenSet(usize),
+    /// A value of a type of the border's table, such as a date: its parts follow.
+    Plain(u8),
+    /// An instance of a class that this value has not named so far, of the border's kind of classes:
+    /// module, qualified name, digest and the instance's state follow.
+    Class(u8),
+    /// An instance of the class that this value named as its n-th, from 0: its state follows.
+    Instance(u8),
+    /// What [`Reader::next`] leaves to [`Reader::rare`]; not written.
+    Rare(u8),
 }
 
 /// Writes a value; see the module's documentation.
@@ -218,6 +239,12 @@ impl Writer {
             }
             Token::Text => self.bytes.push(tag::TEXT),
             Token::SameText => self.bytes.push(tag::SAME_TEXT),
+            Token::Set(len) => self.counted(tag::SET, len),
+            Token::FrozenSet(len) => self.counted(tag::FROZENSET, len),
+            Token::Plain(kind) => self.bytes.extend([tag::PLAIN, kind]),
+            Token::Class(kind) => self.bytes.extend([tag::CLASS, kind]),
+            Token::Instance(class) => self.bytes.extend([tag::INSTANCE, class]),
+            Token::Rare(tag) => self.bytes.push(tag),
         }
     }
 
@@ -292,6 +319,24 @@ impl<'a> Reader<'a> {
             tag::TEXT => Token::Text,
             tag::SAME_TEXT => Token::SameText,
             word if word >= tag::WORD => Token::Word(word & !tag::WORD),
+            rare => Token::Rare(rare),
+        })
+    }
+
+    /// The token that [`Token::Rare`] stands for: plain answers have none, and are read the
+    /// quicker for it.
+    ///
+    /// # Errors
+    /// [`Damage::Malformed`]
+    #[cold]
+    #[inline(never)]
+    pub fn rare(&mut self, tag: u8) -> Result<Token<'a>, Damage> {
+        Ok(match tag {
+            tag::SET => Token::Set(self.count(1)?),
+            tag::FROZENSET => Token::FrozenSet(self.count(1)?),
+            tag::PLAIN => Token::Plain(self.byte()?),
+            tag::CLASS => Token::Class(self.byte()?),
+            tag::INSTANCE => Token::Instance(self.byte()?),
             _ => return Err(Damage::Malformed),
         })
     }
@@ -319,6 +364,10 @@ impl<'a> Reader<'a> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Damage::Malformed)?;
         self.rest = rest;
         Ok(*head)
+    }
+
+    fn byte(&mut self) -> Result<u8, Damage> {
+        self.array().map(|[byte]| byte)
     }
 
     /// A length whose items, of at least `least` bytes each, can still follow.

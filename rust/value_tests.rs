@@ -13,6 +13,14 @@ fn sample() -> Vec<u8> {
     writer.seal(&KEY).expect("small")
 }
 
+/// The next token, whether or not it is a rare one.
+fn next<'a>(reader: &mut Reader<'a>) -> Result<Token<'a>, Damage> {
+    match reader.next()? {
+        Token::Rare(tag) => reader.rare(tag),
+        token => Ok(token),
+    }
+}
+
 fn tokens() -> Vec<Token<'static>> {
     let mut tokens = vec![
         Token::List(3),
@@ -32,6 +40,11 @@ fn tokens() -> Vec<Token<'static>> {
         Token::Object(9, 1),
         Token::Text,
         Token::SameText,
+        Token::Set(2),
+        Token::FrozenSet(0),
+        Token::Plain(255),
+        Token::Class(0),
+        Token::Instance(255),
     ];
     let ints = [0, 1, -1, 63, -64, 64, 127, 128, i64::MAX, i64::MIN, 1 << 62, -(1 << 40)];
     tokens.extend(ints.map(Token::Int));
@@ -43,7 +56,7 @@ fn tokens_come_back_as_they_went() {
     let bytes = sample();
     let mut reader = Reader::new(open(&bytes, &KEY).expect("whole"));
     for token in tokens() {
-        assert_eq!(reader.next(), Ok(token));
+        assert_eq!(next(&mut reader), Ok(token));
     }
     assert!(reader.is_done());
     assert_eq!(reader.next(), Err(Damage::Malformed));
@@ -96,9 +109,9 @@ fn another_key_or_version_is_told_from_damage() {
 #[test]
 fn lengths_that_the_bytes_cannot_hold_are_refused() {
     // tag, then a length of 2^32 - 1, then one byte
-    for tag in [4, 6, 7, 8, 9, 10, 11, 12] {
+    for tag in [4, 6, 7, 8, 9, 10, 11, 12, 15, 16] {
         let payload = [tag, 0xff, 0xff, 0xff, 0xff, 0];
-        assert_eq!(Reader::new(&payload).next(), Err(Damage::Malformed), "tag {tag}");
+        assert_eq!(next(&mut Reader::new(&payload)), Err(Damage::Malformed), "tag {tag}");
     }
     // a dict of two pairs needs four bytes
     assert_eq!(Reader::new(&[11, 2, 0, 0, 0, 0, 0, 0]).next(), Err(Damage::Malformed));
@@ -108,7 +121,10 @@ fn lengths_that_the_bytes_cannot_hold_are_refused() {
         Reader::new(&[3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255]).next(),
         Err(Damage::Malformed)
     );
-    for tag in 15..0x80 {
-        assert_eq!(Reader::new(&[tag, 0, 0, 0, 0]).next(), Err(Damage::Malformed), "tag {tag}");
+    for tag in [17, 18, 19] {
+        assert_eq!(next(&mut Reader::new(&[tag])), Err(Damage::Malformed), "tag {tag}");
+    }
+    for tag in 20..0x80 {
+        assert_eq!(next(&mut Reader::new(&[tag, 0, 0, 0, 0])), Err(Damage::Malformed), "tag {tag}");
     }
 }

@@ -127,6 +127,12 @@ ROWS = {
                 _JSON_REPORT
             ),
         ),
+        Row(
+            "json_schema",
+            lambda model: model.with_structured_output(Report, method="json_schema").invoke(
+                _REPORT
+            ),
+        ),
         Row("create_agent", _agent, requests=3),
         Row("batch", lambda model: model.batch(_CITIES), requests=3),
         Row("abatch", lambda model: model.abatch(_CITIES), requests=3),
@@ -166,7 +172,7 @@ def comparable(value: Any) -> Any:
 
 
 # What a second process tells of its cache.
-COUNTS = ("store_hits", "misses", "updates", "skipped", "errors")
+COUNTS = ("store_hits", "misses", "updates", "bypassed", "skipped", "errors")
 
 
 def main(name: str, database: str, url: str) -> None:

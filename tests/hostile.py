@@ -12,6 +12,7 @@ import contextlib
 import copy
 import faulthandler
 import json
+import os
 import pickle
 import random
 import struct
@@ -21,6 +22,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import payloads as p
+from hostile_objects import NAMED, Lazy, instance, moment, noting
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, Generation
@@ -34,8 +36,9 @@ ALLOWANCE = 256 * 2**20
 """Bytes that the address space may grow by while payloads are read."""
 DEEP = 100_000
 HUGE = [2**20, 2**30, 2**31 - 1, 2**31, 2**32 - 1]
-TAGS = [*range(16), 0x7F, 0x80, 0x81, 0xFE, 0xFF]
+TAGS = [*range(22), 0x7F, 0x80, 0x81, 0xFE, 0xFF]
 CONTAINERS = [p.BIG_INT, p.STR, p.STR_SURROGATES, p.BYTES, p.LIST, p.TUPLE, p.DICT, p.OBJECT]
+CONTAINERS += [p.SET, p.FROZENSET]
 LURES = [
     '{"lc": 1, "type": "constructor", "id": ["langchain_core", "prompts"], "kwargs": {}}',
     '{"lc": 1, "type": "secret", "id": ["HOME"]}',
@@ -66,11 +69,13 @@ def soup(rng: random.Random, levels: int = 6) -> bytes:
     if kind < 9:
         count = rng.randrange(4)
         inner = [soup(rng, levels - 1) for _ in range(2 * count)]
-        tag = rng.choice([p.LIST, p.TUPLE, p.DICT, p.TEXT])
+        tag = rng.choice([*[p.LIST, p.TUPLE, p.DICT, p.TEXT] * 3, p.SET, p.FROZENSET])
         if tag == p.TEXT:
             return bytes([tag]) + (p.token("text") if rng.randrange(20) else soup(rng, 0))
         items = inner if tag == p.DICT else inner[:count]
         return p.counted(tag, count) + b"".join(items)
+    if kind == 9 and rng.randrange(4) == 0:
+        return moment(rng) if rng.randrange(2) else instance(rng, lambda: soup(rng, levels - 1))
     number = rng.choice(list(p.CLASSES))
     names = [name for name, info in p.CLASSES[number].model_fields.items() if info.is_required()]
     names += rng.sample(list(p.CLASSES[number].model_fields), rng.randrange(3))
@@ -121,6 +126,11 @@ def deep() -> Iterator[bytes]:
         p.counted(p.OBJECT, 1) + b"\x10",  # down through the names
         p.counted(p.OBJECT, 0) + b"\x1c" + p.integer(0),  # down through what is extra
         p.counted(p.OBJECT, 2) + b"\0" + p.token("text") + p.NONE + p.token("generation_info"),
+        p.counted(p.FROZENSET, 1),
+        bytes([p.PLAIN, 0]) + p.counted(p.TUPLE, 1),
+        p.instance(*NAMED[0], b"") + p.counted(p.LIST, 1),
+        bytes([p.CLASS, 0]),  # down through the names
+        bytes([p.INSTANCE, 0]),
     ]
     for step in [*steps, steps[0] + steps[2] + steps[5], steps[4] + steps[0]]:
         for levels in (150, 199, 200, 201, DEEP):
@@ -135,11 +145,15 @@ def wide(rng: random.Random) -> bytes:
             p.thing(Generation, [("text", "")]),
             p.thing(AIMessage, [("content", "")]),
             p.counted(p.DICT, 0),
+            p.counted(p.SET, 0),
+            p.plain(2, 1, 1, 1, 0, 0, 0, 0, None, 0),
+            p.token(2**61 * rng.getrandbits(9)),
             p.NONE,
         ]
     )
     count = 100_000 // len(small)
-    return p.answer(p.generation(p.counted(rng.choice([p.LIST, p.TUPLE]), count) + small * count))
+    tag = rng.choice([p.LIST, p.TUPLE, p.SET])
+    return p.answer(p.generation(p.counted(tag, count) + small * count))
 
 
 def random_bytes(rng: random.Random) -> bytes:
@@ -150,12 +164,18 @@ def lists_of_soup(rng: random.Random) -> bytes:
     return p.answer(*(p.generation(soup(rng), soup(rng, 2)) for _ in range(rng.randrange(1, 4))))
 
 
+def instances_and_dates(rng: random.Random) -> bytes:
+    made = instance(rng, lambda: soup(rng, 3))
+    return p.answer(p.generation([made, moment(rng)]), p.generation(moment(rng)))
+
+
 def messages_of_soup(rng: random.Random) -> bytes:
     return p.answer(p.generation([message(rng)]))
 
 
 COMMON: list[Callable[[random.Random], bytes]] = [
-    *(soup, mutated, mutated, mutated, lying, random_bytes, lists_of_soup, messages_of_soup)
+    *(soup, mutated, mutated, mutated, lying, random_bytes, lists_of_soup, messages_of_soup),
+    *(instances_and_dates, instances_and_dates),
 ]
 
 
@@ -177,6 +197,10 @@ def main(seed: int, count: int) -> None:
     uses: list[Callable[[Any], object]] = [repr, copy.deepcopy, pickle.dumps, dumps, hash, str]
     events: list[str] = []
     sys.addaudithook(lambda event, _: events.append(event) if watching else None)
+    sys.modules["lazy"] = Lazy("lazy")
+    for method in ("__getitem__", "__contains__", "get"):
+        watched = getattr(type(os.environ), method)
+        setattr(type(os.environ), method, noting(watched, lambda: watching, events))
     report: dict[str, Any] = {"read": 0, "damaged": 0, "other": [], "slowest": 0.0, "grown": 0}
     watching = False
     decode(p.sealed(p.answer(p.generation())), p.KEY)

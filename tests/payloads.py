@@ -48,6 +48,7 @@ NUMBERS = {kind: number for number, kind in CLASSES.items()}
 NONE, FALSE, TRUE = b"\0", b"\1", b"\2"
 INT, BIG_INT, FLOAT, STR, STR_SURROGATES, BYTES = 3, 4, 5, 6, 7, 8
 LIST, TUPLE, DICT, OBJECT, TEXT, SAME_TEXT = 9, 10, 11, 12, 13, 14
+SET, FROZENSET, PLAIN, CLASS, INSTANCE = 15, 16, 17, 18, 19
 WORD = 0x80
 
 # The envelope.
@@ -122,6 +123,23 @@ def thing(
     body = b"".join(token(name) + token(value) for name, value in pairs)
     head = counted(OBJECT, len(pairs)) + bytes([number])
     return head + body + integer(mask) + token(extra) + token(others)
+
+
+def plain(kind: int, *parts: object) -> bytes:
+    """A date or the like, of its parts."""
+    return bytes([PLAIN, kind]) + token(parts)
+
+
+def instance(kind: int, name: tuple[object, object, bytes], state: object) -> bytes:
+    """An instance of a class that is named here, by its module, qualified name and digest."""
+    module, qualname, digest = name
+    head = token(module) + token(qualname) + sized(BYTES, digest)
+    return bytes([CLASS, kind]) + head + token(state)
+
+
+def another(number: int, state: object) -> bytes:
+    """An instance of the class that was named as the n-th."""
+    return bytes([INSTANCE, number]) + token(state)
 
 
 def generation(info: object = None, text: object = "x") -> bytes:

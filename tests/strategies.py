@@ -10,6 +10,8 @@ import os
 import struct
 from typing import TYPE_CHECKING, Any
 
+import instances
+from content_blocks import content_blocks
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from langchain_core import messages as lc
@@ -81,9 +83,11 @@ ints = st.sampled_from(INTS) | st.integers()
 floats = st.sampled_from(FLOATS) | st.integers(0, 2**64 - 1).map(float_of)
 byte_strings = st.sampled_from(BYTES) | st.binary(max_size=12)
 leaves = st.one_of(
-    st.none(), st.booleans(), ints, floats, hard_texts, hard_texts, byte_strings, accessors
+    *(st.none(), st.booleans(), ints, floats, hard_texts, hard_texts, byte_strings, accessors),
+    instances.plain,
 )
-hashable = leaves | st.tuples(leaves, leaves) | st.tuples(st.tuples(leaves))
+_frozen = st.builds(instances.Frozen, st.tuples(leaves))
+hashable = st.one_of(leaves, leaves, st.tuples(leaves, leaves), st.frozensets(leaves), _frozen)
 
 
 def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -92,11 +96,13 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.lists(inner, max_size=3).map(tuple),
         st.dictionaries(hard_texts, inner, max_size=3),
         st.dictionaries(hashable, inner, max_size=2),
+        st.sets(hashable, max_size=3),
+        instances.instances(inner),
     )
 
 
 values = st.recursive(leaves, _containers, max_leaves=8)
-"""What JSON can say, and what Python has besides: tuples, bytes, NaNs, keys that are no str."""
+"""What JSON can say, and what Python has besides: tuples, bytes, NaNs, dates, sets, objects."""
 
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), ints, floats, hard_texts),
@@ -112,44 +118,11 @@ metadata = st.dictionaries(_names | st.text(max_size=8).map("x{}".format), value
 
 # Messages.
 
-_citation = st.fixed_dictionaries(
-    {"type": st.just("citation"), "url": plain_texts, "start_index": ints, "end_index": ints},
-    optional={"title": plain_texts, "cited_text": plain_texts, "extras": metadata},
+BLOCKS = content_blocks(plain_texts, ints, metadata, values)
+_blocks = st.one_of(
+    plain_texts, *(rest.map({"type": kind}.__or__) for kind, rest in BLOCKS.items())
 )
-_source = st.one_of(
-    st.fixed_dictionaries({"url": plain_texts}),
-    st.fixed_dictionaries({"base64": plain_texts, "mime_type": st.just("image/png")}),
-    st.fixed_dictionaries({"file_id": plain_texts, "extras": metadata}),
-)
-_media = st.builds(
-    lambda kind, source: {"type": kind, **source},
-    st.sampled_from(["image", "audio", "video", "file", "text-plain"]),
-    _source,
-)
-blocks = st.one_of(
-    plain_texts,
-    st.fixed_dictionaries(
-        {"type": st.just("text"), "text": plain_texts},
-        optional={"annotations": st.lists(_citation, max_size=2), "index": ints, "id": plain_texts},
-    ),
-    st.fixed_dictionaries({"type": st.just("reasoning"), "reasoning": plain_texts}),
-    st.fixed_dictionaries(
-        {"type": st.just("thinking"), "thinking": plain_texts, "signature": plain_texts}
-    ),
-    _media,
-    st.fixed_dictionaries(
-        {"type": st.just("image_url"), "image_url": st.fixed_dictionaries({"url": plain_texts})}
-    ),
-    st.fixed_dictionaries(
-        {"type": st.just("server_tool_call"), "id": plain_texts, "name": plain_texts},
-        optional={"args": metadata},
-    ),
-    st.fixed_dictionaries(
-        {"type": st.just("server_tool_result"), "tool_call_id": plain_texts, "output": values}
-    ),
-    st.fixed_dictionaries({"type": st.just("non_standard"), "value": metadata}),
-)
-contents = plain_texts | st.lists(blocks, max_size=4)
+contents = plain_texts | st.lists(_blocks, max_size=4)
 
 _maybe_id = st.none() | st.sampled_from(["lc_run--1", "run-2", "chatcmpl-3"]) | plain_texts
 
@@ -223,7 +196,8 @@ MESSAGES: dict[type[BaseMessage], tuple[Fields, Fields]] = {
 CHUNKS = tuple(kind for kind in MESSAGES if issubclass(kind, lc.BaseMessageChunk))
 
 
-GENERATIONS = (Generation, GenerationChunk, ChatGeneration, ChatGenerationChunk)
+GENERATIONS = [Generation, GenerationChunk, ChatGeneration, ChatGenerationChunk]
+GENERATIONS += [instances.Scored, instances.ScoredChat]
 
 
 def _reorder(draw: st.DrawFn, model: BaseModel) -> None:
@@ -274,7 +248,7 @@ def messages(draw: st.DrawFn) -> BaseMessage:
 
 @st.composite
 def generations(draw: st.DrawFn) -> Generation:
-    """A generation of any of the four classes, with any message that it takes."""
+    """A generation of any class, with any message that it takes."""
     info = draw(st.none() | metadata)
     kind: Any = draw(st.sampled_from(GENERATIONS))
     if issubclass(kind, ChatGeneration):
@@ -283,6 +257,8 @@ def generations(draw: st.DrawFn) -> Generation:
         kinds = draw(st.sampled_from([(every[0],), every]))
         made = kind(message=draw(fresh_messages(kinds)), generation_info=info)
         made.__dict__["message"] = _treated(draw, made.message)
+        if kind is instances.ScoredChat:
+            made.__dict__["message"] = instances.Reply(content="x", confidence=draw(values))
     else:
         made = kind(text=draw(plain_texts), generation_info=info)
     treatment = draw(st.integers(0, 5))

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 import clients
 from clients import ROWS, Row, comparable
+from exact import difference
 from langchain_core.globals import get_llm_cache, set_llm_cache
 from langchain_core.outputs import Generation
 from openai import DefaultAsyncHttpxClient, DefaultHttpxClient, InternalServerError
@@ -68,7 +69,7 @@ def test_second_run_sends_nothing(row: Row, cache: LLMCache, server: OpenAIServe
 
     stats = cache.stats()
     assert stats.hits == stats.memory_hits == stats.misses == stats.updates > 0
-    assert (stats.skipped, stats.errors) == ({}, {})
+    assert (stats.bypassed, stats.skipped, stats.errors) == ({}, {}, {})
 
 
 @every_row
@@ -90,9 +91,31 @@ def test_second_process_sends_nothing(row: Row, database: Path, server: OpenAISe
         "store_hits": updates,
         "misses": 0,
         "updates": 0,
+        "bypassed": {},
         "skipped": {},
         "errors": {},
     }
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_mode", "json_schema"])
+def test_structured_output_is_equal_wherever_it_comes_from(
+    method: str, database: Path, server: OpenAIServer
+) -> None:
+    row = ROWS[method]
+    with LLMCache(database) as cache:
+        cold, memory = row.run(cache, server.url), row.run(cache, server.url)
+        assert (cache.stats().memory_hits, cache.stats().updates) == (1, 1)
+    with LLMCache(database) as again:
+        disk = row.run(again, server.url)
+        assert again.stats().store_hits == 1
+    for caches in (cache, again):
+        stats = caches.stats()
+        assert (stats.skipped, stats.bypassed, stats.errors) == ({}, {}, {})
+    for hit in (memory, disk):
+        assert difference(hit, cold) is None
+        assert type(hit) is clients.Report
+        assert hit is not cold
+    assert server.requests == 1
 
 
 def test_other_settings_are_another_call(cache: LLMCache, server: OpenAIServer) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pytest
 from exact import difference, mutable_parts, vandalise
 from hypothesis import given
+from langchain_core import messages
 from langchain_core.messages import AIMessage
 from langchain_core.messages.base import TextAccessor
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation
 from strategies import (
+    BLOCKS,
     BYTES,
     CHUNKS,
     FLOATS,
@@ -110,7 +112,7 @@ def test_the_vandal_leaves_nothing_as_it_was() -> None:
 # Round trips.
 
 
-@examples(200)
+@examples(700)
 @given(answers)
 def test_an_answer_comes_back_by_type_and_bits(answer: list[Generation]) -> None:
     before = copy.deepcopy(answer)
@@ -132,6 +134,16 @@ def test_every_message_class_comes_back(kind: type[BaseMessage]) -> None:
         assert type(returned[0]) is make
 
     check()
+
+
+def test_every_class_of_message_and_every_type_of_block_is_tried() -> None:
+    kinds = {kind for kind in vars(messages).values() if isinstance(kind, type)}
+    kinds = {kind for kind in kinds if issubclass(kind, messages.BaseMessage)}
+    assert kinds - {messages.BaseMessage, messages.BaseMessageChunk} == set(MESSAGES)
+    blocks = get_args(messages.content.ContentBlock)
+    types = {name for block in blocks for name in get_args(get_type_hints(block)["type"])}
+    assert len(types) > 10
+    assert types <= set(BLOCKS)
 
 
 LEAVES: list[Any] = [None, True, False, *FLOATS, *INTS, *TEXTS, *BYTES, (), [], {}, ((),)]
@@ -202,7 +214,7 @@ def has_store(request: pytest.FixtureRequest) -> bool:
 def test_an_answer_through_a_cache(make_cache: MakeCache, request: pytest.FixtureRequest) -> None:
     cache, numbers = make_cache(fresh_ids=False), itertools.count()
 
-    @examples(30)
+    @examples(100)
     @given(answers)
     def check(answer: list[Generation]) -> None:
         prompt = str(next(numbers))

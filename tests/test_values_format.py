@@ -16,7 +16,7 @@ from langchain_core.messages.base import TextAccessor
 from langchain_core.outputs import ChatGeneration, Generation
 from strategies import FLOATS, INTS, TEXTS, examples, json_values
 
-from llmemo._core import Memory, ValueDamaged, decode
+from llmemo._core import Memory, ValueDamaged, ValueUnknown, decode
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -110,7 +110,7 @@ def test_an_unknown_version_and_a_wrong_key_are_told_from_damage() -> None:
     value = p.sealed(p.answer(p.generation()))
     assert decode(value, p.KEY)[0].text == "x"
     for version in (0, 2, 255):
-        with pytest.raises(ValueDamaged, match=r"^unknown_version$"):
+        with pytest.raises(ValueUnknown, match=r"^unknown_version$"):
             decode(p.sealed(p.answer(p.generation()), version=version), p.KEY)
     memory = Memory(10**6, fingerprint_secret=bytes(range(192)))
     for at, bit in itertools.product(range(32), range(8)):

@@ -79,7 +79,12 @@ def outcome(use: Callable[[Any], object], subject: object) -> object:
     try:
         return use(subject)
     except Exception as error:  # noqa: BLE001
-        return type(error).__name__, str(error)
+        return type(error).__name__, sorted(str(error))
+
+
+def written(write: Callable[[Any], str]) -> Callable[[Any], object]:
+    """The characters of what is written: sets need not come back in their order."""
+    return lambda it: sorted(write(it))
 
 
 def assigned(it: Any) -> object:
@@ -94,9 +99,9 @@ USES: dict[str, Callable[[Any], object]] = {
     "model_copy": lambda it: it.model_copy(deep=True),
     "model_dump": lambda it: it.model_dump(warnings=False),
     "exclude_unset": lambda it: it.model_dump(warnings=False, exclude_unset=True),
-    "model_dump_json": lambda it: it.model_dump_json(warnings=False),
-    "dumps": dumps,
-    "repr": repr,
+    "model_dump_json": written(lambda it: it.model_dump_json(warnings=False)),
+    "dumps": written(dumps),
+    "repr": written(repr),
     "equality": lambda it: it == copy.copy(it),
     "fields set": lambda it: it.model_fields_set,
     "extra": lambda it: it.model_extra,

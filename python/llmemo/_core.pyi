@@ -12,6 +12,7 @@ __all__ = [
     "RequestBypassed",
     "ValueDamaged",
     "ValueRefused",
+    "ValueUnknown",
     "__version__",
     "compress",
     "decode",
@@ -35,6 +36,13 @@ class ValueRefused(Exception):
 
 class ValueDamaged(Exception):
     """Stored bytes that are not the answer asked for; its only argument is the reason."""
+
+class ValueUnknown(ValueDamaged):
+    """Stored bytes that may be whole, but that this process cannot read: another one might.
+
+    They are of another version, or hold instances of a class that is not loaded here, or not the
+    same. A store must not remove them.
+    """
 
 class PanicException(BaseException):
     """A panic in Rust: a defect. Not an Exception, so it has to be named to be caught."""
@@ -215,7 +223,8 @@ def decode(value: bytes, key: bytes, *, fresh_ids: bool = False) -> list[Generat
     stored (`lc_run-…`, `run-…`); ids that were equal, as those of chunks are, stay equal.
 
     Raises:
-        ValueDamaged: The bytes are damaged, of another version, or the answer to another key.
+        ValueUnknown: The bytes are not for this process.
+        ValueDamaged: The bytes are damaged, or the answer to another key.
     """
 
 def settings(llm_string: str) -> list[tuple[str, str]]:

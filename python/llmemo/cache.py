@@ -11,7 +11,7 @@ import anyio.to_thread
 from langchain_core.caches import BaseCache
 from typing_extensions import Self, override
 
-from llmemo._core import PanicException
+from llmemo._core import PanicException, ValueDamaged
 from llmemo.calls import Call, run_inline
 from llmemo.explain import Explanation, explain
 from llmemo.tiers import Tiers
@@ -265,6 +265,10 @@ class LLMCache(BaseCache):
         if not (isinstance(prompt, str) and isinstance(llm_string, str)):
             text = "llmemo: a request could not be keyed: %s"
             self._tiers.tally.note("bypassed", "not_text", text, error)
+        elif isinstance(error, ValueDamaged):
+            # Of an entry in memory: its class is not here any more, or not the same.
+            self._tiers.reject(error)
+            self._tiers.tally.add("misses")
         else:
             # The type only: a message of unknown origin may quote a prompt.
             text = "llmemo: a defect of the cache was survived (%s)"

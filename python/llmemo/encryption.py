@@ -22,7 +22,7 @@ import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from llmemo._core import ValueDamaged
+from llmemo._core import ValueDamaged, ValueUnknown
 from llmemo.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -84,16 +84,19 @@ class Keyring:
         """What `encrypt` was given with the same `belongs_to`.
 
         Raises:
-            ValueDamaged: It was encrypted by a key that is not here, or it is not whole.
+            ValueUnknown: It was encrypted by a key that is not here, or by a newer version.
+            ValueDamaged: It is not whole.
         """
         header, nonce = stored[:HEADER], stored[HEADER : HEADER + NONCE]
         if header[4:5] != bytes([VERSION]):
-            raise ValueDamaged("unknown_version" if header[4:5] else "not_a_value")
+            if header[4:5]:
+                raise ValueUnknown("unknown_version")
+            raise ValueDamaged("not_a_value")
         if len(stored) < HEADER + NONCE + TAG or header[5:8] != bytes(3):
             raise ValueDamaged("not_a_value")
         cipher = self._ciphers.get(header[8:])
         if cipher is None:
-            raise ValueDamaged("unknown_encryption_key")
+            raise ValueUnknown("unknown_encryption_key")
         try:
             return cipher.decrypt(nonce, stored[HEADER + NONCE :], header + belongs_to)
         except self._invalid:

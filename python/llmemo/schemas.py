@@ -94,15 +94,20 @@ register_configure_hook(_watch, inheritable=True)
 
 def schemas() -> dict[str, bytes]:
     """Digests (32 bytes) of the schemas of the classes in the current run's parameters, by name."""
-    runs = _runs.get()
     named: dict[str, set[type]] = {}
-    for cls in _classes(runs[-1][1] if runs else None, DEPTH_MAX):
+    for cls in run_classes():
         name = re.fullmatch(r"<class '(.+)'>", repr(cls))
         if name is not None:
             named.setdefault(name[1], set()).add(cls)
     # Of two classes of one name nobody can say which is meant where.
     digests = {name: _digest(*classes) for name, classes in named.items() if len(classes) == 1}
     return {name: digest for name, digest in digests.items() if digest is not None}
+
+
+def run_classes() -> Iterator[type]:
+    """The classes in the current run's parameters, some maybe more than once."""
+    runs = _runs.get()
+    yield from _classes(runs[-1][1] if runs else None, DEPTH_MAX)
 
 
 def _classes(value: Any, depth: int) -> Iterator[type]:

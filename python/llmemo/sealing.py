@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmemo._core import ValueDamaged, compress, decompress
+from llmemo._core import ValueDamaged, ValueUnknown, compress, decompress
 from llmemo.encryption import VARIABLE, Keyring, is_encrypted, keys_of, keys_of_environment
 
 if TYPE_CHECKING:
@@ -77,9 +77,11 @@ class Sealing:
     def _decrypted(self, stored: bytes, belongs_to: bytes) -> bytes:
         if is_encrypted(stored):
             if self._keyring is None:
-                raise ValueDamaged("unknown_encryption_key")
+                raise ValueUnknown("unknown_encryption_key")
             return self._keyring.decrypt(stored, belongs_to)
         if self._keyring is not None:
             # Whoever can write to the store could have put it there.
-            raise ValueDamaged("not_encrypted" if stored.startswith(PLAIN) else "not_a_value")
+            if stored.startswith(PLAIN):
+                raise ValueUnknown("not_encrypted")
+            raise ValueDamaged("not_a_value")
         return stored

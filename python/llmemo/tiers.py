@@ -14,6 +14,7 @@ from llmemo._core import (
     RequestBypassed,
     ValueDamaged,
     ValueRefused,
+    ValueUnknown,
     decode,
     encode,
 )
@@ -42,10 +43,6 @@ MARK = f"\0{secrets.token_hex(16)}"
 REMOVAL_TIMEOUT = 30.0
 """Seconds that a removal waits for the store before it says that it failed."""
 
-
-LEFT_ALONE = {"unknown_version", "unknown_class", "unknown_encryption_key", "not_encrypted"}
-"""Why a stored answer cannot be read here, though perhaps elsewhere: by a newer llmemo, where its
-class is loaded, with its key. Anything else is damage."""
 
 REMEDIES = {
     "address": "an object whose text is its address: give plain values, or a class with a repr",
@@ -192,7 +189,7 @@ class Tiers:
             value = self.sealing.open(record.value, key)
             hit = decode(value, key, fresh_ids=self._fresh_ids)
         except ValueDamaged as damage:
-            self._reject(record._replace(key=key), str(damage))
+            self.reject(damage, record._replace(key=key))
             return None
         self.memory.put(
             prompt,
@@ -205,13 +202,13 @@ class Tiers:
         )
         return hit
 
-    def _reject(self, record: Record, reason: str) -> None:
-        """Count a stored answer that cannot be read; have it removed if nobody ever could."""
-        is_ours = reason not in LEFT_ALONE
+    def reject(self, damage: ValueDamaged, record: Record | None = None) -> None:
+        """Count an answer that cannot be read; have its record removed if nobody ever could."""
+        is_lost = record is not None and not isinstance(damage, ValueUnknown)
         text = "llmemo: a stored answer cannot be read (%s) and is %s"
-        fate = "removed" if is_ours else "left alone"
-        self.tally.note("errors", f"value_{reason}", text, reason, fate)
-        if is_ours and self.engine is not None:
+        fate = "removed" if is_lost else "left alone"
+        self.tally.note("errors", f"value_{damage}", text, damage, fate)
+        if record is not None and is_lost and self.engine is not None:
             self.engine.submit(Call.blocking(Discard(record)))
 
     async def keep(

@@ -1,8 +1,7 @@
 //! Values on their way to a store and back: see [`crate::compression`].
 
-use super::ValueDamaged;
+use super::damage_error;
 use crate::compression::{LEAST, LEVEL, Zstandard, compressed};
-use crate::value::Damage;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::{Mutex, PoisonError};
@@ -46,11 +45,11 @@ pub fn compress<'py>(
 #[pyfunction]
 pub fn decompress<'py>(stored: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
     let py = stored.py();
-    let damaged = |damage: Damage| ValueDamaged::new_err(damage.name());
-    match compressed(stored.as_bytes()).map_err(damaged)? {
+    match compressed(stored.as_bytes()).map_err(damage_error)? {
         None => Ok(stored.clone()),
         Some(compressed) => PyBytes::new_with(py, compressed.len, |buffer| {
-            with_zstandard(py, |zstandard| zstandard.restore(&compressed, buffer))?.map_err(damaged)
+            with_zstandard(py, |zstandard| zstandard.restore(&compressed, buffer))?
+                .map_err(damage_error)
         }),
     }
 }

@@ -1,13 +1,16 @@
 //! Bytes to fresh generations: what [`super::encode`] wrote, and nothing else.
 
-use super::ValueDamaged;
 use super::ids::FreshIds;
 use super::model::str_instance;
+use super::objects::SAME_HASH_MAX;
 use super::schema::{Class, Default, GENERATIONS, ID, Schema};
+use super::{ValueDamaged, ValueUnknown, damage_error};
 use crate::key::Key;
 use crate::value::{DEPTH_MAX, Damage, Reader, Token, open};
-use pyo3::exceptions::PyMemoryError;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
+use pyo3::exceptions::{PyException, PyMemoryError};
+use pyo3::types::{
+    PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
+};
 use pyo3::{PyTypeInfo, prelude::*};
 
 /// The depth at which a generation's message lies.
@@ -22,18 +25,35 @@ pub fn decode(
     key: [u8; 32],
     fresh_ids: bool,
 ) -> PyResult<Py<PyList>> {
-    let payload = open(value, &Key(key)).map_err(|damage| ValueDamaged::new_err(damage.name()))?;
+    let payload = open(value, &Key(key)).map_err(damage_error)?;
     decode_payload(py, payload, fresh_ids)
 }
 
 /// Fresh generations from a payload whose checksum was verified.
 pub fn decode_payload(py: Python<'_>, payload: &[u8], fresh_ids: bool) -> PyResult<Py<PyList>> {
-    let schema = Schema::get(py)?;
+    decode_with(py, payload, &[], fresh_ids)
+}
+
+/// As `decode_payload`; the classes that the value names are these, and need not be found.
+pub fn decode_with<'py>(
+    py: Python<'py>,
+    payload: &[u8],
+    given: &[Bound<'py, PyType>],
+    fresh_ids: bool,
+) -> PyResult<Py<PyList>> {
+    let (schema, reader) = (Schema::get(py)?, Reader::new(payload));
     let ids = fresh_ids.then(FreshIds::new);
-    let mut decoder = Decoder { py, schema, reader: Reader::new(payload), text: None, ids };
+    let mut decoder = Decoder { py, schema, reader, text: None, ids, given, classes: Vec::new() };
     let damaged = |Failure(error)| match error {
-        // Out of memory is not damage. Anything else: the bytes do not fit the classes.
-        Some(error) if error.is_instance_of::<PyMemoryError>(py) => *error,
+        // Out of memory is not damage, nor is an interrupt. Any other error of Python's: the bytes
+        // do not fit the classes.
+        Some(error)
+            if error.is_instance_of::<ValueUnknown>(py)
+                || error.is_instance_of::<PyMemoryError>(py)
+                || !error.is_instance_of::<PyException>(py) =>
+        {
+            *error
+        }
         _ => ValueDamaged::new_err(Damage::Malformed.name()),
     };
     decoder.generations().map_err(damaged).map(Bound::unbind)
@@ -41,7 +61,7 @@ pub fn decode_payload(py: Python<'_>, payload: &[u8], fresh_ids: bool) -> PyResu
 
 /// Why decoding ended: a Python exception, or (None) bytes that break the format's rules. One
 /// word, so that results travel in registers.
-struct Failure(Option<Box<PyErr>>);
+pub struct Failure(Option<Box<PyErr>>);
 
 impl From<Damage> for Failure {
     fn from(_: Damage) -> Self {
@@ -55,25 +75,47 @@ impl From<PyErr> for Failure {
     }
 }
 
-const MALFORMED: Failure = Failure(None);
+pub const MALFORMED: Failure = Failure(None);
 
-struct Decoder<'a, 'py> {
-    py: Python<'py>,
-    schema: &'a Schema,
-    reader: Reader<'a>,
-    text: Option<Bound<'py, PyString>>,
-    /// None: messages keep their ids.
-    ids: Option<FreshIds>,
+/// What only another version of this code, or of langchain-core, can know.
+#[cold]
+fn unknown(reason: &'static str) -> Failure {
+    ValueUnknown::new_err(reason).into()
 }
 
-impl<'py> Decoder<'_, 'py> {
+pub struct Decoder<'a, 'py> {
+    pub py: Python<'py>,
+    pub schema: &'a Schema,
+    pub reader: Reader<'a>,
+    text: Option<Bound<'py, PyString>>,
+    /// None: messages keep their ids.
+    pub ids: Option<FreshIds>,
+    /// The classes that will be named, if that is known.
+    pub given: &'a [Bound<'py, PyType>],
+    /// The classes that were named so far, with their kinds.
+    pub classes: Vec<(u8, Bound<'py, PyType>)>,
+}
+
+impl<'a, 'py> Decoder<'a, 'py> {
     fn generations(&mut self) -> Result<Bound<'py, PyList>, Failure> {
         let Token::List(len) = self.reader.next()? else { return Err(MALFORMED) };
         let list = PyList::empty(self.py);
         for _ in 0..len {
             match self.reader.next()? {
                 Token::Object(number, fields) if GENERATIONS.contains(&number) => {
-                    list.append(self.object(number, fields, 1)?)?;
+                    let generation = self.object(number, fields, 1)?;
+                    if !self.classes.is_empty() {
+                        self.renew(&generation)?;
+                    }
+                    list.append(generation)?;
+                }
+                Token::Rare(tag) => {
+                    let generation = self.other(tag, 1)?;
+                    if !self.schema.is_generation(&generation) {
+                        return Err(MALFORMED);
+                    }
+                    self.renew(&generation)?;
+                    list.append(generation)?;
                 }
                 _ => return Err(MALFORMED),
             }
@@ -85,7 +127,7 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     /// What the next token, with the trees that follow it, stands for.
-    fn any(&mut self, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
+    pub fn any(&mut self, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
         if depth > DEPTH_MAX {
             return Err(MALFORMED);
         }
@@ -97,6 +139,7 @@ impl<'py> Decoder<'_, 'py> {
             Token::Bool(boolean) => PyBool::new(py, boolean).to_owned().into_any(),
             Token::Int(int) => int.into_pyobject(py).map_err(PyErr::from)?.into_any(),
             Token::Float(float) => PyFloat::new(py, float).into_any(),
+            Token::Dict(len) if len > SAME_HASH_MAX => self.large_dict(len, depth)?,
             Token::Dict(len) => self.dict(len, depth)?.into_any(),
             Token::List(len) => {
                 let list = PyList::empty(py);
@@ -122,11 +165,17 @@ impl<'py> Decoder<'_, 'py> {
             Token::StrSurrogates(bytes) => self.surrogates(bytes)?,
             Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
             Token::BigInt(bytes) => self.big_int(bytes)?,
+            Token::Rare(tag) => self.other(tag, depth)?,
+            _ => return Err(MALFORMED),
         })
     }
 
     fn word(&self, word: u8) -> Result<Bound<'py, PyAny>, Failure> {
-        Ok(self.schema.word(word).ok_or(MALFORMED)?.bind(self.py).clone().into_any())
+        Ok(self.lent(word)?.bind(self.py).clone().into_any())
+    }
+
+    fn lent(&self, word: u8) -> Result<&'a Py<PyString>, Failure> {
+        self.schema.word(word).ok_or_else(|| unknown("unknown_word"))
     }
 
     #[cold]
@@ -158,7 +207,7 @@ impl<'py> Decoder<'_, 'py> {
         let dict = PyDict::new(self.py);
         for _ in 0..len {
             if let Some(word) = self.reader.next_word() {
-                let key = self.schema.word(word).ok_or(MALFORMED)?;
+                let key = self.lent(word)?;
                 self.set(&dict, key, None, depth)?;
             } else {
                 dict.set_item(self.any(depth + 1)?, self.any(depth + 1)?)?;
@@ -177,7 +226,7 @@ impl<'py> Decoder<'_, 'py> {
     ) -> Result<(), Failure> {
         if let Some(word) = self.reader.next_word() {
             // Lent, not cloned.
-            let value = self.schema.word(word).ok_or(MALFORMED)?;
+            let value = self.lent(word)?;
             if !initial.is_some_and(|it| value.is(it)) {
                 dict.set_item(key, value)?;
             }
@@ -196,7 +245,7 @@ impl<'py> Decoder<'_, 'py> {
         len: usize,
         depth: usize,
     ) -> Result<Bound<'py, PyAny>, Failure> {
-        let class = self.schema.class(number).ok_or(MALFORMED)?;
+        let class = self.schema.class(number).ok_or_else(|| unknown("unknown_class"))?;
         let names = if len == class.fields.len() { None } else { Some(Vec::new()) };
         let (fields, names) = self.fields(class, len, names, depth)?;
         let Token::Int(mask) = self.reader.next()? else { return Err(MALFORMED) };
@@ -214,8 +263,8 @@ impl<'py> Decoder<'_, 'py> {
         };
         let extra = self.any(depth + 1)?;
         let Token::List(others) = self.reader.next()? else { return Err(MALFORMED) };
-        for _ in 0..others {
-            set.add(self.any(depth + 1)?)?;
+        if others > 0 {
+            self.items(&set, others, depth)?;
         }
         Ok(self.schema.state.instance(class.python.bind(self.py), &fields, &set, &extra)?)
     }
@@ -260,7 +309,7 @@ impl<'py> Decoder<'_, 'py> {
             let name = name.cast_into_exact::<PyString>().map_err(PyErr::from)?;
             // A field of another langchain-core: we cannot know what it meant.
             if !template.contains(&name)? {
-                return Err(MALFORMED);
+                return Err(unknown("unknown_field"));
             }
             match self.fresh_id(word, depth)? {
                 Some(id) => dict.set_item(&name, id)?,

@@ -1,16 +1,20 @@
 //! Generations to bytes. Exact types only: what is not listed here is refused, so that whatever
 //! comes back is what went in.
 
-use super::ValueRefused;
+use super::decode::decode_with;
+use super::objects::{SAME_HASH_MAX, check_hashes};
 use super::schema::{Class, GENERATIONS, Schema};
 use super::strings::surrogatepass;
+use super::{ValueDamaged, ValueRefused};
 use crate::key::Key;
-use crate::value::{DEPTH_MAX, LEN_MAX, Token, Writer};
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
+use crate::value::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
+use pyo3::types::{
+    PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
+};
 use pyo3::{intern, prelude::*};
 
 /// Why something cannot be stored.
-enum Refusal {
+pub enum Refusal {
     Reason(&'static str),
     Type(String),
     Python(PyErr),
@@ -36,15 +40,38 @@ impl From<Refusal> for PyErr {
 #[pyfunction]
 pub fn encode(generations: &Bound<'_, PyAny>, key: [u8; 32]) -> PyResult<Py<PyBytes>> {
     let py = generations.py();
-    let mut encoder = Encoder { schema: Schema::get(py)?, writer: Writer::new(), text: None };
+    let (schema, writer) = (Schema::get(py)?, Writer::new());
+    let mut encoder = Encoder { schema, writer, text: None, classes: Vec::new() };
     encoder.put_generations(generations)?;
+    let classes = encoder.classes;
     let bytes = encoder.writer.seal(&Key(key)).ok_or(Refusal::Reason("too_large"))?;
+    if !classes.is_empty() {
+        prove(schema, generations, payload(&bytes), &classes)?;
+    }
     Ok(PyBytes::new(py, &bytes).unbind())
 }
 
-struct Encoder<'s, 'py> {
-    schema: &'s Schema,
-    writer: Writer,
+/// Whether what other people's classes hold comes back: only reading it can tell.
+fn prove<'py>(
+    schema: &Schema,
+    generations: &Bound<'py, PyAny>,
+    payload: &[u8],
+    classes: &[Bound<'py, PyType>],
+) -> PyResult<()> {
+    let py = generations.py();
+    let unproved = match decode_with(py, payload, classes, false) {
+        Ok(returned) => schema.objects.unproved(generations, returned.bind(py))?,
+        Err(error) if error.is_instance_of::<ValueDamaged>(py) => classes.first().map(name_of),
+        Err(error) => return Err(error),
+    };
+    unproved.map_or(Ok(()), |name| Err(ValueRefused::new_err(format!("unproved {name}"))))
+}
+
+pub struct Encoder<'s, 'py> {
+    pub schema: &'s Schema,
+    pub writer: Writer,
+    /// The classes that were named so far.
+    pub classes: Vec<Bound<'py, PyType>>,
     /// The text of the current generation, which its message's content mostly repeats.
     text: Option<Bound<'py, PyString>>,
 }
@@ -66,20 +93,15 @@ impl<'py> Encoder<'_, 'py> {
         for item in &items {
             match self.schema.class_of(item) {
                 Some(class) if GENERATIONS.contains(&class.number) => self.put(item, 1)?,
-                _ if self.is_generation(item) => return Err(refused_type(item)),
+                _ if self.schema.is_generation(item) => self.put_other(item, 1)?,
                 _ => return Err(NOT_GENERATIONS),
             }
         }
         Ok(())
     }
 
-    fn is_generation(&self, item: &Bound<'py, PyAny>) -> bool {
-        let generation = self.schema.class(*GENERATIONS.start());
-        generation
-            .is_some_and(|class| item.is_instance(class.python.bind(item.py())).unwrap_or(false))
-    }
-
-    fn put(&mut self, any: &Bound<'py, PyAny>, depth: usize) -> Result<(), Refusal> {
+    /// Writes anything that can be stored.
+    pub fn put(&mut self, any: &Bound<'py, PyAny>, depth: usize) -> Result<(), Refusal> {
         if depth > DEPTH_MAX {
             return Err(Refusal::Reason("too_deep"));
         }
@@ -92,6 +114,9 @@ impl<'py> Encoder<'_, 'py> {
         } else if any.is_none() {
             self.writer.put(Token::None);
         } else if let Ok(dict) = any.cast_exact::<PyDict>() {
+            if dict.len() > SAME_HASH_MAX {
+                check_hashes(dict.len(), dict.keys().iter())?;
+            }
             self.writer.put(Token::Dict(dict.len()));
             for (key, value) in dict {
                 self.put(&key, depth + 1)?;
@@ -127,7 +152,7 @@ impl<'py> Encoder<'_, 'py> {
             self.put_str(&plain)?;
             self.text = Some(plain);
         } else {
-            return Err(refused_type(any));
+            self.put_other(any, depth)?;
         }
         Ok(())
     }
@@ -207,6 +232,7 @@ impl<'py> Encoder<'_, 'py> {
             let is_other = |name: &Bound<'py, PyAny>| !fields.contains(name).unwrap_or(false);
             set.iter().filter(is_other).collect()
         };
+        check_hashes(others.len(), others.iter().cloned())?;
         self.writer.put(Token::List(others.len()));
         for name in &others {
             self.put(name, depth + 1)?;
@@ -215,9 +241,13 @@ impl<'py> Encoder<'_, 'py> {
     }
 }
 
-fn refused_type(any: &Bound<'_, PyAny>) -> Refusal {
-    let class = any.get_type();
-    Refusal::Type(class.fully_qualified_name().map_or_else(|_| "?".into(), |name| name.to_string()))
+/// It is of a type that cannot be stored.
+pub fn refused_type(any: &Bound<'_, PyAny>) -> Refusal {
+    Refusal::Type(name_of(&any.get_type()))
+}
+
+fn name_of(class: &Bound<'_, PyType>) -> String {
+    class.fully_qualified_name().map_or_else(|_| "?".into(), |name| name.to_string())
 }
 
 fn full_slice<'py>(any: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {

@@ -1,8 +1,8 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
-use super::RequestBypassed;
 use super::decode::decode_payload;
 use super::strings::surrogatepass;
+use super::{RequestBypassed, damage_error};
 use crate::canonical::{self, Bypass, Form, Part};
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -34,6 +34,8 @@ pub struct Memory {
     clock: Option<Py<PyAny>>,
     may_expire: AtomicBool,
     fresh_ids: bool,
+    /// Entries that were found but could not be read, which the tier has counted as hits.
+    unread: AtomicU64,
 }
 
 /// The three strings of a request, as bytes.
@@ -135,7 +137,10 @@ impl Memory {
     }
 
     fn decoded(&self, py: Python<'_>, found: Option<Arc<[u8]>>) -> PyResult<Option<Py<PyList>>> {
-        found.map(|value| decode_payload(py, payload(&value), self.fresh_ids)).transpose()
+        let Some(value) = found else { return Ok(None) };
+        decode_payload(py, payload(&value), self.fresh_ids).map(Some).inspect_err(|_| {
+            self.unread.fetch_add(1, Ordering::Relaxed);
+        })
     }
 }
 
@@ -159,6 +164,7 @@ impl Memory {
             clock,
             may_expire: AtomicBool::new(false),
             fresh_ids,
+            unread: AtomicU64::new(0),
         })
     }
 
@@ -283,7 +289,7 @@ impl Memory {
         let probe = self.probe(prompt.py(), &request);
         let (key, expires) = (Key(key), self.expiry(expires));
         // Entries are decoded without another look at their checksum.
-        open(value, &key).map_err(|damage| super::ValueDamaged::new_err(damage.name()))?;
+        open(value, &key).map_err(damage_error)?;
         let value = Arc::from(value);
         let mut tier = self.tier();
         Ok(match epoch {
@@ -308,7 +314,8 @@ impl Memory {
     fn counts(&self) -> (u64, u64, u64, usize, usize) {
         let tier = self.tier();
         let counts = tier.counts();
-        (counts.hits, counts.evictions, counts.expired, tier.len(), tier.bytes())
+        let hits = counts.hits - self.unread.load(Ordering::Relaxed);
+        (hits, counts.evictions, counts.expired, tier.len(), tier.bytes())
     }
 }
 

@@ -8,10 +8,20 @@ mod entries;
 mod ids;
 mod memory;
 mod model;
+mod objects;
 mod schema;
 mod strings;
 
+use crate::value::Damage;
 use pyo3::prelude::*;
+
+/// What Python is told of bytes that are not a value.
+fn damage_error(damage: Damage) -> PyErr {
+    match damage {
+        Damage::UnknownVersion => ValueUnknown::new_err(damage.name()),
+        _ => ValueDamaged::new_err(damage.name()),
+    }
+}
 
 pyo3::create_exception!(
     llmemo._core,
@@ -24,6 +34,12 @@ pyo3::create_exception!(
     ValueDamaged,
     pyo3::exceptions::PyException,
     "Stored bytes that are not the answer asked for; its only argument is the reason."
+);
+pyo3::create_exception!(
+    llmemo._core,
+    ValueUnknown,
+    ValueDamaged,
+    "Stored bytes that may be whole, but that this process cannot read: another one might."
 );
 
 pyo3::create_exception!(
@@ -49,7 +65,7 @@ mod _core {
     #[pymodule_export]
     use super::memory::{Memory, leak, settings};
     #[pymodule_export]
-    use super::{RequestBypassed, ValueDamaged, ValueRefused};
+    use super::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown};
 
     use pyo3::prelude::*;
 

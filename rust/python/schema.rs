@@ -3,6 +3,7 @@
 //! for stored values refer to them by number.
 
 use crate::python::model::State;
+use crate::python::objects::Objects;
 use crate::python::strings::StringCache;
 use crate::value::WORDS_MAX;
 use pyo3::ffi;
@@ -115,6 +116,8 @@ pub struct Schema {
     pub strings: StringCache,
     /// How the state of a Pydantic object is set.
     pub state: State,
+    /// What knows all other types.
+    pub objects: Objects,
 }
 
 static SCHEMA: PyOnceLock<Schema> = PyOnceLock::new();
@@ -143,6 +146,7 @@ impl Schema {
             numbers,
             strings: StringCache::new(),
             state: State::load(py)?,
+            objects: Objects::load(py)?,
             text_accessor: base.getattr("TextAccessor")?.cast_into::<PyType>()?.unbind(),
         })
     }
@@ -155,6 +159,14 @@ impl Schema {
     /// The class of which `object` is an exact instance, if it is in the table.
     pub fn class_of(&self, object: &Bound<'_, PyAny>) -> Option<&Class> {
         self.class(*self.by_type.get(&(object.get_type_ptr() as usize))?)
+    }
+
+    /// Whether it is a generation, of whatever class.
+    pub fn is_generation(&self, object: &Bound<'_, PyAny>) -> bool {
+        let generation = self.class(*GENERATIONS.start());
+        generation.is_some_and(|class| {
+            object.is_instance(class.python.bind(object.py())).unwrap_or(false)
+        })
     }
 
     /// The word of that number.

@@ -1,0 +1,191 @@
+"""Classes that stored answers hold instances of: which can be stored, and how they are found again.
+
+A value names a class by its module, its qualified name and a digest of what its instances' state
+depends on. It is looked for among what is loaded, never imported, and found only if nothing of that
+has changed. Nothing here runs the code of the class: a value may name any class, so attributes are
+read where they are kept, past properties, metaclasses and `__getattr__`.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import struct
+import sys
+import types
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel
+
+from llmemo._core import ValueUnknown
+from llmemo.annotations import mro_of, name_of, text_of, text_of_field, vars_of
+from llmemo.schemas import run_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MODEL, DATACLASS, ENUM = range(3)
+"""Kinds of classes. Stored values have these numbers: they never change."""
+
+SLOTS_MAX = 64
+"""Slots of a class. Each takes memory in an instance whether or not it is set."""
+
+_HEAP_TYPE = 1 << 9
+"""The flag of classes that a program made (`Py_TPFLAGS_HEAPTYPE`)."""
+
+_size_of: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
+_flags_of: Callable[[type], int] = type.__dict__["__flags__"].__get__
+_members: Any = vars(types.ModuleType)["__dict__"]
+"""Gives what a module has, without asking the module."""
+
+
+class Record(NamedTuple):
+    """What there is to know of a class whose instances can be stored."""
+
+    kind: int
+    name: tuple[str, str, bytes]
+    """Module, qualified name, digest."""
+    slots: tuple[types.MemberDescriptorType, ...]
+    """Where instances keep what is not in their `__dict__`: those of `BaseModel`, and others."""
+
+
+_records: weakref.WeakKeyDictionary[type, Record] = weakref.WeakKeyDictionary()
+
+
+def record_of(cls: type) -> Record | None:
+    """The record of a class; None if its instances cannot be stored."""
+    record = _records.get(cls)
+    if record is None:
+        try:
+            record = _inspect(cls)
+        except Exception:  # noqa: BLE001 (whatever such a class may do)
+            return None
+        # What is still to be completed (forward references) may have another digest then.
+        if record is not None and vars_of(cls).get("__pydantic_complete__", True):
+            _records[cls] = record
+    return record
+
+
+def find(kind: int, module: str, qualname: str, digest: bytes) -> type:
+    """The class that a value names.
+
+    Looked for among the parameters of the current model run, so that a chain gets its own class;
+    then where its name says; then among those that were stored before, in this process.
+
+    Raises:
+        ValueUnknown: It is not loaded, or not the same any more, or there are several.
+    """
+    name = (module, qualname, digest)
+    reason = "unknown_class"
+    for candidates in (run_classes, lambda: _at(module, qualname), _seen):
+        # What was seen is older than what has the name now.
+        if candidates is _seen and reason == "changed_class":
+            break
+        named = {cls for cls in candidates() if name_of(cls) == (module, qualname)}
+        records = {cls: record_of(cls) for cls in named}
+        same = [cls for cls, it in records.items() if it and (it.kind, it.name) == (kind, name)]
+        if len(same) == 1:
+            return same[0]
+        if same:
+            raise ValueUnknown("ambiguous_class")
+        if named and candidates is not _seen:
+            reason = "changed_class"
+    raise ValueUnknown(reason)
+
+
+def _seen() -> Iterator[type]:
+    for reference in _records.keyrefs():
+        cls = reference()
+        if cls is not None:
+            yield cls
+
+
+def _at(module: str, qualname: str) -> Iterator[type]:
+    """What has that name in the module, if that is loaded."""
+    # A parametrised generic is a subclass of what it is made of: only that one need be in reach.
+    path, bracket, _ = qualname.partition("[")
+    try:
+        found: Any = sys.modules.get(module)
+        members: Any = _members.__get__(found)
+        for part in path.split("."):
+            found = members.get(part)
+            if not issubclass(type(found), type):
+                return
+            members = vars_of(found)
+    except TypeError:
+        return  # No module: anything can be put into `sys.modules`.
+    yield from type.__subclasses__(found) if bracket else (found,)
+
+
+def _inspect(cls: type) -> Record | None:
+    kind = _kind_of(cls)
+    slots = tuple(_slots_of(cls))
+    # A class in C has a place for state that nobody sees. Two words: `__dict__` and `__weakref__`.
+    size = object.__basicsize__ + (len(slots) + 2) * struct.calcsize("P")
+    if kind is None or len(slots) > SLOTS_MAX or (kind != ENUM and _size_of(cls) > size):
+        return None
+    reached, parts = [cls], []
+    for each in reached:
+        # The classes that its fields name come after it, each once.
+        inner: list[type] = []
+        parts.append(_describe(each, inner))
+        others = [other for other in dict.fromkeys(inner) if _kind_of(other) is not None]
+        reached += [other for other in others if other not in reached]
+    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=32).digest()
+    module, qualname = name_of(cls)
+    return Record(kind, (module, qualname, digest), slots)
+
+
+def _kind_of(cls: type) -> int | None:
+    """The kind of a class; None if its instances may hold what is out of sight, or bite."""
+    mro = mro_of(cls)
+    names = set().union(*map(vars_of, mro))
+    # An instance without a past must not run a finalizer.
+    if "__del__" in names or not isinstance(name_of(cls)[0], str):
+        return None
+    if issubclass(type(cls), enum.EnumMeta):
+        return ENUM if "_member_map_" in vars_of(cls) else None
+    # Instances of built-in classes have state of their own.
+    if not all(_flags_of(base) & _HEAP_TYPE for base in mro[:-1]):
+        return None
+    if BaseModel in mro:
+        return MODEL
+    return DATACLASS if "__dataclass_fields__" in names else None
+
+
+def slots_of(cls: type) -> tuple[types.MemberDescriptorType, ...]:
+    """Where instances of a class with a record keep what is not in their `__dict__`."""
+    record = record_of(cls)
+    return record.slots if record else ()
+
+
+def _slots_of(cls: type) -> Iterator[types.MemberDescriptorType]:
+    for base in mro_of(cls):
+        members = vars_of(base).values()
+        yield from (it for it in members if type(it) is types.MemberDescriptorType)
+
+
+def _describe(cls: type, inner: list[type]) -> list[Any]:
+    """What the state of the instances depends on, as JSON; adds the classes that it names."""
+    members = vars_of(cls)
+    described: list[Any] = [".".join(map(str, name_of(base))) for base in mro_of(cls)]
+    described.append([slot.__name__ for slot in _slots_of(cls)])
+    if issubclass(type(cls), enum.EnumMeta):
+        values = [
+            (name, object.__getattribute__(member, "_value_"))
+            for name, member in members["_member_map_"].items()
+        ]
+        return [*described, *([name, text_of(value, inner)] for name, value in values)]
+    if BaseModel in mro_of(cls):
+        fields = members.get("__pydantic_fields__", members.get("model_fields", {}))
+        described.append(text_of(members.get("model_config", {}).get("extra"), inner))
+        private = (vars_of(base).get("__private_attributes__", ()) for base in mro_of(cls))
+        described += map(sorted, private)
+    else:
+        bases = (vars_of(base) for base in mro_of(cls))
+        fields = next(base for base in bases if "__dataclass_fields__" in base)
+        fields = fields["__dataclass_fields__"]
+    described += [[name, *text_of_field(field, inner)] for name, field in fields.items()]
+    return described

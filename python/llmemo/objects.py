@@ -1,0 +1,251 @@
+"""Objects taken apart into plain values, and put together again as they were.
+
+For what `rust/python/objects.rs` does not know by itself: dates and the like, and instances of
+classes of the user's. Their state is taken and set directly: no constructor, validator, property or
+`__setattr__` of theirs is run, so that nothing is checked anew, and nothing happens.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+import sys
+import zoneinfo
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, SafeUUID
+from zoneinfo import ZoneInfo
+
+from pydantic_core import TzInfo
+
+from llmemo._core import ValueUnknown
+from llmemo.annotations import mro_of, name_of, vars_of
+from llmemo.classes import DATACLASS, ENUM, MODEL, record_of, slots_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Parts = tuple[Any, ...]
+
+FLAGS_MAX = 4096
+"""Combinations that a class of flags holds, for good, when no more are made of what was stored."""
+
+FLAG_BITS_MAX = 256
+"""Bits of a combination of flags."""
+
+
+def taken(it: Any) -> tuple[int, tuple[str, str, bytes] | None, Any] | None:
+    """An object as its kind, its class (None: the kind says it) and its state.
+
+    None if it cannot be stored.
+    """
+    plain = _PLAIN.get(type(it))
+    try:
+        if plain is not None:
+            kind, take, _ = plain
+            return kind, None, take(it)
+        record = record_of(type(it))
+        if record is None:
+            return None
+        return record.kind, record.name, _INSTANCES[record.kind][0](it)
+    except Exception:  # noqa: BLE001 (a state that no such object should have)
+        return None
+
+
+def made(kind: int, cls: type | None, state: Any) -> Any:
+    """The object that `taken` took apart.
+
+    Raises:
+        ValueUnknown: This process lacks what it takes.
+        Exception: No such object can have this state.
+    """
+    if cls is not None:
+        return _INSTANCES[kind][1](cls, state)
+    if kind >= len(_MAKE):
+        raise ValueUnknown("unknown_type")
+    return _MAKE[kind](*state)
+
+
+# Plain values. Every argument is named: given bytes alone, a date takes them for its pickled form.
+
+
+def _from_delta(it: timedelta) -> Parts:
+    return it.days, it.seconds, it.microseconds
+
+
+def _to_delta(days: int, seconds: int, microseconds: int) -> timedelta:
+    return timedelta(days, seconds, microseconds)
+
+
+def _from_date(it: date) -> Parts:
+    return it.year, it.month, it.day
+
+
+def _to_date(year: int, month: int, day: int) -> date:
+    return date(year, month, day)
+
+
+def _from_time(it: time | datetime) -> Parts:
+    return it.hour, it.minute, it.second, it.microsecond, it.tzinfo, it.fold
+
+
+def _to_time(  # noqa: PLR0917 (all of them)
+    hour: int, minute: int, second: int, microsecond: int, zone: Any, fold: int
+) -> time:
+    return time(hour, minute, second, microsecond, zone, fold=fold)
+
+
+def _from_datetime(it: datetime) -> Parts:
+    return *_from_date(it), *_from_time(it)
+
+
+def _to_datetime(  # noqa: PLR0917 (all of them)
+    year: int,
+    month: int,
+    day: int,
+    hour: int,
+    minute: int,
+    second: int,
+    microsecond: int,
+    zone: Any,
+    fold: int,
+) -> datetime:
+    return datetime(year, month, day, hour, minute, second, microsecond, zone, fold=fold)
+
+
+def _from_zone(it: timezone) -> Parts:
+    offset, *name = it.__getinitargs__()  # type: ignore[attr-defined]
+    return offset, *name
+
+
+def _to_zone(offset: timedelta, *name: str) -> timezone:
+    return timezone(offset, *name)
+
+
+def _from_region(it: ZoneInfo) -> Parts:
+    # One that was read from a file of its own cannot be named, and says so by an exception.
+    it.__reduce__()
+    return (it.key,)
+
+
+def _to_region(key: str) -> ZoneInfo:
+    # The name of a file, below a directory that is known.
+    if re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", key) is None:
+        raise ValueError(key)
+    # Without such a file Python would look for a package that has it, by importing it.
+    paths = [os.path.join(path, key) for path in zoneinfo.TZPATH]  # noqa: PTH118
+    if paths and "tzdata" not in sys.modules and not any(map(os.path.isfile, paths)):
+        raise ValueUnknown("unknown_zone")
+    return ZoneInfo(key)
+
+
+def _from_offset(it: TzInfo) -> Parts:
+    offset = it.utcoffset(None)
+    return (offset.days * 86_400 + offset.seconds if offset is not None else None,)
+
+
+def _from_decimal(it: Decimal) -> Parts:
+    return (str(it),)
+
+
+def _to_decimal(text: str) -> Decimal:
+    return Decimal(text)
+
+
+def _from_uuid(it: UUID) -> Parts:
+    return it.bytes, it.is_safe.name
+
+
+def _to_uuid(content: bytes, safe: str) -> UUID:
+    return UUID(bytes=content, is_safe=SafeUUID[safe])
+
+
+_PLAIN: dict[type, tuple[int, Callable[[Any], Parts], Callable[..., Any]]] = {
+    date: (0, _from_date, _to_date),
+    time: (1, _from_time, _to_time),
+    datetime: (2, _from_datetime, _to_datetime),
+    timedelta: (3, _from_delta, _to_delta),
+    timezone: (4, _from_zone, _to_zone),
+    ZoneInfo: (5, _from_region, _to_region),
+    TzInfo: (6, _from_offset, TzInfo),
+    Decimal: (7, _from_decimal, _to_decimal),
+    UUID: (8, _from_uuid, _to_uuid),
+}
+"""By type: its number, which never changes, and how it is taken apart and put together."""
+
+_MAKE = [make for _, _, make in sorted(_PLAIN.values(), key=lambda row: row[0])]
+
+
+# Instances.
+
+
+def _take_state(it: Any) -> Parts:
+    slots = {}
+    for number, member in enumerate(slots_of(type(it))):
+        try:
+            slots[number] = member.__get__(it)
+        except AttributeError:
+            continue
+    try:
+        own = object.__getattribute__(it, "__dict__")
+    except AttributeError:
+        own = None
+    else:
+        _check_names(own)
+    return own, slots
+
+
+def _make_state(cls: type, state: Parts) -> object:
+    own, slots = state
+    members = slots_of(cls)
+    it: object = object.__new__(cls)
+    if own is not None:
+        _check_names(own)
+        object.__setattr__(it, "__dict__", own)
+    for number, value in slots.items():
+        members[number].__set__(it, value)
+    return it
+
+
+def _check_names(own: Any) -> None:
+    if type(own) is not dict or not all(type(name) is str for name in own):
+        raise TypeError
+
+
+def _take_member(it: Any) -> str | int:
+    name = object.__getattribute__(it, "_name_")
+    if vars_of(type(it))["_member_map_"].get(name) is it:
+        return name  # type: ignore[no-any-return]
+    value = object.__getattribute__(it, "_value_")
+    _combining(type(it), value)
+    return value  # type: ignore[no-any-return]
+
+
+def _make_member(cls: type, state: str | int) -> object:
+    if type(state) is str:
+        return vars_of(cls)["_member_map_"][state]
+    combine, known = _combining(cls, state), vars_of(cls)["_value2member_map_"]
+    if state in known or len(known) < FLAGS_MAX:
+        return known.get(state) or combine(state)
+    raise ValueError(state)
+
+
+def _combining(cls: type, value: object) -> Callable[[object], object]:
+    """What the standard library makes combinations of flags by, unless the class has its own."""
+    for base in mro_of(cls):
+        method = vars_of(base).get("_missing_")
+        if method is not None:
+            is_own = name_of(base)[0] != "enum" or not issubclass(cls, enum.Flag)
+            if is_own or type(value) is not int or value.bit_length() > FLAG_BITS_MAX:
+                break
+            return method.__get__(None, cls)  # type: ignore[no-any-return]
+    raise TypeError
+
+
+_INSTANCES: dict[int, tuple[Callable[[Any], Any], Callable[[type, Any], Any]]] = {
+    MODEL: (_take_state, _make_state),
+    DATACLASS: (_take_state, _make_state),
+    ENUM: (_take_member, _make_member),
+}
