@@ -90,7 +90,7 @@ def _has_json_keys(part: object) -> bool:
     if is_instance(part):
         if not type(part).__module__.startswith("langchain_core."):
             return False  # Another class's: `Dumps` leaves it to LangChain as it is.
-        part = part.__dict__
+        part = part.__dict__ | (getattr(part, "__pydantic_extra__", None) or {})
     if isinstance(part, dict):
         kinds = (str, int, float, bool, type(None))
         return all(isinstance(key, kinds) for key in part) and _has_json_keys([*part.values()])

@@ -304,6 +304,38 @@ def test_what_does_not_come_back_equal_is_refused(make_cache: MakeCache) -> None
     assert cache.lookup("p", "l") is None
 
 
+def test_messages_and_generations_of_other_classes_get_fresh_ids() -> None:
+    made, given = "lc_run--0199f5a0-0000-7000-8000-000000000001-0", "chatcmpl-1"
+    reply, message = instances.Reply(content="x", id=made), AIMessage("x", id=made)
+    nested = instances.Reply(content="x", id=made)
+    stored: list[list[Generation]] = [
+        [ChatGeneration(message=reply)],
+        [instances.ScoredChat(message=message, score=nested)],
+        [instances.ScoredChat(message=reply, score=nested)],
+    ]
+    for answer in stored:
+        value = encode(answer, KEY)
+        first, second = (decode(value, KEY, fresh_ids=True) for _ in range(2))
+        ids = {hit[0].message.id for hit in (first, second)}  # type: ignore[attr-defined]
+        assert len(ids | {made}) == 3
+        assert all(str(id_).startswith("lc_run--") for id_ in ids)
+        assert difference(decode(value, KEY), answer) is None
+        for hit in (first, second):
+            assert getattr(hit[0], "score", nested).id == made
+            hit[0].message.__dict__["id"] = made  # type: ignore[attr-defined]
+            assert difference(hit, answer) is None
+    # A provider's id stays; so does that of anything that is no message.
+    point = instances.Point()
+    point.__dict__["id"] = made
+    others: list[list[Generation]] = [
+        [ChatGeneration(message=instances.Reply(content="x", id=given))],
+        [Generation.model_construct(text=point)],
+        [instances.Scored.model_construct(text="x", message=point)],
+    ]
+    for kept in others:
+        assert difference(decode(encode(kept, KEY), KEY, fresh_ids=True), kept) is None
+
+
 def test_no_code_of_a_class_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
 

@@ -255,7 +255,7 @@ def test_hostile_rows_do_not_reach_the_caller_as_exceptions(tmp_path: Path) -> N
     reasons = unknown | {"malformed", "changed_class"}
     assert {"value_malformed"} < set(stats.errors) <= {f"value_{reason}" for reason in reasons}
     # The second lookup of a malformed row comes before it is removed, or after.
-    assert stats.misses >= sum(stats.errors.values()) > count
+    assert stats.misses >= sum(stats.errors.values()) > count / 2
     assert stats.hits + stats.misses == 2 * count
 
 

@@ -14,7 +14,7 @@ use pyo3::types::{
 use pyo3::{PyTypeInfo, prelude::*};
 
 /// The depth at which a generation's message lies.
-const MESSAGE: usize = 2;
+pub const MESSAGE: usize = 2;
 
 /// Fresh generations from the bytes that [`encode`] made for the same key.
 #[pyfunction]
@@ -103,18 +103,13 @@ impl<'a, 'py> Decoder<'a, 'py> {
         for _ in 0..len {
             match self.reader.next()? {
                 Token::Object(number, fields) if GENERATIONS.contains(&number) => {
-                    let generation = self.object(number, fields, 1)?;
-                    if !self.classes.is_empty() {
-                        self.renew(&generation)?;
-                    }
-                    list.append(generation)?;
+                    list.append(self.object(number, fields, 1)?)?;
                 }
                 Token::Rare(tag) => {
                     let generation = self.other(tag, 1)?;
                     if !self.schema.is_generation(&generation) {
                         return Err(MALFORMED);
                     }
-                    self.renew(&generation)?;
                     list.append(generation)?;
                 }
                 _ => return Err(MALFORMED),

@@ -7,7 +7,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
-use pyo3::{PyTypeInfo, ffi};
+use pyo3::{PyTypeInfo, ffi, intern};
 
 /// Sets the four attributes that are all of a Pydantic object's state.
 pub struct State {
@@ -55,6 +55,13 @@ impl State {
             extra: Setter::load(&model, "__pydantic_extra__")?,
             private: Setter::load(&model, "__pydantic_private__")?,
         })
+    }
+
+    /// The fields of a Pydantic object: the dict itself, past whatever its class makes of it.
+    pub fn fields_of<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let descriptor = self.fields.descriptor.bind(object.py());
+        let fields = descriptor.call_method1(intern!(object.py(), "__get__"), (object,))?;
+        Ok(fields.cast_into::<PyDict>()?)
     }
 
     /// A new object of a Pydantic class, in exactly this state.

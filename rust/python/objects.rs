@@ -3,11 +3,11 @@
 //! Sets are read and written here. The rest is taken apart and put together by
 //! `python/llmemo/objects.py`: it is seldom, and the stable ABI has no quicker way to a date.
 
-use super::decode::{Decoder, Failure, MALFORMED};
+use super::decode::{Decoder, Failure, MALFORMED, MESSAGE};
 use super::encode::{Encoder, Refusal, refused_type};
 use crate::value::{CLASSES_MAX, Token};
 use pyo3::types::{PyBytes, PyDict, PyFrozenSet, PySet, PyString, PyTuple, PyType};
-use pyo3::{PyTypeInfo, intern, prelude::*};
+use pyo3::{intern, prelude::*};
 use std::collections::HashMap;
 
 /// Keys of one dict, and items of one set, that have one hash. Equal hashes are what makes a table
@@ -101,17 +101,6 @@ pub fn check_hashes<'py>(
     Ok(())
 }
 
-/// An object's `__dict__`, whatever its class makes of attributes; empty if it has none.
-fn state_of<'py>(object: &Bound<'py, PyAny>) -> Bound<'py, PyDict> {
-    let py = object.py();
-    let arguments = (object, intern!(py, "__dict__"));
-    let state = PyAny::type_object(py).call_method1(intern!(py, "__getattribute__"), arguments);
-    match state.map(Bound::cast_into::<PyDict>) {
-        Ok(Ok(state)) => state,
-        _ => PyDict::new(py),
-    }
-}
-
 /// Counts the hashes of the keys of one table.
 struct Hashes {
     is_small: bool,
@@ -184,27 +173,36 @@ impl<'py> Decoder<'_, 'py> {
     fn instance(&mut self, number: usize, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
         let (kind, class) = self.classes.get(number).ok_or(MALFORMED)?.clone();
         let state = self.any(depth + 1)?;
+        if depth <= MESSAGE && self.ids.is_some() {
+            self.renew_id(&class, &state, depth)?;
+        }
         Ok(self.schema.objects.made.bind(self.py).call1((kind, class, state))?)
     }
 
-    /// Gives the message of a generation a fresh id, where it has none yet: fields of users' classes
-    /// are not read one by one, nor are those of what is in them.
-    #[cold]
-    pub fn renew(&mut self, generation: &Bound<'py, PyAny>) -> Result<(), Failure> {
-        let Some(ids) = &mut self.ids else { return Ok(()) };
-        let Some(message) = state_of(generation).get_item(intern!(self.py, "message"))? else {
-            return Ok(());
+    /// Gives a generation's message its new id, if one of the two is of another class than LangChain's.
+    fn renew_id(
+        &mut self,
+        class: &Bound<'py, PyType>,
+        state: &Bound<'py, PyAny>,
+        depth: usize,
+    ) -> PyResult<()> {
+        let Ok(own) = state.get_item(0).and_then(|own| Ok(own.cast_into::<PyDict>()?)) else {
+            return Ok(()); // It has no fields.
         };
-        if self.schema.class_of(generation).is_some() && self.schema.class_of(&message).is_some() {
-            return Ok(());
-        }
-        let (state, name) = (state_of(&message), intern!(self.py, "id"));
-        if let Some(id) = state.get_item(name)?
+        let fields = if depth == MESSAGE {
+            class.is_subclass(self.schema.message.bind(self.py))?.then_some(own)
+        } else {
+            let message = own.get_item(intern!(self.py, "message"))?;
+            message.and_then(|message| self.schema.state.fields_of(&message).ok())
+        };
+        let name = intern!(self.py, "id");
+        if let Some(fields) = fields
+            && let Some(id) = fields.get_item(name)?
             && let Ok(id) = id.cast_exact::<PyString>()
             && let Ok(id) = id.to_str()
-            && let Some(new) = ids.renewed(id.as_bytes())
+            && let Some(new) = self.ids.as_mut().and_then(|ids| ids.renewed(id.as_bytes()))
         {
-            state.set_item(name, PyString::from_bytes(self.py, new.as_bytes())?)?;
+            fields.set_item(name, PyString::from_bytes(self.py, new.as_bytes())?)?;
         }
         Ok(())
     }

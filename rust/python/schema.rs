@@ -112,6 +112,8 @@ pub struct Schema {
     numbers: HashMap<&'static str, u8>,
     /// `langchain_core.messages.base.TextAccessor`: what the text of a chat generation is.
     pub text_accessor: Py<PyType>,
+    /// `langchain_core.messages.BaseMessage`.
+    pub message: Py<PyType>,
     /// Short strings that were decoded lately.
     pub strings: StringCache,
     /// How the state of a Pydantic object is set.
@@ -147,6 +149,7 @@ impl Schema {
             strings: StringCache::new(),
             state: State::load(py)?,
             objects: Objects::load(py)?,
+            message: base.getattr("BaseMessage")?.cast_into::<PyType>()?.unbind(),
             text_accessor: base.getattr("TextAccessor")?.cast_into::<PyType>()?.unbind(),
         })
     }
