@@ -112,6 +112,13 @@ pub(super) fn is_str(bytes: &[u8], text: &str) -> bool {
     strip_str(bytes, text).is_some_and(<[u8]>::is_empty)
 }
 
+/// The text that `bytes`, the encoding of one value, stand for; `None` if that is no text.
+pub(super) fn text_of(bytes: &[u8]) -> Option<&[u8]> {
+    let length = bytes.strip_prefix(&[tag::STR])?;
+    let last = length.iter().position(|&byte| byte < 0x80)?;
+    length.get(last + 1..)
+}
+
 /// Whether `bytes` are the encoding of a list of exactly these short texts.
 pub(super) fn is_path(bytes: &[u8], path: &[&str]) -> bool {
     let start = bytes.strip_prefix(&[tag::LIST]);

@@ -7,7 +7,7 @@
 
 use super::Reason;
 use super::cursor::{Cursor, DEPTH_MAX, Fail, has_address};
-use super::encoding::{is_path, is_str, leaf, push_code_point, tag};
+use super::encoding::{is_path, is_str, leaf, push_code_point, tag, text_of};
 
 /// Objects whose text LangChain keeps or masks on purpose: their id says all that counts.
 const MASKED: [&[&str]; 2] =
@@ -50,7 +50,8 @@ impl Marks {
         } else if is_str(key, "id") {
             self.masked = MASKED.iter().any(|path| is_path(value, path));
         } else if is_str(key, "repr") {
-            self.address = has_address(value).then_some(Reason::Address);
+            // Of a text only, which is read once. A tree would be read again for each `repr` in it.
+            self.address = text_of(value).is_some_and(has_address).then_some(Reason::Address);
         }
     }
 

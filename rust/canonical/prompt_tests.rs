@@ -182,6 +182,14 @@ fn an_address_in_what_counts_is_a_bypass() {
     };
     assert_eq!(prompt(object("<X at 0x7f0>").as_bytes(), &mut Vec::new()), Err(Reason::Address));
     assert_eq!(prompt(object("X(1)").as_bytes(), &mut Vec::new()), Ok(true));
+    // The bytes of an address: of a text, not of its encoding (0x20 is also a length), nor of a tree.
+    let at = format!("at 0x1{}", "x".repeat(0x20 - 6));
+    for (repr, is_address) in [(format!(" {at}"), true), (at, false)] {
+        let found = prompt(object(&repr).as_bytes(), &mut Vec::new());
+        assert_eq!(found, if is_address { Err(Reason::Address) } else { Ok(true) }, "{repr}");
+    }
+    let tree = object("").replace(r#""repr": """#, r#""repr": ["<X at 0x7f0>"]"#);
+    assert_eq!(prompt(tree.as_bytes(), &mut Vec::new()), Ok(true));
     // Neither a harmless object before it nor a class of the user's own hides it.
     let two = |first: &str, second: &str| {
         let object = |repr: &str| {
