@@ -6,6 +6,8 @@ VENV := .venv
 OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
+# How long each of the two fuzzers runs.
+FUZZ_SECONDS ?= 1800
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -56,6 +58,8 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 	cargo fmt --check
 	cargo clippy --locked --all-targets -q -- -D warnings
 	cargo clippy --locked --all-targets --features python -q -- -D warnings
+	cd fuzz && cargo fmt --check
+	cd fuzz && cargo clippy --locked --no-default-features --features python -q -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -64,8 +68,9 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 soak: $(VENV)/.built ## the tests of crashes and processes, a hundred times as long
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/test_process_end.py tests/test_concurrency.py
 
-fuzz: $(VENV)/.built ## the property tests, a hundred times as long
+fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzzer (needs g++ too)
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q tests/test_key*.py tests/test_values*.py tests/test_accelerate.py
+	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
 bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the README's table
 	$(BIN)/python benches/run.py
@@ -74,4 +79,4 @@ wheel: $(VENV)/.ready | need-cargo ## build the abi3 wheel and try it in a bare 
 	$(BIN)/python .ci/wheel.py
 
 clean: ## remove everything that the other commands made
-	rm -rf $(VENV) $(OLDEST) target dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OLDEST) target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
