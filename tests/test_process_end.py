@@ -244,6 +244,20 @@ for turn in range(10):
     expect_on_disk(tmp_path / "a.db", kept)
 
 
+def test_nothing_is_left_to_be_loaded_at_first_use(tmp_path: Path) -> None:
+    """A child that is forked while another thread loads something would wait for it for ever."""
+    program = """
+opened(path).close()
+loaded = []
+sys.addaudithook(lambda event, args: event == "import" and loaded.append(args[0]))
+cache = LLMCache()
+cache.update("p", "m", answer("p"))
+assert cache.lookup("p", "m") == answer("p")
+assert not loaded, loaded
+"""
+    run(program, tmp_path / "a.db")
+
+
 @needs_fork
 @pytest.mark.parametrize("forkers", [1, 3])
 def test_forks_in_the_middle_of_writes(forkers: int, tmp_path: Path) -> None:

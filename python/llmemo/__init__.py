@@ -1,6 +1,8 @@
 """llmemo: an async-first LLM response cache for LangChain, with a Rust core."""
 
-from llmemo._core import __version__
+import contextlib
+
+from llmemo._core import __version__, prepare
 from llmemo.accelerate import Acceleration, accelerate
 from llmemo.cache import LLMCache
 from llmemo.errors import (
@@ -30,3 +32,7 @@ __all__ = [
     "__version__",
     "accelerate",
 ]
+
+# A langchain-core that lacks some is no reason not to start: its answers are not kept, and counted.
+with contextlib.suppress(Exception):
+    prepare()

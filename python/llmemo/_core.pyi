@@ -19,6 +19,7 @@ __all__ = [
     "decompress",
     "encode",
     "leak",
+    "prepare",
     "seed_ids",
     "settings",
 ]
@@ -254,6 +255,12 @@ def decompress(stored: bytes) -> bytes:
 
 def seed_ids(random: bytes) -> None:
     """Have the ids that `fresh_ids` gives begin anew, from 16 random bytes."""
+
+def prepare() -> None:
+    """Look up LangChain's classes, which is else done at first use.
+
+    Rust waits for whoever is at it; in a child that is forked meanwhile, for ever.
+    """
 
 def leak(object: object) -> None:
     """Keep an object alive until the process ends, whatever else lets go of it."""

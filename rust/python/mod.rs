@@ -49,6 +49,12 @@ pyo3::create_exception!(
     "A request that does not determine what is asked; arguments: reason, parameter (or None)."
 );
 
+/// See `_core.pyi`.
+#[pyfunction]
+fn prepare(py: Python<'_>) -> PyResult<()> {
+    schema::Schema::get(py).map(|_| ())
+}
+
 /// Native core of llmemo; see `_core.pyi`.
 #[pymodule]
 mod _core {
@@ -65,7 +71,7 @@ mod _core {
     #[pymodule_export]
     use super::memory::{Memory, leak, settings};
     #[pymodule_export]
-    use super::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown};
+    use super::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown, prepare};
 
     use pyo3::prelude::*;
 
