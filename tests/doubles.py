@@ -109,6 +109,11 @@ def expect_on_disk(path: Path, keys: Iterable[str]) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def files(folder: Path) -> list[str]:
+    """What is in a folder, but for the locks that stores leave there."""
+    return sorted(name for name in os.listdir(folder) if not name.endswith("-lock"))
+
+
 def answer(key: str) -> list[Generation]:
     """What `PRELUDE` answers to a key."""
     return [Generation(text=f"answer to {key}")]

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from doubles import answer, files
 
 from llmemo import ConfigurationError, LLMCache, LLMemoError, NotACacheError, SQLiteStore
 
@@ -187,9 +188,18 @@ def test_paths_are_made_absolute_at_once_and_home_is_expanded(
         cache.lookup("p", "l")
         assert cache.stats().errors == {}
         cache.close()
-    assert sorted(os.listdir(tmp_path)) == ["a.db", "b.db", "c d#?.db", "d.db", "e.db", "elsewhere"]
+    assert files(tmp_path) == ["a.db", "b.db", "c d#?.db", "d.db", "e.db", "elsewhere"]
     assert stat.S_IMODE((tmp_path / "a.db").stat().st_mode) == 0o600
     assert repr(stores[0]) == f"SQLiteStore({str(tmp_path / 'a.db')!r}, durability='normal')"
+
+
+def test_a_file_whose_maker_was_killed_is_ours_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    with LLMCache(path) as cache:
+        cache.update("p", "m", answer("p"))
+    with path.open("r+b") as file:
+        file.truncate(4096)  # The first page is written first, and says how many there will be.
+    assert SQLiteStore(path).path == path
 
 
 def test_a_file_that_another_process_is_making_ours_is_not_taken_for_a_stranger(

@@ -23,6 +23,7 @@ from llmemo.errors import ConfigurationError, StoreError
 from llmemo.worker import Worker
 
 if TYPE_CHECKING:
+    from llmemo._core import Memory
     from llmemo.stats import Tally
     from llmemo.stores.base import Store
 
@@ -37,7 +38,7 @@ class Engine:
         ConfigurationError: Another engine runs this store.
     """
 
-    def __init__(self, store: Store, tally: Tally, patience: float) -> None:
+    def __init__(self, store: Store, tally: Tally, memory: Memory, patience: float) -> None:
         """Nothing is started or opened yet. `patience`: seconds that `submit` may take."""
         other = None if store.engine is None else store.engine()
         if other is not None and not other.is_closed:
@@ -48,6 +49,7 @@ class Engine:
         self._worker: Worker | None = None
         self._store = store
         self._tally = tally
+        self._memory = memory
         self._patience = min(patience, threading.TIMEOUT_MAX)
 
     def submit(self, call: Call[Any], *, again: bool = False) -> None:
@@ -92,7 +94,8 @@ class Engine:
                 raise StoreError(CLOSED)
             if self._worker is None or self._worker.is_stopping:
                 # The last one may be another engine's, which was closed and has yet to let go.
-                worker = Worker(self._store, self._tally, self._take_back, self._store.worker)
+                previous = self._store.worker
+                worker = Worker(self._store, self._tally, self._take_back, previous, self._memory)
                 worker.thread.start()
                 self._store.worker = self._worker = worker
                 process.started(worker)

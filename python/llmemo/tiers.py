@@ -122,7 +122,8 @@ class Tiers:
         self.sealing = Sealing(encryption_key, is_needed=self.store is not None)
         self.engine: Engine | None = None
         if self.store is not None:
-            self.engine = Engine(self.store, self.tally, store_timeout)
+            self.store.clock = clock
+            self.engine = Engine(self.store, self.tally, self.memory, store_timeout)
 
     def key(self, prompt: str, llm_string: str) -> bytes | None:
         """What the request is called in every process; None if it must not be cached."""

@@ -11,32 +11,25 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from llmemo.calls import CLOSED, Call, Delete, Discard, Get, Outcome, Recent, Set, settle
+from llmemo.caretaker import TROUBLE, Caretaker
 from llmemo.errors import StoreError, text_of
 from llmemo.stores.base import StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from llmemo._core import Memory
     from llmemo.stats import Tally
     from llmemo.stores.base import Record, Store
 
 MAX_QUEUED_BYTES = 64 * 2**20
 """Memory that values waiting to be written may take; beyond it the oldest are dropped."""
 
-MAX_DAMAGED = 256
-"""Most damaged records that wait to be removed; whoever meets another will meet it again."""
-
-MAX_DAMAGED_BYTES = 16 * 2**20
-"""Memory that these may take, unless it is only one."""
-
 MAX_RECORDS_PER_SET = 1024
 """Most records in one transaction, so that no write keeps other processes waiting for long."""
 
 RETRY_DELAYS = (0.02, 0.1, 0.5, 1.0)
 """Seconds between attempts while the store is unavailable; the last one repeats."""
-
-TROUBLE = (Exception, asyncio.CancelledError)
-"""What a store may raise. Nobody cancels it, so a cancellation is trouble of its own."""
 
 
 class Worker:
@@ -48,11 +41,14 @@ class Worker:
         tally: Tally,
         give_back: Callable[[list[Call[Any]]], None],
         previous: Worker | None,
+        memory: Memory,
     ) -> None:
         """Start `thread` to begin, which waits for the `previous` worker to finish.
 
-        `give_back` is called with what came after the end.
+        `give_back` is called with what came after the end. `memory` is told to forget what other
+        processes change.
         """
+        self._memory = memory
         self.is_stopping = False
         self._pid = os.getpid()
         self._previous = previous
@@ -75,7 +71,6 @@ class Worker:
         self._reading: list[Call[Record | None]] = []
         self._listings: set[asyncio.Task[None]] = set()
         self._queued_bytes = 0
-        self._damaged: dict[bytes, Record] = {}
 
     # From any thread.
 
@@ -162,11 +157,14 @@ class Worker:
 
     async def _serve(self) -> None:
         self._readable, self._writable = asyncio.Event(), asyncio.Event()
+        self._caretaker = Caretaker(self._opened, self._open, self._memory, self._tally)
         self._loop = asyncio.get_running_loop()
         self._sort()
         try:
+            watching = asyncio.ensure_future(self._caretaker.run(self._wake_writer))
             await asyncio.gather(self._read(), self._write())
-            await asyncio.gather(*self._listings)
+            self._caretaker.is_over.set()
+            await asyncio.gather(watching, *self._listings)
         finally:
             if self._opening is not None:
                 try:
@@ -187,7 +185,7 @@ class Worker:
                 self._listings.add(listing)
                 listing.add_done_callback(self._listings.discard)
             elif isinstance(call.operation, Discard):
-                self._note_damaged(call.operation.record)
+                self._caretaker.note_damaged(call.operation.record)
             else:
                 self._writes.append(call)
                 self._queued_bytes += _size(call)
@@ -209,6 +207,16 @@ class Worker:
             self._opening = opening = asyncio.ensure_future(self._store.open())
         await opening
         return self._store
+
+    def _opened(self) -> Store | None:
+        """The store, if it was opened before."""
+        opening = self._opening
+        if opening is None or not opening.done() or opening.cancelled() or opening.exception():
+            return None
+        return self._store
+
+    def _wake_writer(self) -> None:
+        self._writable.set()
 
     async def _is_next(self, ready: asyncio.Event, has_work: Callable[[], bool]) -> bool:
         """Wait until there is work, or until there will be none any more."""
@@ -250,26 +258,12 @@ class Worker:
         else:
             settle([outcome])
 
-    def _note_damaged(self, record: Record) -> None:
-        others = [one for one in self._damaged.values() if one.key != record.key]
-        size = len(record.value) + sum(len(one.value) for one in others)
-        if len(others) < MAX_DAMAGED and (size <= MAX_DAMAGED_BYTES or not others):
-            self._damaged[record.key] = record
-
-    async def _discard(self) -> None:
-        """Remove what is damaged. Tried once: whoever meets it again asks again."""
-        damaged, self._damaged = self._damaged, {}
-        try:
-            store = await self._open()
-            await store.discard(list(damaged.values()))
-        except TROUBLE as error:
-            text = "llmemo: the store failed to remove damaged answers: %s"
-            self._tally.note("errors", "store_discard", text, text_of(_told(error)))
-
     async def _write(self) -> None:
-        while await self._is_next(self._writable, lambda: bool(self._writes or self._damaged)):
-            if not self._writes:
-                await self._discard()
+        while await self._is_next(
+            self._writable, lambda: bool(self._writes) or self._caretaker.has_work
+        ):
+            if self._caretaker.has_work and not self._writes:
+                await self._caretaker.work()
             while self._writes and not self._has_given_up:
                 self._in_flight = self._take_batch()
                 result, error = await self._execute(self._in_flight)

@@ -1,13 +1,14 @@
-"""What a durable tier has to be able to do: five methods and two at will, bytes in and out."""
+"""What a durable tier has to be able to do: five methods and four at will, bytes in and out."""
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from llmemo.engine import Engine
     from llmemo.worker import Worker
@@ -43,7 +44,7 @@ class Store(ABC):
 
     All methods run on one private event loop, each in a task that is never cancelled half-way,
     so an implementation needs no locks and no threads of its own. `get` may run beside any other
-    method; `set`, `delete`, `discard` and `close` never run beside each other.
+    method; `set`, `delete`, `discard`, `upkeep` and `close` never run beside each other.
 
     An implementation raises `StoreUnavailableError` for what may pass, and anything else for
     what will not; it never has to retry by itself.
@@ -57,6 +58,9 @@ class Store(ABC):
 
     store_requests: bool = False
     """Whether records shall bring their requests, in clear."""
+
+    clock: Callable[[], float] = staticmethod(time.time)
+    """Unix time in seconds, as the cache has it that uses this store."""
 
     @abstractmethod
     async def open(self) -> None:
@@ -86,6 +90,21 @@ class Store(ABC):
         ]
         if same:
             await self.delete(same)
+
+    async def changes(self) -> Collection[bytes] | None:
+        """Keys of records that others have removed or replaced since this was asked last.
+
+        None if it cannot be said which: then nothing that was read before is to be trusted. Asked
+        for some four times a second while somebody relies on what was read before. For stores that
+        are shared with other processes. May run beside any other method but `close`.
+        """
+        return ()
+
+    async def upkeep(self) -> None:  # noqa: B027 (not every store needs any)
+        """Remove what has to go, a little at a time. Called about once a second while in use.
+
+        Never runs beside `set`, `delete` and `close`.
+        """
 
     async def recent(self, limit: int) -> Sequence[Record]:  # noqa: ARG002 (others need it)
         """The records that were added last, the newest first, their values left out.

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
+import contextlib
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import aiosqlite
-
 from llmemo import _core
+from llmemo.arguments import check_whole
 from llmemo.errors import ConfigurationError
 from llmemo.stores.base import Record, Store, StoreUnavailableError
-from llmemo.stores.sqlite_file import check_file, check_header
-from llmemo.stores.sqlite_schema import COLUMNS, RECENT, UPSERT, check_version, create_schema
+from llmemo.stores.sqlite_changes import CHANGED, Changes
+from llmemo.stores.sqlite_connection import (
+    BUSY_TIMEOUT,
+    SYNCHRONOUS,
+    connect,
+    is_damage,
+    translated,
+)
+from llmemo.stores.sqlite_file import (
+    check_file,
+    check_header,
+    create_file,
+    identity_of,
+    is_ours,
+    set_aside,
+    warn_of_network,
+)
+from llmemo.stores.sqlite_guard import Guard
+from llmemo.stores.sqlite_schema import (
+    COLUMNS,
+    RECENT,
+    UPSERT,
+    check_version,
+)
+from llmemo.stores.sqlite_upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import os
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    import aiosqlite
 
 KEYS_PER_QUERY = 256
 """Most keys that one SELECT asks for; a power of two, see `_padded`."""
@@ -25,30 +49,8 @@ KEYS_PER_QUERY = 256
 ROWS_PER_QUERY = 500
 """Rows that one query lists: some milliseconds' work, for which reads have to wait."""
 
-BUSY_TIMEOUT = 5.0
-"""Seconds for which SQLite itself waits on another process's lock before we are told."""
-
-BUSY_PAUSE = 0.02
-"""Seconds between attempts at what SQLite does not wait for."""
-
-PRAGMAS = {
-    # A commit appends to the WAL and returns; readers are never in the way of the writer.
-    "journal_mode": "WAL",
-    # Half of all pages may be spent on rows being replaced: give the WAL's space back.
-    "journal_size_limit": str(64 * 2**20),
-    # A page that was damaged on disk should be an error, not a wrong row.
-    "cell_size_check": "ON",
-    # A file from elsewhere may bring triggers and views: they get no functions with effects.
-    "trusted_schema": "OFF",
-    # Memory-mapped pages turn a truncated file into SIGBUS: see sqlite.org/mmap.html.
-    "mmap_size": "0",
-}
-SYNCHRONOUS = {
-    # Survives kill -9 at any moment; a power loss may take the last commits (sqlite.org/wal.html).
-    "normal": "NORMAL",
-    # One fsync a commit: survives power loss too.
-    "full": "FULL",
-}
+LEAST_BYTES = 256 * 1024
+"""A bound on the file that leaves room for its own bookkeeping."""
 
 
 class SQLiteStore(Store):
@@ -59,6 +61,8 @@ class SQLiteStore(Store):
             mode 0600, at first use; its folder has to exist.
         durability: "normal" survives the process being killed at any moment; "full" also
             survives loss of power, at the price of an fsync for each batch of writes.
+        max_store_bytes: Bound on what the file holds, in bytes; the least recently used answers are
+            removed. None for no bound. The WAL beside the file may take 64 MiB more for a while.
         store_requests: Keep each request beside its answer, in clear: column `request`, a JSON list
             of namespace, llm_string and prompt. `LLMCache.explain` can then say in words what
             differs, after a restart too. Without it the file holds digests of requests only; an
@@ -66,7 +70,7 @@ class SQLiteStore(Store):
 
     Raises:
         ConfigurationError: The path is a folder, or lies in one that is missing or not writable,
-            `durability` is neither word, or `store_requests` is no bool.
+            or another argument is not one of those allowed.
         NotACacheError: The file is not an SQLite database, or not one of ours.
     """
 
@@ -74,6 +78,7 @@ class SQLiteStore(Store):
         self,
         path: str | os.PathLike[str],
         *,
+        max_store_bytes: int | None = None,
         durability: Literal["normal", "full"] = "normal",
         store_requests: bool = False,
     ) -> None:
@@ -84,63 +89,87 @@ class SQLiteStore(Store):
         if not isinstance(store_requests, bool):
             msg = f"store_requests={store_requests!r} is not allowed: True or False"
             raise ConfigurationError(msg)
+        if max_store_bytes is not None:
+            check_whole("max_store_bytes", max_store_bytes, least=LEAST_BYTES)
         self.store_requests = store_requests
         self.path = check_file(path)
         self.durability = durability
+        self.max_store_bytes = max_store_bytes
         self._reader: aiosqlite.Connection | None = None
         self._writer: aiosqlite.Connection | None = None
+        self._upkeep = Upkeep(self.path.with_name(self.path.name + "-wal"), max_store_bytes)
+        self._guard = Guard(self.path, BUSY_TIMEOUT)
+        self._changes = Changes()
+        self._identity: object = None
+        """Of the file that is open."""
+        self._is_damaged = False
 
     def __repr__(self) -> str:
         """Path and settings."""
         return f"SQLiteStore({str(self.path)!r}, durability={self.durability!r})"
 
     async def open(self) -> None:
-        """Create the file if it is missing, and open it."""
+        """Create the file if it is missing, and open it; set it aside first if it is damaged."""
         if self._writer is not None:
             # Left open by a fork that could not wait: see `process`.
             _core.leak((self._reader, self._writer))
+        self._guard.close()
+        warn_of_network(self.path)
+        found = identity_of(self.path)
+        try:
+            await self._open()
+        except sqlite3.DatabaseError as error:
+            if not (is_damage(error) and is_ours(self.path)):
+                raise
+            await self._set_aside(found, error)
+            await self._open()
+
+    async def _open(self) -> None:
         # Before SQLite sees the file: opening one of a newer schema could already change it.
         check_version(check_header(self.path))
-        # SQLite gives -wal and -shm the mode of the database, so this decides for all three.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        try:
-            self._writer = await self._connect_patiently(create=True)
-            self._reader = await self._connect_patiently(create=False)
-        except BaseException:
-            await self.close()
-            raise
-
-    async def _connect_patiently(self, *, create: bool) -> aiosqlite.Connection:
-        # The switch to WAL, and whatever meets another process's switch, is refused at once:
-        # SQLite's own timeout does not cover it (sqlite.org/c3ref/busy_handler.html).
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + BUSY_TIMEOUT
-        while True:
+        create_file(self.path)
+        async with self._guard.committing():
+            writer = await connect(self.path, self.durability)
             try:
-                return await self._connect(create=create)
-            except StoreUnavailableError:
-                if clock() > deadline:
-                    raise
-            await asyncio.sleep(BUSY_PAUSE)
+                reader = await connect(self.path, self.durability)
+                identity, before = identity_of(self.path), self._identity
+                with translated():
+                    await self._changes.begin(
+                        reader, is_first=before is None, is_another=identity != before
+                    )
+            except BaseException:
+                await writer.close()
+                raise
+        self._identity, self._is_damaged = identity, False
+        self._reader, self._writer = reader, writer
 
-    async def _connect(self, *, create: bool) -> aiosqlite.Connection:
-        # IMMEDIATE: a transaction that begins as a reader and turns writer fails at once with
-        # SQLITE_BUSY_SNAPSHOT, whatever the timeout (sqlite.org/isolation.html).
-        connection = await aiosqlite.connect(
-            self.path, timeout=BUSY_TIMEOUT, isolation_level="IMMEDIATE"
-        )
+    async def _mend(self) -> None:
+        """Open anew what was deleted, replaced or damaged while it was open."""
+        reader, writer = self._reader, _opened(self._writer)
+        if self._is_damaged:
+            await self._set_aside(self._identity, "it was found damaged")
+        elif identity_of(self.path) == self._identity:
+            return
+        await self._open()
+        # SQLite sees that their file has moved, and leaves the WAL of that name alone.
+        for connection in (reader, writer):
+            if connection is not None:
+                await connection.close()
+
+    async def _set_aside(self, found: object, reason: object) -> None:
+        async with self._guard.held():
+            # Another process may have been first.
+            if identity_of(self.path) == found:
+                set_aside(self.path, reason)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
         try:
-            with _translated():
-                if create:
-                    await create_schema(connection)
-                for name, value in PRAGMAS.items():
-                    await connection.execute_fetchall(f"PRAGMA {name} = {value}")
-                level = SYNCHRONOUS[self.durability]
-                await connection.execute_fetchall(f"PRAGMA synchronous = {level}")
-        except BaseException:
-            await connection.close()
+            with translated():
+                yield
+        except sqlite3.DatabaseError as error:
+            self._is_damaged |= is_damage(error)
             raise
-        return connection
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
         """See `Store.get`."""
@@ -150,9 +179,10 @@ class SQLiteStore(Store):
             chunk = _Unprinted(_padded(keys[start : start + KEYS_PER_QUERY]))
             marks = ", ".join("?" * len(chunk))
             query = f"SELECT {COLUMNS} FROM entries WHERE key IN ({marks})"  # noqa: S608
-            with _translated():
+            with self._watched():
                 rows = await reader.execute_fetchall(query, chunk)
             found.update({row[0]: Record(*row) for row in rows})
+        self._upkeep.saw(found, self.clock())
         return found
 
     async def recent(self, limit: int) -> Sequence[Record]:
@@ -162,7 +192,7 @@ class SQLiteStore(Store):
         before = 2**63 - 1
         while len(found) < limit:
             size = min(ROWS_PER_QUERY, limit - len(found))
-            with _translated():
+            with self._watched():
                 rows = list(await reader.execute_fetchall(RECENT, (before, size)))
             found.extend(Record(*row[1:]) for row in rows)
             if len(rows) < size:
@@ -170,45 +200,88 @@ class SQLiteStore(Store):
             before = rows[-1][0]
         return found
 
+    async def changes(self) -> Collection[bytes] | None:
+        """See `Store.changes`."""
+        is_same = identity_of(self.path) == self._identity
+        with self._watched():
+            changed = await self._changes.others(_opened(self._reader))
+        return changed if is_same else None
+
     async def set(self, records: Sequence[Record]) -> None:
         """See `Store.set`."""
-        await self._transaction(UPSERT, list(records))
+        rows = [(*record, record.created, self._changes.writer) for record in records]
+        await self._transaction((UPSERT, rows))
 
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """See `Store.delete`."""
         if keys is None:
-            return await self._transaction("DELETE FROM entries", [()])
-        return await self._transaction("DELETE FROM entries WHERE key = ?", [(k,) for k in keys])
+            everything: Sequence[tuple[Any, ...]] = [()]
+            return await self._transaction(
+                ("DELETE FROM entries", everything), (CHANGED, [(None, self._changes.writer)])
+            )
+        return await self._transaction(
+            ("DELETE FROM entries WHERE key = ?", [(key,) for key in keys]),
+            (CHANGED, [(key, self._changes.writer) for key in keys]),
+        )
 
     async def discard(self, records: Sequence[Record]) -> None:
         """See `Store.discard`."""
         rows = [(record.key, record.value) for record in records]
-        await self._transaction("DELETE FROM entries WHERE key = ? AND value = ?", rows)
+        await self._transaction(("DELETE FROM entries WHERE key = ? AND value = ?", rows))
 
-    async def _transaction(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Run a statement for each row, all of them or none. Returns how many rows it touched."""
+    async def _transaction(self, *steps: tuple[str, Sequence[tuple[Any, ...]]]) -> int:
+        """Run statements for their rows, all or none. Returns how many rows the first touched."""
+        await self._mend()
         writer = _opened(self._writer)
-        with _translated():
-            try:
-                # sqlite3 sends BEGIN IMMEDIATE by itself (isolation_level): a thread hop less.
-                cursor = await writer.executemany(statement, _Unprinted(rows))
-                await writer.commit()
-            except BaseException:
-                await writer.rollback()
-                raise
-        return cursor.rowcount
+        touched = []
+        async with self._guard.committing():
+            with self._watched():
+                try:
+                    for statement, rows in steps:
+                        # sqlite3 sends BEGIN IMMEDIATE by itself (isolation_level).
+                        cursor = await writer.executemany(statement, _Unprinted(rows))
+                        touched.append(cursor.rowcount)
+                    await writer.commit()
+                except BaseException:
+                    await writer.rollback()
+                    raise
+            # It is committed, whatever becomes of the WAL.
+            with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self._watched():
+                await self._upkeep.after_write(writer)
+        return touched[0]
+
+    async def upkeep(self) -> None:
+        """See `Store.upkeep`."""
+        await self._mend()
+        await self._keep_up(_opened(self._writer), at_end=False)
+
+    async def _keep_up(self, writer: aiosqlite.Connection, *, at_end: bool) -> None:
+        async with self._guard.committing():
+            with self._watched():
+                try:
+                    await self._upkeep.run(writer, self.clock(), at_end=at_end)
+                except BaseException:
+                    await writer.rollback()
+                    raise
 
     async def close(self) -> None:
         """See `Store.close`."""
-        # The writer last: closing the last connection writes the WAL back into the file.
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
-        try:
-            if reader is not None:
+        if writer is None or reader is None:
+            return
+        # Who holds the guard for so long is not writing: better to close without it than never.
+        with contextlib.suppress(sqlite3.Error, StoreUnavailableError):
+            await self._keep_up(writer, at_end=True)
+        async with contextlib.AsyncExitStack() as guarded:
+            # Closing the last connection writes the WAL back into the file.
+            with contextlib.suppress(StoreUnavailableError):
+                await guarded.enter_async_context(self._guard.committing())
+            try:
                 await reader.close()
-        finally:
-            if writer is not None:
+            finally:
                 await writer.close()
+        self._guard.close()
 
 
 class _Unprinted(list[Any]):
@@ -234,15 +307,3 @@ def _padded(keys: Sequence[bytes]) -> list[bytes]:
     """
     size = 1 << (len(keys) - 1).bit_length()
     return [*keys, *[keys[-1]] * (size - len(keys))]
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Tell what may pass (a lock held by another process) from what will not."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        # `sqlite_errorcode` came with Python 3.11; the messages are stable.
-        if "locked" in str(error) or "busy" in str(error):
-            raise StoreUnavailableError(str(error)) from error
-        raise

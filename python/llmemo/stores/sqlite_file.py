@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import threading
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 from llmemo.errors import ConfigurationError, NotACacheError
+from llmemo.stats import logger
 
 APPLICATION_ID = int.from_bytes(b"lmem", "big")
 """Says whose database it is: bytes 68 to 71 of the file (sqlite.org/fileformat.html, 1.3)."""
 
 SCHEMA_VERSION = 1
 """`user_version` of the schema that this code writes: bytes 60 to 63 of the file."""
+
+LEAST_PAGE = 512
+"""Size of the smallest page, and so of the smallest database, in bytes."""
 
 LANGCHAIN_TABLES = {"full_llm_cache", "full_md5_llm_cache"}
 
@@ -62,50 +70,80 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     return absolute
 
 
+class Look(NamedTuple):
+    """What a file says of itself."""
+
+    owner: int = 0
+    """Its `application_id`."""
+    version: int = 0
+    """Its `user_version`."""
+    tables: frozenset[str] | None = frozenset()
+    """Names of what is in it; None if it is no database."""
+    has_wal: bool = False
+    """Whether there may be more in its WAL, which was not read."""
+
+
 def check_header(path: Path) -> int:
-    """Raise unless the file is missing, empty or ours; judged by its first 100 bytes.
+    """Raise unless the file is missing, empty or ours.
 
     Returns the version of its schema: 0 if it has none yet.
 
     Raises:
         NotACacheError: It is something else.
     """
-    header = _header(path)
-    while header and _number(header, 68) != APPLICATION_ID:
-        refusal = _refusal(path, header)
-        # Another process may be making it ours while we look: then the header has changed, and
-        # what was seen beside it says nothing.
-        seen, header = header, _header(path)
-        if header == seen:
+    look = _look(path)
+    while look.owner != APPLICATION_ID:
+        # Another process may be making it ours meanwhile: what was seen of it in parts counts only
+        # if it is still the same.
+        before, look = look, _look(path)
+        if look == before:
+            refusal = _refusal(path, look)
             if refusal is not None:
                 raise refusal
             return 0
-    return _number(header, 60)
+    return look.version
 
 
-def _header(path: Path) -> bytes:
+def _look(path: Path) -> Look:
+    """Read without locks, journals or side files.
+
+    Through SQLite, never by opening the file: closing it would take away the locks that SQLite has
+    on it for others in this process (sqlite.org/howtocorrupt.html, 2.2).
+    """
     try:
-        with path.open("rb") as file:
-            return file.read(100)
+        size = path.stat().st_size
+        if size < LEAST_PAGE:
+            # SQLite would take it for an empty database.
+            return Look(tables=None if size else frozenset())
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
     except FileNotFoundError:
-        return b""
+        return Look()
+    except sqlite3.Error:
+        return Look(tables=None)
+    owner = version = 0
+    try:
+        # Of a file whose writer was killed the header may promise more pages than there are: only
+        # so does SQLite read it all the same (`lockBtree` in btree.c).
+        connection.execute("PRAGMA writable_schema = ON")
+        [(owner,)] = connection.execute("PRAGMA application_id")
+        [(version,)] = connection.execute("PRAGMA user_version")
+        names = frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_master"))
+    except sqlite3.DatabaseError:
+        return Look(owner, version, tables=None)
+    finally:
+        connection.close()
+    return Look(owner, version, names, _has_wal(path))
 
 
-def _number(header: bytes, start: int) -> int:
-    return int.from_bytes(header[start : start + 4], "big")
-
-
-def _refusal(path: Path, header: bytes) -> NotACacheError | None:
-    """Why a file with this header, which is not ours, cannot become ours; None if it can."""
-    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+def _refusal(path: Path, look: Look) -> NotACacheError | None:
+    """Why a file that is not ours cannot become ours; None if it can."""
+    if look.tables is None:
         msg = f"{str(path)!r} is not an SQLite database: it was left alone; name another file"
         return NotACacheError(msg)
-    tables = _tables(path)
-    if _number(header, 68) == 0 and not tables and not _has_wal(path):
-        # A database with nothing in it. (Ours has its id from the moment it has a table; what
-        # is in somebody's WAL only, `_tables` does not see.)
+    if look == Look(version=look.version):
+        # A database with nothing in it. (Ours has its id from the moment it has a table.)
         return None
-    if langchain := sorted(LANGCHAIN_TABLES & tables):
+    if langchain := sorted(LANGCHAIN_TABLES & look.tables):
         msg = (
             f"{str(path)!r} is a cache of LangChain's SQLAlchemy classes (table {langchain[0]}):"
             " it was left alone; name a new file as the store, and take its entries over with"
@@ -123,16 +161,84 @@ def _has_wal(path: Path) -> bool:
         return False
 
 
-def _tables(path: Path) -> set[str]:
-    """Names of the tables, read without locks, journals or side files."""
-    uri = f"{path.as_uri()}?mode=ro&immutable=1"
+_creating = threading.Lock()
+
+
+def create_file(path: Path) -> None:
+    """Make the file if there is none, for its owner only; SQLite gives -wal and -shm its mode.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    # One at a time: see `_look` for what closing it would do to whoever has it open already.
+    with _creating, contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is there, and has our mark."""
+    return _look(path).owner == APPLICATION_ID
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Tells the file of this name from another one that takes its place; None if there is none."""
     try:
-        connection = sqlite3.connect(uri, uri=True)
-    except sqlite3.Error:
-        return {"?"}
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def set_aside(path: Path, reason: object) -> None:
+    """Rename a damaged file, and what belongs to it, so that a new one can be started."""
+    aside = f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}"
+    # The WAL first: should we be killed in between, nobody takes it for that of a new file.
+    for suffix in ("-wal", "-shm", ""):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).replace(path.with_name(aside + suffix))
+    text = "llmemo: %s was damaged (%s): it is now %s, and a new file is started"
+    logger.error(text, path, reason, aside)
+
+
+NETWORK = {
+    "9p",
+    "afs",
+    "ceph",
+    "cifs",
+    "fuse.sshfs",
+    "glusterfs",
+    "lustre",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "smb3",
+    "smbfs",
+}
+"""File systems of other machines, by the names that Linux has for them."""
+
+_warned: set[Path] = set()
+
+
+def warn_of_network(path: Path) -> None:
+    """Say once if the file is on a file system of another machine, as far as one can tell."""
+    kind = _file_system(path.parent)
+    if kind in NETWORK and path not in _warned:
+        _warned.add(path)
+        text = (
+            "llmemo: %s is on a network file system (%s): SQLite's WAL needs memory that all"
+            " processes share, and its locks often fail there. Put the file on a local disk"
+        )
+        logger.warning(text, path, kind)
+
+
+def _file_system(folder: Path) -> str:
     try:
-        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.DatabaseError:
-        return {"?"}
-    finally:
-        connection.close()
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    # "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw": proc_pid_mountinfo(5)
+    kinds = {}
+    for mount in mounts:
+        before, _, after = mount.partition(" - ")
+        kinds[before.split(" ")[4].replace("\\040", " ")] = after.partition(" ")[0]
+    return next((kinds[str(at)] for at in (folder, *folder.parents) if str(at) in kinds), "")

@@ -12,31 +12,48 @@ if TYPE_CHECKING:
 
 # A rowid table with a unique index, not WITHOUT ROWID: rows of 1 KB and more would make the
 # key's B-tree so wide that a point read takes 20 µs against 6 (design measurement, 50,000 rows).
-SCHEMA = """
-CREATE TABLE entries (
-    id INTEGER PRIMARY KEY,
-    key BLOB NOT NULL UNIQUE,
-    namespace BLOB NOT NULL,
-    llm BLOB NOT NULL,
-    created REAL NOT NULL,
-    expires REAL,
-    outline BLOB NOT NULL,
-    value BLOB NOT NULL,
-    request BLOB
+SCHEMA = (
+    """
+    CREATE TABLE entries (
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        namespace BLOB NOT NULL,
+        llm BLOB NOT NULL,
+        created REAL NOT NULL,
+        expires REAL,
+        used REAL NOT NULL,
+        writer BLOB NOT NULL,
+        outline BLOB NOT NULL,
+        value BLOB NOT NULL,
+        request BLOB
+    )
+    """,
+    "CREATE INDEX entries_by_use ON entries (used)",
+    "CREATE INDEX entries_by_end ON entries (expires) WHERE expires IS NOT NULL",
+    # What another process's memory must not serve any more: a key, or NULL for all of them.
+    "CREATE TABLE changes (id INTEGER PRIMARY KEY, key BLOB, writer BLOB NOT NULL)",
+    # An insert changes nothing that anybody could have in memory.
+    """
+    CREATE TRIGGER entries_replaced AFTER UPDATE OF value ON entries
+    BEGIN INSERT INTO changes (key, writer) VALUES (new.key, new.writer); END
+    """,
 )
-"""
-# The large ones last: what is read without them is then read without their overflow pages.
+"""`writer` is random, of the store that wrote last: nobody needs to be told of its own changes."""
+
 COLUMNS = "key, value, namespace, llm, created, expires"
-ALL_COLUMNS = f"{COLUMNS}, outline, request"
-UPSERT = f"""
-INSERT INTO entries ({ALL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+# The large ones last: what is read without them is then read without their overflow pages.
+UPSERT = """
+INSERT INTO entries (key, value, namespace, llm, created, expires, outline, request, used, writer)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, namespace = excluded.namespace,
     llm = excluded.llm, created = excluded.created, expires = excluded.expires,
-    outline = excluded.outline, request = excluded.request
-"""  # noqa: S608 (constants only)
-RECENT = f"""
-SELECT id, {ALL_COLUMNS.replace("value", "x''")} FROM entries WHERE id < ? ORDER BY id DESC LIMIT ?
-"""  # noqa: S608 (constants only)
+    outline = excluded.outline, request = excluded.request, used = excluded.used,
+    writer = excluded.writer
+"""
+RECENT = """
+SELECT id, key, x'', namespace, llm, created, expires, outline, request
+FROM entries WHERE id < ? ORDER BY id DESC LIMIT ?
+"""
 
 
 async def create_schema(connection: aiosqlite.Connection) -> None:
@@ -54,7 +71,8 @@ async def create_schema(connection: aiosqlite.Connection) -> None:
         if not await _is_ours(connection):
             # Before the switch to WAL, so that the id stands in the main file from the first
             # moment: `check_header` reads it there.
-            await connection.execute_fetchall(SCHEMA)
+            for statement in SCHEMA:
+                await connection.execute_fetchall(statement)
             await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
             await connection.execute_fetchall(f"PRAGMA user_version = {SCHEMA_VERSION}")
         await connection.commit()

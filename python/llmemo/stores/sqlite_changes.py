@@ -1,0 +1,50 @@
+"""What other stores have removed or replaced in the file that they share."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import aiosqlite
+
+CHANGED = "INSERT INTO changes (key, writer) VALUES (?, ?)"
+SINCE = "SELECT id, key, writer FROM changes WHERE id >= ? ORDER BY id"
+LAST = "SELECT ifnull(max(id), 0) FROM changes"
+
+
+class Changes:
+    """How far the table of changes has been read."""
+
+    def __init__(self) -> None:
+        """Nothing was read yet."""
+        self.writer = secrets.token_bytes(8)
+        """By which our own changes are known."""
+        self._seen: int | None = None
+        self._version: int | None = None
+
+    async def begin(
+        self, reader: aiosqlite.Connection, *, is_first: bool, is_another: bool
+    ) -> None:
+        """Begin with a connection. In another file than before, nobody knows what is the same."""
+        self._version = None
+        if is_first or is_another:
+            [(last,)] = await reader.execute_fetchall(LAST)
+            self._seen = last if is_first else None
+
+    async def others(self, reader: aiosqlite.Connection) -> Collection[bytes] | None:
+        """Keys that others have changed since this was asked last; None for all."""
+        # Of one connection it changes only with what others commit (sqlite.org/pragma.html).
+        [(version,)] = await reader.execute_fetchall("PRAGMA data_version")
+        seen = self._seen
+        if seen is not None and version == self._version:
+            return ()
+        rows = list(await reader.execute_fetchall(SINCE, (seen or 0,)))
+        self._version, self._seen = version, rows[-1][0] if rows else 0
+        # The last one that was seen is there still, unless changes after it are gone too.
+        if seen is None or (seen and not (rows and rows[0][0] == seen)):
+            return None
+        changed = [key for id_, key, writer in rows if id_ != seen and writer != self.writer]
+        return None if None in changed else changed

@@ -1,0 +1,104 @@
+"""Connections to an SQLite store's file, set up alike."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import aiosqlite
+
+from llmemo.stores.base import StoreUnavailableError
+from llmemo.stores.sqlite_schema import create_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BUSY_TIMEOUT = 5.0
+"""Seconds for which SQLite itself waits on another process's lock before we are told."""
+
+BUSY_PAUSE = 0.02
+"""Seconds between attempts at what SQLite does not wait for."""
+
+PRAGMAS = {
+    # A commit appends to the WAL and returns; readers are never in the way of the writer.
+    "journal_mode": "WAL",
+    # `upkeep` checkpoints, under the guard, and not whoever happens to commit.
+    "wal_autocheckpoint": "0",
+    # What a large transaction has made of the WAL is given back when it begins anew.
+    "journal_size_limit": str(16 * 2**20),
+    # A page that was damaged on disk should be an error, not a wrong row.
+    "cell_size_check": "ON",
+    # A file from elsewhere may bring triggers and views: they get no functions with effects.
+    "trusted_schema": "OFF",
+    # Memory-mapped pages turn a truncated file into SIGBUS: see sqlite.org/mmap.html.
+    "mmap_size": "0",
+}
+SYNCHRONOUS = {
+    # Survives kill -9 at any moment; a power loss may take the last commits (sqlite.org/wal.html).
+    "normal": "NORMAL",
+    # One fsync a commit: survives power loss too.
+    "full": "FULL",
+}
+
+
+async def connect(path: Path, durability: str) -> aiosqlite.Connection:
+    """Connect, as often as it takes while another process is in the way.
+
+    Raises:
+        StoreUnavailableError: It was in the way for too long.
+    """
+    # The switch to WAL, and whatever meets another process's switch, is refused at once:
+    # SQLite's own timeout does not cover it (sqlite.org/c3ref/busy_handler.html).
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + BUSY_TIMEOUT
+    while True:
+        try:
+            return await _connect(path, durability)
+        except StoreUnavailableError:
+            if clock() > deadline:
+                raise
+        await asyncio.sleep(BUSY_PAUSE)
+
+
+async def _connect(path: Path, durability: str) -> aiosqlite.Connection:
+    # IMMEDIATE: a transaction that begins as a reader and turns writer fails at once with
+    # SQLITE_BUSY_SNAPSHOT, whatever the timeout (sqlite.org/isolation.html).
+    connection = await aiosqlite.connect(path, timeout=BUSY_TIMEOUT, isolation_level="IMMEDIATE")
+    try:
+        with translated():
+            await create_schema(connection)
+            for name, value in PRAGMAS.items():
+                await connection.execute_fetchall(f"PRAGMA {name} = {value}")
+            level = SYNCHRONOUS[durability]
+            await connection.execute_fetchall(f"PRAGMA synchronous = {level}")
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Tell what may pass (a lock held by another process) from what will not.
+
+    Raises:
+        StoreUnavailableError: It may pass.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        # `sqlite_errorcode` came with Python 3.11; the messages are stable.
+        if "locked" in str(error) or "busy" in str(error):
+            raise StoreUnavailableError(str(error)) from error
+        raise
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error says that the file is no sound database."""
+    text = str(error)
+    return isinstance(error, sqlite3.DatabaseError) and (
+        "malformed" in text or "not a database" in text
+    )

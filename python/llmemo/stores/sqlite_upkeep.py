@@ -1,0 +1,153 @@
+"""What keeps an SQLite store's files within their bounds, a little at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from llmemo.stores.sqlite_connection import BUSY_TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import aiosqlite
+
+WAL_BYTES = 4 * 2**20
+"""The WAL is written back when it is larger: SQLite's own measure, 1,000 pages."""
+
+WAL_BYTES_MAX = 32 * 2**20
+"""A WAL that is larger, since there is always somebody who reads, is made to begin anew."""
+
+RESTART_WAIT = 500
+"""Milliseconds for which that may wait for readers."""
+
+PAUSE = 1.0
+"""Seconds between two looks at sizes and times."""
+
+NOTES_PAUSE = 60.0
+"""Seconds for which uses are gathered before they are written down."""
+
+NOTES_MAX = 1_000
+"""Uses that are gathered, at most."""
+
+ROWS = 256
+"""Rows that one transaction removes: a few milliseconds' work."""
+
+PAGES = 256
+"""Free pages that one transaction gives back."""
+
+BUDGET = 0.05
+"""Seconds after which the rest is left for the next time."""
+
+SPARE = 0.05
+"""Part of the bound that eviction frees at once, so that it does not begin anew with each write."""
+
+FREE = 0.25
+"""Part of a file that may be free: what was removed makes room for what comes."""
+
+CHANGES = 10_000
+"""Changes that other processes may still ask for."""
+
+LOOK = """
+SELECT EXISTS (SELECT 1 FROM entries WHERE expires <= ?), page_count, freelist_count, page_size
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
+EXPIRED = """
+DELETE FROM entries WHERE id IN
+    (SELECT id FROM entries WHERE expires <= ? ORDER BY expires LIMIT ?)
+"""
+# As many as free so many bytes, with the one that completes them; 200 for what surrounds a row.
+LEAST_USED = """
+DELETE FROM entries WHERE id IN (
+    SELECT id FROM (
+        SELECT id, size, sum(size) OVER (ORDER BY used, id) AS freed FROM (
+            SELECT id, used,
+                length(value) + length(outline) + ifnull(length(request), 0) + 200 AS size
+            FROM entries ORDER BY used, id LIMIT ?
+        )
+    ) WHERE freed - size < ?
+)
+"""
+OLD_CHANGES = "DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?"
+USED = "UPDATE entries SET used = max(used, ?) WHERE key = ?"
+
+
+class Upkeep:
+    """What is due, and when it was done last. Its methods are called under the store's guard."""
+
+    def __init__(self, wal: Path, max_bytes: int | None) -> None:
+        """For the file with this WAL; `max_bytes`: what the file may take, or None."""
+        self._wal = wal
+        self._max_bytes = max_bytes
+        self._uses: dict[bytes, float] = {}
+        self._looked = self._noted = self._restarted = time.monotonic()
+        self._has_more = self._is_evicting = False
+
+    def saw(self, keys: Iterable[bytes], now: float) -> None:
+        """Remember that these records were of use; `now`: Unix time in seconds."""
+        if self._max_bytes is not None:
+            self._uses.update(dict.fromkeys(keys, now))
+
+    async def after_write(self, writer: aiosqlite.Connection) -> None:
+        """Keep the WAL small."""
+        try:
+            size = self._wal.stat().st_size
+        except OSError:
+            return
+        if size <= WAL_BYTES:
+            return
+        # Waits for nobody. Complete, if nobody reads: then the next commit begins the WAL anew.
+        await writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+        now = time.monotonic()
+        if size > WAL_BYTES_MAX and now - self._restarted > PAUSE:
+            # There was always somebody. This keeps writers out until those who read have left;
+            # who comes meanwhile has no need of the WAL, all of which is in the file by then.
+            self._restarted = now
+            await writer.execute_fetchall(f"PRAGMA busy_timeout = {RESTART_WAIT}")
+            try:
+                await writer.execute_fetchall("PRAGMA wal_checkpoint(RESTART)")
+            finally:
+                await writer.execute_fetchall(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1_000)}")
+
+    async def run(self, writer: aiosqlite.Connection, now: float, *, at_end: bool = False) -> None:
+        """Do what is due, for about `BUDGET` seconds at most; `now`: Unix time in seconds."""
+        start = time.monotonic()
+        is_time = at_end or start - self._noted > NOTES_PAUSE
+        if self._uses and (is_time or len(self._uses) > NOTES_MAX):
+            self._noted = start
+            await self._note(writer)
+        if at_end or not (self._has_more or start - self._looked > PAUSE):
+            return
+        self._looked = start
+        self._has_more = True
+        while time.monotonic() - start < BUDGET:
+            if not await self._step(writer, now):
+                self._has_more = False
+                break
+
+    async def _note(self, writer: aiosqlite.Connection) -> None:
+        uses, self._uses = self._uses, {}
+        await writer.executemany(USED, [(used, key) for key, used in uses.items()])
+        await writer.execute(OLD_CHANGES, (CHANGES,))
+        await writer.commit()
+
+    async def _step(self, writer: aiosqlite.Connection, now: float) -> bool:
+        """Remove some of what has to go. Returns whether there may be more."""
+        look = await writer.execute_fetchall(LOOK, (now,))
+        [(has_expired, pages, free, page_bytes)] = look
+        bound = self._max_bytes or math.inf
+        spare = bound * SPARE
+        surplus = (pages - free) * page_bytes - (bound - spare)
+        self._is_evicting = surplus > (0 if self._is_evicting else spare)
+        if has_expired:
+            await writer.execute(EXPIRED, (now, ROWS))
+        elif self._is_evicting:
+            await writer.execute(LEAST_USED, (ROWS, surplus))
+        elif free > 0 and (pages * page_bytes > bound or free > pages * FREE):
+            await writer.execute_fetchall(f"PRAGMA incremental_vacuum({PAGES})")
+        else:
+            return False
+        await writer.commit()
+        return True

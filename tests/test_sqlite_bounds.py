@@ -1,0 +1,214 @@
+"""An SQLite store stays within its bounds: time, size, and the WAL beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from doubles import answer, patience
+
+from llmemo import LLMCache, SQLiteStore
+from llmemo.stores import Record, sqlite_upkeep
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+NOW = 1_800_000_000.0
+
+
+class Timed(SQLiteStore):
+    """A store whose time is set by the test."""
+
+    now = NOW
+
+    def __init__(self, path: Path, max_store_bytes: int | None = None) -> None:
+        super().__init__(path, max_store_bytes=max_store_bytes)
+        self.clock = lambda: self.now
+
+    async def settle(self) -> None:
+        """Look after the store until nothing is left to do."""
+        before = None
+        while before != (before := self.facts()):
+            self._upkeep._looked = self._upkeep._noted = 0.0
+            await self.upkeep()
+
+    def facts(self) -> tuple[object, ...]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            names = ("page_count", "freelist_count")
+            facts = [connection.execute(f"PRAGMA {name}").fetchone() for name in names]
+            return (*facts, *connection.execute("SELECT count(*) FROM entries"))
+
+    def numbers(self) -> set[int]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            rows = connection.execute("SELECT key FROM entries")
+            return {int.from_bytes(key, "big") for (key,) in rows}
+
+    def live_bytes(self) -> int:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return int(
+                connection.execute(
+                    "SELECT (page_count - freelist_count) * page_size"
+                    " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+                ).fetchone()[0]
+            )
+
+
+def key(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def record(
+    number: int, *, size: int = 2_000, created: float = NOW, expires: float | None = None
+) -> Record:
+    return Record(key(number), bytes(size), b"n" * 16, b"l" * 16, created, expires)
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[list[SQLiteStore]]:
+    """Stores to be closed at the end."""
+    stores: list[SQLiteStore] = []
+    yield stores
+    for store in stores:
+        await store.close()
+
+
+async def open_at(opened: list[SQLiteStore], path: Path, bound: int | None = None) -> Timed:
+    store = Timed(path, bound)
+    opened.append(store)
+    await store.open()
+    return store
+
+
+async def test_what_has_expired_is_removed(opened: list[SQLiteStore], tmp_path: Path) -> None:
+    store = await open_at(opened, tmp_path / "a.db")
+    ends = [None, NOW, NOW + 1, NOW - 1]
+    await store.set([record(n, expires=ends[n % 4]) for n in range(2_000)])
+    await store.settle()
+    assert store.numbers() == {n for n in range(2_000) if n % 4 in (0, 2)}
+    store.now += 1
+    await store.settle()
+    assert store.numbers() == {n for n in range(2_000) if n % 4 == 0}
+
+
+async def test_a_little_at_a_time(
+    opened: list[SQLiteStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_upkeep, "BUDGET", 1e-9)
+    store = await open_at(opened, tmp_path / "a.db")
+    await store.set([record(n, expires=NOW) for n in range(1_000)])
+    store._upkeep._looked = 0.0
+    left = []
+    for _ in range(5):
+        await store.upkeep()
+        left.append(len(store.numbers()))
+    assert left[0] == 1_000, "no time, nothing done"
+    monkeypatch.setattr(sqlite_upkeep, "BUDGET", 60.0)
+    await store.upkeep()
+    assert store.numbers() == set(), "there was more to do: it goes on at once"
+
+
+async def test_the_least_recently_used_make_room(opened: list[SQLiteStore], tmp_path: Path) -> None:
+    bound = 2_000_000
+    store = await open_at(opened, tmp_path / "a.db", bound)
+    for start in range(0, 2_000, 50):
+        store.now += 1
+        await store.set([record(n, created=store.now) for n in range(start, start + 50)])
+        store.now += 1
+        assert len(await store.get([key(n) for n in range(10)])) == 10
+        await store.settle()
+        assert store.live_bytes() <= bound
+    numbers = store.numbers()
+    assert numbers >= set(range(10)), "they were of use all the time"
+    newest = sorted(numbers - set(range(10)))
+    assert newest == list(range(newest[0], 2_000)), "and of the others the newest stay"
+    assert bound * 0.75 < store.live_bytes()
+
+
+async def test_uses_are_remembered_by_the_next_process(
+    opened: list[SQLiteStore], tmp_path: Path
+) -> None:
+    store = await open_at(opened, tmp_path / "a.db", 1_000_000)
+    await store.set([record(n) for n in range(300)])
+    store.now += 10
+    await store.get([key(5)])
+    await store.close()
+    store = await open_at(opened, tmp_path / "a.db", 1_000_000)
+    await store.set([record(n, created=NOW + 5) for n in range(300, 900)])
+    await store.settle()
+    numbers = store.numbers()
+    assert 5 in numbers
+    assert 4 not in numbers
+
+
+async def test_space_is_given_back(opened: list[SQLiteStore], tmp_path: Path) -> None:
+    store = await open_at(opened, tmp_path / "a.db")
+    await store.set([record(n) for n in range(3_000)])
+    await store.settle()
+    await store.delete(None)
+    await store.settle()
+    await store.close()
+    assert (tmp_path / "a.db").stat().st_size < 100_000
+
+
+async def test_a_bound_that_is_set_later_holds_too(
+    opened: list[SQLiteStore], tmp_path: Path
+) -> None:
+    store = await open_at(opened, tmp_path / "a.db")
+    await store.set([record(n) for n in range(3_000)])
+    await store.close()
+    store = await open_at(opened, tmp_path / "a.db", 1_000_000)
+    await store.settle()
+    await store.close()
+    assert (tmp_path / "a.db").stat().st_size <= 1_000_000
+
+
+async def test_the_wal_stays_small_though_there_is_always_a_reader(
+    opened: list[SQLiteStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_upkeep, "WAL_BYTES_MAX", 8 * 2**20)
+    monkeypatch.setattr(sqlite_upkeep, "PAUSE", 0.0)
+    path = tmp_path / "a.db"
+    store = await open_at(opened, path)
+    is_over = threading.Event()
+
+    def read() -> None:
+        """Each begins before the last one ends."""
+        before = sqlite3.connect(path)
+        while not is_over.wait(0.002):
+            reader = sqlite3.connect(path)
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM changes").fetchone()
+            before.close()
+            before = reader
+        before.close()
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    largest = 0
+    try:
+        for turn in range(100):
+            await store.set([record(turn * 100 + n, size=3_000) for n in range(100)])
+            largest = max(largest, path.with_name("a.db-wal").stat().st_size)
+    finally:
+        is_over.set()
+        reading.join()
+    assert largest <= 24 * 2**20, "it would be 40 MB without a checkpoint"
+
+
+async def test_upkeep_is_part_of_a_caches_life(tmp_path: Path) -> None:
+    async with LLMCache(tmp_path / "a.db", ttl=0.05) as cache:
+        await cache.aupdate("p", "m", answer("p"))
+        end = time.monotonic() + patience()
+        with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+            while connection.execute("SELECT count(*) FROM entries").fetchone() != (0,):
+                assert time.monotonic() < end
+                await anyio.sleep(0.05)
+        assert cache.stats().errors == {}

@@ -1,0 +1,125 @@
+"""A damaged file that is ours is set aside, once, and a new one started."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from doubles import LIMIT, answer, expect_on_disk, lines
+
+from llmemo import LLMCache, SQLiteStore
+from llmemo.stores import sqlite_file
+
+
+def damage(path: Path) -> None:
+    """Overwrite all pages but the first, as a failing disk may."""
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 4096))
+
+
+def filled(path: Path) -> None:
+    with LLMCache(path, store_timeout=LIMIT) as cache:
+        for number in range(50):
+            cache.update(str(number), "m", answer(str(number)))
+
+
+def aside(folder: Path) -> list[str]:
+    names = (file.name for file in folder.glob("*.corrupt-*"))
+    return sorted(name for name in names if not name.endswith(("-wal", "-shm")))
+
+
+def test_a_file_found_damaged_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.db"
+    filled(path)
+    damage(path)
+    damaged = path.read_bytes()
+    with LLMCache(path, store_timeout=LIMIT) as cache:
+        assert cache.lookup("1", "m") is None
+        cache.update("1", "m", answer("new"))
+        assert cache.stats().writes_unconfirmed == 0
+    with LLMCache(path, store_timeout=LIMIT) as cache:
+        assert cache.lookup("1", "m") == answer("new")
+    (name,) = aside(tmp_path)
+    assert (tmp_path / name).read_bytes() == damaged
+    expect_on_disk(path, [])
+    assert sum("was damaged" in line for line in lines(caplog)) == 1
+
+
+def test_a_file_that_is_damaged_under_an_open_cache(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    filled(path)
+    with LLMCache(path, max_bytes=0, store_timeout=LIMIT) as cache:
+        assert cache.lookup("1", "m") == answer("1")
+        damage(path)
+        for turn in range(20):
+            assert cache.lookup(str(turn), "m") in (None, answer(str(turn)), answer("new"))
+            cache.update(str(turn), "m", answer("new"))
+        assert cache.lookup("19", "m") == answer("new")
+    assert len(aside(tmp_path)) >= 1
+    with LLMCache(path, store_timeout=LIMIT) as cache:
+        assert cache.lookup("19", "m") == answer("new")
+
+
+def test_stores_that_find_it_at_once_set_it_aside_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    filled(path)
+    damage(path)
+
+    async def find() -> None:
+        stores = [SQLiteStore(path) for _ in range(8)]
+        await asyncio.gather(*(store.open() for store in stores))
+        for store in stores:
+            assert await store.get([b"k" * 32]) == {}
+            await store.close()
+
+    asyncio.run(find())
+    assert len(aside(tmp_path)) == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_wal_goes_with_its_database(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(f"a.db{suffix}").write_text(suffix)
+    sqlite_file.set_aside(path, "why")
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert [name.partition("-20")[0] for name in names] == ["a.db.corrupt"] * 3
+    assert {(tmp_path / name).read_text() for name in names} == {"", "-wal", "-shm"}
+    assert not list(tmp_path.glob("a.db")) + list(tmp_path.glob("a.db-*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_told"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False), ("", False)]
+)
+def test_a_network_file_system_is_warned_of_once(
+    kind: str,
+    is_told: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_file, "_file_system", lambda folder: kind)
+    for _ in range(2):
+        filled(tmp_path / "a.db")
+    told = [line for line in lines(caplog) if "network file system" in line]
+    assert len(told) == is_told
+
+
+def test_the_file_system_of_a_folder_is_that_of_the_nearest_mount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = (
+        "22 1 8:1 / / rw - ext4 /dev/root rw\n"
+        f"23 22 0:5 / {str(tmp_path).replace(' ', chr(92) + '040')} rw shared:1 - nfs4 host:/x rw\n"
+    )
+    monkeypatch.setattr(Path, "read_text", lambda *args: table)
+    assert sqlite_file._file_system(tmp_path / "a" / "b") == "nfs4"
+    assert sqlite_file._file_system(tmp_path.parent) == "ext4"
