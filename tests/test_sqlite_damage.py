@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from doubles import LIMIT, answer, expect_on_disk, lines
+from doubles import LIMIT, answer, expect_on_disk, lines, no_thread_stays
 
 from llmemo import LLMCache, SQLiteStore
 from llmemo.stores import sqlite_file
@@ -79,7 +79,8 @@ def test_stores_that_find_it_at_once_set_it_aside_once(tmp_path: Path) -> None:
             assert await store.get([b"k" * 32]) == {}
             await store.close()
 
-    asyncio.run(find())
+    with no_thread_stays():
+        asyncio.run(find())
     assert len(aside(tmp_path)) == 1
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -128,18 +128,17 @@ class SQLiteStore(Store):
         # Before SQLite sees the file: opening one of a newer schema could already change it.
         check_version(check_header(self.path))
         create_file(self.path)
-        async with self._guard.committing():
+        async with self._guard.committing(), contextlib.AsyncExitStack() as undo:
             writer = await connect(self.path, self.durability)
-            try:
-                reader = await connect(self.path, self.durability)
-                identity, before = identity_of(self.path), self._identity
-                with translated():
-                    await self._changes.begin(
-                        reader, is_first=before is None, is_another=identity != before
-                    )
-            except BaseException:
-                await writer.close()
-                raise
+            undo.push_async_callback(writer.close)
+            reader = await connect(self.path, self.durability)
+            undo.push_async_callback(reader.close)
+            identity, before = identity_of(self.path), self._identity
+            with translated():
+                await self._changes.begin(
+                    reader, is_first=before is None, is_another=identity != before
+                )
+            undo.pop_all()
         self._identity, self._is_damaged = identity, False
         self._reader, self._writer = reader, writer
 
