@@ -212,3 +212,18 @@ async def test_upkeep_is_part_of_a_caches_life(tmp_path: Path) -> None:
                 assert time.monotonic() < end
                 await anyio.sleep(0.05)
         assert cache.stats().errors == {}
+
+
+async def test_a_wal_that_was_large_is_not_written_back_again_and_again(
+    opened: list[SQLiteStore], tmp_path: Path
+) -> None:
+    store = await open_at(opened, tmp_path / "a.db")
+    await store.set([record(n, size=4_000) for n in range(3_000)])
+    statements: list[str] = []
+    for turn in range(10):
+        if turn == 2:  # One commit to write it back, one to begin it anew.
+            assert store._writer is not None
+            await store._writer.set_trace_callback(statements.append)
+        await store.set([record(turn)])
+    assert statements
+    assert not [text for text in statements if "wal_checkpoint" in text]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+WAL_BYTES = 4 * 2**20
+"""The WAL is written back when it is larger: SQLite's own measure, 1,000 pages."""
+
 BUSY_TIMEOUT = 5.0
 """Seconds for which SQLite itself waits on another process's lock before we are told."""
 
@@ -27,8 +30,8 @@ PRAGMAS = {
     "journal_mode": "WAL",
     # `upkeep` checkpoints, under the guard, and not whoever happens to commit.
     "wal_autocheckpoint": "0",
-    # What a large transaction has made of the WAL is given back when it begins anew.
-    "journal_size_limit": str(16 * 2**20),
+    # The size to which a WAL is cut when it begins anew: what is larger has not begun anew yet.
+    "journal_size_limit": str(WAL_BYTES),
     # A page that was damaged on disk should be an error, not a wrong row.
     "cell_size_check": "ON",
     # A file from elsewhere may bring triggers and views: they get no functions with effects.

@@ -6,16 +6,13 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from llmemo.stores.sqlite_connection import BUSY_TIMEOUT
+from llmemo.stores.sqlite_connection import BUSY_TIMEOUT, WAL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     import aiosqlite
-
-WAL_BYTES = 4 * 2**20
-"""The WAL is written back when it is larger: SQLite's own measure, 1,000 pages."""
 
 WAL_BYTES_MAX = 32 * 2**20
 """A WAL that is larger, since there is always somebody who reads, is made to begin anew."""
