@@ -149,13 +149,13 @@ impl<V> Lru<V> {
         Some(self.slot(self.find(key)?)?.expires)
     }
 
-    /// Entries and when they expire, the most recently used first; expired ones are among them.
-    pub fn iter(&self) -> impl Iterator<Item = (&V, u64)> {
+    /// Entries, the most recently used first; expired ones are among them.
+    pub fn iter(&self) -> impl Iterator<Item = &V> {
         let mut at = self.newest;
         std::iter::from_fn(move || {
             let slot = self.slot(at)?;
             at = slot.older;
-            Some((&slot.value, slot.expires))
+            Some(&slot.value)
         })
     }
 

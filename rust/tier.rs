@@ -102,8 +102,6 @@ impl Entry {
 pub struct Known {
     /// What it is called.
     pub key: Key,
-    /// When its answer expires: see [`crate::lru`].
-    pub expires: u64,
     /// Of whom it was asked, and how.
     pub llm_string: Box<[u8]>,
     /// What was asked, unless it was too long to be kept.
@@ -332,14 +330,14 @@ impl Tier {
     #[must_use]
     pub fn recent(&self, namespace: &[u8], max_entries: usize, max_bytes: usize) -> Vec<Known> {
         let mut bytes = 0;
-        let known = self.entries.iter().filter_map(|(entry, expires)| {
+        let known = self.entries.iter().filter_map(|entry| {
             let form = entry.forms().find(|form| *form.scope.namespace == *namespace)?;
             let prompt = match &form.prompt {
                 Prompt::Verbatim(prompt) => Some(prompt.clone()),
                 Prompt::Digest(_) => None,
             };
             let llm_string = form.scope.llm_string.clone();
-            Some(Known { key: entry.key, expires, llm_string, prompt })
+            Some(Known { key: entry.key, llm_string, prompt })
         });
         let is_within = |known: &Known| {
             let is_within = bytes <= max_bytes;

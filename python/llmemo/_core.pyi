@@ -166,12 +166,12 @@ class Memory:
 
     def recent(
         self, namespace: str, max_entries: int, max_bytes: int
-    ) -> list[tuple[bytes, float | None, bytes, bytes | None]]:
+    ) -> list[tuple[bytes, bytes, bytes | None]]:
         """What a namespace has asked, the most recently used first, expired ones among them.
 
-        Key, Unix time of expiry in seconds, llm_string, and prompt unless it was too long to be
-        kept; texts in UTF-8, surrogatepass. At most `max_entries`, and the list ends with the one
-        that makes it more than `max_bytes` of text.
+        Key, llm_string, and prompt unless it was too long to be kept; texts in UTF-8,
+        surrogatepass. At most `max_entries`, and the list ends with the one that makes it more than
+        `max_bytes` of text.
         """
 
     def label(self, text: str) -> bytes:

@@ -95,11 +95,11 @@ class Caretaker:
             with self._tolerant("discard", "failed to remove damaged answers"):
                 store = await self._open()
                 await store.discard(list(damaged.values()))
-        store_or_none = self._opened()
-        if self._is_due and store_or_none is not None:
+        if self._is_due:
             self._is_due = False
             with self._tolerant("upkeep", "could not be looked after"):
-                await store_or_none.upkeep()
+                store = await self._open()
+                await store.upkeep()
 
     @contextlib.contextmanager
     def _tolerant(self, kind: str, what: str) -> Iterator[None]:

@@ -177,7 +177,7 @@ def candidates(
     `mark` sets schemas apart from the llm_string in what memory knows.
     """
     found: dict[bytes, Candidate] = {}
-    for key, _, told, asked in memory.recent(namespace, MEMORY_ENTRIES, MEMORY_BYTES):
+    for key, told, asked in memory.recent(namespace, MEMORY_ENTRIES, MEMORY_BYTES):
         llm_string, _, known = _text(told).partition(mark)
         if asked is not None:
             texts = Texts(llm_string, _text(asked))

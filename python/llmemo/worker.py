@@ -161,7 +161,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._sort()
         try:
-            watching = asyncio.ensure_future(self._caretaker.run(self._wake_writer))
+            watching = asyncio.ensure_future(self._caretaker.run(self._writable.set))
             await asyncio.gather(self._read(), self._write())
             self._caretaker.is_over.set()
             await asyncio.gather(watching, *self._listings)
@@ -215,9 +215,6 @@ class Worker:
             return None
         return self._store
 
-    def _wake_writer(self) -> None:
-        self._writable.set()
-
     async def _is_next(self, ready: asyncio.Event, has_work: Callable[[], bool]) -> bool:
         """Wait until there is work, or until there will be none any more."""
         while not self._has_given_up:
@@ -252,11 +249,10 @@ class Worker:
     async def _list(self, call: Call[Sequence[Record]], limit: int) -> None:
         try:
             store = await self._open()
-            outcome = (call, await store.recent(limit), None)
+            outcome: Outcome = (call, await store.recent(limit), None)
         except TROUBLE as error:
-            settle([(call, None, _told(error))])
-        else:
-            settle([outcome])
+            outcome = (call, None, _told(error))
+        settle([outcome])
 
     async def _write(self) -> None:
         while await self._is_next(

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Requests longer than this are hashed with the GIL released (bytes). Below, giving the GIL up
 /// and taking it again costs more than it frees: 64 KiB hash in about 2 µs.
@@ -77,17 +77,12 @@ fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
 }
 
-/// The inverse of [`nanoseconds`], as near as a float comes.
-fn seconds(nanoseconds: u64) -> f64 {
-    Duration::from_nanos(nanoseconds).as_secs_f64()
-}
-
 fn bypassed(bypass: Bypass) -> PyErr {
     RequestBypassed::new_err((bypass.reason.name(), bypass.parameter))
 }
 
-/// Key, time of expiry, `llm_string` and prompt.
-type KnownRequest = (Py<PyBytes>, Option<f64>, Py<PyBytes>, Option<Py<PyBytes>>);
+/// Key, `llm_string` and prompt.
+type KnownRequest = (Py<PyBytes>, Py<PyBytes>, Option<Py<PyBytes>>);
 
 /// The settings of an `llm_string` that count, by name, as it writes their values; none if it is of
 /// no form that is known.
@@ -261,10 +256,8 @@ impl Memory {
     ) -> PyResult<Vec<KnownRequest>> {
         let known = self.tier().recent(&bytes_of(namespace)?, max_entries, max_bytes);
         let bytes = |bytes: &[u8]| PyBytes::new(py, bytes).unbind();
-        let told = |it: &Known| {
-            let expires = (it.expires != FOREVER).then(|| seconds(it.expires));
-            (bytes(&it.key.0), expires, bytes(&it.llm_string), it.prompt.as_deref().map(bytes))
-        };
+        let told =
+            |it: &Known| (bytes(&it.key.0), bytes(&it.llm_string), it.prompt.as_deref().map(bytes));
         Ok(known.iter().map(told).collect())
     }
 
