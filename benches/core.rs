@@ -13,9 +13,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use llmemo::frame::Request;
 use llmemo::key::{Key, Keyer};
-use llmemo::lru::FOREVER;
-use llmemo::tier::Tier;
-use std::sync::Arc;
+use llmemo::tier::{Answer, Settings, Tier};
 use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
@@ -86,15 +84,16 @@ fn find(criterion: &mut Criterion) {
         // As in a hit: what is asked lies elsewhere than what is kept.
         let (prompt, asked) = (noise(length), noise(length));
         let request = |prompt| Request { namespace: b"", llm_string: &llm_string, prompt };
-        let mut tier = Tier::new(usize::MAX, usize::MAX);
+        let mut tier = Tier::new(Settings::default());
         let probe = keyer.probe(&request(&prompt));
-        tier.update(&request(&prompt), &probe, Key([0; 32]), Arc::from([]), FOREVER);
+        tier.update(&request(&prompt), &probe, Key([0; 32]), Answer::lasting(&[]));
 
         group.bench_function(BenchmarkId::new("llmemo", size), |bencher| {
             bencher.iter(|| {
                 let request = request(black_box(&asked));
-                let found = keyer.sketch(&request).and_then(|it| tier.lookup(&request, &it, 0));
-                let found = found.or_else(|| tier.lookup(&request, &keyer.probe(&request), 0));
+                let mut find = |probe| tier.lookup(&request, &probe, 0).hit();
+                let found = keyer.sketch(&request).and_then(&mut find);
+                let found = found.or_else(|| find(keyer.probe(&request)));
                 found.expect("it is there")
             });
         });

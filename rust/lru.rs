@@ -1,8 +1,7 @@
-//! A least-recently-used map, bounded by bytes and by entries, whose entries may expire.
+//! A least-recently-used map, bounded by bytes and by entries.
 //!
 //! Entries live in a slab and are linked by indices, so that there are no pointers to get wrong;
-//! an index (`hashbrown`) maps a key's hash to its slot. It has no lock and no clock: `now` is an
-//! argument, in nanoseconds of whatever epoch the caller keeps to.
+//! an index (`hashbrown`) maps a key's hash to its slot. It has no lock and no clock.
 #![forbid(unsafe_code)]
 
 use crate::key::Key;
@@ -14,13 +13,9 @@ struct Slot<V> {
     key: Key,
     value: V,
     weight: usize,
-    expires: u64,
     newer: u32,
     older: u32,
 }
-
-/// Never expires.
-pub const FOREVER: u64 = u64::MAX;
 
 /// See the module's documentation.
 pub struct Lru<V> {
@@ -53,7 +48,7 @@ impl<V> Lru<V> {
         }
     }
 
-    /// Number of entries, expired ones included until they are met.
+    /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.index.len()
@@ -82,25 +77,25 @@ impl<V> Lru<V> {
         self.reserved = bytes;
     }
 
-    /// The entry of `key`, now the most recently used; an expired one is left for [`Self::remove`].
-    pub fn get(&mut self, key: &Key, now: u64) -> Lookup<'_, V> {
-        let Some(at) = self.find(key) else { return Lookup::Absent };
-        if self.slot(at).is_some_and(|slot| slot.expires <= now) {
-            return Lookup::Expired;
-        }
+    /// The entry of `key`, now the most recently used.
+    pub fn get(&mut self, key: &Key) -> Option<&mut V> {
+        let at = self.find(key)?;
         self.unlink(at);
         self.link_newest(at);
-        match self.slots.get_mut(at as usize) {
-            Some(Some(slot)) => Lookup::Live(&mut slot.value),
-            _ => Lookup::Absent,
-        }
+        Some(&mut self.slots.get_mut(at as usize)?.as_mut()?.value)
+    }
+
+    /// The entry of `key`. Not a use of it.
+    #[must_use]
+    pub fn peek(&self, key: &Key) -> Option<&V> {
+        Some(&self.slot(self.find(key)?)?.value)
     }
 
     /// Adds an entry as the most recently used one. An entry of the same key must have been
     /// removed before. Nothing is evicted here: call [`Self::evict`] until it returns `None`.
-    pub fn insert(&mut self, key: Key, value: V, weight: usize, expires: u64) {
+    pub fn insert(&mut self, key: Key, value: V, weight: usize) {
         debug_assert!(self.find(&key).is_none(), "remove the old entry first");
-        let slot = Slot { key, value, weight, expires, newer: NIL, older: NIL };
+        let slot = Slot { key, value, weight, newer: NIL, older: NIL };
         let at = if let Some(at) = self.free.pop() {
             self.slots[at as usize] = Some(slot);
             at
@@ -143,13 +138,7 @@ impl<V> Lru<V> {
         *self = Self::new(self.max_bytes, self.max_entries);
     }
 
-    /// When the entry of `key` expires. Not a use of it.
-    #[must_use]
-    pub fn expires(&self, key: &Key) -> Option<u64> {
-        Some(self.slot(self.find(key)?)?.expires)
-    }
-
-    /// Entries, the most recently used first; expired ones are among them.
+    /// Entries, the most recently used first.
     pub fn iter(&self) -> impl Iterator<Item = &V> {
         let mut at = self.newest;
         std::iter::from_fn(move || {
@@ -204,17 +193,6 @@ impl<V> Lru<V> {
             _ => self.oldest = at,
         }
     }
-}
-
-/// What [`Lru::get`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Lookup<'a, V> {
-    /// No entry of that key.
-    Absent,
-    /// An entry past its time.
-    Expired,
-    /// An entry, now the most recently used.
-    Live(&'a mut V),
 }
 
 fn hash_of<V>(slots: &[Option<Slot<V>>], at: u32) -> u64 {

@@ -1,6 +1,6 @@
 //! The LRU against a model that is too simple to be wrong: a list in order of use.
 
-use super::{FOREVER, Lookup, Lru};
+use super::Lru;
 use crate::key::Key;
 
 fn key(number: u64) -> Key {
@@ -24,8 +24,8 @@ impl Dice {
 }
 
 struct Model {
-    /// Newest first: key, value, weight, expiry.
-    entries: Vec<(u64, u64, usize, u64)>,
+    /// Newest first: key, value, weight.
+    entries: Vec<(u64, u64, usize)>,
     max_bytes: usize,
     max_entries: usize,
 }
@@ -59,28 +59,20 @@ fn agrees_with_a_list_over_random_histories() {
             match dice.roll(10) {
                 0..=4 => {
                     let at = model.entries.iter().position(|entry| entry.0 == number);
-                    let expected = match at {
-                        None => "absent".to_owned(),
-                        Some(at) if model.entries[at].3 <= now => "expired".to_owned(),
-                        Some(at) => {
-                            let entry = model.entries.remove(at);
-                            model.entries.insert(0, entry);
-                            format!("live {}", entry.1)
-                        }
-                    };
-                    let found = match lru.get(&key(number), now) {
-                        Lookup::Absent => "absent".to_owned(),
-                        Lookup::Expired => "expired".to_owned(),
-                        Lookup::Live(value) => format!("live {value}"),
-                    };
+                    let expected = at.map(|at| {
+                        let entry = model.entries.remove(at);
+                        model.entries.insert(0, entry);
+                        entry.1
+                    });
+                    assert_eq!(lru.peek(&key(number)).copied(), expected);
+                    let found = lru.get(&key(number)).copied();
                     assert_eq!(found, expected, "seed {seed}, step {now}");
                 }
                 5..=7 => {
                     let weight = usize::try_from(dice.roll(30)).expect("small");
-                    let expires = if dice.roll(2) == 0 { FOREVER } else { now + dice.roll(50) };
                     assert_eq!(lru.remove(&key(number)), model.remove(number));
-                    lru.insert(key(number), now, weight, expires);
-                    model.entries.insert(0, (number, now, weight, expires));
+                    lru.insert(key(number), now, weight);
+                    model.entries.insert(0, (number, now, weight));
                     loop {
                         let evicted = lru.evict();
                         assert_eq!(evicted, model.evict(), "seed {seed}, step {now}");
@@ -110,19 +102,11 @@ fn agrees_with_a_list_over_random_histories() {
 #[test]
 fn reserved_bytes_count_against_the_bound() {
     let mut lru = Lru::new(100, 10);
-    lru.insert(key(1), 'a', 40, FOREVER);
-    lru.insert(key(2), 'b', 40, FOREVER);
+    lru.insert(key(1), 'a', 40);
+    lru.insert(key(2), 'b', 40);
     assert_eq!(lru.evict(), None);
     lru.set_reserved(30);
     assert_eq!(lru.evict(), Some('a'));
     assert_eq!(lru.evict(), None);
     assert_eq!(lru.bytes(), 70);
-}
-
-#[test]
-fn an_entry_lives_until_the_instant_it_expires() {
-    let mut lru = Lru::new(100, 10);
-    lru.insert(key(1), 'a', 1, 50);
-    assert_eq!(lru.get(&key(1), 49), Lookup::Live(&mut 'a'));
-    assert_eq!(lru.get(&key(1), 50), Lookup::Expired);
 }

@@ -6,18 +6,22 @@
 //! colliding fingerprint costs another look by the key, never a wrong answer.
 #![forbid(unsafe_code)]
 
+mod answer;
+mod report;
+mod requests;
+
 use crate::frame::Request;
-use crate::key::{Fingerprint, Key, Probe};
-use crate::lru::{Lookup, Lru};
-use hashbrown::HashTable;
+use crate::key::{Key, Probe};
+use crate::lru::Lru;
+pub use answer::{Answer, Dice, FOREVER, Worth};
+pub use report::{About, Counts, Found, Hit, Known};
+use requests::{FORM_OVERHEAD, Form, Prompt, Requests};
+use std::mem::replace;
 use std::sync::Arc;
 
 /// What an entry weighs beside its value and its request: slot, indices, allocations (bytes).
 /// Measured as resident memory over 50,000 entries by `benches/memory.py`, rounded up.
 const ENTRY_OVERHEAD: usize = 200;
-
-/// The same for each form of a request.
-const FORM_OVERHEAD: usize = 160;
 
 /// How many forms of one request are remembered; a further one replaces the oldest.
 const FORMS_MAX: usize = 4;
@@ -25,65 +29,13 @@ const FORMS_MAX: usize = 4;
 /// See [`Tier::epoch`].
 const EPOCHS: usize = 256;
 
-/// Namespace and `llm_string`, which thousands of entries share.
-struct Scope {
-    namespace: Box<[u8]>,
-    llm_string: Box<[u8]>,
-}
-
-impl Scope {
-    fn is_of(&self, request: &Request<'_>) -> bool {
-        equal(&self.namespace, request.namespace) && equal(&self.llm_string, request.llm_string)
-    }
-
-    fn bytes(&self) -> usize {
-        self.namespace.len() + self.llm_string.len()
-    }
-}
-
-/// Whether two texts are the same. Empty ones have no address, and glibc's `memcmp` takes 0.2 µs to
-/// look there: it loads under a mask, and the processor has to suppress the fault.
-fn equal(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && (one.is_empty() || one == other)
-}
-
-enum Prompt {
-    Verbatim(Box<[u8]>),
-    Digest([u8; 32]),
-}
-
-/// A request as it was asked, and where it is found. Several may have one key: see
-/// [`crate::canonical`].
-struct Form {
-    /// Of the whole request, and of its sketch if it has one.
-    fingerprints: [Option<Fingerprint>; 2],
-    scope_hash: u64,
-    scope: Arc<Scope>,
-    prompt: Prompt,
-}
-
-impl Form {
-    fn is_of(&self, request: &Request<'_>, probe: &Probe) -> bool {
-        self.scope.is_of(request)
-            && match (&self.prompt, &probe.digest) {
-                (Prompt::Verbatim(bytes), None) => equal(bytes, request.prompt),
-                (Prompt::Digest(digest), Some(other)) => digest == other,
-                _ => false,
-            }
-    }
-
-    fn weight(&self) -> usize {
-        let prompt = match &self.prompt {
-            Prompt::Verbatim(bytes) => bytes.len(),
-            Prompt::Digest(_) => 0,
-        };
-        FORM_OVERHEAD + prompt
-    }
-}
-
 struct Entry {
     key: Key,
-    value: Arc<[u8]>,
+    answer: Answer,
+    /// [`Answer::due`], at hand.
+    due: u64,
+    /// Whether it was found past its time, and counted.
+    is_over: bool,
     /// The form that was asked last to be new, here: nearly always it is the only one, and memory
     /// that lies elsewhere is slow to reach.
     form: Option<Form>,
@@ -95,52 +47,56 @@ impl Entry {
     fn forms(&self) -> impl Iterator<Item = &Form> {
         self.form.iter().chain(&self.others)
     }
+
+    fn is_over_at(&self, now: u64) -> bool {
+        self.answer.expires <= now
+    }
+
+    fn hit(&self) -> Hit {
+        Hit { value: Arc::clone(&self.answer.value), worth: self.answer.worth }
+    }
 }
 
-/// A request that the tier has the answer to, as it was asked last.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Known {
-    /// What it is called.
-    pub key: Key,
-    /// Of whom it was asked, and how.
-    pub llm_string: Box<[u8]>,
-    /// What was asked, unless it was too long to be kept.
-    pub prompt: Option<Box<[u8]>>,
+/// How a tier is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bound on its weight, in bytes.
+    pub max_bytes: usize,
+    /// Bound on the number of its entries.
+    pub max_entries: usize,
+    /// How long an entry stays that is over, in nanoseconds: see [`Tier::stale`].
+    pub grace: u64,
+    /// Of its [`Dice`].
+    pub seed: u64,
 }
 
-/// What happened in the tier since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Lookups that were served.
-    pub hits: u64,
-    /// Entries that had to go because the tier was full.
-    pub evictions: u64,
-    /// Entries found past their time, and removed.
-    pub expired: u64,
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_bytes: usize::MAX, max_entries: usize::MAX, grace: 0, seed: 0 }
+    }
 }
 
-/// See the module's documentation.
+/// See the module's documentation. `now` is in nanoseconds, of whatever epoch the caller keeps to.
 pub struct Tier {
     entries: Lru<Entry>,
-    /// Where to look for a request: never proof.
-    rows: HashTable<(Fingerprint, Key)>,
-    scopes: HashTable<(u64, Arc<Scope>)>,
-    scope_bytes: usize,
+    requests: Requests,
     counts: Counts,
     epochs: [u64; EPOCHS],
+    grace: u64,
+    dice: Dice,
 }
 
 impl Tier {
-    /// An empty tier; see [`Lru::new`] for the bounds.
+    /// An empty tier.
     #[must_use]
-    pub fn new(max_bytes: usize, max_entries: usize) -> Self {
+    pub fn new(settings: Settings) -> Self {
         Self {
-            entries: Lru::new(max_bytes, max_entries),
-            rows: HashTable::new(),
-            scopes: HashTable::new(),
-            scope_bytes: 0,
+            entries: Lru::new(settings.max_bytes, settings.max_entries),
+            requests: Requests::default(),
             counts: Counts::default(),
             epochs: [0; EPOCHS],
+            grace: settings.grace,
+            dice: Dice::new(settings.seed),
         }
     }
 
@@ -175,84 +131,100 @@ impl Tier {
         self.epochs[usize::from(key.0[0])]
     }
 
-    /// The value kept for exactly this request, if `probe` finds it. `now`: see [`crate::lru`].
-    pub fn lookup(&mut self, request: &Request<'_>, probe: &Probe, now: u64) -> Option<Arc<[u8]>> {
-        let fingerprint = probe.fingerprint;
-        let is_it = |(other, _): &(Fingerprint, Key)| *other == fingerprint;
-        let key = self.rows.find(fingerprint.hash64(), is_it)?.1;
-        self.live(&key, now, |entry| entry.forms().any(|form| form.is_of(request, probe)))
+    /// The answer kept for exactly this request, if `probe` finds it.
+    pub fn lookup(&mut self, request: &Request<'_>, probe: &Probe, now: u64) -> Found {
+        let Some(key) = self.requests.find(probe.fingerprint) else { return Found::Nothing };
+        let Some(entry) = self.entries.get(&key) else { return Found::Nothing };
+        // From then on it may be over, or this caller the one to make it anew: seldom so.
+        let is_due = now >= entry.due;
+        if is_due && entry.is_over_at(now) {
+            self.note_over(&key, now);
+            return Found::Nothing;
+        }
+        if !entry.forms().any(|form| form.is_of(request, probe)) {
+            return Found::Nothing;
+        }
+        if is_due && self.dice.are_for(&entry.answer, now) {
+            return Found::Due;
+        }
+        self.counts.served(&entry.answer.worth);
+        Found::Hit(entry.hit())
     }
 
-    /// The value kept under this key, for a request that was asked in another form before. The form
-    /// is remembered: [`Self::lookup`] will find it.
+    /// The answer kept under this key, for a request that was asked in another form before, or that
+    /// somebody else makes anew. The form is remembered: [`Self::lookup`] will find it.
     pub fn lookup_key(
         &mut self,
         request: &Request<'_>,
         probe: &Probe,
         key: Key,
         now: u64,
-    ) -> Option<Arc<[u8]>> {
-        let value = self.live(&key, now, |_| true)?;
+    ) -> Option<Hit> {
+        self.note_over(&key, now);
+        let hit = self.entries.get(&key).filter(|entry| !entry.is_over_at(now))?.hit();
+        self.counts.served(&hit.worth);
         self.learn(request, probe, key);
         self.shrink();
-        Some(value)
+        Some(hit)
     }
 
-    fn live(
+    /// As [`Self::lookup_key`], even if it is over, but not longer ago than the grace. No hit.
+    pub fn stale(
         &mut self,
-        key: &Key,
+        request: &Request<'_>,
+        probe: &Probe,
+        key: Key,
         now: u64,
-        is_it: impl FnOnce(&Entry) -> bool,
-    ) -> Option<Arc<[u8]>> {
-        match self.entries.get(key, now) {
-            Lookup::Live(entry) if is_it(entry) => {
-                self.counts.hits += 1;
-                Some(Arc::clone(&entry.value))
-            }
-            Lookup::Expired => {
-                self.counts.expired += 1;
-                self.discard(key);
-                None
-            }
-            _ => None,
+    ) -> Option<Hit> {
+        self.note_over(&key, now);
+        let hit = self.entries.get(&key)?.hit();
+        self.learn(request, probe, key);
+        self.shrink();
+        Some(hit)
+    }
+
+    /// Takes a hit back that turned out to be of no use.
+    pub fn uncount(&mut self, hit: &Hit) {
+        self.counts.hits -= 1;
+        self.counts.saved.subtract(&hit.worth);
+    }
+
+    /// Counts an entry that is over, once, and removes it after the grace.
+    fn note_over(&mut self, key: &Key, now: u64) {
+        let Some(entry) = self.entries.get(key).filter(|entry| entry.is_over_at(now)) else {
+            return;
+        };
+        let is_news = !replace(&mut entry.is_over, true);
+        self.counts.expired += u64::from(is_news);
+        if entry.answer.expires.saturating_add(self.grace) <= now {
+            self.discard(key);
         }
     }
 
-    /// Keeps a new value, in place of an older one. Returns whether it found room.
+    /// Keeps a new answer, in place of an older one. Returns whether it found room.
     pub fn update(
         &mut self,
         request: &Request<'_>,
         probe: &Probe,
         key: Key,
-        value: Arc<[u8]>,
-        expires: u64,
+        answer: Answer,
     ) -> bool {
         self.epochs[usize::from(key.0[0])] += 1;
         self.discard(&key);
-        self.put(request, probe, key, value, expires)
+        self.put(request, probe, key, answer)
     }
 
-    fn put(
-        &mut self,
-        request: &Request<'_>,
-        probe: &Probe,
-        key: Key,
-        value: Arc<[u8]>,
-        expires: u64,
-    ) -> bool {
-        let weight = ENTRY_OVERHEAD + value.len();
+    fn put(&mut self, request: &Request<'_>, probe: &Probe, key: Key, answer: Answer) -> bool {
+        let weight = ENTRY_OVERHEAD + answer.value.len();
         // The form is added below; an entry that had no room for it would be of no use.
         let prompt = if probe.digest.is_some() { 0 } else { request.prompt.len() };
         let scope = request.namespace.len() + request.llm_string.len();
         if !self.entries.has_room_for(weight + FORM_OVERHEAD + prompt + scope) {
             return false;
         }
-        self.entries.insert(
-            key,
-            Entry { key, value, form: None, others: Vec::new() },
-            weight,
-            expires,
-        );
+        let due = answer.due();
+        let entry = Entry { key, answer, due, is_over: false, form: None, others: Vec::new() };
+        self.entries.insert(key, entry, weight);
         self.learn(request, probe, key);
         self.shrink();
         true
@@ -260,69 +232,78 @@ impl Tier {
 
     /// Remembers that this request, as it was asked, has this key.
     fn learn(&mut self, request: &Request<'_>, probe: &Probe, key: Key) {
-        let scope = self.intern(request, probe);
-        let form = Form {
-            fingerprints: [Some(probe.fingerprint), probe.sketch],
-            scope_hash: probe.fingerprint.scope_hash64(),
-            scope,
-            prompt: match probe.digest {
-                Some(digest) => Prompt::Digest(digest),
-                None => Prompt::Verbatim(request.prompt.into()),
-            },
-        };
-        let (fingerprints, mut change) = (form.fingerprints, form.weight().cast_signed());
-        // Whatever its time: an entry that has expired is met again, and removed then.
-        let Lookup::Live(entry) = self.entries.get(&key, 0) else {
-            self.release(form, key);
-            return;
-        };
-        entry.others.extend(entry.form.replace(form));
-        let oldest = (entry.others.len() == FORMS_MAX).then(|| entry.others.remove(0));
-        if let Some(oldest) = oldest {
-            change -= oldest.weight().cast_signed();
-            self.release(oldest, key);
-        }
-        self.entries.reweigh(&key, change);
-        for fingerprint in fingerprints.into_iter().flatten() {
-            // A form with the same fingerprint loses its row: it may miss, it cannot mislead.
-            let is_it = |(other, _): &(Fingerprint, Key)| *other == fingerprint;
-            if let Ok(row) = self.rows.find_entry(fingerprint.hash64(), is_it) {
-                row.remove();
+        let Some(entry) = self.entries.get(&key) else { return };
+        if !entry.forms().any(|form| form.is_of(request, probe)) {
+            let form = self.requests.form(request, probe);
+            let mut change = form.weight().cast_signed();
+            entry.others.extend(entry.form.replace(form));
+            if entry.others.len() == FORMS_MAX {
+                let oldest = entry.others.remove(0);
+                change -= oldest.weight().cast_signed();
+                self.requests.release(oldest, key);
             }
-            let hash = |(of, _): &(Fingerprint, Key)| of.hash64();
-            self.rows.insert_unique(fingerprint.hash64(), (fingerprint, key), hash);
+            self.entries.reweigh(&key, change);
+            self.entries.set_reserved(self.requests.shared_bytes());
         }
+        self.requests.lead(probe, key);
     }
 
     fn shrink(&mut self) {
         while let Some(evicted) = self.entries.evict() {
             self.counts.evictions += 1;
-            self.release_all(evicted);
+            self.release(evicted);
         }
     }
 
-    /// Keeps a value that was read from a store when the epoch of its key was `epoch`.
+    /// Keeps an answer that was read from a store when the epoch of its key was `epoch`.
     ///
     /// What was removed or replaced since then must not come back, so a fill of an older epoch is
-    /// refused; and a value that is already here is at least as new as the one that was read.
+    /// refused; and an answer that is already here, and not over, is at least as new as the one
+    /// that was read.
     pub fn fill(
         &mut self,
         request: &Request<'_>,
         probe: &Probe,
         key: Key,
-        value: Arc<[u8]>,
-        expires: u64,
+        answer: Answer,
         epoch: u64,
+        now: u64,
     ) -> bool {
-        epoch == self.epoch(&key)
-            && matches!(self.entries.get(&key, 0), Lookup::Absent)
-            && self.put(request, probe, key, value, expires)
+        self.note_over(&key, now);
+        if epoch != self.epoch(&key) || self.holds(&key, now) {
+            return false;
+        }
+        // One that is over but stays for its grace: of two, the one that would stay for longer.
+        let other = self.entries.peek(&key).map(|entry| entry.answer.expires);
+        if other.is_some_and(|expires| expires >= answer.expires) {
+            return false;
+        }
+        self.discard(&key);
+        self.put(request, probe, key, answer)
     }
 
-    /// Whether there is an entry of this key, and it has not expired. Not a use of it.
+    /// Whether there is an entry of this key, and it is not over. Not a use of it.
     #[must_use]
     pub fn holds(&self, key: &Key, now: u64) -> bool {
-        self.entries.expires(key).is_some_and(|expires| expires > now)
+        self.entries.peek(key).is_some_and(|entry| !entry.is_over_at(now))
+    }
+
+    /// Of an entry that there is, over or not. Not a use of it.
+    #[must_use]
+    pub fn about(&self, key: &Key, now: u64) -> Option<About> {
+        let Entry { answer, due, .. } = self.entries.peek(key)?;
+        let is_due = now >= *due;
+        let is_here = answer.expires.saturating_add(self.grace) > now;
+        is_here.then_some(About { created: answer.created, expires: answer.expires, is_due })
+    }
+
+    /// The key of the entry that [`Self::lookup`] has for this request, due or not. Not a use of it.
+    #[must_use]
+    pub fn known(&self, request: &Request<'_>, probe: &Probe, now: u64) -> Option<Key> {
+        let key = self.requests.find(probe.fingerprint)?;
+        let entry = self.entries.peek(&key)?;
+        let is_it = !entry.is_over_at(now) && entry.forms().any(|form| form.is_of(request, probe));
+        is_it.then_some(key)
     }
 
     /// Requests of a namespace that are known, the most recently used first: at most `max_entries`,
@@ -357,53 +338,19 @@ impl Tier {
     pub fn clear(&mut self) {
         self.epochs.iter_mut().for_each(|epoch| *epoch += 1);
         self.entries.clear();
-        self.rows = HashTable::new();
-        self.scopes = HashTable::new();
-        self.scope_bytes = 0;
+        self.requests = Requests::default();
     }
 
     fn discard(&mut self, key: &Key) -> bool {
         let entry = self.entries.remove(key);
-        entry.map(|entry| self.release_all(entry)).is_some()
+        entry.map(|entry| self.release(entry)).is_some()
     }
 
-    fn release_all(&mut self, entry: Entry) {
+    fn release(&mut self, entry: Entry) {
         for form in entry.form.into_iter().chain(entry.others) {
-            self.release(form, entry.key);
+            self.requests.release(form, entry.key);
         }
-    }
-
-    /// Drops a form's rows, and its scope if no other form has it.
-    fn release(&mut self, form: Form, key: Key) {
-        let Form { fingerprints, scope_hash, scope, .. } = form;
-        for fingerprint in fingerprints.into_iter().flatten() {
-            let is_it = |(of, to): &(Fingerprint, Key)| *of == fingerprint && *to == key;
-            if let Ok(row) = self.rows.find_entry(fingerprint.hash64(), is_it) {
-                row.remove();
-            }
-        }
-        let is_it = |(_, other): &(u64, Arc<Scope>)| Arc::ptr_eq(other, &scope);
-        // Two owners: the table, and the form that goes.
-        if Arc::strong_count(&scope) == 2
-            && let Ok(row) = self.scopes.find_entry(scope_hash, is_it)
-        {
-            row.remove();
-            self.scope_bytes -= scope.bytes();
-            self.entries.set_reserved(self.scope_bytes);
-        }
-    }
-
-    fn intern(&mut self, request: &Request<'_>, probe: &Probe) -> Arc<Scope> {
-        let hash = probe.fingerprint.scope_hash64();
-        if let Some((_, scope)) = self.scopes.find(hash, |(_, scope)| scope.is_of(request)) {
-            return Arc::clone(scope);
-        }
-        let namespace = request.namespace.into();
-        let scope = Arc::new(Scope { namespace, llm_string: request.llm_string.into() });
-        self.scope_bytes += scope.bytes();
-        self.entries.set_reserved(self.scope_bytes);
-        self.scopes.insert_unique(hash, (hash, Arc::clone(&scope)), |(hash, _)| *hash);
-        scope
+        self.entries.set_reserved(self.requests.shared_bytes());
     }
 }
 

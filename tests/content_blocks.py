@@ -34,6 +34,7 @@ def content_blocks(
             },
         ),
         "reasoning": st.fixed_dictionaries({"reasoning": texts}, optional={"extras": metadata}),
+        "refusal": st.fixed_dictionaries({"refusal": texts}, optional={"extras": metadata}),
         "thinking": st.fixed_dictionaries({"thinking": texts, "signature": texts}),
         "image_url": st.fixed_dictionaries({"image_url": st.fixed_dictionaries({"url": texts})}),
         "tool_call": st.fixed_dictionaries({"id": texts, "name": texts, "args": metadata}),

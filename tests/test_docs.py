@@ -56,18 +56,27 @@ def test_the_public_names_are_these() -> None:
     assert sorted(llmemo.__all__) == [
         "Acceleration",
         "CacheClosedError",
+        "CacheMiss",
         "CacheStats",
         "ConfigurationError",
         "Explanation",
         "LLMCache",
         "LLMemoError",
+        "LookupEvent",
+        "NamespaceRequiredError",
         "Neighbour",
         "NotACacheError",
+        "REQUIRED",
         "SQLiteStore",
         "Store",
         "StoreError",
+        "Tracker",
+        "Worth",
         "__version__",
         "accelerate",
+        "options",
+        "track",
+        "worth_keeping",
     ]
     assert all(hasattr(llmemo, name) for name in llmemo.__all__)
 

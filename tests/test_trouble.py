@@ -44,7 +44,8 @@ def test_a_store_that_fails_and_heals(
 ) -> None:
     fault, kinds = Fault(method, error), KINDS[method]
     with LLMCache(FakeStore(fault), max_bytes=0, store_timeout=LIMIT) as cache:
-        for _ in range(3):
+        # Not so often that the store is left alone for a while: see test_fail_open.py.
+        for _ in range(2):
             cache.update("p", "m", answer("p"))
             assert cache.lookup("p", "m") == (None if kinds else answer("p"))
         for remove in (cache.clear, lambda: cache.delete("p", "m")):
@@ -52,14 +53,14 @@ def test_a_store_that_fails_and_heals(
                 with pytest.raises(StoreError):
                     remove()
         stats = cache.stats()
-        assert stats.errors == dict.fromkeys(kinds, 3)
-        assert stats.writes_unconfirmed == 3 * ("store_write" in kinds)
-        assert stats.hits + stats.misses == 3
+        assert stats.errors == dict.fromkeys(kinds, 2)
+        assert stats.writes_unconfirmed == 2 * ("store_write" in kinds)
+        assert stats.hits + stats.misses == 2
         assert len(lines(caplog)) == len(kinds)
         fault.method = "none"
         assert works(cache)
         fault.method = "close"
-    assert cache.stats().errors == {**dict.fromkeys(kinds, 3), "store_close": 1}
+    assert cache.stats().errors == {**dict.fromkeys(kinds, 2), "store_close": 1}
 
 
 @pytest.mark.parametrize("method", ["open", "get", "set", "delete"])

@@ -373,7 +373,7 @@ import pickle, sys
 import instances, payloads
 from llmemo import LLMCache
 path, count = sys.argv[1:]
-with LLMCache(path, fresh_ids=False) as cache, open(path + ".hits", "wb") as file:
+with LLMCache(path, fresh_ids=False, admit=None) as cache, open(path + ".hits", "wb") as file:
     pickle.dump([cache.lookup(str(number), "l") for number in range(int(count))], file)
     print(cache.stats().store_hits, cache.stats().errors)
 """
@@ -394,7 +394,7 @@ def batch() -> list[list[Generation]]:
 
 def test_a_second_process_reads_the_same(tmp_path: Path) -> None:
     path, stored = tmp_path / "c.db", batch()
-    with LLMCache(path, fresh_ids=False, store_timeout=30) as cache:
+    with LLMCache(path, fresh_ids=False, admit=None, store_timeout=30) as cache:
         for number, answer in enumerate(stored):
             cache.update(str(number), "l", answer)
         stats = cache.stats()

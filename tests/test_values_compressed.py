@@ -53,7 +53,7 @@ def test_what_is_compressed_comes_back(answer: list[Generation], least: int, lev
 @pytest.mark.parametrize("size", [0, 1000, 4000, 100_000, 3_000_000])
 def test_a_store_gets_large_answers_compressed_and_memory_the_plain_ones(size: int) -> None:
     store, plain = FakeStore(), len(encode(said(size), KEY))
-    with LLMCache(store, store_timeout=LIMIT) as cache:
+    with LLMCache(store, admit=None, store_timeout=LIMIT) as cache:
         cache.update("p", "l", said(size))
         [record] = store.records.values()
         assert record.value[:4] == (b"llmv" if plain < LEAST else b"llmz")

@@ -94,7 +94,7 @@ def test_an_answer_comes_back(answer: list[Generation]) -> None:
 
 def test_through_a_cache_and_a_restart(make_cache: MakeCache) -> None:
     for _ in range(2):
-        cache = make_cache(encryption_key=NEW, fresh_ids=False)
+        cache = make_cache(encryption_key=NEW, fresh_ids=False, admit=None)
         cache.update("p", "m", said("x" * 10))
         for _ in range(2):
             assert cache.lookup("p", "m") == said("x" * 10)

@@ -4,33 +4,48 @@ import contextlib
 
 from llmemo._core import __version__, prepare
 from llmemo.accelerate import Acceleration, accelerate
+from llmemo.admission import worth_keeping
 from llmemo.cache import LLMCache
 from llmemo.errors import (
     CacheClosedError,
+    CacheMiss,
     ConfigurationError,
     LLMemoError,
+    NamespaceRequiredError,
     NotACacheError,
     StoreError,
 )
 from llmemo.explain import Explanation, Neighbour
+from llmemo.options import REQUIRED, options
+from llmemo.prices import Worth
 from llmemo.stats import CacheStats
 from llmemo.stores import SQLiteStore, Store
+from llmemo.tracking import LookupEvent, Tracker, track
 
 __all__ = [
+    "REQUIRED",
     "Acceleration",
     "CacheClosedError",
+    "CacheMiss",
     "CacheStats",
     "ConfigurationError",
     "Explanation",
     "LLMCache",
     "LLMemoError",
+    "LookupEvent",
+    "NamespaceRequiredError",
     "Neighbour",
     "NotACacheError",
     "SQLiteStore",
     "Store",
     "StoreError",
+    "Tracker",
+    "Worth",
     "__version__",
     "accelerate",
+    "options",
+    "track",
+    "worth_keeping",
 ]
 
 # A langchain-core that lacks some is no reason not to start: its answers are not kept, and counted.

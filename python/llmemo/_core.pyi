@@ -95,6 +95,7 @@ class Memory:
         fingerprint_secret: bytes,
         secret: bytes | None = None,
         fresh_ids: bool = False,
+        grace: float = 0.0,
         clock: Callable[[], float] | None = None,
     ) -> Memory:
         """An empty tier.
@@ -105,6 +106,7 @@ class Memory:
             fingerprint_secret: XXH3's secret, random in each process; 136 bytes or more.
             secret: Keys the durable keys, or None.
             fresh_ids: Give messages new ids in each lookup; see `decode`.
+            grace: Seconds for which an entry that has expired stays, for `stale`.
             clock: Returns Unix time in seconds, or None for the system's.
 
         Raises:
@@ -112,12 +114,33 @@ class Memory:
         """
 
     def lookup(self, prompt: str, llm_string: str, namespace: str) -> list[Generation] | None:
-        """Fresh objects of the answer kept for exactly this request, or None."""
+        """Fresh objects of the answer kept for exactly this request, or None.
+
+        None, too, for a caller who shall make the answer anew before it expires: see `put`.
+        """
 
     def lookup_key(
         self, prompt: str, llm_string: str, namespace: str, key: bytes
     ) -> list[Generation] | None:
-        """As `lookup`, for a request of this key that may have been asked in another form."""
+        """As `lookup`, for a request of this key that may have been asked in another form.
+
+        Answers until it expires, whoever is to make it anew.
+        """
+
+    def stale(
+        self, prompt: str, llm_string: str, namespace: str, key: bytes
+    ) -> list[Generation] | None:
+        """As `lookup_key`, of an entry that may have expired, within `grace`. No hit is counted."""
+
+    def known(self, prompt: str, llm_string: str, namespace: str) -> bytes | None:
+        """The key of the entry that `lookup` would answer from, or None. Not a use of it."""
+
+    def about(self, key: bytes) -> tuple[float, float | None, bool] | None:
+        """When an entry was made, when it expires, and whether `lookup` may refuse it by now.
+
+        Unix times in seconds; `expires` to the microsecond. None if there is no such entry, or it
+        expired longer ago than `grace`. Not a use of it.
+        """
 
     def key(
         self,
@@ -187,14 +210,30 @@ class Memory:
         *,
         expires: float | None = None,
         epoch: int | None = None,
+        created: float | None = None,
+        early: float = 0.0,
+        worth: tuple[int, int, float] | None = None,
     ) -> bool:
-        """Keep a value, until Unix time `expires` in seconds. Returns whether it was kept.
+        """Keep a value. Returns whether it was kept.
 
-        With an `epoch`, that of the key before the value was read from a store: it is not kept if
-        the entry was removed or replaced since, nor in place of a value that is here already.
+        Args:
+            prompt: What is asked.
+            llm_string: Of whom, and how.
+            namespace: On whose behalf.
+            key: The request's key.
+            value: What `encode` made for it.
+            expires: Unix time in seconds from which on it is not served, or None.
+            epoch: That of the key before the value was read from a store: it is not kept if the
+                entry was removed or replaced since, nor in place of one that has not expired.
+            created: Unix time in seconds at which the answer was made, or None for now.
+            early: Seconds that it takes to make another, times a factor: the nearer its end, the
+                more likely a `lookup` returns None (delta and beta of XFetch: Vattani, Chierichetti
+                and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+            worth: What each hit adds to `counts()`: input tokens, output tokens, money.
 
         Raises:
             ValueDamaged: `value` is not a whole value of `key`.
+            OverflowError: A number of tokens is not from 0 to 2**64 - 1.
         """
 
     def remove(self, key: bytes) -> bool:
@@ -206,8 +245,11 @@ class Memory:
     def epoch(self, key: bytes) -> int:
         """Changes when the entry of this key is removed or replaced; see `put`."""
 
-    def counts(self) -> tuple[int, int, int, int, int]:
-        """Hits, evictions, expired, entries now, bytes now: all of one instant."""
+    def counts(self) -> tuple[int, int, int, int, int, int, int, float]:
+        """Hits, evictions, expired, entries now, bytes now, and what all hits were worth.
+
+        That is input tokens, output tokens, money. All of one instant.
+        """
 
 def encode(generations: Sequence[Generation], key: bytes) -> bytes:
     """The answer to the request of `key` as bytes: versioned, checksummed, without loss.

@@ -32,6 +32,30 @@ def check_seconds(name: str, value: float) -> None:
         raise ConfigurationError(msg)
 
 
+def check_number(name: str, value: float, *, most: float = math.inf) -> None:
+    """Raise unless it is a finite number from 0 to `most`.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not (0 <= value <= most and value < math.inf):
+        bound = "of 0 or more" if most == math.inf else f"from 0 to {most:g}"
+        msg = f"{name}={value!r} is not allowed: a number {bound}"
+        raise ConfigurationError(msg)
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise unless it is a bool.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if not isinstance(value, bool):
+        msg = f"{name}={value!r} is not allowed: True or False"
+        raise ConfigurationError(msg)
+
+
 def secret_bytes(secret: str | bytes | None) -> bytes | None:
     """A secret as bytes.
 

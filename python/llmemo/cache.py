@@ -12,13 +12,19 @@ from langchain_core.caches import BaseCache
 from typing_extensions import Self, override
 
 from llmemo._core import PanicException, ValueDamaged
+from llmemo.admission import worth_keeping
 from llmemo.calls import Call, run_inline
+from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
+from llmemo.options import REQUIRED, Required, current
+from llmemo.reading import fetch, insist
+from llmemo.settings import Settings
 from llmemo.tiers import Tiers
+from llmemo.writing import keep
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from langchain_core.caches import RETURN_VAL_TYPE
@@ -29,6 +35,9 @@ if TYPE_CHECKING:
 
 SURVIVED = (Exception, PanicException)
 """What must not reach the model call: everything but cancellation and interrupts."""
+
+ASKED_FOR = (CacheMiss, NamespaceRequiredError)
+"""What the user asked to be raised there."""
 
 
 class LLMCache(BaseCache):
@@ -47,13 +56,33 @@ class LLMCache(BaseCache):
             bookkeeping); the least recently used are dropped. 0, with a store: no memory tier.
         max_entries: Number of entries in memory, or None for no bound but `max_bytes`.
         ttl: Seconds for which an answer may be served, or None for ever.
+        namespace_ttl: The same for some namespaces, by name; it goes before `ttl`, and what
+            `options` says before both.
+        ttl_jitter: Part of its time to live by which that of an answer is shortened at most, at
+            random: 0.1 for a tenth. What is stored at once then does not expire at once.
+        early_refresh: Some one caller is told to ask the model anew before an answer in memory
+            expires, while the others keep getting it: on average so many times as long before as
+            the model took (XFetch's beta: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic
+            Cache Stampede Prevention", VLDB 2015), a tenth of the time to live at most. 0: never.
+        stale_if_error: Seconds for which an answer that has expired may still be served to those
+            who wait for a model that then fails, or come within 5 seconds after.
         namespace: Requests of different namespaces never share an answer. API keys are not part
-            of what LangChain tells a cache, so give each tenant a namespace.
+            of what LangChain tells a cache, so give each tenant a namespace. `REQUIRED`: each call
+            has to name its own, within `options(namespace=…)`; one that does not raises.
+        single_flight: Of callers who ask the same at once, one goes to the model, and the others
+            wait for its answer. Should it fail, one other tries; should that fail too, all do.
+        lease_timeout: Seconds that a caller waits so, at most.
         fresh_ids: Each hit's messages get new ids where LangChain made those that were stored
             (`lc_run-…`, `run-…`), as those of another call would; ids of a provider stay.
             LangGraph's `add_messages` takes a message whose id it knows for a new state of that
             one, and would put a repeated answer in the place of the earlier one.
-        store_timeout: Seconds that a lookup or update waits for the store.
+        admit: Asked whether to keep an answer (a list of generations). By default what is not worth
+            keeping is not: what the model says it truncated, filtered or refused, what is empty,
+            and invalid tool calls. A function of your own is asked beside that. None keeps all.
+        store_timeout: Seconds that a lookup or update waits for the store. After five failures in a
+            row the store is not waited for at all, until it answers again.
+        prices: By model name, the price of 1,000,000 tokens sent and of 1,000,000 made, for
+            `stats().money_saved`. A name stands for all that begin with it.
         secret: Makes stored keys unguessable without it (BLAKE3 keyed by it). Without one,
             whoever can read the store can test guesses of short prompts.
         encryption_key: Answers are encrypted in the store (AES-256-GCM; `pip install
@@ -86,60 +115,91 @@ class LLMCache(BaseCache):
         max_bytes: int = 256 * 2**20,
         max_entries: int | None = None,
         ttl: float | None = None,
-        namespace: str = "",
+        namespace_ttl: Mapping[str, float | None] | None = None,
+        ttl_jitter: float = 0.0,
+        early_refresh: float = 1.0,
+        stale_if_error: float = 0.0,
+        namespace: str | Required = "",
+        single_flight: bool = True,
+        lease_timeout: float = 60.0,
         fresh_ids: bool = True,
+        admit: Callable[[Sequence[Generation]], bool] | None = worth_keeping,
         store_timeout: float = 1.0,
+        prices: Mapping[str, tuple[float, float]] | None = None,
         secret: str | bytes | None = None,
         encryption_key: str | bytes | Sequence[str | bytes] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """See the class."""
-        tiers = Tiers(
-            store,
+        settings = Settings(
+            has_store=store is not None,
             max_bytes=max_bytes,
             max_entries=max_entries,
             ttl=ttl,
+            namespace_ttl=namespace_ttl,
+            ttl_jitter=ttl_jitter,
+            early_refresh=early_refresh,
+            stale_if_error=stale_if_error,
             namespace=namespace,
-            store_timeout=store_timeout,
-            secret=secret,
+            single_flight=single_flight,
+            lease_timeout=lease_timeout,
             fresh_ids=fresh_ids,
-            encryption_key=encryption_key,
+            admit=admit,
+            store_timeout=store_timeout,
+            prices=prices,
             clock=clock,
         )
+        tiers = Tiers(store, settings, secret=secret, encryption_key=encryption_key)
         self._tiers = tiers
-        self._namespace = namespace
         # Bound once, and replaced by `close`: the path of a hit in memory has nothing else on it.
         self._recall: Callable[[str, str, str], list[Generation] | None] = tiers.memory.lookup
+        # Without a namespace of its own nothing is recalled: what it asks for has no text as one.
+        self._namespace = namespace if isinstance(namespace, str) else ""
+        if namespace is REQUIRED:
+            self._recall = _nothing
         if tiers.engine is not None:
             # A cache that is dropped without close must not leave its thread behind.
             weakref.finalize(self, tiers.engine.close_soon).atexit = False
 
     @override
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        """The answer to exactly this request, as fresh objects; or None."""
+        """The answer to exactly this request, as fresh objects; or None.
+
+        Raises:
+            CacheMiss: There is none, under `options(mode="only")`.
+            NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
+        """
         try:
-            # `self._recall(…)` would be looked for in the class first.
-            recall = self._recall
-            hit = recall(prompt, llm_string, self._namespace)
-            if hit is None:
-                hit = run_inline(self._tiers.fetch(prompt, llm_string, Call.blocking))
+            said = current.get()
+            if said is None:
+                # `self._recall(…)` would be looked for in the class first.
+                recall = self._recall
+                hit = recall(prompt, llm_string, self._namespace)
+                if hit is not None:
+                    return hit
+            return run_inline(fetch(self._tiers, prompt, llm_string, said, Call.blocking))
+        except ASKED_FOR:
+            raise
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
             return None
-        return hit
 
     @override
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """As `lookup`. A hit in memory never yields to the event loop."""
         try:
-            recall = self._recall
-            hit = recall(prompt, llm_string, self._namespace)
-            if hit is None:
-                hit = await self._tiers.fetch(prompt, llm_string, Call.awaited)
+            said = current.get()
+            if said is None:
+                recall = self._recall
+                hit = recall(prompt, llm_string, self._namespace)
+                if hit is not None:
+                    return hit
+            return await fetch(self._tiers, prompt, llm_string, said, Call.awaited)
+        except ASKED_FOR:
+            raise
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
             return None
-        return hit
 
     @override
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -147,9 +207,14 @@ class LLMCache(BaseCache):
 
         Unless the store took longer than `store_timeout`: then `stats().writes_unconfirmed` has
         gone up, and the write goes on by itself.
+
+        Raises:
+            NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
         """
         try:
-            run_inline(self._tiers.keep(prompt, llm_string, return_val, Call.blocking))
+            run_inline(keep(self._tiers, prompt, llm_string, return_val, Call.blocking))
+        except NamespaceRequiredError:
+            raise
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
 
@@ -157,7 +222,9 @@ class LLMCache(BaseCache):
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """As `update`."""
         try:
-            await self._tiers.keep(prompt, llm_string, return_val, Call.awaited)
+            await keep(self._tiers, prompt, llm_string, return_val, Call.awaited)
+        except NamespaceRequiredError:
+            raise
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
 
@@ -181,6 +248,7 @@ class LLMCache(BaseCache):
 
         Raises:
             CacheClosedError: The cache is closed.
+            NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
             StoreError: The store did not confirm; memory has forgotten it all the same.
         """
         key = self._tiers.key(prompt, llm_string)
@@ -262,17 +330,19 @@ class LLMCache(BaseCache):
         return self
 
     def _survive(self, error: BaseException, prompt: object, llm_string: object) -> None:
+        tally = self._tiers.tally
         if not (isinstance(prompt, str) and isinstance(llm_string, str)):
             text = "llmemo: a request could not be keyed: %s"
-            self._tiers.tally.note("bypassed", "not_text", text, error)
+            tally.note("bypassed", "not_text", text, error)
         elif isinstance(error, ValueDamaged):
             # Of an entry in memory: its class is not here any more, or not the same.
             self._tiers.reject(error)
-            self._tiers.tally.add("misses")
+            tally.add("misses")
         else:
             # The type only: a message of unknown origin may quote a prompt.
             text = "llmemo: a defect of the cache was survived (%s)"
-            self._tiers.tally.note("errors", "internal", text, type(error).__name__)
+            tally.note("errors", "internal", text, type(error).__name__)
+        insist(current.get(), "trouble")
 
 
 def _nothing(prompt: str, llm_string: str, namespace: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from llmemo.stores.base import Record
 
@@ -32,9 +32,10 @@ class Get:
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """Write one record."""
+    """Write one record; with a fence, only if no later lease was given for its key."""
 
     record: Record
+    fence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,14 @@ class Recent:
     limit: int
 
 
-Operation: TypeAlias = "Get | Set | Delete | Discard | Recent"
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Wait for an answer that somebody else computes. Not for a store: see `flight`."""
+
+    key: bytes
+
+
+Operation: TypeAlias = "Get | Set | Delete | Discard | Recent | Join"
 
 
 class Call(Generic[T]):
@@ -87,6 +95,11 @@ class Call(Generic[T]):
         """A call that is awaited in the running event loop."""
         return cls(operation, asyncio.get_running_loop())
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for the outcome any more, as far as one can tell from any thread."""
+        return self._future.done() or (self.loop is not None and self.loop.is_closed())
+
     async def wait(self, timeout: float) -> T:
         """The result, within `timeout` seconds.
 
@@ -109,6 +122,10 @@ class Call(Generic[T]):
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
+
+    def when_over(self, callback: Callable[[Exception | None], None]) -> None:
+        """Of a blocking call: have the error, if there is one, told on the private thread."""
+        self._future.add_done_callback(lambda future: callback(future.result()[1]))
 
     def set(self, result: T | None, error: Exception | None) -> None:
         """Hand the outcome over, in the thread of whoever waits; without effect the second time."""

@@ -3,11 +3,13 @@
     LLMemoError
     ├── ConfigurationError (also a ValueError)   at construction: what was given cannot work
     │   └── NotACacheError                       the file given is not an llmemo cache
+    ├── NamespaceRequiredError                   namespace=REQUIRED, and a call that named none
+    ├── CacheMiss                                options(mode="only"), and there is no answer
     ├── CacheClosedError                         delete or clear after close
     └── StoreError                               delete or clear could not reach the store
 
-`lookup` and `update` raise none of them: trouble there is counted in `stats().errors`, logged
-once, and answered with a miss.
+`lookup` and `update` raise none but the two that were asked for, `NamespaceRequiredError` and
+`CacheMiss`: trouble there is counted in `stats().errors`, logged once, and answered with a miss.
 """
 
 from __future__ import annotations
@@ -23,6 +25,14 @@ class ConfigurationError(LLMemoError, ValueError):
 
 class NotACacheError(ConfigurationError):
     """The file that was named as a store holds something else; it was not touched."""
+
+
+class NamespaceRequiredError(LLMemoError):
+    """The cache was made with `namespace=REQUIRED`, and a call has not named its own."""
+
+
+class CacheMiss(LLMemoError):  # noqa: N818 (it is what happened, and no error of anybody's)
+    """Under `options(mode="only")` a request has no answer that could be served."""
 
 
 class CacheClosedError(LLMemoError):

@@ -11,6 +11,7 @@ from llmemo import wording
 from llmemo._core import RequestBypassed, ValueDamaged, decode, settings
 from llmemo.calls import Call, Get, NotYetError, Operation, Recent, run_inline
 from llmemo.errors import CacheClosedError, text_of
+from llmemo.options import DEFAULT, current
 from llmemo.outline import Difference, Outline
 from llmemo.tiers import MARK, REMEDIES
 from llmemo.wording import Texts
@@ -112,14 +113,16 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
 
     Raises:
         CacheClosedError: The cache is closed.
+        NamespaceRequiredError: The caller has to name a namespace.
     """
     if tiers.is_closed:
         msg = "the cache is closed: there is nothing left to explain"
         raise CacheClosedError(msg)
     if not (isinstance(prompt, str) and isinstance(llm_string, str)):
         return Explanation("bypass", "prompt and llm_string have to be text")
+    namespace = tiers.namespace_of(current.get() or DEFAULT)
     try:
-        identity = tiers.identity(prompt, llm_string)
+        identity = tiers.identity(prompt, llm_string, namespace)
     except RequestBypassed as bypass:
         reason, parameter = bypass.args
         told = f"{parameter or 'llm_string'!r} holds {REMEDIES[reason]}"
@@ -133,9 +136,9 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
         trouble = _verdict(tiers, record)
         if not trouble:
             return Explanation("hit", "in the store", name)
-    asked = Asked(tiers.namespace, Texts(llm_string, prompt), identity.schemas)
+    asked = Asked(namespace, Texts(llm_string, prompt), identity.schemas)
     readable = [tiers.sealing.with_request(one) for one in records or ()]
-    among = candidates(tiers.memory, tiers.namespace, MARK, readable)
+    among = candidates(tiers.memory, namespace, MARK, readable)
     found = Comparison(tiers.memory, asked).nearest(among)
     reason = trouble or (
         "no entry for this request" if found else "nothing is kept for this namespace"

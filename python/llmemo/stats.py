@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from llmemo import process
+from llmemo.prices import NOTHING, Worth
 
 logger = logging.getLogger("llmemo")
 
@@ -22,13 +23,17 @@ class CacheStats:
     """What a cache has done since it was made. Plain counts, but for `entries` and `bytes`."""
 
     hits: int
-    """Lookups that were answered: `memory_hits + store_hits`."""
+    """Lookups that were answered: `memory_hits + store_hits + coalesced + stale`."""
     misses: int
     """Lookups that were not."""
     memory_hits: int
     """Answered from memory."""
     store_hits: int
     """Answered from the store."""
+    coalesced: int
+    """Answered with what another caller got from the model meanwhile."""
+    stale: int
+    """Answered past the time to live, since the model failed: see `stale_if_error`."""
     updates: int
     """Answers taken in, by any tier."""
     evictions: int
@@ -41,9 +46,15 @@ class CacheStats:
     """Memory that they take now: an estimate, in bytes."""
     writes_unconfirmed: int
     """Updates that returned before the store had confirmed them."""
+    input_tokens_saved: int
+    """Tokens that hits did not send to a model, as far as their answers say (`usage_metadata`)."""
+    output_tokens_saved: int
+    """Tokens that models did not have to make for them."""
+    money_saved: float
+    """What these would have cost by the `prices` that the cache was given, in their currency."""
     bypassed: dict[str, int] = field(default_factory=dict)
-    """Lookups and updates of requests that do not say what is asked, by reason; such a lookup is
-    neither a hit nor a miss."""
+    """Lookups and updates of requests that do not say what is asked, or that were told to
+    (`requested`), by reason; such a lookup is neither a hit nor a miss."""
     skipped: dict[str, int] = field(default_factory=dict)
     """Answers that were not kept, by reason."""
     errors: dict[str, int] = field(default_factory=dict)
@@ -63,6 +74,7 @@ class Tally:
             "skipped": Counter(),
             "errors": Counter(),
         }
+        self._saved = NOTHING
         self._logged: dict[str, float] = {}
         process.has_lock(self)
 
@@ -74,6 +86,17 @@ class Tally:
         """Add to a plain count."""
         with self._lock:
             self._counts[name] += count
+
+    def save(self, worth: Worth) -> None:
+        """Add to what hits have saved."""
+        if worth is not NOTHING:
+            with self._lock:
+                self._saved = self._saved.plus(worth)
+
+    def count(self, group: str, reason: str) -> None:
+        """Count one of a group by reason, without a word."""
+        with self._lock:
+            self._by_reason[group][reason] += 1
 
     def note(self, group: str, reason: str, message: str, *args: object) -> None:
         """Count one of a group by reason, and log it, at most once a minute for each reason.
@@ -92,8 +115,8 @@ class Tally:
         with contextlib.suppress(Exception):
             logger.warning(message, *args)
 
-    def snapshot(self) -> tuple[Counter[str], dict[str, dict[str, int]]]:
-        """Copies of the plain counts and of the counts by reason, of one instant."""
+    def snapshot(self) -> tuple[Counter[str], Worth, dict[str, dict[str, int]]]:
+        """Copies of the plain counts, of what was saved, and of the counts by reason: at once."""
         with self._lock:
             groups = {group: dict(counts) for group, counts in self._by_reason.items()}
-            return self._counts.copy(), groups
+            return self._counts.copy(), self._saved, groups

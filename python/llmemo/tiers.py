@@ -1,38 +1,32 @@
-"""The tiers that an answer lives in, and the way of one request through them."""
+"""The tiers that an answer lives in: what reading and writing have in common."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
 import secrets
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmemo._core import (
-    Memory,
-    RequestBypassed,
-    ValueDamaged,
-    ValueRefused,
-    ValueUnknown,
-    decode,
-    encode,
-)
-from llmemo.arguments import check_seconds, check_whole, secret_bytes
-from llmemo.calls import Call, Delete, Discard, Get, NotYetError, Set
-from llmemo.engine import Engine
-from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
-from llmemo.outline import TAIL
+from llmemo._core import Memory, RequestBypassed, ValueUnknown
+from llmemo.arguments import secret_bytes
+from llmemo.calls import Call, Delete, Discard, NotYetError
+from llmemo.durable import Durable
+from llmemo.errors import CacheClosedError, NamespaceRequiredError, StoreError, text_of
+from llmemo.flight import Flights
+from llmemo.options import DEFAULT, REQUIRED, Options, current
+from llmemo.prices import Worth
 from llmemo.schemas import schemas
 from llmemo.sealing import Sealing
 from llmemo.stats import CacheStats, Tally
-from llmemo.stores import Record, Store, store_of
+from llmemo.stores import Store, store_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from langchain_core.outputs import Generation
+    from llmemo._core import ValueDamaged
+    from llmemo.engine import Engine
+    from llmemo.settings import Settings
+    from llmemo.stores import Record
 
 FINGERPRINT_SECRET = secrets.token_bytes(192)
 """XXH3's secret in this process: 192 bytes is the size of its default one (xxhash.h)."""
@@ -66,80 +60,84 @@ class Identity(NamedTuple):
 
 
 class Tiers:
-    """Memory, and behind it maybe a store. Arguments as for `LLMCache`.
-
-    The coroutines serve the sync and the async methods alike: they are given the kind of `Call`
-    to make, and suspend only where that is one to be awaited.
-    """
+    """Memory, behind it maybe a store, and who is computing what belongs there."""
 
     def __init__(
         self,
         store: Store | str | os.PathLike[str] | None,
+        settings: Settings,
         *,
-        max_bytes: int,
-        max_entries: int | None,
-        ttl: float | None,
-        namespace: str,
-        store_timeout: float,
         secret: str | bytes | None,
-        fresh_ids: bool,
         encryption_key: str | bytes | Sequence[str | bytes] | None,
-        clock: Callable[[], float],
     ) -> None:
-        """Check the arguments; see `LLMCache`."""
-        check_whole("max_bytes", max_bytes, least=0)
-        if max_bytes == 0 and store is None:
-            msg = "max_bytes=0 without a store would cache nothing: give a store, or some bytes"
-            raise ConfigurationError(msg)
-        if max_entries is not None:
-            check_whole("max_entries", max_entries, least=1)
-        if ttl is not None:
-            check_seconds("ttl", ttl)
-        check_seconds("store_timeout", store_timeout)
-        if not isinstance(namespace, str):
-            msg = f"namespace={namespace!r} is not a str: a name, or the empty string"
-            raise ConfigurationError(msg)
-        if not isinstance(fresh_ids, bool):
-            msg = f"fresh_ids={fresh_ids!r} is not allowed: True or False"
-            raise ConfigurationError(msg)
-        self.namespace = namespace
-        self._ttl = ttl
-        self.store_timeout = store_timeout
-        self.clock = clock
-        self._fresh_ids = fresh_ids
+        """Arguments as for `LLMCache`; those that are secret are not among the settings."""
+        self.settings = settings
+        self.clock = settings.clock
         self.is_closed = False
         self.tally = Tally()
         self.memory = Memory(
-            max_bytes,
-            max_entries,
+            settings.max_bytes,
+            settings.max_entries,
             fingerprint_secret=FINGERPRINT_SECRET,
             secret=secret_bytes(secret),
-            fresh_ids=fresh_ids,
-            clock=None if clock is time.time else clock,
+            fresh_ids=settings.fresh_ids,
+            grace=settings.stale_if_error,
+            clock=settings.own_clock,
         )
-        self._namespace_label = self.memory.label(namespace)
+        self.label = functools.lru_cache(maxsize=64)(self.memory.label)
         self.store = None if store is None else store_of(store)
         self.sealing = Sealing(encryption_key, is_needed=self.store is not None)
-        self.engine: Engine | None = None
+        self.durable: Durable | None = None
         if self.store is not None:
-            self.store.clock = clock
-            self.engine = Engine(self.store, self.tally, self.memory, store_timeout)
+            self.store.clock = self.clock
+            self.store.grace = settings.stale_if_error
+            self.durable = Durable(self.store, self.tally, self.memory, settings.store_timeout)
+        let_go = self.durable.let_go if self.durable is not None else _forget
+        self.flights = Flights(let_go) if settings.single_flight else None
+
+    @property
+    def engine(self) -> Engine | None:
+        """What runs the store, if there is one."""
+        return None if self.durable is None else self.durable.engine
+
+    def namespace_of(self, said: Options) -> str:
+        """On whose behalf a call is made.
+
+        Raises:
+            NamespaceRequiredError: It does not say so, and has to.
+        """
+        if said.namespace is not None:
+            return said.namespace
+        namespace = self.settings.namespace
+        if namespace is REQUIRED:
+            msg = (
+                "this cache was made with namespace=REQUIRED: call the model within"
+                " `with llmemo.options(namespace=…):`"
+            )
+            raise NamespaceRequiredError(msg)
+        return namespace
 
     def key(self, prompt: str, llm_string: str) -> bytes | None:
-        """What the request is called in every process; None if it must not be cached."""
-        identity = self._identify(prompt, llm_string)
-        return None if identity is None else identity.key
+        """What the request is called in every process; None if it must not be cached.
 
-    def _identify(self, prompt: str, llm_string: str) -> Identity | None:
+        Raises:
+            NamespaceRequiredError: The caller has to name a namespace.
+        """
+        namespace = self.namespace_of(current.get() or DEFAULT)
+        identity = self.identify(prompt, llm_string, namespace)
+        return identity.key if isinstance(identity, Identity) else None
+
+    def identify(self, prompt: str, llm_string: str, namespace: str) -> Identity | str:
+        """What the request is called; or why it must not be cached, which is counted."""
         try:
-            return self.identity(prompt, llm_string)
+            return self.identity(prompt, llm_string, namespace)
         except RequestBypassed as bypass:
             reason, parameter = bypass.args
             text = "llmemo: requests go past the cache: %r holds %s"
             self.tally.note("bypassed", reason, text, parameter or "llm_string", REMEDIES[reason])
-            return None
+            return str(reason)
 
-    def identity(self, prompt: str, llm_string: str) -> Identity:
+    def identity(self, prompt: str, llm_string: str, namespace: str) -> Identity:
         """What the request is called here, and everywhere.
 
         Raises:
@@ -151,57 +149,7 @@ class Tiers:
             known = schemas()
             # Memory compares texts: put what the classes hold beside their names.
             asked = f"{llm_string}{MARK}{sorted(known.items())}"
-        return Identity(asked, self.memory.key(prompt, llm_string, self.namespace, known), known)
-
-    async def fetch(
-        self, prompt: str, llm_string: str, make_call: Callable[..., Call[Record | None]]
-    ) -> list[Generation] | None:
-        """Look for a request that memory does not know as it is written: by its key."""
-        if self.is_closed:
-            self.tally.add("misses")
-            return None
-        identity = self._identify(prompt, llm_string)
-        if identity is None:
-            return None
-        asked, key, _ = identity
-        hit = self.memory.lookup_key(prompt, asked, self.namespace, key)
-        if hit is not None:
-            return hit
-        if self.engine is not None:
-            epoch = self.memory.epoch(key)
-            call = make_call(Get(key))
-            with self._tolerant("read"):
-                self.engine.submit(call)
-                record = await call.wait(self.store_timeout)
-                if record is not None:
-                    hit = self._admit(prompt, asked, key, record, epoch)
-        self.tally.add("misses" if hit is None else "store_hits")
-        return hit
-
-    def _admit(
-        self, prompt: str, llm_string: str, key: bytes, record: Record, epoch: int
-    ) -> list[Generation] | None:
-        """Decode a record, and keep it in memory."""
-        if record.expires is not None and record.expires <= self.clock():
-            self.tally.add("expired")
-            return None
-        try:
-            # The key that was asked for, whatever the store says that it found.
-            value = self.sealing.open(record.value, key)
-            hit = decode(value, key, fresh_ids=self._fresh_ids)
-        except ValueDamaged as damage:
-            self.reject(damage, record._replace(key=key))
-            return None
-        self.memory.put(
-            prompt,
-            llm_string,
-            self.namespace,
-            key,
-            value,
-            expires=record.expires,
-            epoch=epoch,
-        )
-        return hit
+        return Identity(asked, self.memory.key(prompt, llm_string, namespace, known), known)
 
     def reject(self, damage: ValueDamaged, record: Record | None = None) -> None:
         """Count an answer that cannot be read; have its record removed if nobody ever could."""
@@ -211,62 +159,6 @@ class Tiers:
         self.tally.note("errors", f"value_{damage}", text, damage, fate)
         if record is not None and is_lost and self.engine is not None:
             self.engine.submit(Call.blocking(Discard(record)))
-
-    async def keep(
-        self,
-        prompt: str,
-        llm_string: str,
-        generations: Sequence[Generation],
-        make_call: Callable[..., Call[None]],
-    ) -> None:
-        """Encode an answer, and store it in every tier."""
-        if self.is_closed:
-            self._skip("closed")
-            return
-        identity = self._identify(prompt, llm_string)
-        if identity is None:
-            return
-        asked, key, known = identity
-        try:
-            value = encode(generations, key)
-        except ValueRefused as refusal:
-            self._skip(str(refusal))
-            return
-        now = self.clock()
-        expires = None if self._ttl is None else now + self._ttl
-        kept = self.memory.put(prompt, asked, self.namespace, key, value, expires=expires)
-        if self.engine is None:
-            if kept:
-                self.tally.add("updates")
-            else:
-                self._skip("too_large")
-            return
-        self.tally.add("updates")
-        record = Record(
-            key,
-            self.sealing.seal(value, key),
-            self._namespace_label,
-            self.memory.label(llm_string),
-            now,
-            expires,
-            self.memory.outline(prompt, llm_string, self.namespace, known, tail=TAIL),
-            self._request(prompt, llm_string, key),
-        )
-        call = make_call(Set(record))
-        confirmed = False
-        with self._tolerant("write"):
-            self.engine.submit(call)
-            await call.wait(self.store_timeout)
-            confirmed = True
-        if not confirmed:
-            self.tally.add("writes_unconfirmed")
-
-    def _request(self, prompt: str, llm_string: str, key: bytes) -> bytes | None:
-        """The request, for a store that asks for it: in clear, unless answers are encrypted."""
-        if self.store is None or not self.store.store_requests:
-            return None
-        request = json.dumps([self.namespace, llm_string, prompt]).encode()
-        return self.sealing.seal_request(request, key)
 
     async def remove(self, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
         """Take one entry, or every one, out of every tier. Returns whether there was any."""
@@ -296,41 +188,47 @@ class Tiers:
             forget()
         return bool(found or removed)
 
-    @contextlib.contextmanager
-    def _tolerant(self, verb: str) -> Iterator[None]:
-        """Let a store fail: count it, say it once, go on."""
-        try:
-            yield
-        except NotYetError:
-            text = "llmemo: the store took longer than %.3g s to %s"
-            self.tally.note("errors", f"store_{verb}_timeout", text, self.store_timeout, verb)
-        except Exception as error:  # noqa: BLE001 (a store may fail in any way)
-            text = "llmemo: the store failed to %s: %s"
-            self.tally.note("errors", f"store_{verb}", text, verb, text_of(error))
+    def bypass_requested(self) -> None:
+        """Count a call that was told to go past the cache. Nobody has to be told of it."""
+        self.tally.count("bypassed", "requested")
 
-    def _skip(self, reason: str) -> None:
+    def skip(self, reason: str) -> None:
+        """Count an answer that is not kept."""
         self.tally.note("skipped", reason, "llmemo: an answer was not kept (%s)", reason)
 
     def stats(self) -> CacheStats:
         """Counts of all tiers."""
-        memory_hits, evictions, expired, entries, size = self.memory.counts()
-        counts, groups = self.tally.snapshot()
+        memory_hits, evictions, expired, entries, size, sent, made, money = self.memory.counts()
+        counts, saved, groups = self.tally.snapshot()
+        saved = saved.plus(Worth(sent, made, money))
+        others = counts["store_hits"] + counts["coalesced"] + counts["stale"]
         return CacheStats(
-            hits=memory_hits + counts["store_hits"],
+            hits=memory_hits + others,
             misses=counts["misses"],
             memory_hits=memory_hits,
             store_hits=counts["store_hits"],
+            coalesced=counts["coalesced"],
+            stale=counts["stale"],
             updates=counts["updates"],
             evictions=evictions,
             expired=expired + counts["expired"],
             entries=entries,
             bytes=size,
             writes_unconfirmed=counts["writes_unconfirmed"],
+            input_tokens_saved=saved.input_tokens,
+            output_tokens_saved=saved.output_tokens,
+            money_saved=saved.money,
             **groups,
         )
 
     def close(self, timeout: float) -> int:
         """Let go of everything. Returns the number of writes that were dropped."""
         self.is_closed = True
+        if self.flights is not None:
+            self.flights.close()
         self.memory.clear()
         return 0 if self.engine is None else self.engine.close(timeout)
+
+
+def _forget(key: bytes, fence: int, failed: bool) -> None:
+    """Let go of a lease that no store knows."""

@@ -5,7 +5,7 @@
 //! know for certain is [`UNKNOWN`], and the whole list goes to LangChain's own function.
 
 use super::entries::Entries;
-use super::memory::bytes_of;
+use super::requests::bytes_of;
 use super::schema::{Class, Default, Field, Schema};
 use crate::json_text::push_string;
 use crate::value::DEPTH_MAX;

@@ -1,22 +1,19 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
+use super::damage_error;
 use super::decode::decode_payload;
-use super::strings::surrogatepass;
-use super::{RequestBypassed, damage_error};
-use crate::canonical::{self, Bypass, Form, Part};
+use super::requests::{Strings, bypassed, bytes_of};
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
-use crate::lru::FOREVER;
 use crate::outline::Outliner;
-use crate::tier::{Known, Tier};
+use crate::tier::{Answer, FOREVER, Found, Hit, Known, Settings, Tier, Worth};
 use crate::value::{open, payload};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Requests longer than this are hashed with the GIL released (bytes). Below, giving the GIL up
@@ -34,41 +31,6 @@ pub struct Memory {
     clock: Option<Py<PyAny>>,
     may_expire: AtomicBool,
     fresh_ids: bool,
-    /// Entries that were found but could not be read, which the tier has counted as hits.
-    unread: AtomicU64,
-}
-
-/// The three strings of a request, as bytes.
-struct Strings<'a> {
-    namespace: Cow<'a, [u8]>,
-    llm_string: Cow<'a, [u8]>,
-    prompt: Cow<'a, [u8]>,
-}
-
-impl<'a> Strings<'a> {
-    fn of(
-        prompt: &'a Bound<'_, PyString>,
-        llm_string: &'a Bound<'_, PyString>,
-        namespace: &'a Bound<'_, PyString>,
-    ) -> PyResult<Self> {
-        Ok(Self {
-            namespace: bytes_of(namespace)?,
-            llm_string: bytes_of(llm_string)?,
-            prompt: bytes_of(prompt)?,
-        })
-    }
-
-    fn request(&self) -> Request<'_> {
-        Request { namespace: &self.namespace, llm_string: &self.llm_string, prompt: &self.prompt }
-    }
-}
-
-/// UTF-8, with lone surrogates passed through: different strings give different bytes.
-pub fn bytes_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
-    if let Ok(utf8) = text.to_str() {
-        return Ok(Cow::Borrowed(utf8.as_bytes()));
-    }
-    Ok(Cow::Owned(surrogatepass(text)?.as_bytes().to_vec()))
 }
 
 /// Seconds to nanoseconds; a time before the epoch counts as the epoch.
@@ -77,27 +39,20 @@ fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
 }
 
-fn bypassed(bypass: Bypass) -> PyErr {
-    RequestBypassed::new_err((bypass.reason.name(), bypass.parameter))
+/// Nanoseconds to seconds.
+#[expect(clippy::cast_precision_loss, reason = "a float of now is good for 0.2 µs")]
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
 }
+
+/// When an answer was made and when it is over, and whether somebody may make it anew by now.
+type Times = (f64, Option<f64>, bool);
+
+/// Tokens in, tokens out, money.
+type Price = (u64, u64, f64);
 
 /// Key, `llm_string` and prompt.
 type KnownRequest = (Py<PyBytes>, Py<PyBytes>, Option<Py<PyBytes>>);
-
-/// The settings of an `llm_string` that count, by name, as it writes their values; none if it is of
-/// no form that is known.
-#[pyfunction]
-pub fn settings(llm_string: &Bound<'_, PyString>) -> PyResult<Vec<(String, String)>> {
-    let text = bytes_of(llm_string)?;
-    let Form::Params(canonical) = canonical::llm_string(&text).map_err(bypassed)? else {
-        return Ok(Vec::new());
-    };
-    let shown = |part: &Part| {
-        let source = text.get(part.source.clone()).unwrap_or_default();
-        (part.name.clone(), String::from_utf8_lossy(source).trim().to_owned())
-    };
-    Ok(canonical.parts.iter().map(shown).collect())
-}
 
 fn long_work<T: Send>(py: Python<'_>, request: &Request<'_>, work: impl Send + FnOnce() -> T) -> T {
     if request.prompt.len() + request.llm_string.len() > LONG { py.detach(work) } else { work() }
@@ -113,11 +68,16 @@ impl Memory {
         if !self.may_expire.load(Ordering::Relaxed) {
             return Ok(0);
         }
-        let seconds = match &self.clock {
-            Some(clock) => clock.call0(py)?.extract(py)?,
-            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-        };
-        Ok(nanoseconds(seconds))
+        self.seconds(py).map(nanoseconds)
+    }
+
+    fn seconds(&self, py: Python<'_>) -> PyResult<f64> {
+        match &self.clock {
+            Some(clock) => clock.call0(py)?.extract(py),
+            None => {
+                Ok(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
+            }
+        }
     }
 
     fn expiry(&self, expires: Option<f64>) -> u64 {
@@ -131,10 +91,10 @@ impl Memory {
         long_work(py, request, || self.keyer.probe(request))
     }
 
-    fn decoded(&self, py: Python<'_>, found: Option<Arc<[u8]>>) -> PyResult<Option<Py<PyList>>> {
-        let Some(value) = found else { return Ok(None) };
-        decode_payload(py, payload(&value), self.fresh_ids).map(Some).inspect_err(|_| {
-            self.unread.fetch_add(1, Ordering::Relaxed);
+    fn decoded(&self, py: Python<'_>, hit: Option<Hit>) -> PyResult<Option<Py<PyList>>> {
+        let Some(hit) = hit else { return Ok(None) };
+        decode_payload(py, payload(&hit.value), self.fresh_ids).map(Some).inspect_err(|_| {
+            self.tier().uncount(&hit);
         })
     }
 }
@@ -142,24 +102,33 @@ impl Memory {
 #[pymethods]
 impl Memory {
     #[new]
-    #[pyo3(signature = (max_bytes, max_entries=None, *, fingerprint_secret, secret=None, fresh_ids=false, clock=None))]
+    #[pyo3(signature = (max_bytes, max_entries=None, *, fingerprint_secret, secret=None, fresh_ids=false, grace=0.0, clock=None))]
     fn new(
         max_bytes: usize,
         max_entries: Option<usize>,
         fingerprint_secret: &[u8],
         secret: Option<&[u8]>,
         fresh_ids: bool,
+        grace: f64,
         clock: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let keyer = Keyer::new(fingerprint_secret, secret).map_err(PyValueError::new_err)?;
+        let mut seed = [0; 8];
+        // There are 136 bytes at least. What is decided by it tells nothing of it.
+        seed.copy_from_slice(&fingerprint_secret[..8]);
+        let tier = Tier::new(Settings {
+            max_bytes,
+            max_entries: max_entries.unwrap_or(usize::MAX),
+            grace: nanoseconds(grace),
+            seed: u64::from_le_bytes(seed),
+        });
         Ok(Self {
-            tier: Mutex::new(Tier::new(max_bytes, max_entries.unwrap_or(usize::MAX))),
+            tier: Mutex::new(tier),
             outliner: keyer.outliner(),
             keyer,
             clock,
             may_expire: AtomicBool::new(false),
             fresh_ids,
-            unread: AtomicU64::new(0),
         })
     }
 
@@ -174,12 +143,15 @@ impl Memory {
         let request = strings.request();
         let now = self.now(py)?;
         let sketch = self.keyer.sketch(&request);
-        let mut found = sketch.and_then(|sketch| self.tier().lookup(&request, &sketch, now));
-        if found.is_none() {
+        let mut found = Found::Nothing;
+        if let Some(sketch) = sketch {
+            found = self.tier().lookup(&request, &sketch, now);
+        }
+        if found == Found::Nothing {
             let probe = self.probe(py, &request);
             found = self.tier().lookup(&request, &probe, now);
         }
-        self.decoded(py, found)
+        self.decoded(py, found.hit())
     }
 
     /// For a request that `lookup` did not find: it may have been asked in another form.
@@ -201,6 +173,51 @@ impl Memory {
         let now = self.now(py)?;
         let found = self.tier().lookup_key(&request, &probe, Key(key), now);
         self.decoded(py, found)
+    }
+
+    fn stale(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyString>,
+        llm_string: &Bound<'_, PyString>,
+        namespace: &Bound<'_, PyString>,
+        key: [u8; 32],
+    ) -> PyResult<Option<Py<PyList>>> {
+        let strings = Strings::of(prompt, llm_string, namespace)?;
+        let request = strings.request();
+        let probe = self.probe(py, &request);
+        let now = self.now(py)?;
+        let found = self.tier().stale(&request, &probe, Key(key), now);
+        let Some(hit) = found else { return Ok(None) };
+        decode_payload(py, payload(&hit.value), self.fresh_ids).map(Some)
+    }
+
+    fn known(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyString>,
+        llm_string: &Bound<'_, PyString>,
+        namespace: &Bound<'_, PyString>,
+    ) -> PyResult<Option<Py<PyBytes>>> {
+        let strings = Strings::of(prompt, llm_string, namespace)?;
+        let request = strings.request();
+        let now = self.now(py)?;
+        let sketch = self.keyer.sketch(&request);
+        let mut key = sketch.and_then(|sketch| self.tier().known(&request, &sketch, now));
+        if key.is_none() {
+            let probe = self.probe(py, &request);
+            key = self.tier().known(&request, &probe, now);
+        }
+        Ok(key.map(|key| PyBytes::new(py, &key.0).unbind()))
+    }
+
+    fn about(&self, py: Python<'_>, key: [u8; 32]) -> PyResult<Option<Times>> {
+        let now = self.now(py)?;
+        let about = self.tier().about(&Key(key), now);
+        Ok(about.map(|it| {
+            let expires = (it.expires != FOREVER).then(|| seconds(it.expires));
+            (it.created, expires, it.is_due)
+        }))
     }
 
     #[pyo3(signature = (prompt, llm_string, namespace, schemas=None))]
@@ -265,10 +282,11 @@ impl Memory {
         Ok(PyBytes::new(py, &self.keyer.label(&bytes_of(text)?)).unbind())
     }
 
-    #[pyo3(signature = (prompt, llm_string, namespace, key, value, *, expires=None, epoch=None))]
+    #[pyo3(signature = (prompt, llm_string, namespace, key, value, *, expires=None, epoch=None, created=None, early=0.0, worth=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments, on the Python side")]
     fn put(
         &self,
+        py: Python<'_>,
         prompt: &Bound<'_, PyString>,
         llm_string: &Bound<'_, PyString>,
         namespace: &Bound<'_, PyString>,
@@ -276,18 +294,29 @@ impl Memory {
         value: &[u8],
         expires: Option<f64>,
         epoch: Option<u64>,
+        created: Option<f64>,
+        early: f64,
+        worth: Option<Price>,
     ) -> PyResult<bool> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
-        let probe = self.probe(prompt.py(), &request);
-        let (key, expires) = (Key(key), self.expiry(expires));
+        let probe = self.probe(py, &request);
+        let key = Key(key);
         // Entries are decoded without another look at their checksum.
         open(value, &key).map_err(damage_error)?;
-        let value = Arc::from(value);
+        let (input_tokens, output_tokens, money) = worth.unwrap_or_default();
+        let answer = Answer {
+            value: value.into(),
+            created: created.map_or_else(|| self.seconds(py), Ok)?,
+            expires: self.expiry(expires),
+            early: nanoseconds(early),
+            worth: Worth { input_tokens, output_tokens, money },
+        };
+        let now = self.now(py)?;
         let mut tier = self.tier();
         Ok(match epoch {
-            None => tier.update(&request, &probe, key, value, expires),
-            Some(epoch) => tier.fill(&request, &probe, key, value, expires, epoch),
+            None => tier.update(&request, &probe, key, answer),
+            Some(epoch) => tier.fill(&request, &probe, key, answer, epoch, now),
         })
     }
 
@@ -303,12 +332,14 @@ impl Memory {
         self.tier().epoch(&Key(key))
     }
 
-    /// (hits, evictions, expired, entries, bytes), all of one instant.
-    fn counts(&self) -> (u64, u64, u64, usize, usize) {
+    /// All of one instant; see `_core.pyi`.
+    fn counts(&self) -> (u64, u64, u64, usize, usize, u64, u64, f64) {
         let tier = self.tier();
         let counts = tier.counts();
-        let hits = counts.hits - self.unread.load(Ordering::Relaxed);
-        (hits, counts.evictions, counts.expired, tier.len(), tier.bytes())
+        let Worth { input_tokens, output_tokens, money } = counts.saved;
+        let (entries, bytes) = (tier.len(), tier.bytes());
+        let (hits, evictions, expired) = (counts.hits, counts.evictions, counts.expired);
+        (hits, evictions, expired, entries, bytes, input_tokens, output_tokens, money)
     }
 }
 

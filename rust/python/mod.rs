@@ -9,6 +9,7 @@ mod ids;
 mod memory;
 mod model;
 mod objects;
+mod requests;
 mod schema;
 mod strings;
 
@@ -69,7 +70,9 @@ mod _core {
     #[pymodule_export]
     use super::ids::seed_ids;
     #[pymodule_export]
-    use super::memory::{Memory, leak, settings};
+    use super::memory::{Memory, leak};
+    #[pymodule_export]
+    use super::requests::settings;
     #[pymodule_export]
     use super::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown, prepare};
 

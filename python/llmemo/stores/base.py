@@ -59,6 +59,9 @@ class Store(ABC):
     store_requests: bool = False
     """Whether records shall bring their requests, in clear."""
 
+    grace: float = 0.0
+    """Seconds for which a record that has expired is to be kept all the same."""
+
     clock: Callable[[], float] = staticmethod(time.time)
     """Unix time in seconds, as the cache has it that uses this store."""
 

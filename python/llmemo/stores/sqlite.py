@@ -258,7 +258,7 @@ class SQLiteStore(Store):
         async with self._guard.committing():
             with self._watched():
                 try:
-                    await self._upkeep.run(writer, self.clock(), at_end=at_end)
+                    await self._upkeep.run(writer, self.clock() - self.grace, at_end=at_end)
                 except BaseException:
                     await writer.rollback()
                     raise

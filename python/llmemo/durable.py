@@ -1,0 +1,106 @@
+"""The durable tier: a store, behind the thread that runs it and a circuit breaker.
+
+A caller waits for no longer than `store_timeout`, and not at all while the breaker is open. Trouble
+is counted, said once a minute, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from llmemo.breaker import Breaker
+from llmemo.calls import Call, Get, NotYetError, Set
+from llmemo.engine import Engine
+from llmemo.errors import text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from llmemo._core import Memory
+    from llmemo.calls import Operation
+    from llmemo.stats import Tally
+    from llmemo.stores import Record, Store
+
+    MakeCall = Callable[[Operation], Call[Any]]
+
+
+class Durable:
+    """Reads and writes records, and fails open."""
+
+    def __init__(self, store: Store, tally: Tally, memory: Memory, timeout: float) -> None:
+        """See `Engine`; `timeout`: seconds that a caller waits, at most."""
+        self.store = store
+        self.timeout = timeout
+        self.engine = Engine(store, tally, memory, timeout)
+        self.breaker = Breaker()
+        self._tally = tally
+
+    async def read(self, key: bytes, make_call: MakeCall) -> Record | None:
+        """The record of a key; None if there is none, or it cannot be had in time."""
+        if self._is_shut(key):
+            return None
+        with self._watched("read"):
+            record: Record | None = await self._ask(make_call(Get(key)))
+            return record
+        return None
+
+    async def write(self, operation: Set, make_call: MakeCall) -> bool:
+        """Write a record. Returns whether it is known to be there; otherwise it stays queued."""
+        if self.breaker.is_open:
+            # It gets there when the store does, and nobody waits for that.
+            with self.tolerant("write"):
+                self.engine.submit(Call.blocking(operation))
+            return False
+        with self._watched("write"):
+            await self._ask(make_call(operation))
+            return True
+        return False
+
+    def let_go(self, key: bytes, fence: int, failed: bool) -> None:
+        """End a lease that the store knows, without an answer. Waits for nothing."""
+
+    async def _ask(self, call: Call[Any]) -> Any:
+        self.engine.submit(call)
+        result = await call.wait(self.timeout)
+        self.breaker.succeeded()
+        return result
+
+    def _is_shut(self, key: bytes) -> bool:
+        """Whether to do without the store. Now and then has it asked, without waiting."""
+        if not self.breaker.is_open:
+            return False
+        self._tally.note(
+            "errors", "store_shut", "llmemo: the store is not asked for a while: it is in trouble"
+        )
+        if self.breaker.may_try():
+            attempt: Call[Record | None] = Call.blocking(Get(key))
+            attempt.when_over(self._tried)
+            with self.tolerant("read"):
+                self.engine.submit(attempt)
+        return True
+
+    def _tried(self, error: Exception | None) -> None:
+        if error is None:
+            self.breaker.succeeded()
+
+    @contextlib.contextmanager
+    def _watched(self, verb: str) -> Iterator[None]:
+        with self.tolerant(verb):
+            try:
+                yield
+            except Exception:
+                self.breaker.failed()
+                raise
+
+    @contextlib.contextmanager
+    def tolerant(self, verb: str) -> Iterator[None]:
+        """Let the store fail: count it, say it once, go on."""
+        try:
+            yield
+        except NotYetError:
+            text = "llmemo: the store took longer than %.3g s to %s"
+            self._tally.note("errors", f"store_{verb}_timeout", text, self.timeout, verb)
+        except Exception as error:  # noqa: BLE001 (a store may fail in any way)
+            text = "llmemo: the store failed to %s: %s"
+            self._tally.note("errors", f"store_{verb}", text, verb, text_of(error))

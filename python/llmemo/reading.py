@@ -1,0 +1,326 @@
+"""The way of one lookup through the tiers, and past everybody who is computing already.
+
+memory ──► (is it to be refreshed early?) ──► store ──► (has the model just failed?)
+──► somebody computes it: wait ──► nobody: the caller does, and others wait
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from llmemo._core import ValueDamaged, decode
+from llmemo.calls import Call, NotYetError
+from llmemo.errors import CacheMiss
+from llmemo.flight import Lease
+from llmemo.options import DEFAULT
+from llmemo.runs import hold, holds_anything
+from llmemo.tiers import Identity
+from llmemo.tracking import LookupEvent
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import Generation
+
+    from llmemo.durable import MakeCall
+    from llmemo.flight import Flights
+    from llmemo.options import Options
+    from llmemo.stores import Record
+    from llmemo.tiers import Tiers
+    from llmemo.tracking import Source
+
+    Hit = list[Generation]
+
+STALE_PAUSE = 5.0
+"""Seconds after a failure of the model for which what is stale is served; then it is tried anew."""
+
+
+async def fetch(
+    tiers: Tiers, prompt: str, llm_string: str, said: Options | None, make_call: MakeCall
+) -> Hit | None:
+    """Look for the answer to a request.
+
+    Args:
+        tiers: Where.
+        prompt: What is asked.
+        llm_string: Of whom, and how.
+        said: What the caller says of it; if nothing, memory was asked already for the request as it
+            is written.
+        make_call: Makes the kind of call that the caller can wait for.
+
+    Raises:
+        CacheMiss: There is none, and the caller must not go on without.
+        NamespaceRequiredError: The caller has to name a namespace.
+    """
+    lookup = Lookup(tiers, prompt, llm_string, said or DEFAULT, make_call)
+    if tiers.is_closed:
+        lookup.miss("closed")
+    elif said is not None and said.mode == "bypass":
+        tiers.bypass_requested()
+        lookup.bypass("requested")
+    else:
+        return await lookup.run(ask_memory=said is not None)
+    return None
+
+
+def insist(said: Options | None, reason: str, key: bytes = b"") -> None:
+    """Raise if the caller must not go on to the model.
+
+    Raises:
+        CacheMiss: That is so.
+    """
+    if said is not None and said.mode == "only":
+        msg = f'options(mode="only"): there is no answer to this request ({reason})'
+        if key:
+            msg += f"; its key is {key.hex()}"
+        raise CacheMiss(msg)
+
+
+class Lookup:
+    """One lookup that memory has not answered yet."""
+
+    __slots__ = (
+        "_asked",
+        "_key",
+        "_llm_string",
+        "_make_call",
+        "_memory",
+        "_namespace",
+        "_old",
+        "_prompt",
+        "_said",
+        "_tiers",
+    )
+
+    def __init__(
+        self, tiers: Tiers, prompt: str, llm_string: str, said: Options, make_call: MakeCall
+    ) -> None:
+        """See `fetch`."""
+        self._tiers = tiers
+        self._memory = tiers.memory
+        self._prompt, self._llm_string = prompt, llm_string
+        self._said = said
+        self._make_call = make_call
+        self._key = b""
+        self._old: Record | None = None
+        """A record that has expired."""
+
+    async def run(self, *, ask_memory: bool) -> Hit | None:
+        """See `fetch`."""
+        tiers, mode = self._tiers, self._said.mode
+        self._namespace = tiers.namespace_of(self._said)
+        if ask_memory and mode != "refresh":
+            hit = self._memory.lookup(self._prompt, self._llm_string, self._namespace)
+            if hit is not None:
+                return self._hit_in_memory(hit)
+        identity = tiers.identify(self._prompt, self._llm_string, self._namespace)
+        if not isinstance(identity, Identity):
+            self.bypass(identity)
+            return None
+        self._asked, self._key, _ = identity
+        if mode == "refresh":
+            self.miss("refresh")
+        elif mode != "only" and self._is_to_refresh():
+            self.miss("early")
+        else:
+            hit = await self._find()
+            if hit is not None:
+                return hit
+            self.miss("absent")
+        return None
+
+    async def _find(self) -> Hit | None:
+        """Look for the key, and wait for who computes the answer."""
+        tiers, memory = self._tiers, self._memory
+        hit = memory.lookup_key(self._prompt, self._asked, self._namespace, self._key)
+        if hit is not None:
+            return self._hit_in_memory(hit)
+        if tiers.durable is not None:
+            epoch = memory.epoch(self._key)
+            record = await tiers.durable.read(self._key, self._make_call)
+            if record is not None:
+                # A store may say anything.
+                with tiers.durable.tolerant("read"):
+                    hit = self._admit(record, epoch)
+        if hit is None and tiers.flights is not None and self._said.mode != "only":
+            hit = await self._coordinate(tiers.flights)
+        return hit
+
+    # The outcomes.
+
+    def miss(self, reason: str) -> None:
+        """Send the caller to the model.
+
+        Raises:
+            CacheMiss: The caller must not go there.
+        """
+        self._tiers.tally.add("misses")
+        self._tell(LookupEvent("miss", key=self._name(), reason=reason))
+        insist(self._said, reason, self._key)
+
+    def bypass(self, reason: str) -> None:
+        """The same, for a request that the cache has nothing to do with.
+
+        Raises:
+            CacheMiss: As above.
+        """
+        self._tell(LookupEvent("bypass", reason=reason))
+        insist(self._said, reason)
+
+    def _name(self) -> str | None:
+        return self._key.hex() or None
+
+    def _tell(self, event: LookupEvent) -> None:
+        for tracker in self._said.trackers:
+            tracker.events.append(event)
+
+    def _hit_in_memory(self, hit: Hit) -> Hit:
+        """A hit that memory has counted."""
+        if self._said.trackers:
+            tiers, key = self._tiers, self._key
+            key = key or self._memory.known(self._prompt, self._llm_string, self._namespace) or b""
+            about = self._memory.about(key) if key else None
+            self._key = key
+            age = None if about is None else max(0.0, tiers.clock() - about[0])
+            worth = tiers.settings.price_table.worth(hit)
+            self._tell(LookupEvent("hit", "memory", age, self._name(), worth=worth))
+        return hit
+
+    def _hit(
+        self, hit: Hit, count: str, tier: Source, created: float | None, *, is_stale: bool = False
+    ) -> Hit:
+        """A hit from elsewhere."""
+        tiers = self._tiers
+        worth = tiers.settings.price_table.worth(hit)
+        tiers.tally.add(count)
+        tiers.tally.save(worth)
+        if self._said.trackers:
+            age = None if created is None else max(0.0, tiers.clock() - created)
+            self._tell(LookupEvent("hit", tier, age, self._name(), is_stale, worth=worth))
+        return hit
+
+    # The store.
+
+    def _admit(self, record: Record, epoch: int) -> Hit | None:
+        """Decode a record, and keep it in memory."""
+        tiers = self._tiers
+        if record.expires is not None and record.expires <= tiers.clock():
+            tiers.tally.add("expired")
+            self._old = record
+            return None
+        found = self._decoded(record)
+        if found is None:
+            return None
+        value, hit = found
+        self._memory.put(
+            self._prompt,
+            self._asked,
+            self._namespace,
+            self._key,
+            value,
+            expires=record.expires,
+            epoch=epoch,
+            created=record.created,
+            worth=tiers.settings.price_table.worth(hit),
+        )
+        return self._hit(hit, "store_hits", "store", record.created)
+
+    def _decoded(self, record: Record) -> tuple[bytes, Hit] | None:
+        try:
+            # The key that was asked for, whatever the store says that it found.
+            value = self._tiers.sealing.open(record.value, self._key)
+            return value, decode(value, self._key, fresh_ids=self._tiers.settings.fresh_ids)
+        except ValueDamaged as damage:
+            self._tiers.reject(damage, record._replace(key=self._key))
+            return None
+
+    # Those who compute.
+
+    def _is_to_refresh(self) -> bool:
+        """Whether the caller is to compute an answer that is in memory, and has not expired yet.
+
+        Memory did not return it, since its coin fell so (XFetch); somebody else may be at it.
+        """
+        about = self._memory.about(self._key)
+        if about is None or not about[2]:
+            return False
+        flights = self._tiers.flights
+        if flights is None:
+            return True
+        lease = flights.enter(self._key, None)
+        if isinstance(lease, Lease):
+            hold(lease)
+            return True
+        return False
+
+    async def _coordinate(self, flights: Flights) -> Hit | None:
+        """Wait for who computes the answer, or become the one who does."""
+        tiers, key = self._tiers, self._key
+        failed = flights.failed(key) if tiers.settings.stale_if_error else None
+        if failed is not None and time.monotonic() - failed < STALE_PAUSE:
+            hit = self._stale()
+            if hit is not None:
+                return hit
+        deadline = time.monotonic() + tiers.settings.lease_timeout
+        may_wait = not holds_anything() and not self._would_block_a_loop()
+        found = flights.enter(key, self._make_call if may_wait else None)
+        while isinstance(found, Call):
+            found = await self._wait(flights, found, deadline)
+        if isinstance(found, bytes):
+            hit = decode(found, key, fresh_ids=tiers.settings.fresh_ids)
+            return self._hit(hit, "coalesced", "flight", tiers.clock())
+        return None if found is None else self._lead(found)
+
+    async def _wait(self, flights: Flights, call: Call[Any], deadline: float) -> Any:
+        """The outcome of waiting: a value, a lease, another wait, or None after too long."""
+        key = self._key
+        patience = min(deadline - time.monotonic(), flights.patience(key))
+        try:
+            return await call.wait(max(0.0, patience))
+        except NotYetError:
+            if time.monotonic() >= deadline:
+                return None
+        finally:
+            flights.leave(key, call)
+        flights.doubt(key)
+        return flights.enter(key, self._make_call)
+
+    def _lead(self, lease: Lease) -> Hit | None:
+        """Hold a lease: None to compute; else what turned up, and the next one may look for it."""
+        hit = self._memory.lookup_key(self._prompt, self._asked, self._namespace, self._key)
+        if hit is not None:
+            # It came between this lookup's look at memory and its lease.
+            lease.end(failed=False)
+            return self._hit_in_memory(hit)
+        if lease.after_failure and self._tiers.settings.stale_if_error:
+            hit = self._stale()
+            if hit is not None:
+                lease.end(failed=False)
+                return hit
+        hold(lease)
+        return None
+
+    def _stale(self) -> Hit | None:
+        """The answer though it has expired."""
+        about = self._memory.about(self._key)
+        hit = self._memory.stale(self._prompt, self._asked, self._namespace, self._key)
+        if hit is not None:
+            created = None if about is None else about[0]
+            return self._hit(hit, "stale", "memory", created, is_stale=True)
+        old, tiers = self._old, self._tiers
+        if old is None or old.expires is None:
+            return None
+        if old.expires + tiers.settings.stale_if_error <= tiers.clock():
+            return None
+        found = self._decoded(old)
+        return found and self._hit(found[1], "stale", "store", old.created, is_stale=True)
+
+    def _would_block_a_loop(self) -> bool:
+        """Whether waiting would hold up the event loop that runs in this thread."""
+        if self._make_call != Call.blocking:
+            return False
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return True

@@ -1,0 +1,218 @@
+"""The model runs that are open around a request, as LangChain tells its callbacks of them.
+
+An inline handler keeps, for each run, its invocation parameters (`schemas` wants the classes among
+them) and whether it goes on: a lease that a run stands behind ends with the run's failure
+(`flight`). Within one run a model may call another, so they are a stack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections import deque
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.tracers.context import register_configure_hook
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import LLMResult
+
+
+HELD_MAX = 1024
+"""What one task may hold at a time: beyond it the oldest is let go."""
+
+
+class Dependent(Protocol):
+    """What a run stands behind, and a context holds: a lease."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a run stands, or stood, behind it."""
+
+    def run_began(self, run: Run) -> None:
+        """A run stands behind it from now on; it has to keep the run alive."""
+
+    def run_ended(self, *, failed: bool) -> None:
+        """One of its runs has ended, in whatever task or thread."""
+
+    def end(self, *, failed: bool) -> None:
+        """Whoever holds it has ended, or let go."""
+
+
+class Run:
+    """One run of a model."""
+
+    __slots__ = ("__weakref__", "_dependents", "id", "is_open", "parameters")
+
+    def __init__(self, run_id: UUID, parameters: Mapping[str, Any] | None) -> None:
+        """It begins. `parameters`: the model's, for this call, if they were told."""
+        self.id = run_id
+        self.parameters = parameters
+        self.is_open = True
+        # Weak, so that what nobody holds any more goes at once.
+        self._dependents: list[weakref.ref[Dependent]] = []
+
+    def stand_behind(self, dependent: Dependent) -> None:
+        """Tell it how the run ends."""
+        self._dependents.append(weakref.ref(dependent))
+        dependent.run_began(self)
+
+    def end(self, *, failed: bool) -> None:
+        """It has ended; every context that knows it sees that."""
+        self.is_open = False
+        dependents, self._dependents = self._dependents, []
+        for reference in dependents:
+            dependent = reference()
+            if dependent is not None:
+                dependent.run_ended(failed=failed)
+
+
+_runs: ContextVar[tuple[Run, ...]] = ContextVar("llmemo_runs", default=())
+"""Runs that were begun in this context, the innermost last. One may have ended since: callbacks of
+async runs end in a task of their own."""
+
+_by_id: weakref.WeakValueDictionary[UUID, Run] = weakref.WeakValueDictionary()
+"""Async completion models begin runs in tasks of their own, and end them elsewhere."""
+
+
+def open_runs() -> tuple[Run, ...]:
+    """The runs that are open in this context, the innermost last."""
+    return tuple(run for run in _runs.get() if run.is_open)
+
+
+class _Holder:
+    """What one task, or thread, holds. Of another, whose context was copied, it is the parent."""
+
+    __slots__ = ("owner", "parent", "things")
+
+    def __init__(self, owner: object, parent: _Holder | None) -> None:
+        self.owner = owner
+        self.parent = parent
+        self.things: deque[Dependent] = deque()
+
+    def is_empty(self) -> bool:
+        things = self.things
+        while things:
+            if not things[-1].is_over:
+                return False
+            things.pop()
+        return self.parent is None or self.parent.is_empty()
+
+    def add(self, dependent: Dependent) -> None:
+        self.things.append(dependent)
+        while self.things and (len(self.things) > HELD_MAX or self.things[0].is_over):
+            self.things.popleft().end(failed=False)
+
+    def task_ended(self, task: asyncio.Task[Any]) -> None:
+        failed = not task.cancelled() and task.exception() is not None
+        while self.things:
+            self.things.popleft().end(failed=failed)
+
+
+_holder: ContextVar[_Holder | None] = ContextVar("llmemo_holder", default=None)
+
+
+def holds_anything() -> bool:
+    """Whether this context, or one that it was copied from, holds what is not over."""
+    holder = _holder.get()
+    return holder is not None and not holder.is_empty()
+
+
+def hold(dependent: Dependent) -> None:
+    """Have the current task (or thread, where there is none) hold something until it ends.
+
+    The runs that are open stand behind it: all, since those of a batch cannot be told apart, and
+    the first failure ends a batch. If there is none, the next one will: completion models ask a
+    cache before they begin.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    # Weak: the task has the context that has the holder.
+    owner = threading.get_ident() if task is None else weakref.ref(task)
+    holder = _holder.get()
+    if holder is None or holder.owner != owner:
+        # One callback for all that the task will ever hold.
+        parent = None if holder is None or holder.is_empty() else holder
+        holder = _Holder(owner, parent)
+        _holder.set(holder)
+        if task is not None:
+            task.add_done_callback(holder.task_ended)
+    holder.add(dependent)
+    for run in open_runs():
+        run.stand_behind(dependent)
+
+
+class RunWatch(BaseCallbackHandler):
+    """Keeps the stack of runs."""
+
+    run_inline = True
+    ignore_chain = True
+    ignore_agent = True
+    ignore_retriever = True
+    ignore_custom_event = True
+
+    @override
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        **kwargs: Any,
+    ) -> None:
+        _begin(run_id, kwargs)
+
+    @override
+    def on_llm_start(
+        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        _begin(run_id, kwargs)
+
+    @override
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        _end(run_id, failed=False)
+
+    @override
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        _end(run_id, failed=not isinstance(error, asyncio.CancelledError))
+
+
+def _begin(run_id: UUID, told: dict[str, Any]) -> None:
+    outer = open_runs()
+    run = Run(run_id, told.get("invocation_params"))
+    _by_id[run_id] = run
+    _runs.set((*outer, run))
+    holder = _holder.get()
+    if holder is not None:
+        for dependent in holder.things:
+            if not (dependent.is_over or dependent.has_run):
+                run.stand_behind(dependent)
+
+
+def _end(run_id: UUID, *, failed: bool) -> None:
+    run = _by_id.pop(run_id, None)
+    if run is not None:
+        run.end(failed=failed)
+    _runs.set(open_runs())
+
+
+# By its default, so that every thread and context has it.
+_watch: ContextVar[BaseCallbackHandler | None] = ContextVar(
+    "llmemo_watch",
+    default=RunWatch(),  # noqa: B039 (it holds nothing)
+)
+register_configure_hook(_watch, inheritable=True)

@@ -1,0 +1,178 @@
+"""What becomes of an answer: handed to who waits for it, kept in every tier."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from typing import TYPE_CHECKING
+
+from llmemo._core import ValueRefused, encode
+from llmemo.admission import reason_against, worth_keeping
+from llmemo.calls import Set
+from llmemo.options import DEFAULT, current
+from llmemo.outline import TAIL
+from llmemo.stores import Record
+from llmemo.tiers import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.outputs import Generation
+
+    from llmemo.durable import MakeCall
+    from llmemo.flight import Lease
+    from llmemo.options import Options
+    from llmemo.settings import Settings
+    from llmemo.tiers import Tiers
+
+EARLIEST = 0.1
+"""Part of its time to live in which XFetch's average refresh may fall, however slow a model is."""
+
+
+async def keep(
+    tiers: Tiers,
+    prompt: str,
+    llm_string: str,
+    generations: Sequence[Generation],
+    make_call: MakeCall,
+) -> None:
+    """Encode an answer, hand it out, and keep it. Arguments as for `reading.fetch`.
+
+    Raises:
+        NamespaceRequiredError: The caller has to name a namespace.
+    """
+    said = current.get() or DEFAULT
+    if tiers.is_closed:
+        tiers.skip("closed")
+        return
+    if said.mode == "bypass":
+        tiers.bypass_requested()
+        return
+    namespace = tiers.namespace_of(said)
+    identity = tiers.identify(prompt, llm_string, namespace)
+    if not isinstance(identity, Identity):
+        return
+    key = identity.key
+    value = _admitted(tiers, key, generations)
+    if value is None:
+        return
+    now = tiers.clock()
+    lease = None if tiers.flights is None else tiers.flights.lease(key)
+    expires, early = _times(tiers.settings, said, namespace, now, lease)
+    is_kept = tiers.memory.put(
+        prompt,
+        identity.asked,
+        namespace,
+        key,
+        value,
+        expires=expires,
+        created=now,
+        early=early,
+        worth=tiers.settings.price_table.worth(generations),
+    )
+    durable = tiers.durable
+    if durable is None:
+        _hand_out(tiers, key, value)
+        if is_kept:
+            tiers.tally.add("updates")
+        else:
+            tiers.skip("too_large")
+        return
+    tiers.tally.add("updates")
+    fence = None if lease is None else lease.fence
+    if is_kept:
+        # Who asks from now on finds it there; and nobody has to wait for a disk.
+        _hand_out(tiers, key, value, is_stored=True)
+    record = Record(
+        key,
+        tiers.sealing.seal(value, key),
+        tiers.label(namespace),
+        tiers.memory.label(llm_string),
+        now,
+        expires,
+        tiers.memory.outline(prompt, llm_string, namespace, identity.schemas, tail=TAIL),
+        _request(tiers, prompt, llm_string, namespace, key),
+    )
+    try:
+        is_written = await durable.write(Set(record, fence), make_call)
+    finally:
+        if not is_kept:
+            _hand_out(tiers, key, value, is_stored=True)
+    if not is_written:
+        tiers.tally.add("writes_unconfirmed")
+
+
+def _admitted(tiers: Tiers, key: bytes, generations: Sequence[Generation]) -> bytes | None:
+    """The answer encoded, if it is to be kept; who waits for it gets it in any case."""
+    try:
+        value = encode(generations, key)
+    except ValueRefused as error:
+        tiers.skip(str(error))
+        _hand_out(tiers, key, None)
+        return None
+    refusal = _refusal(tiers, generations)
+    if refusal is None:
+        return value
+    tiers.skip(refusal)
+    _hand_out(tiers, key, value)
+    return None
+
+
+def _times(
+    settings: Settings, said: Options, namespace: str, now: float, lease: Lease | None
+) -> tuple[float | None, float]:
+    """When the answer expires, and XFetch's scale of how long before it may be refreshed."""
+    ttl = settings.ttl_of(said, namespace)
+    if ttl is None:
+        return None, 0.0
+    early = 0.0
+    if lease is not None:
+        took = time.monotonic() - lease.granted
+        early = min(settings.early_refresh * took, EARLIEST * ttl)
+    return now + ttl * (1 - settings.ttl_jitter * random.random()), early  # noqa: S311 (no secret)
+
+
+def _hand_out(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = False) -> None:
+    """Give an answer to all who wait for it; without one, let them go on."""
+    if tiers.flights is None:
+        return
+    lease = tiers.flights.lease(key)
+    if value is None:
+        tiers.flights.release(key)
+    else:
+        tiers.flights.serve(key, value)
+    # Storing an answer ends the lease that the store knows. What is not stored does not.
+    if (
+        not is_stored
+        and lease is not None
+        and lease.fence is not None
+        and tiers.durable is not None
+    ):
+        tiers.durable.let_go(key, lease.fence, failed=False)
+
+
+def _refusal(tiers: Tiers, generations: Sequence[Generation]) -> str | None:
+    """Why an answer is not worth keeping; None if it is."""
+    admit = tiers.settings.admit
+    if admit is None:
+        return None
+    reason = reason_against(generations)
+    if reason is not None or admit is worth_keeping:
+        return reason
+    try:
+        return None if admit(generations) else "not_admitted"
+    except Exception as error:  # noqa: BLE001 (a user's function may raise anything)
+        text = "llmemo: `admit` raised, and the answer was not kept: %s"
+        tiers.tally.note("errors", "admit", text, type(error).__name__)
+        return "not_admitted"
+
+
+def _request(
+    tiers: Tiers, prompt: str, llm_string: str, namespace: str, key: bytes
+) -> bytes | None:
+    """The request, for a store that asks for it: in clear, unless answers are encrypted."""
+    if tiers.store is None or not tiers.store.store_requests:
+        return None
+    request = json.dumps([namespace, llm_string, prompt]).encode()
+    return tiers.sealing.seal_request(request, key)

@@ -1,0 +1,149 @@
+//! Requests as they were asked, and where each is found.
+
+use crate::frame::Request;
+use crate::key::{Fingerprint, Key, Probe};
+use hashbrown::HashTable;
+use std::sync::Arc;
+
+/// What a form weighs beside its prompt: rows, allocations (bytes). See `ENTRY_OVERHEAD`.
+pub const FORM_OVERHEAD: usize = 160;
+
+/// Namespace and `llm_string`, which thousands of entries share.
+pub struct Scope {
+    pub namespace: Box<[u8]>,
+    pub llm_string: Box<[u8]>,
+}
+
+impl Scope {
+    fn is_of(&self, request: &Request<'_>) -> bool {
+        equal(&self.namespace, request.namespace) && equal(&self.llm_string, request.llm_string)
+    }
+
+    fn bytes(&self) -> usize {
+        self.namespace.len() + self.llm_string.len()
+    }
+}
+
+/// Whether two texts are the same. Empty ones have no address, and glibc's `memcmp` takes 0.2 µs to
+/// look there: it loads under a mask, and the processor has to suppress the fault.
+fn equal(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
+}
+
+pub enum Prompt {
+    Verbatim(Box<[u8]>),
+    Digest([u8; 32]),
+}
+
+/// A request as it was asked, and where it is found. Several may have one key: see
+/// [`crate::canonical`].
+pub struct Form {
+    /// Of the whole request, and of its sketch if it has one.
+    fingerprints: [Option<Fingerprint>; 2],
+    scope_hash: u64,
+    pub scope: Arc<Scope>,
+    pub prompt: Prompt,
+}
+
+impl Form {
+    pub fn is_of(&self, request: &Request<'_>, probe: &Probe) -> bool {
+        self.scope.is_of(request)
+            && match (&self.prompt, &probe.digest) {
+                (Prompt::Verbatim(bytes), None) => equal(bytes, request.prompt),
+                (Prompt::Digest(digest), Some(other)) => digest == other,
+                _ => false,
+            }
+    }
+
+    pub fn weight(&self) -> usize {
+        let prompt = match &self.prompt {
+            Prompt::Verbatim(bytes) => bytes.len(),
+            Prompt::Digest(_) => 0,
+        };
+        FORM_OVERHEAD + prompt
+    }
+}
+
+/// Where to look for a request, which is never proof; and what requests share.
+#[derive(Default)]
+pub struct Requests {
+    rows: HashTable<(Fingerprint, Key)>,
+    scopes: HashTable<(u64, Arc<Scope>)>,
+    scope_bytes: usize,
+}
+
+impl Requests {
+    /// What forms share, in bytes.
+    pub fn shared_bytes(&self) -> usize {
+        self.scope_bytes
+    }
+
+    /// Number of rows, and of scopes.
+    #[cfg(test)]
+    pub fn len(&self) -> (usize, usize) {
+        (self.rows.len(), self.scopes.len())
+    }
+
+    /// The key that a request with this fingerprint may have.
+    pub fn find(&self, fingerprint: Fingerprint) -> Option<Key> {
+        let is_it = |(other, _): &(Fingerprint, Key)| *other == fingerprint;
+        Some(self.rows.find(fingerprint.hash64(), is_it)?.1)
+    }
+
+    /// Has a request lead to a key. Another one with the same fingerprint loses its row: it may
+    /// miss, it cannot mislead.
+    pub fn lead(&mut self, probe: &Probe, key: Key) {
+        for fingerprint in [Some(probe.fingerprint), probe.sketch].into_iter().flatten() {
+            let is_it = |(other, _): &(Fingerprint, Key)| *other == fingerprint;
+            if let Ok(row) = self.rows.find_entry(fingerprint.hash64(), is_it) {
+                row.remove();
+            }
+            let hash = |(of, _): &(Fingerprint, Key)| of.hash64();
+            self.rows.insert_unique(fingerprint.hash64(), (fingerprint, key), hash);
+        }
+    }
+
+    /// The form of a request; it has to be given to [`Self::release`] in the end.
+    pub fn form(&mut self, request: &Request<'_>, probe: &Probe) -> Form {
+        Form {
+            fingerprints: [Some(probe.fingerprint), probe.sketch],
+            scope_hash: probe.fingerprint.scope_hash64(),
+            scope: self.intern(request, probe),
+            prompt: match probe.digest {
+                Some(digest) => Prompt::Digest(digest),
+                None => Prompt::Verbatim(request.prompt.into()),
+            },
+        }
+    }
+
+    /// Drops a form's rows, and its scope if no other form has it.
+    pub fn release(&mut self, form: Form, key: Key) {
+        let Form { fingerprints, scope_hash, scope, .. } = form;
+        for fingerprint in fingerprints.into_iter().flatten() {
+            let is_it = |(of, to): &(Fingerprint, Key)| *of == fingerprint && *to == key;
+            if let Ok(row) = self.rows.find_entry(fingerprint.hash64(), is_it) {
+                row.remove();
+            }
+        }
+        let is_it = |(_, other): &(u64, Arc<Scope>)| Arc::ptr_eq(other, &scope);
+        // Two owners: the table, and the form that goes.
+        if Arc::strong_count(&scope) == 2
+            && let Ok(row) = self.scopes.find_entry(scope_hash, is_it)
+        {
+            row.remove();
+            self.scope_bytes -= scope.bytes();
+        }
+    }
+
+    fn intern(&mut self, request: &Request<'_>, probe: &Probe) -> Arc<Scope> {
+        let hash = probe.fingerprint.scope_hash64();
+        if let Some((_, scope)) = self.scopes.find(hash, |(_, scope)| scope.is_of(request)) {
+            return Arc::clone(scope);
+        }
+        let namespace = request.namespace.into();
+        let scope = Arc::new(Scope { namespace, llm_string: request.llm_string.into() });
+        self.scope_bytes += scope.bytes();
+        self.scopes.insert_unique(hash, (hash, Arc::clone(&scope)), |(hash, _)| *hash);
+        scope
+    }
+}
