@@ -17,7 +17,7 @@ from scripted import Scripted, ScriptedLLM, said
 from llmemo import LLMCache, track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     MakeCache = Callable[..., LLMCache]
 
@@ -39,7 +39,7 @@ class Gate:
         return f"{outcome} {text}"
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, Any]) -> Any:
+async def within(seconds: float, work: Awaitable[Any]) -> Any:
     return await asyncio.wait_for(work, seconds)
 
 
@@ -52,7 +52,8 @@ async def settled() -> None:
 def waiters(cache: LLMCache) -> int:
     """How many wait for somebody else's answer."""
     flights = cache._tiers.flights
-    return sum(len(flight.waiters) for flight in flights._flights.values())  # type: ignore[union-attr]
+    assert flights is not None
+    return sum(len(flight.waiters) for flight in flights._flights.values())
 
 
 async def queued(cache: LLMCache, count: int) -> None:
@@ -210,7 +211,7 @@ async def test_a_batch_of_equal_prompts_does_not_wait_for_itself(is_sync: bool) 
     cache = LLMCache()
     model = ScriptedLLM(act=lambda prompt: f"answer to {prompt}", cache=cache)
     if is_sync:
-        result = await within(LIMIT, asyncio.to_thread(model.generate, ["a", "a"]))  # type: ignore[arg-type]
+        result = await within(LIMIT, asyncio.to_thread(model.generate, ["a", "a"]))
     else:
         result = await within(LIMIT, model.agenerate(["a", "a"]))
     assert [each[0].text for each in result.generations] == ["answer to a"] * 2
