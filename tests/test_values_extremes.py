@@ -201,11 +201,14 @@ def test_objects_that_were_never_initialised() -> None:
 
 
 def test_chunks_that_were_added_and_copies_come_back() -> None:
+    # Their types differ between the versions of langchain-core.
+    pieces: Any = [{"name": "f", "args": '{"a"', "id": "1", "index": 1}]
+    usage: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     chunk = ChatGenerationChunk(
         message=AIMessageChunk(
             content=[{"type": "text", "text": "a", "index": 0}],
-            tool_call_chunks=[{"name": "f", "args": '{"a"', "id": "1", "index": 1}],
-            usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+            tool_call_chunks=pieces,
+            usage_metadata=usage,
         )
     )
     total = chunk + chunk + chunk
