@@ -6,7 +6,8 @@
 //! * [`Key`]: BLAKE3-256 over the framed request. Whatever leaves the process is named by it.
 #![forbid(unsafe_code)]
 
-use crate::canonical::{self, Bypass, Form, Reason};
+use crate::asked::{Asked, Model};
+use crate::canonical::{Bypass, Form, Reason};
 use crate::frame::{Part, Request, frame};
 use crate::outline::Outliner;
 use twox_hash::{XxHash3_64, XxHash3_128};
@@ -159,8 +160,20 @@ impl Keyer {
         request: &Request<'_>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,
     ) -> Result<Key, Bypass> {
+        self.key_of(&Asked::read(*request, &Model::read(request.llm_string)?)?, schema_of)
+    }
+
+    /// [`Self::key`] of a request that was read.
+    ///
+    /// # Errors
+    /// [`Bypass`], as there.
+    pub fn key_of(
+        &self,
+        asked: &Asked<'_>,
+        schema_of: impl Fn(&str) -> Option<[u8; 32]>,
+    ) -> Result<Key, Bypass> {
         let (mut settings, mut schemas) = (None, Vec::new());
-        if let Form::Params(canonical) = canonical::llm_string(request.llm_string)? {
+        if let Form::Params(canonical) = &asked.model.form {
             let mut classes: Vec<_> = canonical.classes.iter().collect();
             // Within a set they come in the order of their hashes, which are another process's.
             classes.sort_unstable_by_key(|class| (class.part, &class.name));
@@ -171,15 +184,13 @@ impl Keyer {
                 })?;
                 schemas.extend_from_slice(&digest);
             }
-            settings = Some(canonical.bytes);
+            settings = Some(&canonical.bytes);
         }
-        let mut messages = Vec::new();
-        let are_messages = canonical::prompt(request.prompt, &mut messages)
-            .map_err(|reason| Bypass { reason, parameter: Some("messages".to_owned()) })?;
+        let Request { namespace, llm_string, prompt } = asked.request;
         let parts = [
-            Part::Verbatim(request.namespace),
-            settings.as_ref().map_or(Part::Verbatim(request.llm_string), |it| Part::Canonical(it)),
-            if are_messages { Part::Canonical(&messages) } else { Part::Verbatim(request.prompt) },
+            Part::Verbatim(namespace),
+            settings.map_or(Part::Verbatim(llm_string), |it| Part::Canonical(it)),
+            asked.messages.as_ref().map_or(Part::Verbatim(prompt), |it| Part::Canonical(it)),
             Part::Verbatim(&schemas),
         ];
         Ok(self.digest(&parts))

@@ -5,6 +5,7 @@
 //! | module          | what it does                                                                   |
 //! |-----------------|--------------------------------------------------------------------------------|
 //! | [`canonical`]   | what a prompt and an `llm_string` say, whatever the way it is written          |
+//! | [`asked`]       | a request that was read, and the models that were asked last                   |
 //! | [`frame`]       | a request's parts, framed so that no two requests share a byte string          |
 //! | [`key`]         | a fast in-process fingerprint (XXH3-128) and the durable key (BLAKE3-256)      |
 //! | [`outline`]     | short digests of a request's parts, which tell where two of them differ        |
@@ -19,6 +20,7 @@
 //! Everything outside `python` is pure: no lock, no clock, no interpreter, no `unsafe`. Run
 //! `cargo test` to exercise it. Locks and clocks belong to the border.
 
+pub mod asked;
 pub mod canonical;
 pub mod compression;
 pub mod frame;

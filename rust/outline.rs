@@ -14,7 +14,8 @@
 //! (once in 4 billion): an outline explains, it never decides what is served.
 #![forbid(unsafe_code)]
 
-use crate::canonical::{self, Bypass, Canonical, Form, Reason};
+use crate::asked::{Asked, Model};
+use crate::canonical::{self, Bypass, Canonical, Form};
 use crate::frame::Request;
 
 /// Bytes of a digest.
@@ -47,20 +48,22 @@ impl Outliner {
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,
         tail: usize,
     ) -> Result<Vec<u8>, Bypass> {
-        let mut out = Vec::new();
-        match canonical::llm_string(request.llm_string)? {
-            Form::Params(canonical) => self.settings(&canonical, schema_of, &mut out),
-            Form::Opaque => {
-                out.extend(1_u16.to_le_bytes());
-                out.extend(self.digest(b"name", &[b"llm_string"]));
-                out.extend(self.digest(b"value", &[request.llm_string]));
-            }
-        }
-        let mut messages = Vec::new();
-        let are_messages = canonical::prompt(request.prompt, &mut messages)
-            .map_err(|reason: Reason| Bypass { reason, parameter: Some("messages".to_owned()) })?;
-        if are_messages {
-            let digests: Vec<_> = canonical::messages(&messages)
+        let model = Model::read(request.llm_string)?;
+        Ok(self.outline_of(&Asked::read(*request, &model)?, None, schema_of, tail))
+    }
+
+    /// [`Self::outline`] of a request that was read. `settings`: what [`Self::settings`] made.
+    pub fn outline_of(
+        &self,
+        asked: &Asked<'_>,
+        settings: Option<&[u8]>,
+        schema_of: impl Fn(&str) -> Option<[u8; 32]>,
+        tail: usize,
+    ) -> Vec<u8> {
+        let mut out =
+            settings.map_or_else(|| self.settings(asked.model, schema_of), <[u8]>::to_vec);
+        if let Some(messages) = &asked.messages {
+            let digests: Vec<_> = canonical::messages(messages)
                 .map(|message| self.digest(b"message", &[message]))
                 .collect();
             let (before, last) = digests.split_at(digests.len().saturating_sub(tail));
@@ -69,12 +72,26 @@ impl Outliner {
             out.extend(last.as_flattened());
         } else {
             out.extend([0; 8]);
-            out.extend(self.digest(b"prompt", &[request.prompt]));
+            out.extend(self.digest(b"prompt", &[asked.request.prompt]));
         }
-        Ok(out)
+        out
     }
 
-    fn settings(
+    /// The part of an outline that an `llm_string` decides, and the schemas of its classes.
+    pub fn settings(&self, model: &Model, schema_of: impl Fn(&str) -> Option<[u8; 32]>) -> Vec<u8> {
+        let mut out = Vec::new();
+        match &model.form {
+            Form::Params(canonical) => self.params(canonical, schema_of, &mut out),
+            Form::Opaque => {
+                out.extend(1_u16.to_le_bytes());
+                out.extend(self.digest(b"name", &[b"llm_string"]));
+                out.extend(self.digest(b"value", &[&model.text]));
+            }
+        }
+        out
+    }
+
+    fn params(
         &self,
         canonical: &Canonical,
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from pathlib import Path
@@ -118,3 +119,27 @@ def test_an_address_bypasses_wherever_it_counts(kwargs: str, is_bypassed: bool) 
     expected = ("address", "messages")
     assert (of_oracle(row) == expected) is is_bypassed
     assert of_core(row) == of_oracle(row)
+
+
+def test_what_was_read_before_changes_nothing() -> None:
+    # Memories remember the llm_strings that they have read, and the digests of these.
+    memories = {
+        secret: Memory(2**20, fingerprint_secret=FINGERPRINTS, secret=secret)
+        for secret in {given(row)[0] for row in VECTORS}
+    }
+    twice = [row for row in VECTORS for _ in range(2)]
+    for row in [*twice, *VECTORS]:
+        secret, schemas = given(row)
+        memory = memories[secret]
+        request = (row["prompt"], row["llm_string"], row["namespace"], schemas)
+        if isinstance(name := of_oracle(row), tuple):
+            for read in (memory.key, functools.partial(memory.describe, tail=2)):
+                with pytest.raises(RequestBypassed) as bypass:
+                    read(*request)
+                assert bypass.value.args == name
+            continue
+        fresh = Memory(2**20, fingerprint_secret=FINGERPRINTS, secret=secret)
+        parts = (bytes.fromhex(name), fresh.label(row["llm_string"]))
+        outline = fresh.outline(*request, tail=2)
+        assert memory.key(*request) == parts[0]
+        assert memory.describe(*request, tail=2) == (*parts, outline)

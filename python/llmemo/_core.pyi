@@ -184,6 +184,21 @@ class Memory:
             RequestBypassed: It does not say what is asked.
         """
 
+    def describe(
+        self,
+        prompt: str,
+        llm_string: str,
+        namespace: str,
+        schemas: Mapping[str, bytes] | None = None,
+        *,
+        tail: int,
+    ) -> tuple[bytes, bytes, bytes]:
+        """`key`, `label` of `llm_string`, and `outline`: what it takes to write a record.
+
+        Raises:
+            RequestBypassed: It does not say what is asked.
+        """
+
     def holds(self, key: bytes) -> bool:
         """Whether there is an entry of this key, and it has not expired. Not a use of it."""
 

@@ -117,7 +117,7 @@ class Lookup:
         if not isinstance(identity, Identity):
             self.bypass(identity)
             return None
-        self._asked, self._key, _ = identity
+        self._asked, self._key = identity.asked, identity.key
         if mode == "refresh":
             self.miss("refresh")
         elif mode != "only" and self._is_to_refresh():

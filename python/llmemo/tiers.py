@@ -13,6 +13,7 @@ from llmemo.durable import Durable
 from llmemo.errors import CacheClosedError, NamespaceRequiredError, StoreError, text_of
 from llmemo.flight import Flights
 from llmemo.options import DEFAULT, REQUIRED, Options, current
+from llmemo.outline import TAIL
 from llmemo.prices import Worth
 from llmemo.schemas import schemas
 from llmemo.sealing import Sealing
@@ -57,6 +58,10 @@ class Identity(NamedTuple):
     """Its key."""
     schemas: dict[str, bytes] | None
     """Digests of the classes that its `llm_string` names, if it names any."""
+    label: bytes = b""
+    """Of the `llm_string`; of an identity `for_record` only."""
+    outline: bytes = b""
+    """As `label`."""
 
 
 class Tiers:
@@ -127,18 +132,22 @@ class Tiers:
         identity = self.identify(prompt, llm_string, namespace)
         return identity.key if isinstance(identity, Identity) else None
 
-    def identify(self, prompt: str, llm_string: str, namespace: str) -> Identity | str:
+    def identify(
+        self, prompt: str, llm_string: str, namespace: str, *, for_record: bool = False
+    ) -> Identity | str:
         """What the request is called; or why it must not be cached, which is counted."""
         try:
-            return self.identity(prompt, llm_string, namespace)
+            return self.identity(prompt, llm_string, namespace, for_record=for_record)
         except RequestBypassed as bypass:
             reason, parameter = bypass.args
             text = "llmemo: requests go past the cache: %r holds %s"
             self.tally.note("bypassed", reason, text, parameter or "llm_string", REMEDIES[reason])
             return str(reason)
 
-    def identity(self, prompt: str, llm_string: str, namespace: str) -> Identity:
-        """What the request is called here, and everywhere.
+    def identity(
+        self, prompt: str, llm_string: str, namespace: str, *, for_record: bool = False
+    ) -> Identity:
+        """What the request is called here, and everywhere; and what else a record says of it.
 
         Raises:
             RequestBypassed: It does not say what is asked.
@@ -149,7 +158,11 @@ class Tiers:
             known = schemas()
             # Memory compares texts: put what the classes hold beside their names.
             asked = f"{llm_string}{MARK}{sorted(known.items())}"
-        return Identity(asked, self.memory.key(prompt, llm_string, namespace, known), known)
+        memory = self.memory
+        if for_record:
+            key, *rest = memory.describe(prompt, llm_string, namespace, known, tail=TAIL)
+            return Identity(asked, key, known, *rest)
+        return Identity(asked, memory.key(prompt, llm_string, namespace, known), known)
 
     def reject(self, damage: ValueDamaged, record: Record | None = None) -> None:
         """Count an answer that cannot be read; have its record removed if nobody ever could."""

@@ -11,7 +11,6 @@ from llmemo._core import ValueRefused, encode
 from llmemo.admission import reason_against, worth_keeping
 from llmemo.calls import Set
 from llmemo.options import DEFAULT, current
-from llmemo.outline import TAIL
 from llmemo.stores import Record
 from llmemo.tiers import Identity
 
@@ -50,7 +49,8 @@ async def keep(
         tiers.bypass_requested()
         return
     namespace = tiers.namespace_of(said)
-    identity = tiers.identify(prompt, llm_string, namespace)
+    is_durable = tiers.durable is not None
+    identity = tiers.identify(prompt, llm_string, namespace, for_record=is_durable)
     if not isinstance(identity, Identity):
         return
     key = identity.key
@@ -88,10 +88,10 @@ async def keep(
         key,
         tiers.sealing.seal(value, key),
         tiers.label(namespace),
-        tiers.memory.label(llm_string),
+        identity.label,
         now,
         expires,
-        tiers.memory.outline(prompt, llm_string, namespace, identity.schemas, tail=TAIL),
+        identity.outline,
         _request(tiers, prompt, llm_string, namespace, key),
     )
     try:

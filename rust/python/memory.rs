@@ -3,6 +3,8 @@
 use super::damage_error;
 use super::decode::decode_payload;
 use super::requests::{Strings, bypassed, bytes_of};
+use crate::asked::{Asked, Digests, Model, Models};
+use crate::canonical::{Bypass, Form};
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
 use crate::outline::Outliner;
@@ -13,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Requests longer than this are hashed with the GIL released (bytes). Below, giving the GIL up
@@ -26,6 +28,8 @@ pub struct Memory {
     /// Taken only with the GIL held, and never while Python code runs: so it is never contended,
     /// and a fork cannot copy it locked.
     tier: Mutex<Tier>,
+    /// As `tier`.
+    models: Mutex<Models>,
     keyer: Keyer,
     outliner: Outliner,
     clock: Option<Py<PyAny>>,
@@ -53,6 +57,10 @@ type Price = (u64, u64, f64);
 
 /// Key, `llm_string` and prompt.
 type KnownRequest = (Py<PyBytes>, Py<PyBytes>, Option<Py<PyBytes>>);
+
+fn read(known: Option<Arc<Model>>, request: &Request<'_>) -> Result<Arc<Model>, Bypass> {
+    known.map_or_else(|| Model::read(request.llm_string).map(Arc::new), Ok)
+}
 
 fn long_work<T: Send>(py: Python<'_>, request: &Request<'_>, work: impl Send + FnOnce() -> T) -> T {
     if request.prompt.len() + request.llm_string.len() > LONG { py.detach(work) } else { work() }
@@ -85,6 +93,21 @@ impl Memory {
             self.may_expire.store(true, Ordering::Relaxed);
             nanoseconds(seconds)
         })
+    }
+
+    fn models(&self) -> MutexGuard<'_, Models> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn model_of(&self, request: &Request<'_>) -> (Option<Arc<Model>>, Option<Arc<Digests>>) {
+        let (model, digests) = self.models().get(request.llm_string).unzip();
+        (model, digests.flatten())
+    }
+
+    fn digests(&self, model: &Model) -> Digests {
+        let has_classes = matches!(&model.form, Form::Params(it) if !it.classes.is_empty());
+        let settings = (!has_classes).then(|| self.outliner.settings(model, |_| None));
+        Digests { label: self.keyer.label(&model.text), settings }
     }
 
     fn probe(&self, py: Python<'_>, request: &Request<'_>) -> Probe {
@@ -124,6 +147,7 @@ impl Memory {
         });
         Ok(Self {
             tier: Mutex::new(tier),
+            models: Mutex::default(),
             outliner: keyer.outliner(),
             keyer,
             clock,
@@ -233,10 +257,47 @@ impl Memory {
         let request = strings.request();
         let schemas = schemas.unwrap_or_default();
         let schema_of = |class: &str| schemas.get(class).copied();
-        match long_work(py, &request, || self.keyer.key(&request, schema_of)) {
-            Ok(key) => Ok(PyBytes::new(py, &key.0).unbind()),
-            Err(bypass) => Err(bypassed(bypass)),
-        }
+        let (known, _) = self.model_of(&request);
+        let named = long_work(py, &request, || {
+            let model = read(known, &request)?;
+            let key = self.keyer.key_of(&Asked::read(request, &model)?, schema_of)?;
+            Ok((model, key))
+        });
+        let (model, key) = named.map_err(bypassed)?;
+        self.models().put(model, None);
+        Ok(PyBytes::new(py, &key.0).unbind())
+    }
+
+    /// Key, label of the `llm_string`, outline: what a record is named by, read only once.
+    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None, *, tail))]
+    fn describe(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyString>,
+        llm_string: &Bound<'_, PyString>,
+        namespace: &Bound<'_, PyString>,
+        schemas: Option<HashMap<String, [u8; 32]>>,
+        tail: usize,
+    ) -> PyResult<(Py<PyBytes>, Py<PyBytes>, Py<PyBytes>)> {
+        let strings = Strings::of(prompt, llm_string, namespace)?;
+        let request = strings.request();
+        let schemas = schemas.unwrap_or_default();
+        let schema_of = |class: &str| schemas.get(class).copied();
+        let (known, digests) = self.model_of(&request);
+        let described = long_work(py, &request, || {
+            let model = read(known, &request)?;
+            let asked = Asked::read(request, &model)?;
+            let key = self.keyer.key_of(&asked, schema_of)?;
+            let digests = digests.unwrap_or_else(|| Arc::new(self.digests(&model)));
+            let settings = digests.settings.as_deref();
+            let outline = self.outliner.outline_of(&asked, settings, schema_of, tail);
+            Ok((model, digests, key, outline))
+        });
+        let (model, digests, key, outline) = described.map_err(bypassed)?;
+        let label = digests.label;
+        self.models().put(model, Some(digests));
+        let bytes = |bytes: &[u8]| PyBytes::new(py, bytes).unbind();
+        Ok((bytes(&key.0), bytes(&label), bytes(&outline)))
     }
 
     #[pyo3(signature = (prompt, llm_string, namespace, schemas=None, *, tail))]

@@ -1,0 +1,142 @@
+//! A request that was read: its canonical form, from which both its key and its outline are made.
+//!
+//! Thousands of requests share an `llm_string`, and reading one takes as long as all the rest of a
+//! key. So the last few are remembered, found by equality: [`Models`].
+#![forbid(unsafe_code)]
+
+use crate::canonical::{self, Bypass, Form};
+use crate::frame::Request;
+use std::sync::Arc;
+
+/// How many `llm_string`s are remembered.
+const MODELS: usize = 8;
+
+/// The longest that is (bytes), so that all of them are no burden on memory.
+const LONGEST: usize = 64 * 1024;
+
+/// An `llm_string` that was read.
+#[derive(Debug)]
+pub struct Model {
+    /// As it was written.
+    pub text: Box<[u8]>,
+    /// What it turned out to be.
+    pub form: Form,
+}
+
+impl Model {
+    /// Reads an `llm_string`.
+    ///
+    /// # Errors
+    /// [`Bypass`], if it does not determine the settings.
+    pub fn read(text: &[u8]) -> Result<Self, Bypass> {
+        Ok(Self { form: canonical::llm_string(text)?, text: text.into() })
+    }
+}
+
+/// Digests of a model that go with each record: they depend on it alone, and on the secret.
+#[derive(Debug)]
+pub struct Digests {
+    /// The label of the whole.
+    pub label: [u8; 16],
+    /// What an outline begins with; `None` where that takes the schemas of classes.
+    pub settings: Option<Vec<u8>>,
+}
+
+/// A request that was read.
+pub struct Asked<'a> {
+    /// As it was asked.
+    pub request: Request<'a>,
+    /// Its `llm_string`, read.
+    pub model: &'a Model,
+    /// The canonical form of its prompt; `None` for one that is no list of messages.
+    pub messages: Option<Vec<u8>>,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads the prompt of a request to `model`.
+    ///
+    /// # Errors
+    /// [`Bypass`], if it does not determine what is asked.
+    pub fn read(request: Request<'a>, model: &'a Model) -> Result<Self, Bypass> {
+        let mut messages = Vec::with_capacity(request.prompt.len());
+        let are_messages = canonical::prompt(request.prompt, &mut messages)
+            .map_err(|reason| Bypass { reason, parameter: Some("messages".to_owned()) })?;
+        Ok(Self { request, model, messages: are_messages.then_some(messages) })
+    }
+}
+
+/// A model, and its digests, once they were asked for.
+type Remembered = (Arc<Model>, Option<Arc<Digests>>);
+
+/// The models that were asked last, the last one first.
+#[derive(Default)]
+pub struct Models(Vec<Remembered>);
+
+impl Models {
+    /// The model of exactly this `llm_string`, and its digests, if they are remembered.
+    pub fn get(&mut self, text: &[u8]) -> Option<Remembered> {
+        let at = self.0.iter().position(|(model, _)| *model.text == *text)?;
+        self.0[..=at].rotate_right(1);
+        self.0.first().cloned()
+    }
+
+    /// Remembers a model, in the place of the one that was not asked for longest.
+    pub fn put(&mut self, model: Arc<Model>, digests: Option<Arc<Digests>>) {
+        if model.text.len() > LONGEST {
+            return;
+        }
+        // Nearly always it is the one that was found just now.
+        if let Some((first, its)) = self.0.first_mut()
+            && Arc::ptr_eq(first, &model)
+        {
+            *its = digests.or_else(|| its.take());
+            return;
+        }
+        self.0.retain(|(other, _)| other.text != model.text);
+        self.0.truncate(MODELS - 1);
+        self.0.insert(0, (model, digests));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(text: &[u8]) -> Arc<Model> {
+        Arc::new(Model::read(text).expect("no bypass"))
+    }
+
+    #[test]
+    fn a_model_is_found_by_all_of_its_text_and_the_last_few_stay() {
+        let mut models = Models::default();
+        let texts: Vec<_> = (0..=MODELS).map(|at| format!("[('n', {at})]").into_bytes()).collect();
+        for text in &texts[..MODELS] {
+            models.put(model(text), None);
+        }
+        assert!(models.get(b"[('n', 0)").is_none());
+        for text in &texts[..MODELS] {
+            let found = models.get(text).expect("it was put there").0;
+            assert_eq!(*found.text, **text);
+            assert_eq!(found.form, model(text).form);
+        }
+        models.get(&texts[0]);
+        models.put(model(&texts[MODELS]), None);
+        assert!(models.get(&texts[1]).is_none(), "the one that was not asked for longest");
+        assert!(models.get(&texts[0]).is_some() && models.get(&texts[MODELS]).is_some());
+    }
+
+    #[test]
+    fn a_model_is_there_once_and_a_long_one_not_at_all() {
+        let mut models = Models::default();
+        for _ in 0..2 {
+            models.put(model(b"one"), None);
+        }
+        let digests = Arc::new(Digests { label: [1; 16], settings: None });
+        models.put(model(b"one"), Some(digests));
+        assert_eq!(models.0.len(), 1);
+        assert!(models.get(b"one").expect("it is there").1.is_some());
+        let long = vec![b'x'; LONGEST + 1];
+        models.put(model(&long), None);
+        assert!(models.get(&long).is_none());
+    }
+}
