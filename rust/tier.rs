@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// What an entry weighs beside its value and its request: slot, indices, allocations (bytes).
 /// Measured as resident memory over 50,000 entries by `benches/memory.py`, rounded up.
-const ENTRY_OVERHEAD: usize = 200;
+const ENTRY_OVERHEAD: usize = 330;
 
 /// How many forms of one request are remembered; a further one replaces the oldest.
 const FORMS_MAX: usize = 4;
