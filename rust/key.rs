@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::asked::{Asked, Model};
-use crate::canonical::{Bypass, Form, Reason};
+use crate::canonical::{self, Bypass, Form, Reason};
 use crate::frame::{Part, Request, frame};
 use crate::outline::Outliner;
 use twox_hash::{XxHash3_64, XxHash3_128};
@@ -18,6 +18,9 @@ const KEY_CONTEXT: &str = "llmemo 2026-11 request key";
 const SECRET_CONTEXT: &str = "llmemo 2026-11 secret to request key";
 /// BLAKE3 context of the labels by which rows of a store are grouped.
 const LABEL_CONTEXT: &str = "llmemo 2026-11 label";
+
+/// The same, of the settings of an `llm_string` that could be read.
+const SETTINGS_LABEL_CONTEXT: &str = "llmemo 2026-11 settings label";
 
 /// BLAKE3 context of the key of outlines, without a user's secret and with one.
 const OUTLINE_CONTEXT: &str = "llmemo 2026-11 outline";
@@ -214,108 +217,38 @@ impl Keyer {
         Outliner::new(blake3::derive_key(OUTLINE_CONTEXT, secret))
     }
 
-    /// A short digest of a namespace or `llm_string`, by which rows can be found again without
-    /// the text being in the store. 16 bytes: no adversary gains by a collision here, since it
-    /// only groups rows for removal.
+    /// A short digest of a namespace, by which rows can be found again without the text being in the
+    /// store. 16 bytes: no adversary gains by a collision here, since it only groups rows for removal.
     #[must_use]
     pub fn label(&self, text: &[u8]) -> [u8; 16] {
+        self.labelled(LABEL_CONTEXT, text)
+    }
+
+    /// The same of an `llm_string`, by what it says: requests of one key have one label. Classes that
+    /// it names count by their names.
+    #[must_use]
+    pub fn llm_label(&self, llm_string: &[u8]) -> [u8; 16] {
+        match canonical::llm_string(llm_string) {
+            Ok(Form::Params(settings)) => self.labelled(SETTINGS_LABEL_CONTEXT, &settings.bytes),
+            _ => self.label(llm_string),
+        }
+    }
+
+    fn labelled(&self, context: &str, bytes: &[u8]) -> [u8; 16] {
         let mut hasher = match &self.key {
             Some(key) => {
                 let mut hasher = blake3::Hasher::new_keyed(key);
-                hasher.update(LABEL_CONTEXT.as_bytes());
+                hasher.update(context.as_bytes());
                 hasher
             }
-            None => blake3::Hasher::new_derive_key(LABEL_CONTEXT),
+            None => blake3::Hasher::new_derive_key(context),
         };
         let mut label = [0; 16];
-        hasher.update(text).finalize_xof().fill(&mut label);
+        hasher.update(bytes).finalize_xof().fill(&mut label);
         label
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: Request<'_> = Request { namespace: b"", llm_string: b"model", prompt: b"hello" };
-
-    /// A fingerprint secret that depends on `seed`. (Of equal bytes XXH3 would make nothing: it
-    /// xors pairs of them.)
-    fn process_secret(seed: u8) -> Vec<u8> {
-        (0..192_u8).map(|byte| byte.wrapping_mul(seed) ^ seed).collect()
-    }
-
-    fn keyer(secret: Option<&[u8]>) -> Keyer {
-        Keyer::new(&process_secret(7), secret).expect("long enough")
-    }
-
-    fn key(keyer: &Keyer, request: &Request<'_>) -> Key {
-        keyer.key(request, |_| None).expect("no bypass")
-    }
-
-    #[test]
-    fn a_key_is_stable_and_depends_on_every_part_and_on_the_secret() {
-        let expected = key(&keyer(None), &A);
-        let other = Keyer::new(&process_secret(9), None).expect("long enough");
-        assert_eq!(expected, key(&other, &A));
-        for other in [
-            Request { namespace: b"t", ..A },
-            Request { llm_string: b"model2", ..A },
-            Request { prompt: b"hello ", ..A },
-        ] {
-            assert_ne!(key(&keyer(None), &other), expected);
-            assert_ne!(keyer(None).probe(&other).fingerprint, keyer(None).probe(&A).fingerprint);
-        }
-        assert_ne!(key(&keyer(Some(b"s")), &A), expected);
-        assert_ne!(key(&keyer(Some(b"s")), &A), key(&keyer(Some(b"t")), &A));
-    }
-
-    #[test]
-    fn fingerprints_depend_on_the_process_secret() {
-        let other = Keyer::new(&process_secret(9), None).expect("long enough");
-        assert_ne!(other.probe(&A).fingerprint, keyer(None).probe(&A).fingerprint);
-        assert!(Keyer::new(&[8; 135], None).is_err());
-    }
-
-    #[test]
-    fn namespace_and_llm_string_do_not_commute() {
-        let swapped = Request { namespace: A.llm_string, llm_string: A.namespace, ..A };
-        assert_ne!(keyer(None).probe(&swapped).fingerprint, keyer(None).probe(&A).fingerprint);
-    }
-
-    #[test]
-    fn only_long_prompts_are_digested() {
-        let long = vec![b'x'; VERBATIM_MAX + 1];
-        let at_border = Request { prompt: &long[..VERBATIM_MAX], ..A };
-        assert!(keyer(None).probe(&at_border).digest.is_none());
-        assert!(keyer(None).probe(&Request { prompt: &long, ..A }).digest.is_some());
-    }
-
-    #[test]
-    fn a_sketch_sees_both_ends_and_the_length_of_prompts_in_between() {
-        let text: Vec<u8> = (0..20_000_u32).map(|at| at.to_le_bytes()[0]).collect();
-        let sketch = |prompt: &[u8]| {
-            keyer(None).sketch(&Request { prompt, ..A }).map(|probe| probe.fingerprint)
-        };
-        let changed = |at: usize| {
-            let mut text = text.clone();
-            text[at] ^= 1;
-            text
-        };
-        assert!(sketch(&text).is_some());
-        assert_eq!(sketch(&text), sketch(&changed(10_000)));
-        for other in [changed(0), changed(1023), changed(18_976), changed(19_999)] {
-            assert_ne!(sketch(&text), sketch(&other));
-        }
-        // The text has a period of 256: the same ends, another length.
-        assert_ne!(sketch(&text), sketch(&text[..20_000 - 256]));
-        assert_eq!(sketch(&text[..SKETCH_MIN]), None);
-        assert_eq!(sketch(&vec![0; VERBATIM_MAX + 1]), None);
-    }
-
-    #[test]
-    fn labels_are_keyed_too() {
-        assert_eq!(keyer(None).label(b"team"), keyer(None).label(b"team"));
-        assert_ne!(keyer(None).label(b"team"), keyer(Some(b"s")).label(b"team"));
-    }
-}
+#[path = "key_tests.rs"]
+mod tests;

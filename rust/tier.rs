@@ -7,17 +7,19 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod entry;
+mod removal;
 mod report;
 mod requests;
 
 use crate::frame::Request;
 use crate::key::{Key, Probe};
-use crate::lru::Lru;
+use crate::lru::{Bounds, Group, Lru};
 pub use answer::{Answer, Dice, FOREVER, Worth};
+use entry::Entry;
 pub use report::{About, Counts, Found, Hit, Known};
-use requests::{FORM_OVERHEAD, Form, Prompt, Requests};
+use requests::{FORM_OVERHEAD, Prompt, Requests};
 use std::mem::replace;
-use std::sync::Arc;
 
 /// What an entry weighs beside its value and its request: slot, indices, allocations (bytes).
 /// Measured as resident memory over 50,000 entries by `benches/memory.py`, rounded up.
@@ -29,51 +31,15 @@ const FORMS_MAX: usize = 4;
 /// See [`Tier::epoch`].
 const EPOCHS: usize = 256;
 
-struct Entry {
-    key: Key,
-    answer: Answer,
-    /// [`Answer::due`], at hand.
-    due: u64,
-    /// Whether it was found past its time, and counted.
-    is_over: bool,
-    /// The form that was asked last to be new, here: nearly always it is the only one, and memory
-    /// that lies elsewhere is slow to reach.
-    form: Option<Form>,
-    /// Those before it, the oldest first.
-    others: Vec<Form>,
-}
-
-impl Entry {
-    fn forms(&self) -> impl Iterator<Item = &Form> {
-        self.form.iter().chain(&self.others)
-    }
-
-    fn is_over_at(&self, now: u64) -> bool {
-        self.answer.expires <= now
-    }
-
-    fn hit(&self) -> Hit {
-        Hit { value: Arc::clone(&self.answer.value), worth: self.answer.worth }
-    }
-}
-
 /// How a tier is to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
-    /// Bound on its weight, in bytes.
-    pub max_bytes: usize,
-    /// Bound on the number of its entries.
-    pub max_entries: usize,
+    /// Of its entries; each namespace's are a group.
+    pub bounds: Bounds,
     /// How long an entry stays that is over, in nanoseconds: see [`Tier::stale`].
     pub grace: u64,
     /// Of its [`Dice`].
     pub seed: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { max_bytes: usize::MAX, max_entries: usize::MAX, grace: 0, seed: 0 }
-    }
 }
 
 /// See the module's documentation. `now` is in nanoseconds, of whatever epoch the caller keeps to.
@@ -91,7 +57,7 @@ impl Tier {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            entries: Lru::new(settings.max_bytes, settings.max_entries),
+            entries: Lru::new(settings.bounds),
             requests: Requests::default(),
             counts: Counts::default(),
             epochs: [0; EPOCHS],
@@ -164,7 +130,6 @@ impl Tier {
         let hit = self.entries.get(&key).filter(|entry| !entry.is_over_at(now))?.hit();
         self.counts.served(&hit.worth);
         self.learn(request, probe, key);
-        self.shrink();
         Some(hit)
     }
 
@@ -179,7 +144,6 @@ impl Tier {
         self.note_over(&key, now);
         let hit = self.entries.get(&key)?.hit();
         self.learn(request, probe, key);
-        self.shrink();
         Some(hit)
     }
 
@@ -216,40 +180,49 @@ impl Tier {
 
     fn put(&mut self, request: &Request<'_>, probe: &Probe, key: Key, answer: Answer) -> bool {
         let weight = ENTRY_OVERHEAD + answer.value.len();
-        // The form is added below; an entry that had no room for it would be of no use.
         let prompt = if probe.digest.is_some() { 0 } else { request.prompt.len() };
         let scope = request.namespace.len() + request.llm_string.len();
         if !self.entries.has_room_for(weight + FORM_OVERHEAD + prompt + scope) {
             return false;
         }
         let due = answer.due();
-        let entry = Entry { key, answer, due, is_over: false, form: None, others: Vec::new() };
-        self.entries.insert(key, entry, weight);
-        self.learn(request, probe, key);
-        self.shrink();
-        true
+        let (form, shared) = self.requests.form(request, probe);
+        let (weight, group) = (weight + form.weight(), form.scope.group);
+        let form = Some(form);
+        let entry = Entry { key, answer, due, is_over: false, form, others: Vec::new() };
+        self.entries.insert(key, entry, weight, group);
+        self.entries.reserve(group, shared.cast_signed());
+        self.requests.lead(probe, key);
+        self.shrink(group);
+        // Of a namespace that is the largest by this entry alone, it is the first to go.
+        self.entries.peek(&key).is_some()
     }
 
     /// Remembers that this request, as it was asked, has this key.
     fn learn(&mut self, request: &Request<'_>, probe: &Probe, key: Key) {
         let Some(entry) = self.entries.get(&key) else { return };
-        if !entry.forms().any(|form| form.is_of(request, probe)) {
-            let form = self.requests.form(request, probe);
-            let mut change = form.weight().cast_signed();
-            entry.others.extend(entry.form.replace(form));
-            if entry.others.len() == FORMS_MAX {
-                let oldest = entry.others.remove(0);
-                change -= oldest.weight().cast_signed();
-                self.requests.release(oldest, key);
-            }
-            self.entries.reweigh(&key, change);
-            self.entries.set_reserved(self.requests.shared_bytes());
-        }
+        let is_known = entry.forms().any(|form| form.is_of(request, probe));
         self.requests.lead(probe, key);
+        if is_known {
+            return;
+        }
+        let (form, shared) = self.requests.form(request, probe);
+        let (mut change, mut shared) = (form.weight().cast_signed(), shared.cast_signed());
+        let group = form.scope.group;
+        entry.others.extend(entry.form.replace(form));
+        if entry.others.len() == FORMS_MAX {
+            let oldest = entry.others.remove(0);
+            change -= oldest.weight().cast_signed();
+            shared -= self.requests.release(oldest, key).cast_signed();
+        }
+        self.entries.reweigh(&key, change);
+        self.entries.reserve(group, shared);
+        self.shrink(group);
     }
 
-    fn shrink(&mut self) {
-        while let Some(evicted) = self.entries.evict() {
+    /// Keeps to the bounds after a namespace has grown.
+    fn shrink(&mut self, group: Group) {
+        while let Some(evicted) = self.entries.evict(group) {
             self.counts.evictions += 1;
             self.release(evicted);
         }
@@ -311,8 +284,10 @@ impl Tier {
     #[must_use]
     pub fn recent(&self, namespace: &[u8], max_entries: usize, max_bytes: usize) -> Vec<Known> {
         let mut bytes = 0;
-        let known = self.entries.iter().filter_map(|entry| {
-            let form = entry.forms().find(|form| *form.scope.namespace == *namespace)?;
+        let group = self.requests.group(namespace);
+        let entries = group.into_iter().flat_map(|group| self.entries.of_group(group));
+        let known = entries.filter_map(|entry| {
+            let form = entry.form.as_ref()?;
             let prompt = match &form.prompt {
                 Prompt::Verbatim(prompt) => Some(prompt.clone()),
                 Prompt::Digest(_) => None,
@@ -326,31 +301,6 @@ impl Tier {
             is_within
         };
         known.take(max_entries).take_while(is_within).collect()
-    }
-
-    /// Takes out the entry of a key. Reads that began before cannot bring it back.
-    pub fn remove(&mut self, key: &Key) -> bool {
-        self.epochs[usize::from(key.0[0])] += 1;
-        self.discard(key)
-    }
-
-    /// Takes out everything. Reads that began before cannot bring any of it back.
-    pub fn clear(&mut self) {
-        self.epochs.iter_mut().for_each(|epoch| *epoch += 1);
-        self.entries.clear();
-        self.requests = Requests::default();
-    }
-
-    fn discard(&mut self, key: &Key) -> bool {
-        let entry = self.entries.remove(key);
-        entry.map(|entry| self.release(entry)).is_some()
-    }
-
-    fn release(&mut self, entry: Entry) {
-        for form in entry.form.into_iter().chain(entry.others) {
-            self.requests.release(form, entry.key);
-        }
-        self.entries.set_reserved(self.requests.shared_bytes());
     }
 }
 

@@ -18,7 +18,7 @@ import pytest
 from langchain_core.outputs import Generation
 
 from llmemo import LLMCache, NotACacheError, Store, StoreError
-from llmemo.stores import Record
+from llmemo.stores import Record, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -157,6 +157,20 @@ class FakeStore(Store):
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         self._begin("delete", keys or ())
         gone = list(self.records) if keys is None else [k for k in keys if k in self.records]
+        for key in gone:
+            del self.records[key]
+        return len(gone)
+
+    async def invalidate(self, selection: Selection) -> int:
+        self._begin("invalidate")
+        namespace, llm, before = selection
+        gone = [
+            record.key
+            for record in self.records.values()
+            if (namespace is None or record.namespace == namespace)
+            and (llm is None or record.llm == llm)
+            and (before is None or record.created < before)
+        ]
         for key in gone:
             del self.records[key]
         return len(gone)

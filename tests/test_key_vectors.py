@@ -139,7 +139,7 @@ def test_what_was_read_before_changes_nothing() -> None:
                 assert bypass.value.args == name
             continue
         fresh = Memory(2**20, fingerprint_secret=FINGERPRINTS, secret=secret)
-        parts = (bytes.fromhex(name), fresh.label(row["llm_string"]))
+        parts = (bytes.fromhex(name), fresh.llm_label(row["llm_string"]))
         outline = fresh.outline(*request, tail=2)
         assert memory.key(*request) == parts[0]
         assert memory.describe(*request, tail=2) == (*parts, outline)

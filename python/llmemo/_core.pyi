@@ -83,6 +83,8 @@ class Dumps:
 class Memory:
     """The memory tier: requests to values, bounded, least recently used out first.
 
+    Over a bound on all of them it is the largest namespace that lets go of its own.
+
     A request is served only if it is equal to the one that was stored, whatever their hashes.
     All methods are thread-safe and brief; strings may hold lone surrogates.
     """
@@ -92,10 +94,12 @@ class Memory:
         max_bytes: int,
         max_entries: int | None = None,
         *,
+        namespace_max_bytes: int | None = None,
         fingerprint_secret: bytes,
         secret: bytes | None = None,
         fresh_ids: bool = False,
         grace: float = 0.0,
+        mark: str = "",
         clock: Callable[[], float] | None = None,
     ) -> Memory:
         """An empty tier.
@@ -103,10 +107,12 @@ class Memory:
         Args:
             max_bytes: Bound on values, requests and bookkeeping, in bytes.
             max_entries: Bound on their number, or None.
+            namespace_max_bytes: Bound on those of each namespace, in bytes, or None.
             fingerprint_secret: XXH3's secret, random in each process; 136 bytes or more.
             secret: Keys the durable keys, or None.
             fresh_ids: Give messages new ids in each lookup; see `decode`.
             grace: Seconds for which an entry that has expired stays, for `stale`.
+            mark: What comes after this in an llm_string is not part of it, for `invalidate`.
             clock: Returns Unix time in seconds, or None for the system's.
 
         Raises:
@@ -213,7 +219,10 @@ class Memory:
         """
 
     def label(self, text: str) -> bytes:
-        """A short digest (16 bytes) of a namespace or llm_string, for grouping records."""
+        """A short digest (16 bytes) of a namespace, for grouping records."""
+
+    def llm_label(self, llm_string: str) -> bytes:
+        """The same of an llm_string, by what it says: requests of one key have one label."""
 
     def put(
         self,
@@ -229,7 +238,7 @@ class Memory:
         early: float = 0.0,
         worth: tuple[int, int, float] | None = None,
     ) -> bool:
-        """Keep a value. Returns whether it was kept.
+        """Keep a value. Returns whether it was kept: it may be the one that has to go.
 
         Args:
             prompt: What is asked.
@@ -253,6 +262,15 @@ class Memory:
 
     def remove(self, key: bytes) -> bool:
         """Forget one entry. Returns whether there was one."""
+
+    def invalidate(self, namespace: bytes | None, llm: bytes | None, before: float | None) -> int:
+        """Forget what matches all that is given. Returns how many entries that were.
+
+        Args:
+            namespace: The label of a namespace.
+            llm: The label of an llm_string.
+            before: Unix time in seconds before which it was made.
+        """
 
     def clear(self) -> None:
         """Forget everything."""

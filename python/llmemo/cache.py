@@ -18,6 +18,7 @@ from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.options import REQUIRED, Required, current
 from llmemo.reading import fetch, insist
+from llmemo.removal import invalidate, remove
 from llmemo.settings import Settings
 from llmemo.tiers import Tiers
 from llmemo.writing import keep
@@ -55,6 +56,9 @@ class LLMCache(BaseCache):
         max_bytes: Memory that the entries may take, in bytes (an estimate that includes
             bookkeeping); the least recently used are dropped. 0, with a store: no memory tier.
         max_entries: Number of entries in memory, or None for no bound but `max_bytes`.
+        namespace_max_bytes: Memory that the entries of one namespace may take, in bytes, or None.
+            With or without it: when memory is full, the namespace that takes most of it lets go of
+            its own least recently used, so that no tenant can drive out another's.
         ttl: Seconds for which an answer may be served, or None for ever.
         namespace_ttl: The same for some namespaces, by name; it goes before `ttl`, and what
             `options` says before both.
@@ -114,6 +118,7 @@ class LLMCache(BaseCache):
         *,
         max_bytes: int = 256 * 2**20,
         max_entries: int | None = None,
+        namespace_max_bytes: int | None = None,
         ttl: float | None = None,
         namespace_ttl: Mapping[str, float | None] | None = None,
         ttl_jitter: float = 0.0,
@@ -135,6 +140,7 @@ class LLMCache(BaseCache):
             has_store=store is not None,
             max_bytes=max_bytes,
             max_entries=max_entries,
+            namespace_max_bytes=namespace_max_bytes,
             ttl=ttl,
             namespace_ttl=namespace_ttl,
             ttl_jitter=ttl_jitter,
@@ -236,12 +242,12 @@ class LLMCache(BaseCache):
             CacheClosedError: The cache is closed.
             StoreError: The store did not confirm; memory is empty all the same.
         """
-        run_inline(self._tiers.remove(None, Call.blocking))
+        run_inline(remove(self._tiers, None, Call.blocking))
 
     @override
     async def aclear(self, **kwargs: Any) -> None:
         """As `clear`."""
-        await self._tiers.remove(None, Call.awaited)
+        await remove(self._tiers, None, Call.awaited)
 
     def delete(self, prompt: str, llm_string: str) -> bool:
         """Remove the answer to one request. Returns whether there was one.
@@ -252,12 +258,50 @@ class LLMCache(BaseCache):
             StoreError: The store did not confirm; memory has forgotten it all the same.
         """
         key = self._tiers.key(prompt, llm_string)
-        return key is not None and run_inline(self._tiers.remove(key, Call.blocking))
+        return key is not None and run_inline(remove(self._tiers, key, Call.blocking))
 
     async def adelete(self, prompt: str, llm_string: str) -> bool:
         """As `delete`."""
         key = self._tiers.key(prompt, llm_string)
-        return key is not None and await self._tiers.remove(key, Call.awaited)
+        return key is not None and await remove(self._tiers, key, Call.awaited)
+
+    def invalidate(
+        self,
+        *,
+        namespace: str | None = None,
+        llm_string: str | None = None,
+        older_than: float | None = None,
+    ) -> int:
+        """Remove every answer that matches all that is given, from every tier and every process.
+
+        Args:
+            namespace: Of this namespace; of all of them if it is None.
+            llm_string: Of this model, as LangChain describes it to a cache; or one that is
+                described otherwise and means the same (docs/keys.md). Whatever classes of the
+                names in it hold.
+            older_than: Made more than so many seconds ago.
+
+        Returns:
+            How many there were in the store; without a store, in memory. What only memory still
+            had is removed, but not counted.
+
+        Raises:
+            CacheClosedError: The cache is closed.
+            ConfigurationError: Nothing is given, or something of another type.
+            StoreError: The store did not confirm; memory has forgotten them all the same.
+        """
+        call = invalidate(self._tiers, namespace, llm_string, older_than, Call.blocking)
+        return run_inline(call)
+
+    async def ainvalidate(
+        self,
+        *,
+        namespace: str | None = None,
+        llm_string: str | None = None,
+        older_than: float | None = None,
+    ) -> int:
+        """As `invalidate`."""
+        return await invalidate(self._tiers, namespace, llm_string, older_than, Call.awaited)
 
     def explain(self, prompt: str, llm_string: str) -> Explanation:
         """Why a request misses: the nearest entries, and what differs; or why it is bypassed.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
-    from llmemo.stores.base import Record
+    from llmemo.stores.base import Record, Selection
 
 T = TypeVar("T")
 
@@ -46,6 +46,13 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Invalidate:
+    """Remove the records that are meant."""
+
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True)
 class Discard:
     """Remove a damaged record, unless another took its place. Nobody waits for the outcome."""
 
@@ -66,7 +73,7 @@ class Join:
     key: bytes
 
 
-Operation: TypeAlias = "Get | Set | Delete | Discard | Recent | Join"
+Operation: TypeAlias = "Get | Set | Delete | Invalidate | Discard | Recent | Join"
 
 
 class Call(Generic[T]):

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from llmemo.errors import text_of
+from llmemo.stores.base import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -73,8 +74,11 @@ class Caretaker:
             if changed is None:
                 self._memory.clear()
                 return
-            for key in changed:
-                self._memory.remove(key)
+            for change in changed:
+                if isinstance(change, Selection):
+                    self._memory.invalidate(*change)
+                else:
+                    self._memory.remove(change)
 
     @property
     def has_work(self) -> bool:

@@ -28,6 +28,7 @@ class Settings:
     has_store: bool
     max_bytes: int
     max_entries: int | None
+    namespace_max_bytes: int | None
     ttl: float | None
     namespace_ttl: Mapping[str, float | None] | None
     ttl_jitter: float
@@ -51,6 +52,8 @@ class Settings:
             raise ConfigurationError(msg)
         if self.max_entries is not None:
             check_whole("max_entries", self.max_entries, least=1)
+        if self.namespace_max_bytes is not None:
+            check_whole("namespace_max_bytes", self.namespace_max_bytes, least=1)
         if self.ttl is not None:
             check_seconds("ttl", self.ttl)
         for name, ttl in (self.namespace_ttl or {}).items():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import secrets
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import Memory, RequestBypassed, ValueUnknown
 from llmemo.arguments import secret_bytes
-from llmemo.calls import Call, Delete, Discard, NotYetError
+from llmemo.calls import Call, Discard
 from llmemo.durable import Durable
-from llmemo.errors import CacheClosedError, NamespaceRequiredError, StoreError, text_of
+from llmemo.errors import NamespaceRequiredError
 from llmemo.flight import Flights
 from llmemo.options import DEFAULT, REQUIRED, Options, current
 from llmemo.outline import TAIL
@@ -22,7 +22,7 @@ from llmemo.stores import Store, store_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from llmemo._core import ValueDamaged
     from llmemo.engine import Engine
@@ -34,10 +34,6 @@ FINGERPRINT_SECRET = secrets.token_bytes(192)
 
 MARK = f"\0{secrets.token_hex(16)}"
 """Sets what memory knows a request by apart from any text that somebody could send."""
-
-REMOVAL_TIMEOUT = 30.0
-"""Seconds that a removal waits for the store before it says that it failed."""
-
 
 REMEDIES = {
     "address": "an object whose text is its address: give plain values, or a class with a repr",
@@ -83,10 +79,12 @@ class Tiers:
         self.memory = Memory(
             settings.max_bytes,
             settings.max_entries,
+            namespace_max_bytes=settings.namespace_max_bytes,
             fingerprint_secret=FINGERPRINT_SECRET,
             secret=secret_bytes(secret),
             fresh_ids=settings.fresh_ids,
             grace=settings.stale_if_error,
+            mark=MARK,
             clock=settings.own_clock,
         )
         self.label = functools.lru_cache(maxsize=64)(self.memory.label)
@@ -172,34 +170,6 @@ class Tiers:
         self.tally.note("errors", f"value_{damage}", text, damage, fate)
         if record is not None and is_lost and self.engine is not None:
             self.engine.submit(Call.blocking(Discard(record)))
-
-    async def remove(self, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
-        """Take one entry, or every one, out of every tier. Returns whether there was any."""
-        if self.is_closed:
-            msg = "the cache is closed: nothing can be removed from it any more"
-            raise CacheClosedError(msg)
-        forget: Callable[[], Any] = (
-            self.memory.clear if key is None else functools.partial(self.memory.remove, key)
-        )
-        found = forget()
-        if self.engine is None:
-            return bool(found)
-        call = make_call(Delete(None if key is None else [key]))
-        try:
-            self.engine.submit(call)
-            removed = await call.wait(REMOVAL_TIMEOUT)
-        except NotYetError as error:
-            msg = f"the store did not confirm the removal within {REMOVAL_TIMEOUT:.0f} s"
-            raise StoreError(msg) from error
-        except StoreError:
-            raise
-        except Exception as error:
-            msg = f"the store could not remove anything: {text_of(error)}"
-            raise StoreError(msg) from error
-        finally:
-            # Once more: a lookup may have read the old record while it was being removed.
-            forget()
-        return bool(found or removed)
 
     def bypass_requested(self) -> None:
         """Count a call that was told to go past the cache. Nobody has to be told of it."""

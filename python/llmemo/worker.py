@@ -10,7 +10,18 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from llmemo.calls import CLOSED, Call, Delete, Discard, Get, Outcome, Recent, Set, settle
+from llmemo.calls import (
+    CLOSED,
+    Call,
+    Delete,
+    Discard,
+    Get,
+    Invalidate,
+    Outcome,
+    Recent,
+    Set,
+    settle,
+)
 from llmemo.caretaker import TROUBLE, Caretaker
 from llmemo.errors import StoreError, text_of
 from llmemo.stores.base import StoreUnavailableError
@@ -67,6 +78,8 @@ class Worker:
         self._opening: asyncio.Task[None] | None = None
         self._reads: dict[bytes, list[Call[Record | None]]] = {}
         self._writes: deque[Call[Any]] = deque()
+        # What takes long, begun before the end came: the next worker goes on with it.
+        self._left: list[Call[Any]] = []
         self._in_flight: list[Call[Any]] = []
         self._reading: list[Call[Record | None]] = []
         self._listings: set[asyncio.Task[None]] = set()
@@ -144,7 +157,8 @@ class Worker:
             self.is_stopping = True
             self._loop = None
             reads = [call for calls in self._reads.values() for call in calls]
-            undone, queued = [*self._in_flight, *self._reading], [*self._writes, *reads]
+            undone = [*self._in_flight, *self._reading]
+            queued = [*self._left, *self._writes, *reads]
             has_given_up = self._has_given_up
             self.finished.set()
             if has_given_up:
@@ -258,13 +272,18 @@ class Worker:
         while await self._is_next(
             self._writable, lambda: bool(self._writes) or self._caretaker.has_work
         ):
-            if self._caretaker.has_work and not self._writes:
+            if self._caretaker.has_work and not any(map(_is_brief, self._writes)):
                 await self._caretaker.work()
             while self._writes and not self._has_given_up:
                 self._in_flight = self._take_batch()
                 result, error = await self._execute(self._in_flight)
                 batch, self._in_flight = self._in_flight, []
-                settle([(call, result, error) for call in batch])
+                if _is_brief(batch[0]) or error is not None or result is not None:
+                    settle([(call, result, error) for call in batch])
+                else:
+                    # There is more to remove: after what came meanwhile, and the caretaker's work.
+                    (self._left if self.is_stopping else self._writes).append(batch[0])
+                    break
 
     def _take_batch(self) -> list[Call[Any]]:
         """The oldest write, and with it all that can share its transaction."""
@@ -287,6 +306,8 @@ class Worker:
                 store = await self._open()
                 if isinstance(operation := batch[0].operation, Delete):
                     return await store.delete(operation.keys), None
+                if isinstance(operation, Invalidate):
+                    return await store.invalidate(operation.selection), None
                 # Of several records of one key the last counts.
                 records = [
                     call.operation.record for call in batch if isinstance(call.operation, Set)
@@ -308,6 +329,10 @@ class Worker:
 def _told(error: BaseException) -> Exception:
     """As the callers are told it: a cancellation inside the store is not one of theirs."""
     return error if isinstance(error, Exception) else StoreError("the store was cancelled")
+
+
+def _is_brief(call: Call[Any]) -> bool:
+    return not isinstance(call.operation, Invalidate)
 
 
 def _size(call: Call[Any]) -> int:

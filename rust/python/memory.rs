@@ -1,5 +1,6 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
+use super::clock::{Clock, nanoseconds, seconds};
 use super::damage_error;
 use super::decode::decode_payload;
 use super::requests::{Strings, bypassed, bytes_of};
@@ -7,6 +8,7 @@ use crate::asked::{Asked, Digests, Model, Models};
 use crate::canonical::{Bypass, Form};
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
+use crate::lru::Bounds;
 use crate::outline::Outliner;
 use crate::tier::{Answer, FOREVER, Found, Hit, Known, Settings, Tier, Worth};
 use crate::value::{open, payload};
@@ -14,9 +16,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Requests longer than this are hashed with the GIL released (bytes). Below, giving the GIL up
 /// and taking it again costs more than it frees: 64 KiB hash in about 2 µs.
@@ -32,21 +32,9 @@ pub struct Memory {
     models: Mutex<Models>,
     keyer: Keyer,
     outliner: Outliner,
-    clock: Option<Py<PyAny>>,
-    may_expire: AtomicBool,
+    clock: Clock,
     fresh_ids: bool,
-}
-
-/// Seconds to nanoseconds; a time before the epoch counts as the epoch.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
-fn nanoseconds(seconds: f64) -> u64 {
-    (seconds * 1e9) as u64
-}
-
-/// Nanoseconds to seconds.
-#[expect(clippy::cast_precision_loss, reason = "a float of now is good for 0.2 µs")]
-fn seconds(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / 1e9
+    mark: Vec<u8>,
 }
 
 /// When an answer was made and when it is over, and whether somebody may make it anew by now.
@@ -72,29 +60,6 @@ impl Memory {
         self.tier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self, py: Python<'_>) -> PyResult<u64> {
-        if !self.may_expire.load(Ordering::Relaxed) {
-            return Ok(0);
-        }
-        self.seconds(py).map(nanoseconds)
-    }
-
-    fn seconds(&self, py: Python<'_>) -> PyResult<f64> {
-        match &self.clock {
-            Some(clock) => clock.call0(py)?.extract(py),
-            None => {
-                Ok(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
-            }
-        }
-    }
-
-    fn expiry(&self, expires: Option<f64>) -> u64 {
-        expires.map_or(FOREVER, |seconds| {
-            self.may_expire.store(true, Ordering::Relaxed);
-            nanoseconds(seconds)
-        })
-    }
-
     fn models(&self) -> MutexGuard<'_, Models> {
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,7 +72,7 @@ impl Memory {
     fn digests(&self, model: &Model) -> Digests {
         let has_classes = matches!(&model.form, Form::Params(it) if !it.classes.is_empty());
         let settings = (!has_classes).then(|| self.outliner.settings(model, |_| None));
-        Digests { label: self.keyer.label(&model.text), settings }
+        Digests { label: self.keyer.llm_label(&model.text), settings }
     }
 
     fn probe(&self, py: Python<'_>, request: &Request<'_>) -> Probe {
@@ -125,14 +90,17 @@ impl Memory {
 #[pymethods]
 impl Memory {
     #[new]
-    #[pyo3(signature = (max_bytes, max_entries=None, *, fingerprint_secret, secret=None, fresh_ids=false, grace=0.0, clock=None))]
+    #[pyo3(signature = (max_bytes, max_entries=None, *, namespace_max_bytes=None, fingerprint_secret, secret=None, fresh_ids=false, grace=0.0, mark="", clock=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments, on the Python side")]
     fn new(
         max_bytes: usize,
         max_entries: Option<usize>,
+        namespace_max_bytes: Option<usize>,
         fingerprint_secret: &[u8],
         secret: Option<&[u8]>,
         fresh_ids: bool,
         grace: f64,
+        mark: &str,
         clock: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let keyer = Keyer::new(fingerprint_secret, secret).map_err(PyValueError::new_err)?;
@@ -140,8 +108,11 @@ impl Memory {
         // There are 136 bytes at least. What is decided by it tells nothing of it.
         seed.copy_from_slice(&fingerprint_secret[..8]);
         let tier = Tier::new(Settings {
-            max_bytes,
-            max_entries: max_entries.unwrap_or(usize::MAX),
+            bounds: Bounds {
+                bytes: max_bytes,
+                entries: max_entries.unwrap_or(usize::MAX),
+                group_bytes: namespace_max_bytes.unwrap_or(usize::MAX),
+            },
             grace: nanoseconds(grace),
             seed: u64::from_le_bytes(seed),
         });
@@ -150,9 +121,9 @@ impl Memory {
             models: Mutex::default(),
             outliner: keyer.outliner(),
             keyer,
-            clock,
-            may_expire: AtomicBool::new(false),
+            clock: Clock::new(clock),
             fresh_ids,
+            mark: mark.as_bytes().to_vec(),
         })
     }
 
@@ -165,7 +136,7 @@ impl Memory {
     ) -> PyResult<Option<Py<PyList>>> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
-        let now = self.now(py)?;
+        let now = self.clock.now(py)?;
         let sketch = self.keyer.sketch(&request);
         let mut found = Found::Nothing;
         if let Some(sketch) = sketch {
@@ -194,7 +165,7 @@ impl Memory {
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
         let probe = self.probe(py, &request);
-        let now = self.now(py)?;
+        let now = self.clock.now(py)?;
         let found = self.tier().lookup_key(&request, &probe, Key(key), now);
         self.decoded(py, found)
     }
@@ -210,7 +181,7 @@ impl Memory {
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
         let probe = self.probe(py, &request);
-        let now = self.now(py)?;
+        let now = self.clock.now(py)?;
         let found = self.tier().stale(&request, &probe, Key(key), now);
         let Some(hit) = found else { return Ok(None) };
         decode_payload(py, payload(&hit.value), self.fresh_ids).map(Some)
@@ -225,7 +196,7 @@ impl Memory {
     ) -> PyResult<Option<Py<PyBytes>>> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
-        let now = self.now(py)?;
+        let now = self.clock.now(py)?;
         let sketch = self.keyer.sketch(&request);
         let mut key = sketch.and_then(|sketch| self.tier().known(&request, &sketch, now));
         if key.is_none() {
@@ -236,7 +207,7 @@ impl Memory {
     }
 
     fn about(&self, py: Python<'_>, key: [u8; 32]) -> PyResult<Option<Times>> {
-        let now = self.now(py)?;
+        let now = self.clock.now(py)?;
         let about = self.tier().about(&Key(key), now);
         Ok(about.map(|it| {
             let expires = (it.expires != FOREVER).then(|| seconds(it.expires));
@@ -321,7 +292,7 @@ impl Memory {
     }
 
     fn holds(&self, py: Python<'_>, key: [u8; 32]) -> PyResult<bool> {
-        let now = self.now(py)?;
+        let now = self.clock.now(py)?;
         Ok(self.tier().holds(&Key(key), now))
     }
 
@@ -337,6 +308,10 @@ impl Memory {
         let told =
             |it: &Known| (bytes(&it.key.0), bytes(&it.llm_string), it.prompt.as_deref().map(bytes));
         Ok(known.iter().map(told).collect())
+    }
+
+    fn llm_label(&self, py: Python<'_>, llm_string: &Bound<'_, PyString>) -> PyResult<Py<PyBytes>> {
+        Ok(PyBytes::new(py, &self.keyer.llm_label(&bytes_of(llm_string)?)).unbind())
     }
 
     fn label(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<Py<PyBytes>> {
@@ -368,17 +343,34 @@ impl Memory {
         let (input_tokens, output_tokens, money) = worth.unwrap_or_default();
         let answer = Answer {
             value: value.into(),
-            created: created.map_or_else(|| self.seconds(py), Ok)?,
-            expires: self.expiry(expires),
+            created: created.map_or_else(|| self.clock.seconds(py), Ok)?,
+            expires: self.clock.expiry(expires),
             early: nanoseconds(early),
             worth: Worth { input_tokens, output_tokens, money },
         };
-        let now = self.now(py)?;
+        let now = self.clock.now(py)?;
         let mut tier = self.tier();
         Ok(match epoch {
             None => tier.update(&request, &probe, key, answer),
             Some(epoch) => tier.fill(&request, &probe, key, answer, epoch, now),
         })
+    }
+
+    #[pyo3(signature = (namespace, llm, before))]
+    fn invalidate(
+        &self,
+        namespace: Option<[u8; 16]>,
+        llm: Option<[u8; 16]>,
+        before: Option<f64>,
+    ) -> usize {
+        let is_meant = |name: &[u8], llm_string: &[u8]| {
+            let is_marked =
+                |at: &usize| !self.mark.is_empty() && llm_string[*at..].starts_with(&self.mark);
+            let end = (0..llm_string.len()).find(is_marked).unwrap_or(llm_string.len());
+            namespace.is_none_or(|label| label == self.keyer.label(name))
+                && llm.is_none_or(|label| label == self.keyer.llm_label(&llm_string[..end]))
+        };
+        self.tier().invalidate(is_meant, before)
     }
 
     fn remove(&self, key: [u8; 32]) -> bool {
@@ -402,10 +394,4 @@ impl Memory {
         let (hits, evictions, expired) = (counts.hits, counts.evictions, counts.expired);
         (hits, evictions, expired, entries, bytes, input_tokens, output_tokens, money)
     }
-}
-
-/// Keeps `object` alive for ever: a connection that a fork copied must never be closed.
-#[pyfunction]
-pub fn leak(object: Py<PyAny>) {
-    std::mem::forget(object);
 }

@@ -1,5 +1,6 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
 
+mod clock;
 mod compression;
 mod decode;
 mod dumps;
@@ -50,6 +51,12 @@ pyo3::create_exception!(
     "A request that does not determine what is asked; arguments: reason, parameter (or None)."
 );
 
+/// Keeps `object` alive for ever: a connection that a fork copied must never be closed.
+#[pyfunction]
+fn leak(object: Py<PyAny>) {
+    std::mem::forget(object);
+}
+
 /// See `_core.pyi`.
 #[pyfunction]
 fn prepare(py: Python<'_>) -> PyResult<()> {
@@ -70,7 +77,9 @@ mod _core {
     #[pymodule_export]
     use super::ids::seed_ids;
     #[pymodule_export]
-    use super::memory::{Memory, leak};
+    use super::leak;
+    #[pymodule_export]
+    use super::memory::Memory;
     #[pymodule_export]
     use super::requests::settings;
     #[pymodule_export]

@@ -101,3 +101,7 @@ impl Dice {
         now.saturating_add(ahead as u64) >= answer.expires
     }
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

@@ -2,7 +2,9 @@
 
 use crate::frame::Request;
 use crate::key::{Fingerprint, Key, Probe};
+use crate::lru::Group;
 use hashbrown::HashTable;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What a form weighs beside its prompt: rows, allocations (bytes). See `ENTRY_OVERHEAD`.
@@ -10,7 +12,9 @@ pub const FORM_OVERHEAD: usize = 160;
 
 /// Namespace and `llm_string`, which thousands of entries share.
 pub struct Scope {
-    pub namespace: Box<[u8]>,
+    namespace: Arc<[u8]>,
+    /// The namespace's.
+    pub group: Group,
     pub llm_string: Box<[u8]>,
 }
 
@@ -19,7 +23,7 @@ impl Scope {
         equal(&self.namespace, request.namespace) && equal(&self.llm_string, request.llm_string)
     }
 
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.namespace.len() + self.llm_string.len()
     }
 }
@@ -69,19 +73,32 @@ impl Form {
 pub struct Requests {
     rows: HashTable<(Fingerprint, Key)>,
     scopes: HashTable<(u64, Arc<Scope>)>,
-    scope_bytes: usize,
+    /// By name, what a namespace's entries are called, and how many scopes it has.
+    namespaces: HashMap<Arc<[u8]>, (Group, usize)>,
+    /// Of namespaces that are no more.
+    free: Vec<Group>,
 }
 
 impl Requests {
-    /// What forms share, in bytes.
-    pub fn shared_bytes(&self) -> usize {
-        self.scope_bytes
-    }
-
     /// Number of rows, and of scopes.
     #[cfg(test)]
     pub fn len(&self) -> (usize, usize) {
         (self.rows.len(), self.scopes.len())
+    }
+
+    /// The entries of a namespace, if it has any.
+    pub fn group(&self, namespace: &[u8]) -> Option<Group> {
+        Some(self.namespaces.get(namespace)?.0)
+    }
+
+    /// The scopes with a given namespace and `llm_string`.
+    pub fn scopes_where(
+        &self,
+        mut is_meant: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> HashSet<*const Scope> {
+        let all = self.scopes.iter().map(|(_, scope)| scope);
+        let meant = all.filter(|scope| is_meant(&scope.namespace, &scope.llm_string));
+        meant.map(Arc::as_ptr).collect()
     }
 
     /// The key that a request with this fingerprint may have.
@@ -103,21 +120,25 @@ impl Requests {
         }
     }
 
-    /// The form of a request; it has to be given to [`Self::release`] in the end.
-    pub fn form(&mut self, request: &Request<'_>, probe: &Probe) -> Form {
-        Form {
+    /// The form of a request; it has to be given to [`Self::release`] in the end. And how many bytes
+    /// it is the first to need that others will share.
+    pub fn form(&mut self, request: &Request<'_>, probe: &Probe) -> (Form, usize) {
+        let (scope, shared) = self.intern(request, probe);
+        let form = Form {
             fingerprints: [Some(probe.fingerprint), probe.sketch],
             scope_hash: probe.fingerprint.scope_hash64(),
-            scope: self.intern(request, probe),
+            scope,
             prompt: match probe.digest {
                 Some(digest) => Prompt::Digest(digest),
                 None => Prompt::Verbatim(request.prompt.into()),
             },
-        }
+        };
+        (form, shared)
     }
 
-    /// Drops a form's rows, and its scope if no other form has it.
-    pub fn release(&mut self, form: Form, key: Key) {
+    /// Drops a form's rows, and its scope if no other form has it. Returns how many bytes are shared
+    /// no more.
+    pub fn release(&mut self, form: Form, key: Key) -> usize {
         let Form { fingerprints, scope_hash, scope, .. } = form;
         for fingerprint in fingerprints.into_iter().flatten() {
             let is_it = |(of, to): &(Fingerprint, Key)| *of == fingerprint && *to == key;
@@ -127,23 +148,46 @@ impl Requests {
         }
         let is_it = |(_, other): &(u64, Arc<Scope>)| Arc::ptr_eq(other, &scope);
         // Two owners: the table, and the form that goes.
-        if Arc::strong_count(&scope) == 2
-            && let Ok(row) = self.scopes.find_entry(scope_hash, is_it)
-        {
-            row.remove();
-            self.scope_bytes -= scope.bytes();
+        if Arc::strong_count(&scope) > 2 {
+            return 0;
         }
+        let Ok(row) = self.scopes.find_entry(scope_hash, is_it) else { return 0 };
+        row.remove();
+        if let Some((group, scopes)) = self.namespaces.get_mut(&scope.namespace) {
+            *scopes -= 1;
+            if *scopes == 0 {
+                self.free.push(*group);
+                self.namespaces.remove(&scope.namespace);
+            }
+        }
+        scope.bytes()
     }
 
-    fn intern(&mut self, request: &Request<'_>, probe: &Probe) -> Arc<Scope> {
+    fn intern(&mut self, request: &Request<'_>, probe: &Probe) -> (Arc<Scope>, usize) {
         let hash = probe.fingerprint.scope_hash64();
         if let Some((_, scope)) = self.scopes.find(hash, |(_, scope)| scope.is_of(request)) {
-            return Arc::clone(scope);
+            return (Arc::clone(scope), 0);
         }
-        let namespace = request.namespace.into();
-        let scope = Arc::new(Scope { namespace, llm_string: request.llm_string.into() });
-        self.scope_bytes += scope.bytes();
+        let (namespace, group) = self.join(request.namespace);
+        let scope = Arc::new(Scope { namespace, group, llm_string: request.llm_string.into() });
         self.scopes.insert_unique(hash, (hash, Arc::clone(&scope)), |(hash, _)| *hash);
-        scope
+        let shared = scope.bytes();
+        (scope, shared)
+    }
+
+    /// Counts another scope of a namespace.
+    fn join(&mut self, namespace: &[u8]) -> (Arc<[u8]>, Group) {
+        if let Some((name, _)) = self.namespaces.get_key_value(namespace) {
+            let name = Arc::clone(name);
+            let (group, scopes) = self.namespaces.entry(Arc::clone(&name)).or_default();
+            *scopes += 1;
+            return (name, *group);
+        }
+        // Those that there are have the numbers below, but for the free ones.
+        let next = Group::try_from(self.namespaces.len()).unwrap_or(Group::MAX);
+        let group = self.free.pop().unwrap_or(next);
+        let name: Arc<[u8]> = namespace.into();
+        self.namespaces.insert(Arc::clone(&name), (group, 1));
+        (name, group)
     }
 }

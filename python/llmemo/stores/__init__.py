@@ -6,14 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 from llmemo.errors import ConfigurationError
-from llmemo.stores.base import Record, Store, StoreUnavailableError
+from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError
 from llmemo.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-__all__ = ["Record", "SQLiteStore", "Store", "StoreUnavailableError", "store_of"]
+__all__ = ["Record", "SQLiteStore", "Selection", "Store", "StoreUnavailableError", "store_of"]
 
 
 def _sqlite(rest: str) -> Store:

@@ -1,4 +1,4 @@
-"""What a durable tier has to be able to do: five methods and four at will, bytes in and out."""
+"""What a durable tier has to be able to do: five methods and five at will, bytes in and out."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ class Record(NamedTuple):
     """The request itself, if the store asked for it. `get` may leave it out."""
 
 
+class Selection(NamedTuple):
+    """Records that match all that is given here."""
+
+    namespace: bytes | None
+    """Those with this digest of their namespace."""
+    llm: bytes | None
+    """Those with this digest of their model description."""
+    before: float | None
+    """Those that were created before this Unix time, in seconds."""
+
+
 class StoreUnavailableError(Exception):
     """The store cannot serve now but may later (locked, out of reach): try again."""
 
@@ -44,7 +55,8 @@ class Store(ABC):
 
     All methods run on one private event loop, each in a task that is never cancelled half-way,
     so an implementation needs no locks and no threads of its own. `get` may run beside any other
-    method; `set`, `delete`, `discard`, `upkeep` and `close` never run beside each other.
+    method; `set`, `delete`, `invalidate`, `discard`, `upkeep` and `close` never run beside each
+    other.
 
     An implementation raises `StoreUnavailableError` for what may pass, and anything else for
     what will not; it never has to retry by itself.
@@ -81,6 +93,16 @@ class Store(ABC):
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """Remove the records of those keys, or all for None. Returns how many there were."""
 
+    async def invalidate(self, selection: Selection) -> int | None:
+        """Remove records that match: all, or for some milliseconds. What came before counts.
+
+        Returns how many all calls with this object have removed, once none is left; before, None,
+        and is called again after what else there is to write. Who has no way to find them may
+        leave this out: it is an error then.
+        """
+        msg = f"{type(self).__name__} cannot select: `delete` and `clear` are what it can do"
+        raise NotImplementedError(msg)
+
     async def discard(self, records: Sequence[Record]) -> None:
         """Remove damaged records, if they still have the values that they were read with.
 
@@ -94,8 +116,8 @@ class Store(ABC):
         if same:
             await self.delete(same)
 
-    async def changes(self) -> Collection[bytes] | None:
-        """Keys of records that others have removed or replaced since this was asked last.
+    async def changes(self) -> Collection[bytes | Selection] | None:
+        """What others have removed or replaced since this was asked last: keys, or what matches.
 
         None if it cannot be said which: then nothing that was read before is to be trusted. Asked
         for some four times a second while somebody relies on what was read before. For stores that

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from llmemo import _core
 from llmemo.arguments import check_whole
 from llmemo.errors import ConfigurationError
-from llmemo.stores.base import Record, Store, StoreUnavailableError
+from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError
 from llmemo.stores.sqlite_changes import CHANGED, Changes
 from llmemo.stores.sqlite_connection import (
     BUSY_TIMEOUT,
@@ -29,6 +29,7 @@ from llmemo.stores.sqlite_file import (
     warn_of_network,
 )
 from llmemo.stores.sqlite_guard import Guard
+from llmemo.stores.sqlite_removal import Sweep
 from llmemo.stores.sqlite_schema import (
     COLUMNS,
     RECENT,
@@ -100,6 +101,8 @@ class SQLiteStore(Store):
         self._upkeep = Upkeep(self.path.with_name(self.path.name + "-wal"), max_store_bytes)
         self._guard = Guard(self.path, BUSY_TIMEOUT)
         self._changes = Changes()
+        self._sweeps: dict[int, Sweep] = {}
+        """By the identity of what they were asked for."""
         self._identity: object = None
         """Of the file that is open."""
         self._is_damaged = False
@@ -199,7 +202,7 @@ class SQLiteStore(Store):
             before = rows[-1][0]
         return found
 
-    async def changes(self) -> Collection[bytes] | None:
+    async def changes(self) -> Collection[bytes | Selection] | None:
         """See `Store.changes`."""
         is_same = identity_of(self.path) == self._identity
         with self._watched():
@@ -222,6 +225,18 @@ class SQLiteStore(Store):
             ("DELETE FROM entries WHERE key = ?", [(key,) for key in keys]),
             (CHANGED, [(key, self._changes.writer) for key in keys]),
         )
+
+    async def invalidate(self, selection: Selection) -> int | None:
+        """See `Store.invalidate`."""
+        sweep = self._sweeps.setdefault(id(selection), Sweep(selection, self._changes.writer))
+        await sweep.rest()
+        with self._watched():
+            steps = await sweep.look(_opened(self._reader))
+        sweep.done(await self._transaction(*steps) if steps else 0)
+        if not sweep.is_over:
+            return None
+        del self._sweeps[id(selection)]
+        return sweep.removed
 
     async def discard(self, records: Sequence[Record]) -> None:
         """See `Store.discard`."""

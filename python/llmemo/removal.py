@@ -1,0 +1,94 @@
+"""Taking answers out of every tier, because the user says so."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from llmemo.arguments import check_seconds
+from llmemo.calls import Delete, Invalidate, NotYetError
+from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
+from llmemo.stores.base import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmemo.calls import Call, Operation
+    from llmemo.tiers import Tiers
+
+TIMEOUT = 30.0
+"""Seconds that a removal waits for the store before it says that it failed."""
+
+SWEEP_TIMEOUT = 600.0
+"""The same where the store has to look at each of its records: some 20 s for a million."""
+
+
+async def remove(tiers: Tiers, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
+    """Take one entry, or every one, out of every tier. Returns whether there was any."""
+    memory = tiers.memory
+    forget = memory.clear if key is None else functools.partial(memory.remove, key)
+    delete = Delete(None if key is None else [key])
+    found, removed = await _take_out(tiers, delete, forget, make_call, TIMEOUT)
+    return bool(found or removed)
+
+
+async def invalidate(
+    tiers: Tiers,
+    namespace: str | None,
+    llm_string: str | None,
+    older_than: float | None,
+    make_call: Callable[..., Call[int]],
+) -> int:
+    """Take what matches out of every tier; see `LLMCache.invalidate`."""
+    if namespace is None and llm_string is None and older_than is None:
+        msg = (
+            "invalidate() needs namespace=, llm_string= or older_than=: clear() removes everything"
+        )
+        raise ConfigurationError(msg)
+    for name, text in (("namespace", namespace), ("llm_string", llm_string)):
+        if text is not None and not isinstance(text, str):
+            # Not its value: an llm_string may hold tokens.
+            msg = f"{name} is not a str but of type {type(text).__name__}"
+            raise ConfigurationError(msg)
+    if older_than is not None:
+        check_seconds("older_than", older_than)
+    selection = Selection(
+        None if namespace is None else tiers.memory.label(namespace),
+        None if llm_string is None else tiers.memory.llm_label(llm_string),
+        None if older_than is None else tiers.clock() - older_than,
+    )
+    forget = functools.partial(tiers.memory.invalidate, *selection)
+    operation = Invalidate(selection)
+    found, removed = await _take_out(tiers, operation, forget, make_call, SWEEP_TIMEOUT)
+    return int(found if removed is None else removed)
+
+
+async def _take_out(
+    tiers: Tiers,
+    operation: Operation,
+    forget: Callable[[], Any],
+    make_call: Callable[..., Call[int]],
+    timeout: float,
+) -> tuple[Any, int | None]:
+    """What `forget` found in memory, and how many records the store removed if there is one."""
+    if tiers.is_closed:
+        msg = "the cache is closed: nothing can be removed from it any more"
+        raise CacheClosedError(msg)
+    found = forget()
+    if tiers.engine is None:
+        return found, None
+    call = make_call(operation)
+    try:
+        tiers.engine.submit(call)
+        return found, await call.wait(timeout)
+    except NotYetError as error:
+        msg = f"the store did not confirm the removal within {timeout:.0f} s"
+        raise StoreError(msg) from error
+    except StoreError:
+        raise
+    except Exception as error:
+        msg = f"the store could not remove anything: {text_of(error)}"
+        raise StoreError(msg) from error
+    finally:
+        # Once more: a lookup may have read the old record while it was being removed.
+        forget()

@@ -1,0 +1,98 @@
+//! Fingerprints, keys and labels.
+
+use super::*;
+
+const A: Request<'_> = Request { namespace: b"", llm_string: b"model", prompt: b"hello" };
+
+/// A fingerprint secret that depends on `seed`. (Of equal bytes XXH3 would make nothing: it
+/// xors pairs of them.)
+fn process_secret(seed: u8) -> Vec<u8> {
+    (0..192_u8).map(|byte| byte.wrapping_mul(seed) ^ seed).collect()
+}
+
+fn keyer(secret: Option<&[u8]>) -> Keyer {
+    Keyer::new(&process_secret(7), secret).expect("long enough")
+}
+
+fn key(keyer: &Keyer, request: &Request<'_>) -> Key {
+    keyer.key(request, |_| None).expect("no bypass")
+}
+
+#[test]
+fn a_key_is_stable_and_depends_on_every_part_and_on_the_secret() {
+    let expected = key(&keyer(None), &A);
+    let other = Keyer::new(&process_secret(9), None).expect("long enough");
+    assert_eq!(expected, key(&other, &A));
+    for other in [
+        Request { namespace: b"t", ..A },
+        Request { llm_string: b"model2", ..A },
+        Request { prompt: b"hello ", ..A },
+    ] {
+        assert_ne!(key(&keyer(None), &other), expected);
+        assert_ne!(keyer(None).probe(&other).fingerprint, keyer(None).probe(&A).fingerprint);
+    }
+    assert_ne!(key(&keyer(Some(b"s")), &A), expected);
+    assert_ne!(key(&keyer(Some(b"s")), &A), key(&keyer(Some(b"t")), &A));
+}
+
+#[test]
+fn fingerprints_depend_on_the_process_secret() {
+    let other = Keyer::new(&process_secret(9), None).expect("long enough");
+    assert_ne!(other.probe(&A).fingerprint, keyer(None).probe(&A).fingerprint);
+    assert!(Keyer::new(&[8; 135], None).is_err());
+}
+
+#[test]
+fn namespace_and_llm_string_do_not_commute() {
+    let swapped = Request { namespace: A.llm_string, llm_string: A.namespace, ..A };
+    assert_ne!(keyer(None).probe(&swapped).fingerprint, keyer(None).probe(&A).fingerprint);
+}
+
+#[test]
+fn only_long_prompts_are_digested() {
+    let long = vec![b'x'; VERBATIM_MAX + 1];
+    let at_border = Request { prompt: &long[..VERBATIM_MAX], ..A };
+    assert!(keyer(None).probe(&at_border).digest.is_none());
+    assert!(keyer(None).probe(&Request { prompt: &long, ..A }).digest.is_some());
+}
+
+#[test]
+fn a_sketch_sees_both_ends_and_the_length_of_prompts_in_between() {
+    let text: Vec<u8> = (0..20_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    let sketch =
+        |prompt: &[u8]| keyer(None).sketch(&Request { prompt, ..A }).map(|probe| probe.fingerprint);
+    let changed = |at: usize| {
+        let mut text = text.clone();
+        text[at] ^= 1;
+        text
+    };
+    assert!(sketch(&text).is_some());
+    assert_eq!(sketch(&text), sketch(&changed(10_000)));
+    for other in [changed(0), changed(1023), changed(18_976), changed(19_999)] {
+        assert_ne!(sketch(&text), sketch(&other));
+    }
+    // The text has a period of 256: the same ends, another length.
+    assert_ne!(sketch(&text), sketch(&text[..20_000 - 256]));
+    assert_eq!(sketch(&text[..SKETCH_MIN]), None);
+    assert_eq!(sketch(&vec![0; VERBATIM_MAX + 1]), None);
+}
+
+#[test]
+fn labels_are_keyed_too() {
+    assert_eq!(keyer(None).label(b"team"), keyer(None).label(b"team"));
+    assert_ne!(keyer(None).label(b"team"), keyer(Some(b"s")).label(b"team"));
+    let text = b"[('temperature', 0)]";
+    assert_ne!(keyer(None).llm_label(text), keyer(Some(b"s")).llm_label(text));
+}
+
+#[test]
+fn an_llm_string_is_labelled_by_what_it_says() {
+    let label = |text: &[u8]| keyer(None).llm_label(text);
+    assert_eq!(label(b"[('s', {'a', 'b'})]"), label(b"[('s', {'b', \"a\"})]"));
+    assert_ne!(label(b"[('n', 1)]"), label(b"[('n', 1.0)]"));
+    let named = |class: &str| format!("[('format', <class '{class}'>)]").into_bytes();
+    assert_eq!(label(&named("m.A")), label(&named("m.A")));
+    assert_ne!(label(&named("m.A")), label(&named("m.B")));
+    // What cannot be read stands for itself, as it does in a key.
+    assert_eq!(label(b"model"), keyer(None).label(b"model"));
+}

@@ -1,0 +1,35 @@
+//! What the tier keeps of a request: its answer, and how it was asked.
+
+use super::requests::Form;
+use super::{Answer, Hit};
+use crate::key::Key;
+use std::sync::Arc;
+
+/// See the module's documentation.
+pub struct Entry {
+    pub key: Key,
+    pub answer: Answer,
+    /// [`Answer::due`], at hand.
+    pub due: u64,
+    /// Whether it was found past its time, and counted.
+    pub is_over: bool,
+    /// The form that was asked last to be new, here: nearly always it is the only one, and memory
+    /// that lies elsewhere is slow to reach.
+    pub form: Option<Form>,
+    /// Those before it, the oldest first.
+    pub others: Vec<Form>,
+}
+
+impl Entry {
+    pub fn forms(&self) -> impl Iterator<Item = &Form> {
+        self.form.iter().chain(&self.others)
+    }
+
+    pub fn is_over_at(&self, now: u64) -> bool {
+        self.answer.expires <= now
+    }
+
+    pub fn hit(&self) -> Hit {
+        Hit { value: Arc::clone(&self.answer.value), worth: self.answer.worth }
+    }
+}
