@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from llmemo.stores.base import Record, Selection
+    from llmemo.stores.leases import Held
 
 T = TypeVar("T")
 
@@ -32,7 +34,10 @@ class Get:
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """Write one record; with a fence, only if no later lease was given for its key."""
+    """Write one record, and end the lease of its key if it comes with the fence of one.
+
+    The outcome is True if another grant came after that lease: then nothing was written.
+    """
 
     record: Record
     fence: int | None = None
@@ -73,7 +78,44 @@ class Join:
     key: bytes
 
 
-Operation: TypeAlias = "Get | Set | Delete | Invalidate | Discard | Recent | Join"
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """Take the lease of a key, for so many seconds, unless there is an answer.
+
+    The outcome is a `Grant`, a `Record`, or `Held`; None where the store cannot tell.
+    """
+
+    key: bytes
+    seconds: float
+    unclaimed: Callable[[Any], object]
+    """Called with an outcome that did not reach the caller, in any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow(Acquire):
+    """The same, once it was `held`: the outcome waits until it is so no more.
+
+    None, besides, when everybody who waits is to go on.
+    """
+
+    held: Held
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """End a lease, after so many failures."""
+
+    key: bytes
+    fence: int
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Start a worker that goes on with the leases of the last one."""
+
+
+Operation: TypeAlias = "Get | Set | Delete | Invalidate | Discard | Recent | Join | Acquire | Follow | Release | Resume"
 
 
 class Call(Generic[T]):
@@ -137,7 +179,21 @@ class Call(Generic[T]):
     def set(self, result: T | None, error: Exception | None) -> None:
         """Hand the outcome over, in the thread of whoever waits; without effect the second time."""
         if not self._future.done():
-            self._future.set_result((result, error))
+            # A blocking caller leaves whenever it likes.
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                self._future.set_result((result, error))
+                return
+        self.unclaimed(result)
+
+    def abandon(self) -> None:
+        """The caller leaves: what comes now, or has come unseen, is not claimed by anybody."""
+        if not self._future.cancel() and not self._future.cancelled():
+            self.unclaimed(self._future.result()[0])
+
+    def unclaimed(self, result: T | None) -> None:
+        """See to an outcome that nobody has taken."""
+        if isinstance(self.operation, Acquire):
+            self.operation.unclaimed(result)
 
 
 Outcome: TypeAlias = "tuple[Call[Any], Any, Exception | None]"
@@ -156,7 +212,8 @@ def settle(outcomes: Iterable[Outcome]) -> None:
             loop.call_soon_threadsafe(_deliver, group)
         except RuntimeError:
             # That loop was closed in the meantime: nobody is waiting there any more.
-            continue
+            for call, result, _ in group:
+                call.unclaimed(result)
 
 
 def _deliver(outcomes: list[Outcome]) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from llmemo import process
 from llmemo.calls import CLOSED, Call, settle
 from llmemo.errors import ConfigurationError, StoreError
+from llmemo.leases import Holds
 from llmemo.worker import Worker
 
 if TYPE_CHECKING:
@@ -51,6 +52,23 @@ class Engine:
         self._tally = tally
         self._memory = memory
         self._patience = min(patience, threading.TIMEOUT_MAX)
+        self._holds = Holds()
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether the store lets processes agree on who computes an answer."""
+        return self._store.leases is not None
+
+    def keep_alive(self, key: bytes, fence: int) -> None:
+        """Renew a lease until it is ended: a model runs for it. Waits for nothing.
+
+        Without it a lease lasts for the time that it was asked for.
+        """
+        self._holds.keep(key, fence, is_kept=True)
+
+    def let_lapse(self, key: bytes, fence: int) -> None:
+        """Renew it no more."""
+        self._holds.keep(key, fence, is_kept=False)
 
     def submit(self, call: Call[Any], *, again: bool = False) -> None:
         """Send an operation; never waits for the store. `again`: see `Worker.submit`.
@@ -70,7 +88,7 @@ class Engine:
         """
         with process.gate:
             worker, self._worker = self._worker, None
-            self.is_closed = True
+            self.is_closed = self._holds.is_closed = True
         if worker is None:
             return 0
         worker.stop()
@@ -80,7 +98,7 @@ class Engine:
 
     def close_soon(self) -> None:
         """Begin to close, without waiting, and without a lock: finalizers call this."""
-        self.is_closed = True
+        self.is_closed = self._holds.is_closed = True
         if self._worker is not None:
             self._worker.stop()
 
@@ -95,7 +113,15 @@ class Engine:
             if self._worker is None or self._worker.is_stopping:
                 # The last one may be another engine's, which was closed and has yet to let go.
                 previous = self._store.worker
-                worker = Worker(self._store, self._tally, self._take_back, previous, self._memory)
+                worker = Worker(
+                    self._store,
+                    self._tally,
+                    self._take_back,
+                    previous,
+                    self._memory,
+                    holds=self._holds,
+                    patience=self._patience,
+                )
                 worker.thread.start()
                 self._store.worker = self._worker = worker
                 process.started(worker)

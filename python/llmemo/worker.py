@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from llmemo.calls import (
     CLOSED,
+    Acquire,
     Call,
     Delete,
     Discard,
@@ -19,17 +20,21 @@ from llmemo.calls import (
     Invalidate,
     Outcome,
     Recent,
+    Release,
+    Resume,
     Set,
     settle,
 )
 from llmemo.caretaker import TROUBLE, Caretaker
 from llmemo.errors import StoreError, text_of
+from llmemo.leasing import Leasing
 from llmemo.stores.base import StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmemo._core import Memory
+    from llmemo.leases import Holds
     from llmemo.stats import Tally
     from llmemo.stores.base import Record, Store
 
@@ -53,13 +58,19 @@ class Worker:
         give_back: Callable[[list[Call[Any]]], None],
         previous: Worker | None,
         memory: Memory,
+        *,
+        holds: Holds,
+        patience: float,
     ) -> None:
         """Start `thread` to begin, which waits for the `previous` worker to finish.
 
         `give_back` is called with what came after the end. `memory` is told to forget what other
-        processes change.
+        processes change. `holds` are the leases of this process; `patience`: see `Leasing`.
         """
         self._memory = memory
+        self._holds = holds
+        self._patience = patience
+        self._late: list[Call[Any]] = []
         self.is_stopping = False
         self._pid = os.getpid()
         self._previous = previous
@@ -158,7 +169,7 @@ class Worker:
             self._loop = None
             reads = [call for calls in self._reads.values() for call in calls]
             undone = [*self._in_flight, *self._reading]
-            queued = [*self._left, *self._writes, *reads]
+            queued = [*self._left, *self._writes, *reads, *self._late]
             has_given_up = self._has_given_up
             self.finished.set()
             if has_given_up:
@@ -172,13 +183,22 @@ class Worker:
     async def _serve(self) -> None:
         self._readable, self._writable = asyncio.Event(), asyncio.Event()
         self._caretaker = Caretaker(self._opened, self._open, self._memory, self._tally)
+        self._leasing = Leasing(
+            self._store,
+            self._open,
+            self._holds,
+            self._tally,
+            wake=self._writable.set,
+            late=self._late,
+            patience=self._patience,
+        )
         self._loop = asyncio.get_running_loop()
         self._sort()
         try:
             watching = asyncio.ensure_future(self._caretaker.run(self._writable.set))
             await asyncio.gather(self._read(), self._write())
             self._caretaker.is_over.set()
-            await asyncio.gather(watching, *self._listings)
+            await asyncio.gather(watching, self._leasing.finish(), *self._listings)
         finally:
             if self._opening is not None:
                 try:
@@ -200,6 +220,8 @@ class Worker:
                 listing.add_done_callback(self._listings.discard)
             elif isinstance(call.operation, Discard):
                 self._caretaker.note_damaged(call.operation.record)
+            elif isinstance(call.operation, (Acquire, Release, Resume)):
+                self._leasing.take(call)
             else:
                 self._writes.append(call)
                 self._queued_bytes += _size(call)
@@ -208,6 +230,7 @@ class Worker:
             self._queued_bytes -= _size(oldest)
             reason = "the queue of writes is full, the oldest is dropped"
             self._tally.note("errors", "write_dropped", "llmemo: %s", reason)
+            self._leasing.wrote([oldest], is_done=False)
             settle([(oldest, None, StoreError(reason))])
         self._readable.set()
         self._writable.set()
@@ -269,21 +292,25 @@ class Worker:
         settle([outcome])
 
     async def _write(self) -> None:
-        while await self._is_next(
-            self._writable, lambda: bool(self._writes) or self._caretaker.has_work
-        ):
+        while await self._is_next(self._writable, self._has_writes):
             if self._caretaker.has_work and not any(map(_is_brief, self._writes)):
                 await self._caretaker.work()
             while self._writes and not self._has_given_up:
                 self._in_flight = self._take_batch()
-                result, error = await self._execute(self._in_flight)
+                results, error = await self._execute(self._in_flight)
                 batch, self._in_flight = self._in_flight, []
-                if _is_brief(batch[0]) or error is not None or result is not None:
-                    settle([(call, result, error) for call in batch])
-                else:
+                self._leasing.is_in_trouble = False
+                self._leasing.wrote(batch, is_done=error is None)
+                if not _is_brief(batch[0]) and error is None and results[0] is None:
                     # There is more to remove: after what came meanwhile, and the caretaker's work.
                     (self._left if self.is_stopping else self._writes).append(batch[0])
                     break
+                settle([(call, result, error) for call, result in zip(batch, results, strict=True)])
+                await self._leasing.work()
+            await self._leasing.work()
+
+    def _has_writes(self) -> bool:
+        return bool(self._writes) or self._leasing.has_work or self._caretaker.has_work
 
     def _take_batch(self) -> list[Call[Any]]:
         """The oldest write, and with it all that can share its transaction."""
@@ -298,32 +325,36 @@ class Worker:
         self._queued_bytes -= sum(map(_size, batch))
         return batch
 
-    async def _execute(self, batch: list[Call[Any]]) -> tuple[Any, Exception | None]:
-        """Carry a batch out, however long the store is unavailable."""
-        attempt = 0
+    async def _execute(self, batch: list[Call[Any]]) -> tuple[Sequence[Any], Exception | None]:
+        """Carry a batch out, however long the store is unavailable. Returns a result for each."""
+        attempt, nothing = 0, [None] * len(batch)
         while True:
             try:
                 store = await self._open()
                 if isinstance(operation := batch[0].operation, Delete):
-                    return await store.delete(operation.keys), None
+                    return [await store.delete(operation.keys)], None
                 if isinstance(operation, Invalidate):
-                    return await store.invalidate(operation.selection), None
-                # Of several records of one key the last counts.
-                records = [
-                    call.operation.record for call in batch if isinstance(call.operation, Set)
-                ]
-                await store.set(list({record.key: record for record in records}.values()))
+                    return [await store.invalidate(operation.selection)], None
+                # Of several records of one key the last counts, and that of each lease.
+                sets = [call.operation for call in batch if isinstance(call.operation, Set)]
+                last = {(one.record.key, one.fence): one for one in sets}.values()
+                if store.leases is not None and any(one.fence is not None for one in last):
+                    refused = await store.leases.set([(one.record, one.fence) for one in last])
+                    return [one.fence in refused for one in sets], None
+                await store.set(list({one.record.key: one.record for one in last}.values()))
             except StoreUnavailableError as error:
                 text = "llmemo: the store is unavailable: %s"
                 self._tally.note("errors", "store_unavailable", text, text_of(error))
+                self._leasing.is_in_trouble = True
+                self._leasing.let_go()
                 if self._has_given_up:
-                    return None, error
+                    return nothing, error
                 await asyncio.sleep(RETRY_DELAYS[min(attempt, len(RETRY_DELAYS) - 1)])
                 attempt += 1
             except TROUBLE as error:
-                return None, _told(error)
+                return nothing, _told(error)
             else:
-                return None, None
+                return nothing, None
 
 
 def _told(error: BaseException) -> Exception:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from llmemo.engine import Engine
+    from llmemo.stores.leases import Leases
     from llmemo.worker import Worker
 
 
@@ -67,6 +68,9 @@ class Store(ABC):
 
     worker: Worker | None = None
     """The last thread that had it open; the next one waits for it to let go."""
+
+    leases: Leases | None = None
+    """How processes that share the store agree on who computes an answer, if it can do that."""
 
     store_requests: bool = False
     """Whether records shall bring their requests, in clear."""

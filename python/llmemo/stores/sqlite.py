@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmemo import _core
 from llmemo.arguments import check_whole
@@ -15,7 +15,9 @@ from llmemo.stores.sqlite_changes import CHANGED, Changes
 from llmemo.stores.sqlite_connection import (
     BUSY_TIMEOUT,
     SYNCHRONOUS,
+    committed,
     connect,
+    in_one_step,
     is_damage,
     translated,
 )
@@ -29,6 +31,7 @@ from llmemo.stores.sqlite_file import (
     warn_of_network,
 )
 from llmemo.stores.sqlite_guard import Guard
+from llmemo.stores.sqlite_leases import SQLiteLeases
 from llmemo.stores.sqlite_removal import Sweep
 from llmemo.stores.sqlite_schema import (
     COLUMNS,
@@ -40,9 +43,11 @@ from llmemo.stores.sqlite_upkeep import Upkeep
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import aiosqlite
+
+T = TypeVar("T")
 
 KEYS_PER_QUERY = 256
 """Most keys that one SELECT asks for; a power of two, see `_padded`."""
@@ -106,6 +111,9 @@ class SQLiteStore(Store):
         self._identity: object = None
         """Of the file that is open."""
         self._is_damaged = False
+        self._leases = self.leases = SQLiteLeases(
+            look=self._look, commit=self._commit, row=self._row, clock=self._now
+        )
 
     def __repr__(self) -> str:
         """Path and settings."""
@@ -144,6 +152,7 @@ class SQLiteStore(Store):
             undo.pop_all()
         self._identity, self._is_damaged = identity, False
         self._reader, self._writer = reader, writer
+        self._leases.reopened()
 
     async def _mend(self) -> None:
         """Open anew what was deleted, replaced or damaged while it was open."""
@@ -211,8 +220,10 @@ class SQLiteStore(Store):
 
     async def set(self, records: Sequence[Record]) -> None:
         """See `Store.set`."""
-        rows = [(*record, record.created, self._changes.writer) for record in records]
-        await self._transaction((UPSERT, rows))
+        await self._transaction((UPSERT, [self._row(record) for record in records]))
+
+    def _row(self, record: Record) -> tuple[Any, ...]:
+        return (*record, record.created, self._changes.writer)
 
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """See `Store.delete`."""
@@ -263,6 +274,25 @@ class SQLiteStore(Store):
             with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self._watched():
                 await self._upkeep.after_write(writer)
         return touched[0]
+
+    def _now(self) -> float:
+        # The cache sets its clock after the store was made.
+        return self.clock()
+
+    async def _commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function in one transaction. Returns what it returns."""
+        await self._mend()
+        writer = _opened(self._writer)
+        async with self._guard.committing():
+            with self._watched():
+                result = await in_one_step(writer, lambda connection: committed(connection, work))
+            with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self._watched():
+                await self._upkeep.after_write(writer)
+        return result
+
+    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._watched():
+            return await in_one_step(_opened(self._reader), work)
 
     async def upkeep(self) -> None:
         """See `Store.upkeep`."""

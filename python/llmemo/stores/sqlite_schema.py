@@ -40,6 +40,16 @@ SCHEMA = (
 )
 """`writer` is random, of the store that wrote last: nobody needs to be told of its own changes."""
 
+# One small row, and so one page a commit, for a key that somebody computes: no rowid, no index.
+LEASES = """
+CREATE TABLE IF NOT EXISTS leases (
+    key BLOB PRIMARY KEY,
+    fence INTEGER NOT NULL,
+    expires REAL NOT NULL,
+    failures INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+
 COLUMNS = "key, value, namespace, llm, created, expires"
 # The large ones last: what is read without them is then read without their overflow pages.
 UPSERT = """

@@ -47,6 +47,12 @@ FREE = 0.25
 CHANGES = 10_000
 """Changes that other processes may still ask for."""
 
+LEASES_PAUSE = 60.0
+"""Seconds between two removals of leases that ended long ago."""
+
+LEASES_KEPT = 3_600.0
+"""Seconds for which they are kept: until then their holders may still bring an answer."""
+
 LOOK = """
 SELECT EXISTS (SELECT 1 FROM entries WHERE expires <= ?), page_count, freelist_count, page_size
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size
@@ -68,6 +74,9 @@ DELETE FROM entries WHERE id IN (
 )
 """
 OLD_CHANGES = "DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?"
+OLD_LEASES = """
+DELETE FROM leases WHERE key IN (SELECT key FROM leases WHERE expires <= ? LIMIT ?)
+"""
 USED = "UPDATE entries SET used = max(used, ?) WHERE key = ?"
 
 
@@ -79,7 +88,7 @@ class Upkeep:
         self._wal = wal
         self._max_bytes = max_bytes
         self._uses: dict[bytes, float] = {}
-        self._looked = self._noted = self._restarted = time.monotonic()
+        self._looked = self._noted = self._restarted = self._swept = time.monotonic()
         self._has_more = self._is_evicting = False
 
     def saw(self, keys: Iterable[bytes], now: float) -> None:
@@ -118,6 +127,11 @@ class Upkeep:
         if at_end or not (self._has_more or start - self._looked > PAUSE):
             return
         self._looked = start
+        if start - self._swept > LEASES_PAUSE:
+            cursor = await writer.execute(OLD_LEASES, (now - LEASES_KEPT, ROWS))
+            await writer.commit()
+            if cursor.rowcount < ROWS:
+                self._swept = start
         self._has_more = True
         while time.monotonic() - start < BUDGET:
             if not await self._step(writer, now):

@@ -1,0 +1,76 @@
+"""What a store has to be able to do so that one process computes an answer while others wait.
+
+A lease says who computes the answer to a key. It has an end, since who holds it may be killed, and
+a fence: a number that no other grant has. An answer that comes with a fence is stored only if its
+grant is still the last one: who was stopped, and lost the lease, replaces nobody's answer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from llmemo.stores.base import Record
+
+
+class Grant(NamedTuple):
+    """A lease that was just given: whoever has it computes the answer."""
+
+    fence: int
+    """Names this grant; random, 63 bits."""
+    failures: int
+    """Attempts that failed in a row before it."""
+
+
+class Held(NamedTuple):
+    """The state of a lease that there is."""
+
+    expires: float
+    """Unix time in seconds, by the store's clock, from which anybody may have it."""
+    failures: int
+    """Attempts that failed in a row; an answer that is stored ends the row."""
+
+
+class Leases(ABC):
+    """The leases of a store, which has them as its attribute `leases`.
+
+    Processes compare Unix time by `Store.clock`, so theirs has to be the same: between machines a
+    store needs a time of its own. `acquire`, `renew`, `release` and `set` run beside reads only, as
+    writes do; `moved` and `peek` may run beside any other method but `close`. They raise what the
+    store's other methods raise; nobody tries again, except for `set`.
+    """
+
+    @abstractmethod
+    async def acquire(self, wanted: Mapping[bytes, float]) -> Mapping[bytes, Grant | Record | Held]:
+        """Take what is free, for so many seconds each, in one step with a look at the answers.
+
+        For each key its record, if there is one that has not expired: nobody has to compute. Else
+        a grant, if there is no lease or it has ended; else the lease that there is, whoever has it.
+        """
+
+    @abstractmethod
+    async def renew(self, leases: Mapping[bytes, tuple[int, float]]) -> Collection[bytes]:
+        """Move the ends of leases, given with fence and seconds. Returns the keys of those lost."""
+
+    @abstractmethod
+    async def release(self, leases: Mapping[bytes, tuple[int, int]]) -> None:
+        """End leases, given with fence and the number of failures to add; those lost are left."""
+
+    @abstractmethod
+    async def set(self, records: Sequence[tuple[Record, int | None]]) -> Collection[int]:
+        """Store records as `Store.set` does, and with each that has a fence end its lease.
+
+        Those whose fence is not that of the last grant are left out; a lease that was released
+        without failures, or stored with, has none. Returns their fences.
+        """
+
+    async def moved(self) -> bool:
+        """Whether others may have changed anything since this was asked last. Has to be cheap."""
+        return True
+
+    @abstractmethod
+    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | Held]:
+        """What there is for those keys: a record that has not expired, or else the lease."""
