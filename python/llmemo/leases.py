@@ -77,6 +77,10 @@ async def _outcome(engine: Engine, call: Call[Any], timeout: float) -> Any:
     except NotYetError:
         call.abandon()
         return None
+    except GeneratorExit:
+        # Garbage, of a loop that was closed: `settle` finds that too. To touch the future now would
+        # free the task, which would close this coroutine while it runs.
+        raise
     except BaseException:
         call.abandon()
         raise
