@@ -1,4 +1,4 @@
-"""Leases as callers have them: asked for, waited for, kept, lost, abandoned; stores in trouble."""
+"""Leases as callers have them: asked for, waited for, kept, lost, abandoned."""
 
 from __future__ import annotations
 
@@ -8,79 +8,27 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from doubles import FAULTS, LIMIT, FakeStore, Fault, patience
+from callers import KEY, Caller, record, rows, until
+from doubles import LIMIT
 
-from llmemo import SQLiteStore, Store, StoreError
-from llmemo._core import Memory
-from llmemo.calls import Call, Get, Set, run_inline
-from llmemo.engine import Engine
-from llmemo.leases import acquire, release
-from llmemo.stats import Tally
-from llmemo.stores import Record
-from llmemo.stores.leases import Grant, Held, Leases
+from llmemo import SQLiteStore, StoreError
+from llmemo.calls import Call, Set
+from llmemo.leases import release
+from llmemo.stores.leases import Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    Outcome = Grant | Record | None
+    from callers import Outcome
 
 pytestmark = pytest.mark.anyio
 
-KEY = b"k" * 32
 SHORT = 0.5
 """Seconds of a lease that is to lapse."""
-
-
-def record(key: bytes = KEY, value: bytes = b"value") -> Record:
-    return Record(key, value, b"n" * 16, b"l" * 16, 1.0, None)
-
-
-class Caller:
-    """An engine, as a process has one, and how to use it."""
-
-    def __init__(self, store: Store, patience: float = LIMIT) -> None:
-        self.tally, self.patience = Tally(), patience
-        memory = Memory(2**20, None, fingerprint_secret=bytes(range(192)))
-        self.engine = Engine(store, self.tally, memory, patience)
-
-    async def ask(
-        self, key: bytes = KEY, *, seconds: float = LIMIT, wait: float = LIMIT
-    ) -> Outcome:
-        return await acquire(
-            self.engine, Call.awaited, key,
-            seconds=seconds, store_timeout=self.patience, patience=wait,
-        )  # fmt: skip
-
-    def ask_blocking(self, key: bytes = KEY, *, wait: float = LIMIT) -> Outcome:
-        return run_inline(
-            acquire(
-                self.engine, Call.blocking, key,
-                seconds=LIMIT, store_timeout=self.patience, patience=wait,
-            )
-        )  # fmt: skip
-
-    async def granted(self, key: bytes = KEY, *, seconds: float = LIMIT) -> int:
-        grant = await self.ask(key, seconds=seconds)
-        assert isinstance(grant, Grant)
-        return grant.fence
-
-    async def put(self, fence: int | None, one: Record | None = None) -> bool | None:
-        call: Call[bool | None] = Call.awaited(Set(one or record(), fence))
-        self.engine.submit(call)
-        return await call.wait(LIMIT)
-
-    async def get(self, key: bytes = KEY) -> Record | None:
-        call: Call[Record | None] = Call.awaited(Get(key))
-        self.engine.submit(call)
-        return await call.wait(LIMIT)
-
-    @property
-    def errors(self) -> dict[str, int]:
-        return self.tally.snapshot()[-1]["errors"]
 
 
 @pytest.fixture
@@ -90,18 +38,6 @@ def callers(tmp_path: Path) -> Iterator[list[Caller]]:
     for caller in made:
         caller.engine.close(LIMIT)
         assert caller.errors == {}
-
-
-def rows(path: Path) -> list[tuple[float, int]]:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute("SELECT expires, failures FROM leases").fetchall()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + patience()
-    while not is_so():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.01)
 
 
 async def test_one_computes_and_all_others_get_its_answer(callers: list[Caller]) -> None:
@@ -276,83 +212,6 @@ async def test_closing_gives_back_what_is_held_and_lets_go_who_waits(
     with pytest.raises(StoreError):
         await one.ask()
     release(one.engine, KEY, 1)
-
-
-class FakeLeases(Leases):
-    """Of a `FakeStore`; may hang, or raise, as it does."""
-
-    def __init__(self, store: FakeStore) -> None:
-        self.store = store
-        self.hangs: str | None = None
-        self.go = asyncio.Event()
-
-    async def _begin(self, method: str) -> None:
-        self.store._begin(method)
-        if method == self.hangs:
-            await self.go.wait()
-
-    async def acquire(self, wanted: Mapping[bytes, float]) -> Mapping[bytes, Grant | Record | Held]:
-        await self._begin("acquire")
-        return dict.fromkeys(wanted, Held(time.time() + LIMIT, 0))
-
-    async def renew(self, leases: Mapping[bytes, tuple[int, float]]) -> Collection[bytes]:
-        return ()
-
-    async def release(self, leases: Mapping[bytes, tuple[int, int]]) -> None:
-        await self._begin("release")
-
-    async def set(self, records: Sequence[tuple[Record, int | None]]) -> Collection[int]:
-        await self.store.set([one for one, _ in records])
-        return ()
-
-    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | Held]:
-        await self._begin("peek")
-        return dict.fromkeys(keys, Held(time.time() + LIMIT, 0))
-
-
-def fake(before: Any = lambda method: None, patience: float = LIMIT) -> tuple[Caller, FakeLeases]:
-    store = FakeStore(before)
-    leases = store.leases = FakeLeases(store)
-    return Caller(store, patience), leases
-
-
-@pytest.mark.parametrize("method", ["open", "acquire", "peek"])
-@pytest.mark.parametrize("error", FAULTS, ids=repr)
-async def test_a_store_that_fails_holds_nobody_up(method: str, error: BaseException) -> None:
-    caller, _ = fake(Fault(method, error))
-    assert await asyncio.gather(*[caller.ask() for _ in range(5)]) == [None] * 5
-    assert caller.errors["store_lease"] >= 1
-    await asyncio.to_thread(caller.engine.close, LIMIT)
-
-
-@pytest.mark.parametrize("method", ["acquire", "peek"])
-async def test_a_store_that_hangs_holds_nobody_up_for_longer_than_its_time(method: str) -> None:
-    caller, leases = fake(patience=0.2)
-    leases.hangs = method
-    assert await asyncio.wait_for(caller.ask(wait=10 * LIMIT), LIMIT) is None
-    caller.engine._worker._loop.call_soon_threadsafe(leases.go.set)  # type: ignore[union-attr]
-    await asyncio.to_thread(caller.engine.close, LIMIT)
-
-
-async def test_while_writes_get_nowhere_nobody_waits_for_a_lease(tmp_path: Path) -> None:
-    caller = Caller(SQLiteStore(tmp_path / "a.db"))
-    await caller.get()
-    worker = caller.engine._worker
-    assert worker is not None
-    worker._leasing.is_in_trouble = True
-    assert await caller.ask() is None
-    assert await caller.put(None) is None
-    await caller.granted(b"a" * 32)
-    caller.engine.close(LIMIT)
-
-
-async def test_a_store_without_leases_is_not_asked() -> None:
-    caller = Caller(store := FakeStore())
-    assert not caller.engine.has_leases
-    assert await caller.ask() is None
-    assert store.asked == []
-    assert await caller.put(5) is None
-    caller.engine.close(LIMIT)
 
 
 async def test_an_answer_that_cannot_be_stored_lets_all_go_on(callers: list[Caller]) -> None:
