@@ -15,7 +15,7 @@ from callers import KEY, Caller, record, rows, until
 from doubles import LIMIT
 
 from llmemo import SQLiteStore, StoreError
-from llmemo.calls import Call, Set
+from llmemo.calls import Acquire, Call, Set, settle
 from llmemo.leases import release
 from llmemo.stores.leases import Grant
 
@@ -151,14 +151,13 @@ async def test_a_grant_that_reaches_nobody_is_given_back(
     one, path = callers[0], tmp_path / "a.db"
     await one.get()
     for passes in range(40):
-        # Cancelled at each moment on the way, the last of them with the grant in the future.
+        # Cancelled at each moment on the way; in the last one the grant is there, but unseen.
         task = asyncio.create_task(one.ask(passes.to_bytes(32, "big")))
-        if passes % 2:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if passes % 4 > 1:
             block_until_granted(one, passes.to_bytes(32, "big"))
-        else:
-            for _ in range(passes // 2):
-                await asyncio.sleep(0)
+        for _ in range(passes % 4 % 2):
+            await asyncio.sleep(0)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             outcome = await task
@@ -194,6 +193,15 @@ def test_a_grant_to_a_loop_that_was_closed_is_given_back(
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     release(one.engine, KEY, fence)
     asyncio.run(until(lambda: rows(tmp_path / "a.db") == []))
+
+
+def test_a_grant_for_a_loop_that_closes_just_now_is_given_back() -> None:
+    came: list[object] = []
+    loop = asyncio.new_event_loop()
+    call: Call[Grant] = Call(Acquire(KEY, LIMIT, came.append), loop)
+    loop.close()
+    settle([(call, grant := Grant(5, 0), None)])
+    assert came == [grant]
 
 
 async def test_closing_gives_back_what_is_held_and_lets_go_who_waits(

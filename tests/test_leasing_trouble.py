@@ -28,6 +28,8 @@ class FakeLeases(Leases):
     def __init__(self, store: FakeStore) -> None:
         self.store = store
         self.hangs: str | None = None
+        self.is_free = False
+        """Whether what was held is free at the next look, and has moved before it."""
         self.go = asyncio.Event()
 
     async def _begin(self, method: str) -> None:
@@ -37,7 +39,9 @@ class FakeLeases(Leases):
 
     async def acquire(self, wanted: Mapping[bytes, float]) -> Mapping[bytes, Grant | Record | Held]:
         await self._begin("acquire")
-        return dict.fromkeys(wanted, Held(time.time() + LIMIT, 0))
+        if self.is_free and self.store.sizes("acquire")[1:]:
+            return dict.fromkeys(wanted, Grant(5, 0))
+        return dict.fromkeys(wanted, Held(time.time() + 10 * LIMIT, 0))
 
     async def renew(self, leases: Mapping[bytes, tuple[int, float]]) -> Collection[bytes]:
         return ()
@@ -49,9 +53,14 @@ class FakeLeases(Leases):
         await self.store.set([one for one, _ in records])
         return ()
 
+    async def moved(self) -> bool:
+        return not self.is_free
+
     async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | Held]:
         await self._begin("peek")
-        return dict.fromkeys(keys, Held(time.time() + LIMIT, 0))
+        if self.is_free:
+            return {}
+        return dict.fromkeys(keys, Held(time.time() + 10 * LIMIT, 0))
 
 
 def fake(before: Any = lambda method: None, patience: float = LIMIT) -> tuple[Caller, FakeLeases]:
@@ -75,6 +84,13 @@ async def test_a_store_that_hangs_holds_nobody_up_for_longer_than_its_time(metho
     leases.hangs = method
     assert await asyncio.wait_for(caller.ask(wait=10 * LIMIT), LIMIT) is None
     caller.engine._worker._loop.call_soon_threadsafe(leases.go.set)  # type: ignore[union-attr]
+    await asyncio.to_thread(caller.engine.close, LIMIT)
+
+
+async def test_a_lease_that_ended_while_nobody_had_begun_to_wait_is_noticed() -> None:
+    caller, leases = fake()
+    leases.is_free = True
+    assert isinstance(await asyncio.wait_for(caller.ask(), LIMIT), Grant)
     await asyncio.to_thread(caller.engine.close, LIMIT)
 
 

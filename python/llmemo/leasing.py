@@ -218,7 +218,7 @@ class Leasing:
         for key, hold in held.items():
             if hold.is_due(now):
                 self._has_due = True
-            elif not hold.is_kept and now - hold.renewed > hold.seconds:
+            elif now - hold.renewed > hold.seconds:
                 self._holds.drop(key, hold.fence)
         if held:
             shortest = min(hold.seconds for hold in held.values())
