@@ -115,7 +115,10 @@ class Resume:
     """Start a worker that goes on with the leases of the last one."""
 
 
-Operation: TypeAlias = "Get | Set | Delete | Invalidate | Discard | Recent | Join | Acquire | Follow | Release | Resume"
+Operation: TypeAlias = (
+    "Get | Set | Delete | Invalidate | Discard | Recent"
+    " | Join | Acquire | Follow | Release | Resume"
+)
 
 
 class Call(Generic[T]):
