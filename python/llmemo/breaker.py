@@ -46,6 +46,11 @@ class Breaker:
         """Whether the store is not to be waited for."""
         return self._failures >= FAILURES
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the last call was answered."""
+        return not self._failures
+
     def may_try(self) -> bool:
         """While it is open: whether the caller shall see how the store is now, without waiting."""
         with self._lock:

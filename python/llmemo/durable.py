@@ -13,6 +13,7 @@ from llmemo.breaker import Breaker
 from llmemo.calls import Call, Get, NotYetError, Set
 from llmemo.engine import Engine
 from llmemo.errors import text_of
+from llmemo.leases import acquire, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
     from llmemo.calls import Operation
     from llmemo.stats import Tally
     from llmemo.stores import Record, Store
+    from llmemo.stores.leases import Grant
 
     MakeCall = Callable[[Operation], Call[Any]]
+
+
+LEASE = 5.0
+"""Seconds for which a lease lasts that no model run stands behind; a killed process keeps the
+others waiting for no longer."""
 
 
 class Durable:
@@ -45,20 +52,51 @@ class Durable:
             return record
         return None
 
-    async def write(self, operation: Set, make_call: MakeCall) -> bool:
-        """Write a record. Returns whether it is known to be there; otherwise it stays queued."""
+    async def write(self, operation: Set, make_call: MakeCall) -> bool | None:
+        """Write a record. Returns whether it is known to be there; otherwise it stays queued.
+
+        None, if it was refused: another process was given the lease meanwhile.
+        """
         if self.breaker.is_open:
             # It gets there when the store does, and nobody waits for that.
             with self.tolerant("write"):
                 self.engine.submit(Call.blocking(operation))
             return False
         with self._watched("write"):
-            await self._ask(make_call(operation))
-            return True
+            return None if await self._ask(make_call(operation)) else True
         return False
 
-    def let_go(self, key: bytes, fence: int, failed: bool) -> None:
-        """End a lease that the store knows, without an answer. Waits for nothing."""
+    async def acquire(
+        self, key: bytes, make_call: MakeCall, patience: float
+    ) -> Grant | Record | None:
+        """The right to compute an answer among all processes, or the answer; see `leases`.
+
+        Waits for who computes it elsewhere, for `patience` seconds at most. None: go on without.
+        """
+        # A store that has just failed to answer is not asked to coordinate.
+        if not self.breaker.is_well:
+            return None
+        with self.tolerant("coordinate"):
+            return await acquire(
+                self.engine,
+                make_call,
+                key,
+                seconds=LEASE,
+                store_timeout=self.timeout,
+                patience=patience,
+            )
+        return None
+
+    def keep_alive(self, key: bytes, fence: int, *, is_kept: bool) -> None:
+        """Have a lease last for longer than `LEASE`, or no more."""
+        if is_kept:
+            self.engine.keep_alive(key, fence)
+        else:
+            self.engine.let_lapse(key, fence)
+
+    def let_go(self, key: bytes, fence: int, failures: int) -> None:
+        """End a lease without an answer: see `leases.release`. Waits for nothing."""
+        release(self.engine, key, fence, failures)
 
     async def _ask(self, call: Call[Any]) -> Any:
         self.engine.submit(call)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmemo.calls import Call, Outcome
+    from llmemo.durable import Durable
     from llmemo.runs import Run
 
 UNBACKED = 5.0
@@ -96,12 +97,21 @@ class Lease:
     def run_began(self, run: Run) -> None:
         """See `runs.Dependent`."""
         self._runs.append(run)
+        self.keep_alive()
 
     def run_ended(self, *, failed: bool) -> None:
         """See `runs.Dependent`."""
         self.since = time.monotonic()
         if failed:
             self.end(failed=True)
+        else:
+            self.keep_alive()
+
+    def keep_alive(self) -> None:
+        """Have the store renew it, if it knows it, while a run stands behind it."""
+        flights = self._flights()
+        if flights is not None and self.fence is not None:
+            flights.keep_alive(self.key, self.fence, is_kept=self.patience == math.inf)
 
     def end(self, *, failed: bool) -> None:
         """Let somebody else have it. Without effect the second time."""
@@ -136,13 +146,9 @@ class _Flight:
 class Flights:
     """The leases of one cache. All methods are thread-safe and brief."""
 
-    def __init__(self, let_go: Callable[[bytes, int, bool], None]) -> None:
-        """Nobody computes anything.
-
-        `let_go` is told of a lease that the store knows (key and fence) and that ends without an
-        answer, and whether it has failed.
-        """
-        self._let_go = let_go
+    def __init__(self, durable: Durable | None) -> None:
+        """Nobody computes anything. `durable`: who is told of leases that the store knows."""
+        self._durable = durable
         self._numbers = itertools.count(1)
         self._begin()
         process.has_lock(self)
@@ -235,6 +241,11 @@ class Flights:
         """When the last holder of the key's lease failed (monotonic seconds); None if none did."""
         return self._failed.get(key)
 
+    def keep_alive(self, key: bytes, fence: int, *, is_kept: bool) -> None:
+        """For `Lease` only."""
+        if self._durable is not None:
+            self._durable.keep_alive(key, fence, is_kept=is_kept)
+
     def ended(self, lease: Lease, *, failed: bool) -> None:
         """For `Lease` only."""
         self._end(lease.key, lease.number, lease.fence, failed=failed)
@@ -258,8 +269,8 @@ class Flights:
         with self:
             outcomes = self._pass_on(key, number, failed=failed)
         if outcomes is not None:
-            if fence is not None:
-                self._let_go(key, fence, failed)
+            if fence is not None and self._durable is not None:
+                self._durable.let_go(key, fence, int(failed))
             settle(outcomes)
 
     def _close(self, key: bytes, value: bytes | None) -> None:

@@ -32,9 +32,10 @@ async def acquire(
 ) -> Grant | Record | None:
     """Who computes the answer to `key`, among all processes: see `Leases`.
 
-    Waits while another has the lease, for `patience` seconds at most, of which the store may take
-    `store_timeout` to tell. Whoever gets a `Grant` ends it: by `Set` with its fence, or `release`.
-    It lasts for so many `seconds`, or as long as `Engine.keep_alive` says and this process lives.
+    The store may take `store_timeout` seconds to tell. Waits while another has the lease, for
+    `patience` seconds at most, the store's time included; not at all if that is 0. Whoever gets a
+    `Grant` ends it: by `Set` with its fence, or `release`. It lasts for so many `seconds`, or as
+    long as `Engine.keep_alive` says and this process lives.
 
     Returns None if the caller is to go on without a lease: the store has none, it is in trouble,
     too many attempts have failed, or the patience is at its end.
@@ -47,10 +48,10 @@ async def acquire(
     deadline = time.monotonic() + patience
     unclaimed = functools.partial(_give_back, engine, key)
     asking = Acquire(key, seconds, unclaimed)
-    outcome: Any = await _outcome(engine, make_call(asking), min(store_timeout, patience))
-    if isinstance(outcome, Held):
+    outcome: Any = await _outcome(engine, make_call(asking), store_timeout)
+    rest = deadline - time.monotonic()
+    if isinstance(outcome, Held) and rest > 0:
         following = Follow(key, seconds, unclaimed, outcome)
-        rest = max(0.0, deadline - time.monotonic())
         outcome = await _outcome(engine, make_call(following), rest)
     return outcome if isinstance(outcome, (Grant, Record)) else None
 

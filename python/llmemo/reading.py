@@ -16,6 +16,7 @@ from llmemo.errors import CacheMiss
 from llmemo.flight import Lease
 from llmemo.options import DEFAULT
 from llmemo.runs import hold, holds_anything
+from llmemo.stores.leases import Grant
 from llmemo.tiers import Identity
 from llmemo.tracking import LookupEvent
 
@@ -269,7 +270,10 @@ class Lookup:
         if isinstance(found, bytes):
             hit = decode(found, key, fresh_ids=tiers.settings.fresh_ids)
             return self._hit(hit, "coalesced", "flight", tiers.clock())
-        return None if found is None else self._lead(found)
+        if found is None:
+            return None
+        patience = deadline - time.monotonic() if may_wait else 0.0
+        return self._turned_up(found) or await self._lead(found, flights, patience)
 
     async def _wait(self, flights: Flights, call: Call[Any], deadline: float) -> Any:
         """The outcome of waiting: a value, a lease, another wait, or None after too long."""
@@ -285,8 +289,8 @@ class Lookup:
         flights.doubt(key)
         return flights.enter(key, self._make_call)
 
-    def _lead(self, lease: Lease) -> Hit | None:
-        """Hold a lease: None to compute; else what turned up, and the next one may look for it."""
+    def _turned_up(self, lease: Lease) -> Hit | None:
+        """What makes a lease needless: it goes to the next one, who may find that, too."""
         hit = self._memory.lookup_key(self._prompt, self._asked, self._namespace, self._key)
         if hit is not None:
             # It came between this lookup's look at memory and its lease.
@@ -297,7 +301,29 @@ class Lookup:
             if hit is not None:
                 lease.end(failed=False)
                 return hit
+        return None
+
+    async def _lead(self, lease: Lease, flights: Flights, patience: float) -> Hit | None:
+        """Hold a lease, and get that among all processes: None to compute, or the answer."""
         hold(lease)
+        durable = self._tiers.durable
+        if durable is None:
+            return None
+        epoch = self._memory.epoch(self._key)
+        found = await durable.acquire(self._key, self._make_call, patience)
+        if isinstance(found, Grant):
+            if lease.has_ended:
+                # Somebody's update has served all who wait here.
+                durable.let_go(self._key, found.fence, 0)
+            else:
+                lease.fence = found.fence
+                lease.keep_alive()
+        elif found is not None:
+            with durable.tolerant("read"):
+                hit = self._admit(found, epoch)
+                if hit is not None:
+                    flights.serve(self._key, self._tiers.sealing.open(found.value, self._key))
+                    return hit
         return None
 
     def _stale(self) -> Hit | None:

@@ -95,8 +95,7 @@ class Tiers:
             self.store.clock = self.clock
             self.store.grace = settings.stale_if_error
             self.durable = Durable(self.store, self.tally, self.memory, settings.store_timeout)
-        let_go = self.durable.let_go if self.durable is not None else _forget
-        self.flights = Flights(let_go) if settings.single_flight else None
+        self.flights = Flights(self.durable) if settings.single_flight else None
 
     @property
     def engine(self) -> Engine | None:
@@ -211,7 +210,3 @@ class Tiers:
             self.flights.close()
         self.memory.clear()
         return 0 if self.engine is None else self.engine.close(timeout)
-
-
-def _forget(key: bytes, fence: int, failed: bool) -> None:
-    """Let go of a lease that no store knows."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from llmemo._core import ValueRefused, encode
 from llmemo.admission import reason_against, worth_keeping
 from llmemo.calls import Set
+from llmemo.flight import FAILURES
 from llmemo.options import DEFAULT, current
 from llmemo.stores import Record
 from llmemo.tiers import Identity
@@ -99,7 +100,11 @@ async def keep(
     finally:
         if not is_kept:
             _hand_out(tiers, key, value, is_stored=True)
-    if not is_written:
+    if is_written is None:
+        # Another process was given the lease, and its answer stays: here, too.
+        tiers.memory.remove(key)
+        tiers.skip("superseded")
+    elif not is_written:
         tiers.tally.add("writes_unconfirmed")
 
 
@@ -142,14 +147,10 @@ def _hand_out(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool 
         tiers.flights.release(key)
     else:
         tiers.flights.serve(key, value)
-    # Storing an answer ends the lease that the store knows. What is not stored does not.
-    if (
-        not is_stored
-        and lease is not None
-        and lease.fence is not None
-        and tiers.durable is not None
-    ):
-        tiers.durable.let_go(key, lease.fence, failed=False)
+    # Storing an answer ends the lease that the store knows; other processes do not get this one.
+    fence = None if lease is None or is_stored else lease.fence
+    if fence is not None and tiers.durable is not None:
+        tiers.durable.let_go(key, fence, FAILURES)
 
 
 def _refusal(tiers: Tiers, generations: Sequence[Generation]) -> str | None:
