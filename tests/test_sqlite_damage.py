@@ -6,12 +6,16 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from doubles import LIMIT, answer, expect_on_disk, lines, no_thread_stays
 
 from llmemo import LLMCache, SQLiteStore
-from llmemo.stores import sqlite_file
+from llmemo.stores import sqlite, sqlite_connection, sqlite_file
+
+if TYPE_CHECKING:
+    import aiosqlite
 
 
 def damage(path: Path) -> None:
@@ -84,6 +88,32 @@ def test_stores_that_find_it_at_once_set_it_aside_once(tmp_path: Path) -> None:
     assert len(aside(tmp_path)) == 1
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_sound_file_that_was_taken_for_damaged_is_not_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read that fails may look like damage to SQLite: test_faults.py finds such reads."""
+    path = tmp_path / "a.db"
+    filled(path)
+    connect, failures = sqlite_connection.connect, ["database disk image is malformed"]
+
+    async def failing(path: Path, durability: str) -> aiosqlite.Connection:
+        if failures:
+            raise sqlite3.DatabaseError(failures.pop())
+        return await connect(path, durability)
+
+    monkeypatch.setattr(sqlite, "connect", failing)
+    store = SQLiteStore(path)
+    with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
+        assert cache.lookup("1", "m") == answer("1")
+        assert not failures
+        store._is_damaged = True
+        cache.update("1", "m", answer("new"))
+        assert cache.lookup("1", "m") == answer("new")
+        assert cache.stats().errors == {}
+    assert aside(tmp_path) == []
+    expect_on_disk(path, [str(turn) for turn in range(2, 50)])
 
 
 def test_a_wal_goes_with_its_database(tmp_path: Path) -> None:

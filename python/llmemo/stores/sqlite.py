@@ -19,6 +19,7 @@ from llmemo.stores.sqlite_connection import (
     connect,
     in_one_step,
     is_damage,
+    is_sound,
     translated,
 )
 from llmemo.stores.sqlite_file import (
@@ -114,6 +115,8 @@ class SQLiteStore(Store):
         self._leases = self.leases = SQLiteLeases(
             look=self._look, commit=self._commit, row=self._row, clock=self._now
         )
+        self._is_readonly = False
+        """Whether SQLite opened it for reading only, as it does where it may not write: then."""
 
     def __repr__(self) -> str:
         """Path and settings."""
@@ -150,16 +153,16 @@ class SQLiteStore(Store):
                     reader, is_first=before is None, is_another=identity != before
                 )
             undo.pop_all()
-        self._identity, self._is_damaged = identity, False
+        self._identity, self._is_damaged, self._is_readonly = identity, False, False
         self._reader, self._writer = reader, writer
         self._leases.reopened()
 
     async def _mend(self) -> None:
-        """Open anew what was deleted, replaced or damaged while it was open."""
+        """Open anew what was deleted, replaced or damaged while it was open, or not for writing."""
         reader, writer = self._reader, _opened(self._writer)
         if self._is_damaged:
             await self._set_aside(self._identity, "it was found damaged")
-        elif identity_of(self.path) == self._identity:
+        elif identity_of(self.path) == self._identity and not self._is_readonly:
             return
         await self._open()
         # SQLite sees that their file has moved, and leaves the WAL of that name alone.
@@ -170,7 +173,7 @@ class SQLiteStore(Store):
     async def _set_aside(self, found: object, reason: object) -> None:
         async with self._guard.held():
             # Another process may have been first.
-            if identity_of(self.path) == found:
+            if identity_of(self.path) == found and not await is_sound(self.path):
                 set_aside(self.path, reason)
 
     @contextmanager
@@ -180,6 +183,7 @@ class SQLiteStore(Store):
                 yield
         except sqlite3.DatabaseError as error:
             self._is_damaged |= is_damage(error)
+            self._is_readonly |= "readonly database" in str(error)
             raise
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
