@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from doubles import answer, patience
+from doubles import FakeStore, answer, patience
 
-from llmemo import LLMCache, SQLiteStore
+from llmemo import LLMCache, SQLiteStore, caretaker, worker
 from llmemo.stores import Record, sqlite_upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -132,16 +133,53 @@ async def test_the_least_recently_used_make_room(opened: list[SQLiteStore], tmp_
     assert bound * 0.75 < store.live_bytes()
 
 
+async def test_the_bound_holds_though_writes_never_pause(
+    opened: list[SQLiteStore], tmp_path: Path
+) -> None:
+    bound = 2_000_000
+    store = await open_at(opened, tmp_path / "a.db", bound)
+    most = 0
+    for start in range(0, 4_000, 20):
+        store.now += 1
+        await store.set([record(n, created=store.now) for n in range(start, start + 20)])
+        most = max(most, store.live_bytes())
+    batch = 20 * 4_096  # a page each
+    assert bound * 0.75 < most <= bound + 2 * batch
+    numbers = store.numbers()
+    assert numbers == set(range(min(numbers), 4_000)), "the oldest make room"
+
+
+async def test_a_store_is_looked_after_though_writes_never_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Busy(FakeStore):
+        async def set(self, records: Sequence[Record]) -> None:
+            await super().set(records)
+            await anyio.sleep(0.005)
+
+        async def upkeep(self) -> None:
+            self._begin("upkeep")
+
+    monkeypatch.setattr(caretaker, "PAUSE", 0.02)
+    monkeypatch.setattr(worker, "MAX_RECORDS_PER_SET", 1)
+    store = Busy()
+    async with LLMCache(store, store_timeout=patience()) as cache:
+        await asyncio.gather(*(cache.aupdate(str(n), "m", answer("p")) for n in range(100)))
+        asked = [name for name, _ in store.asked]
+    assert asked.count("set") == 100
+    assert "upkeep" in asked[: len(asked) - asked[::-1].index("set")]
+
+
 async def test_uses_are_remembered_by_the_next_process(
     opened: list[SQLiteStore], tmp_path: Path
 ) -> None:
     store = await open_at(opened, tmp_path / "a.db", 1_000_000)
-    await store.set([record(n) for n in range(300)])
+    await store.set([record(n) for n in range(200)])
     store.now += 10
     await store.get([key(5)])
     await store.close()
     store = await open_at(opened, tmp_path / "a.db", 1_000_000)
-    await store.set([record(n, created=NOW + 5) for n in range(300, 900)])
+    await store.set([record(n, created=NOW + 5) for n in range(200, 400)])
     await store.settle()
     numbers = store.numbers()
     assert 5 in numbers

@@ -44,7 +44,8 @@ class Caretaker:
     ) -> None:
         """`opened` gives the store once it is open, `open_store` opens it."""
         self.is_over = asyncio.Event()
-        self._is_due = False
+        self.is_due = False
+        """Whether an upkeep is due."""
         self._damaged: dict[bytes, Record] = {}
         self._opened = opened
         self._open = open_store
@@ -63,7 +64,7 @@ class Caretaker:
                 continue
             looks += 1
             if not looks % UPKEEP_LOOKS:
-                self._is_due = True
+                self.is_due = True
                 wake()
             if self._memory.counts()[3]:
                 await self._forget(store)
@@ -83,7 +84,7 @@ class Caretaker:
     @property
     def has_work(self) -> bool:
         """Whether `work` has anything to do."""
-        return self._is_due or bool(self._damaged)
+        return self.is_due or bool(self._damaged)
 
     def note_damaged(self, record: Record) -> None:
         """Have a record removed that cannot be read."""
@@ -99,8 +100,8 @@ class Caretaker:
             with self._tolerant("discard", "failed to remove damaged answers"):
                 store = await self._open()
                 await store.discard(list(damaged.values()))
-        if self._is_due:
-            self._is_due = False
+        if self.is_due:
+            self.is_due = False
             with self._tolerant("upkeep", "could not be looked after"):
                 store = await self._open()
                 await store.upkeep()

@@ -307,6 +307,9 @@ class Worker:
                     break
                 settle([(call, result, error) for call, result in zip(batch, results, strict=True)])
                 await self._leasing.work()
+                if self._caretaker.is_due:
+                    # Where writes never pause, the store has to be looked after all the more.
+                    await self._caretaker.work()
             await self._leasing.work()
 
     def _has_writes(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from llmemo import _core
 from llmemo.arguments import check_whole
 from llmemo.errors import ConfigurationError
-from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError
+from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError, size_of
 from llmemo.stores.sqlite_changes import CHANGED, Changes
 from llmemo.stores.sqlite_connection import (
     BUSY_TIMEOUT,
@@ -224,7 +224,8 @@ class SQLiteStore(Store):
 
     async def set(self, records: Sequence[Record]) -> None:
         """See `Store.set`."""
-        await self._transaction((UPSERT, [self._row(record) for record in records]))
+        rows = [self._row(record) for record in records]
+        await self._transaction((UPSERT, rows), size=sum(map(size_of, records)))
 
     def _row(self, record: Record) -> tuple[Any, ...]:
         return (*record, record.created, self._changes.writer)
@@ -258,8 +259,13 @@ class SQLiteStore(Store):
         rows = [(record.key, record.value) for record in records]
         await self._transaction(("DELETE FROM entries WHERE key = ? AND value = ?", rows))
 
-    async def _transaction(self, *steps: tuple[str, Sequence[tuple[Any, ...]]]) -> int:
-        """Run statements for their rows, all or none. Returns how many rows the first touched."""
+    async def _transaction(
+        self, *steps: tuple[str, Sequence[tuple[Any, ...]]], size: int = 0
+    ) -> int:
+        """Run statements for their rows, all or none. Returns how many rows the first touched.
+
+        `size`: about how many bytes they bring.
+        """
         await self._mend()
         writer = _opened(self._writer)
         touched = []
@@ -274,24 +280,30 @@ class SQLiteStore(Store):
                 except BaseException:
                     await writer.rollback()
                     raise
-            # It is committed, whatever becomes of the WAL.
-            with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self._watched():
-                await self._upkeep.after_write(writer)
+            await self._after_write(writer, size)
         return touched[0]
+
+    async def _after_write(self, writer: aiosqlite.Connection, size: int) -> None:
+        # It is committed, whatever becomes of the WAL.
+        with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self._watched():
+            try:
+                await self._upkeep.after_write(writer, size)
+            except BaseException:
+                await writer.rollback()
+                raise
 
     def _now(self) -> float:
         # The cache sets its clock after the store was made.
         return self.clock()
 
-    async def _commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a function in one transaction. Returns what it returns."""
+    async def _commit(self, work: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
+        """Run a function in one transaction, which writes about `size` bytes."""
         await self._mend()
         writer = _opened(self._writer)
         async with self._guard.committing():
             with self._watched():
                 result = await in_one_step(writer, lambda connection: committed(connection, work))
-            with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self._watched():
-                await self._upkeep.after_write(writer)
+            await self._after_write(writer, size)
         return result
 
     async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:

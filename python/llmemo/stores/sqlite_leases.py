@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmemo.stores.base import Record
+from llmemo.stores.base import Record, size_of
 from llmemo.stores.leases import Grant, Held, Leases
 from llmemo.stores.sqlite_schema import COLUMNS, UPSERT
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
         """Runs a function in a connection's thread."""
 
         async def __call__(self, work: Callable[[sqlite3.Connection], T], /) -> T:
+            """Returns what it returns."""
+
+    class Committer(Protocol):
+        """The same in a transaction, which writes about `size` bytes."""
+
+        async def __call__(self, work: Callable[[sqlite3.Connection], T], size: int = 0, /) -> T:
             """Returns what it returns."""
 
 
@@ -49,7 +55,7 @@ class SQLiteLeases(Leases):
         self,
         *,
         look: Runner,
-        commit: Runner,
+        commit: Committer,
         row: Callable[[Record], tuple[Any, ...]],
         clock: Callable[[], float],
     ) -> None:
@@ -114,7 +120,7 @@ class SQLiteLeases(Leases):
                     refused.add(fence)
             return refused
 
-        return await self._commit(work)
+        return await self._commit(work, sum(size_of(record) for record, _ in records))
 
     async def moved(self) -> bool:
         """See `Leases.moved`."""

@@ -41,6 +41,9 @@ BUDGET = 0.05
 SPARE = 0.05
 """Part of the bound that eviction frees at once, so that it does not begin anew with each write."""
 
+LOOKS = 16
+"""Looks at the size while `SPARE` is written, where writes never pause."""
+
 FREE = 0.25
 """Part of a file that may be free: what was removed makes room for what comes."""
 
@@ -55,6 +58,10 @@ LEASES_KEPT = 3_600.0
 
 LOOK = """
 SELECT EXISTS (SELECT 1 FROM entries WHERE expires <= ?), page_count, freelist_count, page_size
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
+SIZES = """
+SELECT page_count, freelist_count, page_size
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
 EXPIRED = """
@@ -90,14 +97,17 @@ class Upkeep:
         self._uses: dict[bytes, float] = {}
         self._looked = self._noted = self._restarted = self._swept = time.monotonic()
         self._has_more = self._is_evicting = False
+        self._unseen = 0
+        """Bytes that were written since the last look at the size."""
 
     def saw(self, keys: Iterable[bytes], now: float) -> None:
         """Remember that these records were of use; `now`: Unix time in seconds."""
         if self._max_bytes is not None:
             self._uses.update(dict.fromkeys(keys, now))
 
-    async def after_write(self, writer: aiosqlite.Connection) -> None:
-        """Keep the WAL small."""
+    async def after_write(self, writer: aiosqlite.Connection, size: int) -> None:
+        """Keep the file and its WAL small; `size`: about how many bytes were written."""
+        await self._make_room(writer, size)
         try:
             size = self._wal.stat().st_size
         except OSError:
@@ -116,6 +126,32 @@ class Upkeep:
                 await writer.execute_fetchall("PRAGMA wal_checkpoint(RESTART)")
             finally:
                 await writer.execute_fetchall(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1_000)}")
+
+    async def _make_room(self, writer: aiosqlite.Connection, size: int) -> None:
+        """Have the bound hold where writes leave no time for `run`: remove twice what they add."""
+        self._unseen += size
+        if self._max_bytes is None or self._unseen * LOOKS < self._max_bytes * SPARE:
+            return
+        room, self._unseen = 2.0 * self._unseen, 0
+        before = math.inf
+        while room > 0:
+            [sizes] = await writer.execute_fetchall(SIZES)
+            surplus = self._surplus(*sizes)
+            if not self._is_evicting or surplus >= before:
+                break
+            if before < math.inf:
+                room -= before - surplus
+            before = surplus
+            await writer.execute(LEAST_USED, (ROWS, min(surplus, room)))
+            await writer.commit()
+
+    def _surplus(self, pages: int, free: int, page_bytes: int) -> float:
+        """Bytes that are to be removed once eviction has begun; and whether it has."""
+        bound = self._max_bytes or math.inf
+        spare = bound * SPARE
+        surplus = (pages - free) * page_bytes - (bound - spare)
+        self._is_evicting = surplus > (0 if self._is_evicting else spare)
+        return surplus
 
     async def run(self, writer: aiosqlite.Connection, now: float, *, at_end: bool = False) -> None:
         """Do what is due, for about `BUDGET` seconds at most; `now`: Unix time in seconds."""
@@ -148,10 +184,7 @@ class Upkeep:
         """Remove some of what has to go. Returns whether there may be more."""
         look = await writer.execute_fetchall(LOOK, (now,))
         [(has_expired, pages, free, page_bytes)] = look
-        bound = self._max_bytes or math.inf
-        spare = bound * SPARE
-        surplus = (pages - free) * page_bytes - (bound - spare)
-        self._is_evicting = surplus > (0 if self._is_evicting else spare)
+        surplus, bound = self._surplus(pages, free, page_bytes), self._max_bytes or math.inf
         if has_expired:
             await writer.execute(EXPIRED, (now, ROWS))
         elif self._is_evicting:
