@@ -116,6 +116,35 @@ def test_a_sound_file_that_was_taken_for_damaged_is_not_set_aside(
     expect_on_disk(path, [str(turn) for turn in range(2, 50)])
 
 
+@pytest.mark.parametrize("column", ["value", "namespace", "llm", "created", "expires"])
+@pytest.mark.parametrize(
+    "damaged", ["CAST(x'fffe' AS TEXT)", "'text'", "7", "0.5", "x'00'"], ids=str.lower
+)
+def test_a_row_of_wrong_types_is_a_miss_and_harms_no_other(
+    column: str, damaged: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.db"
+    with LLMCache(path, max_bytes=0, store_timeout=LIMIT) as cache:
+        for key in ("p", "q"):
+            cache.update(key, "m", answer(key))
+    named = LLMCache()._tiers.key("p", "m")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE entries SET {column} = {damaged} WHERE key = ?", (named,))
+        connection.commit()
+
+    async def both(cache: LLMCache) -> list[object]:
+        return await asyncio.gather(*(cache.alookup(one, "m") for one in ("p", "q")))
+
+    with LLMCache(path, max_bytes=0, store_timeout=LIMIT) as cache:
+        first, second = asyncio.run(both(cache))
+        # Where the column may hold it, it is no damage that anybody could see.
+        assert first in (None, answer("p"))
+        assert second == answer("q")
+        assert not {"internal", "store_read"} & set(cache.stats().errors)
+        cache.update("p", "m", answer("p"))
+        assert asyncio.run(both(cache)) == [answer("p"), answer("q")]
+
+
 def test_a_wal_goes_with_its_database(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     for suffix in ("", "-wal", "-shm"):

@@ -47,11 +47,6 @@ class Selection(NamedTuple):
     """Those that were created before this Unix time, in seconds."""
 
 
-def size_of(record: Record) -> int:
-    """About how many bytes a row takes; 200 for what surrounds what is counted."""
-    return len(record.value) + len(record.outline) + len(record.request or b"") + 200
-
-
 class StoreUnavailableError(Exception):
     """The store cannot serve now but may later (locked, out of reach): try again."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from llmemo import _core
 from llmemo.arguments import check_whole
 from llmemo.errors import ConfigurationError
-from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError, size_of
+from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError
 from llmemo.stores.sqlite_changes import CHANGED, Changes
 from llmemo.stores.sqlite_connection import (
     BUSY_TIMEOUT,
@@ -34,6 +34,7 @@ from llmemo.stores.sqlite_file import (
 from llmemo.stores.sqlite_guard import Guard
 from llmemo.stores.sqlite_leases import SQLiteLeases
 from llmemo.stores.sqlite_removal import Sweep
+from llmemo.stores.sqlite_rows import record_of, size_of
 from llmemo.stores.sqlite_schema import (
     COLUMNS,
     RECENT,
@@ -196,7 +197,7 @@ class SQLiteStore(Store):
             query = f"SELECT {COLUMNS} FROM entries WHERE key IN ({marks})"  # noqa: S608
             with self._watched():
                 rows = await reader.execute_fetchall(query, chunk)
-            found.update({row[0]: Record(*row) for row in rows})
+            found.update({row[0]: record_of(row) for row in rows})
         self._upkeep.saw(found, self.clock())
         return found
 

@@ -72,6 +72,8 @@ async def _connect(path: Path, durability: str) -> aiosqlite.Connection:
     # IMMEDIATE: a transaction that begins as a reader and turns writer fails at once with
     # SQLITE_BUSY_SNAPSHOT, whatever the timeout (sqlite.org/isolation.html).
     connection = await aiosqlite.connect(path, timeout=BUSY_TIMEOUT, isolation_level="IMMEDIATE")
+    # We have no text: a damaged row that claims to be some would fail the query for all others.
+    connection.text_factory = bytes
     try:
         with translated():
             await create_schema(connection)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmemo.stores.base import Record, size_of
+from llmemo.stores.base import Record
 from llmemo.stores.leases import Grant, Held, Leases
+from llmemo.stores.sqlite_rows import size_of
 from llmemo.stores.sqlite_schema import COLUMNS, UPSERT
 
 if TYPE_CHECKING:
