@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.outputs import Generation
 
-from llmemo import LLMCache, StoreError, breaker, caretaker
+from llmemo import ConfigurationError, LLMCache, NotACacheError, StoreError, breaker, caretaker
 from llmemo.stores import sqlite_connection, sqlite_upkeep
 
 if TYPE_CHECKING:
@@ -116,9 +116,17 @@ def works(cache: LLMCache, seen: Seen, dice: random.Random) -> bool:
 def one_round(path: Path, control: Control, seen: Seen, *, number: int) -> None:
     """One life of a cache under one fault, and one after it."""
     dice = random.Random(number)
-    cache = LLMCache(path, max_bytes=0, store_timeout=LIMIT)
     control.fail_at, control.count, control.failed = number, 0, 0
     control.is_armed = 1
+    try:
+        cache = LLMCache(path, max_bytes=0, store_timeout=LIMIT)
+    except NotACacheError:
+        raise
+    except ConfigurationError:
+        # It says what is the matter. Nobody can tell yet what the file is.
+        control.is_armed = 0
+        cache = LLMCache(path, max_bytes=0, store_timeout=LIMIT)
+        control.is_armed = control.is_sticky
     use(cache, seen, dice)
     if number % 3 == 0:
         # The trouble lasts until the end.

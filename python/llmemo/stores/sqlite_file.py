@@ -48,6 +48,16 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     except (OSError, RuntimeError) as error:  # a name too long; `~somebody` who is not known
         msg = f"store={given!r} cannot be a path here: {error}"
         raise ConfigurationError(msg) from error
+    try:
+        _check(given, absolute)
+    except (OSError, sqlite3.OperationalError) as error:
+        msg = f"store={given!r} cannot be read: {error}"
+        raise ConfigurationError(msg) from error
+    return absolute
+
+
+def _check(given: str, absolute: Path) -> None:
+    """Raise unless a store can live there; see `check_file`."""
     if absolute.is_dir():
         example = str(absolute / "cache.db")
         msg = f"store={given!r} is a folder: name a file in it, such as {example!r}"
@@ -67,7 +77,6 @@ def check_file(path: str | os.PathLike[str]) -> Path:
         msg = f"store={given!r} cannot be read and written by this user: change its mode or owner"
         raise ConfigurationError(msg)
     check_header(absolute)
-    return absolute
 
 
 class Look(NamedTuple):
@@ -90,6 +99,8 @@ def check_header(path: Path) -> int:
 
     Raises:
         NotACacheError: It is something else.
+        OSError: It cannot be read.
+        sqlite3.OperationalError: Nor by SQLite.
     """
     look = _look(path)
     while look.owner != APPLICATION_ID:
@@ -112,26 +123,29 @@ def _look(path: Path) -> Look:
     """
     try:
         size = path.stat().st_size
-        if size < LEAST_PAGE:
-            # SQLite would take it for an empty database.
-            return Look(tables=None if size else frozenset())
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
     except FileNotFoundError:
         return Look()
-    except sqlite3.Error:
-        return Look(tables=None)
+    if size < LEAST_PAGE:
+        # SQLite would take it for an empty database.
+        return Look(tables=None if size else frozenset())
     owner = version = 0
     try:
-        # Of a file whose writer was killed the header may promise more pages than there are: only
-        # so does SQLite read it all the same (`lockBtree` in btree.c).
-        connection.execute("PRAGMA writable_schema = ON")
-        [(owner,)] = connection.execute("PRAGMA application_id")
-        [(version,)] = connection.execute("PRAGMA user_version")
-        names = frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_master"))
-    except sqlite3.DatabaseError:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+        ) as connection:
+            # Of a file whose writer was killed the header may promise more pages than there are:
+            # only so does SQLite read it all the same (`lockBtree` in btree.c).
+            connection.execute("PRAGMA writable_schema = ON")
+            [(owner,)] = connection.execute("PRAGMA application_id")
+            [(version,)] = connection.execute("PRAGMA user_version")
+            names = frozenset(
+                name for (name,) in connection.execute("SELECT name FROM sqlite_master")
+            )
+    except sqlite3.DatabaseError as error:
+        if any(text in str(error) for text in ("disk I/O error", "unable to open")):
+            # That says nothing of what the file is.
+            raise
         return Look(owner, version, tables=None)
-    finally:
-        connection.close()
     return Look(owner, version, names, _has_wal(path))
 
 
