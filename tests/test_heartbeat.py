@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
 from typing import TYPE_CHECKING
@@ -77,7 +78,14 @@ def test_the_heartbeat_of_an_event_loop(pause: float, tmp_path: Path) -> None:
                 ours.extend(await lateness(cache, pause))
                 nothing.extend(await lateness(Nothing(), pause))
 
-        asyncio.run(main())
+        # A full collection of what LangChain and pytest have loaded takes some 30 ms, whoever's
+        # allocations set it off: that is Python's own lateness, and not what is asked here.
+        gc.collect()
+        gc.freeze()
+        try:
+            asyncio.run(main())
+        finally:
+            gc.unfreeze()
         stats = cache.stats()
     calls = stats.hits + stats.misses + stats.updates
     assert (stats.errors, stats.writes_unconfirmed) == ({}, 0)
@@ -88,9 +96,9 @@ def test_the_heartbeat_of_an_event_loop(pause: float, tmp_path: Path) -> None:
         calls=calls,
         evictions=stats.evictions,
         p99_9_late_ms=1_000 * at(0.999, ours),
-        with_a_cache_that_does_nothing=1_000 * at(0.999, nothing),
-        added=1_000 * (at(0.999, ours) - at(0.999, nothing)),
-        p50_added=1_000 * (at(0.5, ours) - at(0.5, nothing)),
-        worst=1_000 * max(ours),
+        a_cache_that_does_nothing_ms=1_000 * at(0.999, nothing),
+        added_ms=1_000 * (at(0.999, ours) - at(0.999, nothing)),
+        p50_added_ms=1_000 * (at(0.5, ours) - at(0.5, nothing)),
+        worst_ms=1_000 * max(ours),
     )
     assert max(ours) < LIMIT
