@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo.stores.base import Record
 from llmemo.stores.leases import Grant, Held, Leases
-from llmemo.stores.sqlite_rows import size_of
+from llmemo.stores.sqlite_rows import record_of, size_of
 from llmemo.stores.sqlite_schema import COLUMNS, UPSERT
 
 if TYPE_CHECKING:
@@ -151,5 +151,5 @@ def _state(connection: sqlite3.Connection, key: bytes, now: float) -> Record | H
     lease = connection.execute(STATE, (key,)).fetchone()
     row = connection.execute(LIVE, (key, now)).fetchone()
     if row is not None:
-        return Record(*row)
+        return record_of(row)
     return None if lease is None else Held(*lease)
