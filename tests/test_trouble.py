@@ -186,18 +186,11 @@ def foreign(path: Path) -> None:
         connection.execute("CREATE TABLE bills (amount)")
 
 
-def newer(path: Path) -> None:
-    with LLMCache(path, store_timeout=LIMIT) as cache:
-        cache.update("p", "m", answer("p"))
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 99")
-
-
 def diary(path: Path) -> None:
     path.write_text("dear diary, " * 500)
 
 
-@pytest.mark.parametrize("make", [foreign, newer, diary])
+@pytest.mark.parametrize("make", [foreign, diary])
 def test_what_is_not_ours_is_left_alone_and_memory_serves(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     # It comes after the cache's construction, and before its first use.

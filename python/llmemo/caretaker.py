@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from llmemo.errors import text_of
-from llmemo.stores.base import Selection
+from llmemo.stores.base import Selection, StoreUnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -105,11 +105,14 @@ class Caretaker:
             with self._tolerant("upkeep", "could not be looked after"):
                 store = await self._open()
                 await store.upkeep()
+                self._tally.has_store()
 
     @contextlib.contextmanager
     def _tolerant(self, kind: str, what: str) -> Iterator[None]:
         try:
             yield
+        except StoreUnusableError as error:
+            self._tally.has_store(problem=str(error))
         except TROUBLE as error:
             text = "llmemo: the store %s: %s"
             self._tally.note("errors", f"store_{kind}", text, what, text_of(error))

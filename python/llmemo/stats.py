@@ -76,6 +76,7 @@ class Tally:
         }
         self._saved = NOTHING
         self._logged: dict[str, float] = {}
+        self._is_storeless = False
         process.has_lock(self)
 
     def after_fork_in_child(self) -> None:
@@ -98,6 +99,14 @@ class Tally:
         with self._lock:
             self._by_reason[group][reason] += 1
 
+    def has_store(self, problem: str | None = None) -> None:
+        """Whether there is a store; if not, this is said now, and nothing more of its troubles."""
+        if problem is None:
+            self._is_storeless = False
+        elif not self._is_storeless:
+            self.note("errors", "store_unusable", "llmemo: %s", problem)
+            self._is_storeless = True
+
     def note(self, group: str, reason: str, message: str, *args: object) -> None:
         """Count one of a group by reason, and log it, at most once a minute for each reason.
 
@@ -107,6 +116,8 @@ class Tally:
         now = time.monotonic()
         with self._lock:
             self._by_reason[group][reason] += 1
+            if self._is_storeless and reason.startswith("store_"):
+                return
             last = self._logged.get(reason)
             if last is not None and now - last < LOG_INTERVAL:
                 return

@@ -28,7 +28,7 @@ from llmemo.calls import (
 from llmemo.caretaker import TROUBLE, Caretaker
 from llmemo.errors import StoreError, text_of
 from llmemo.leasing import Leasing
-from llmemo.stores.base import StoreUnavailableError
+from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -241,9 +241,13 @@ class Worker:
         if opening is None or (
             opening.done() and (opening.cancelled() or opening.exception() is not None)
         ):
-            self._opening = opening = asyncio.ensure_future(self._store.open())
+            self._opening = opening = asyncio.ensure_future(self._begin())
         await opening
         return self._store
+
+    async def _begin(self) -> None:
+        await self._store.open()
+        self._tally.has_store()
 
     def _opened(self) -> Store | None:
         """The store, if it was opened before."""
@@ -251,6 +255,12 @@ class Worker:
         if opening is None or not opening.done() or opening.cancelled() or opening.exception():
             return None
         return self._store
+
+    def _told(self, error: BaseException) -> Exception:
+        """As the callers are told it: a cancellation inside the store is not one of theirs."""
+        if isinstance(error, StoreUnusableError):
+            self._tally.has_store(problem=str(error))
+        return error if isinstance(error, Exception) else StoreError("the store was cancelled")
 
     async def _is_next(self, ready: asyncio.Event, has_work: Callable[[], bool]) -> bool:
         """Wait until there is work, or until there will be none any more."""
@@ -279,7 +289,7 @@ class Worker:
                         (c, found.get(k), None) for k, calls in batch.items() for c in calls
                     ]
                 except TROUBLE as error:
-                    outcomes = [(call, None, _told(error)) for call in self._reading]
+                    outcomes = [(call, None, self._told(error)) for call in self._reading]
                 self._reading = []
                 settle(outcomes)
 
@@ -288,7 +298,7 @@ class Worker:
             store = await self._open()
             outcome: Outcome = (call, await store.recent(limit), None)
         except TROUBLE as error:
-            outcome = (call, None, _told(error))
+            outcome = (call, None, self._told(error))
         settle([outcome])
 
     async def _write(self) -> None:
@@ -355,14 +365,9 @@ class Worker:
                 await asyncio.sleep(RETRY_DELAYS[min(attempt, len(RETRY_DELAYS) - 1)])
                 attempt += 1
             except TROUBLE as error:
-                return nothing, _told(error)
+                return nothing, self._told(error)
             else:
                 return nothing, None
-
-
-def _told(error: BaseException) -> Exception:
-    """As the callers are told it: a cancellation inside the store is not one of theirs."""
-    return error if isinstance(error, Exception) else StoreError("the store was cancelled")
 
 
 def _is_brief(call: Call[Any]) -> bool:

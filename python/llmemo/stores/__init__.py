@@ -6,14 +6,28 @@ import re
 from typing import TYPE_CHECKING
 
 from llmemo.errors import ConfigurationError
-from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError
+from llmemo.stores.base import (
+    Record,
+    Selection,
+    Store,
+    StoreUnavailableError,
+    StoreUnusableError,
+)
 from llmemo.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-__all__ = ["Record", "SQLiteStore", "Selection", "Store", "StoreUnavailableError", "store_of"]
+__all__ = [
+    "Record",
+    "SQLiteStore",
+    "Selection",
+    "Store",
+    "StoreUnavailableError",
+    "StoreUnusableError",
+    "store_of",
+]
 
 
 def _sqlite(rest: str) -> Store:

@@ -51,6 +51,10 @@ class StoreUnavailableError(Exception):
     """The store cannot serve now but may later (locked, out of reach): try again."""
 
 
+class StoreUnusableError(Exception):
+    """The store is not for this version of llmemo: said once, and memory serves without it."""
+
+
 class Store(ABC):
     """A durable tier.
 
@@ -60,7 +64,8 @@ class Store(ABC):
     other.
 
     An implementation raises `StoreUnavailableError` for what may pass, and anything else for
-    what will not; it never has to retry by itself.
+    what will not (from `open`, `StoreUnusableError` for what another version has to see to); it
+    never has to retry by itself.
     """
 
     engine: weakref.ref[Engine] | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from llmemo import _core
 from llmemo.arguments import check_whole
 from llmemo.errors import ConfigurationError
-from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError
+from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError, StoreUnusableError
 from llmemo.stores.sqlite_changes import CHANGED, Changes
 from llmemo.stores.sqlite_connection import (
     BUSY_TIMEOUT,
@@ -118,6 +118,8 @@ class SQLiteStore(Store):
         )
         self._is_readonly = False
         """Whether SQLite opened it for reading only, as it does where it may not write: then."""
+        self._newer = 0
+        """The version of its schema, since it was found to be of a newer llmemo while open."""
 
     def __repr__(self) -> str:
         """Path and settings."""
@@ -155,11 +157,14 @@ class SQLiteStore(Store):
                 )
             undo.pop_all()
         self._identity, self._is_damaged, self._is_readonly = identity, False, False
+        self._newer = 0
         self._reader, self._writer = reader, writer
         self._leases.reopened()
 
     async def _mend(self) -> None:
         """Open anew what was deleted, replaced or damaged while it was open, or not for writing."""
+        if self._newer:
+            await self._open()
         reader, writer = self._reader, _opened(self._writer)
         if self._is_damaged:
             await self._set_aside(self._identity, "it was found damaged")
@@ -189,6 +194,7 @@ class SQLiteStore(Store):
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
         """See `Store.get`."""
+        check_version(self._newer)
         reader = _opened(self._reader)
         found = {}
         for start in range(0, len(keys), KEYS_PER_QUERY):
@@ -203,6 +209,7 @@ class SQLiteStore(Store):
 
     async def recent(self, limit: int) -> Sequence[Record]:
         """See `Store.recent`."""
+        check_version(self._newer)
         reader = _opened(self._reader)
         found: list[Record] = []
         before = 2**63 - 1
@@ -218,6 +225,8 @@ class SQLiteStore(Store):
 
     async def changes(self) -> Collection[bytes | Selection] | None:
         """See `Store.changes`."""
+        if self._newer:
+            return ()
         is_same = identity_of(self.path) == self._identity
         with self._watched():
             changed = await self._changes.others(_opened(self._reader))
@@ -308,13 +317,23 @@ class SQLiteStore(Store):
         return result
 
     async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        check_version(self._newer)
         with self._watched():
             return await in_one_step(_opened(self._reader), work)
 
     async def upkeep(self) -> None:
         """See `Store.upkeep`."""
         await self._mend()
-        await self._keep_up(_opened(self._writer), at_end=False)
+        writer = _opened(self._writer)
+        with self._watched():
+            [(version,)] = await writer.execute_fetchall("PRAGMA user_version")
+        try:
+            check_version(version)
+        except StoreUnusableError:
+            self._newer = version
+            await self.close()
+            raise
+        await self._keep_up(writer, at_end=False)
 
     async def _keep_up(self, writer: aiosqlite.Connection, *, at_end: bool) -> None:
         async with self._guard.committing():
@@ -333,7 +352,8 @@ class SQLiteStore(Store):
             return
         # Who holds the guard for so long is not writing: better to close without it than never.
         with contextlib.suppress(sqlite3.Error, StoreUnavailableError):
-            await self._keep_up(writer, at_end=True)
+            if not self._newer:
+                await self._keep_up(writer, at_end=True)
         async with contextlib.AsyncExitStack() as guarded:
             # Closing the last connection writes the WAL back into the file.
             with contextlib.suppress(StoreUnavailableError):

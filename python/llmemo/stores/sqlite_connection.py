@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import aiosqlite
 
 from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.sqlite_schema import LEASES, create_schema
+from llmemo.stores.sqlite_schema import create_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,8 +77,6 @@ async def _connect(path: Path, durability: str) -> aiosqlite.Connection:
     try:
         with translated():
             await create_schema(connection)
-            # Files of before there were leases have no table for them.
-            await connection.execute_fetchall(LEASES)
             for name, value in PRAGMAS.items():
                 await connection.execute_fetchall(f"PRAGMA {name} = {value}")
             level = SYNCHRONOUS[durability]

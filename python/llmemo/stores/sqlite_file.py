@@ -16,9 +16,6 @@ from llmemo.stats import logger
 APPLICATION_ID = int.from_bytes(b"lmem", "big")
 """Says whose database it is: bytes 68 to 71 of the file (sqlite.org/fileformat.html, 1.3)."""
 
-SCHEMA_VERSION = 1
-"""`user_version` of the schema that this code writes: bytes 60 to 63 of the file."""
-
 LEAST_PAGE = 512
 """Size of the smallest page, and so of the smallest database, in bytes."""
 

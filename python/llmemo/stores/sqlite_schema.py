@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmemo.errors import NotACacheError
-from llmemo.stores.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
+from llmemo.stores.base import StoreUnusableError
+from llmemo.stores.sqlite_file import APPLICATION_ID
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -42,12 +43,17 @@ SCHEMA = (
 
 # One small row, and so one page a commit, for a key that somebody computes: no rowid, no index.
 LEASES = """
-CREATE TABLE IF NOT EXISTS leases (
+CREATE TABLE leases (
     key BLOB PRIMARY KEY,
     fence INTEGER NOT NULL,
     expires REAL NOT NULL,
     failures INTEGER NOT NULL
 ) WITHOUT ROWID
+"""
+MIGRATIONS = (SCHEMA, (LEASES,))
+"""What takes a file from each version of the schema, by its place here, to the next one; an empty
+file is of version 0. A change of the schema is a new entry at the end, of statements that leave in
+its place what processes of older versions use: they may have the file open meanwhile.
 """
 
 COLUMNS = "key, value, namespace, llm, created, expires"
@@ -67,32 +73,36 @@ FROM entries WHERE id < ? ORDER BY id DESC LIMIT ?
 
 
 async def create_schema(connection: aiosqlite.Connection) -> None:
-    """Make an empty file ours; leave one that is alone. Any number of processes may race here.
+    """Bring an empty file, or ours, to the latest schema. Any number of processes may race here.
 
     Raises:
-        NotACacheError: It is a database of something else, or of a newer llmemo.
+        NotACacheError: It is a database of something else.
+        StoreUnusableError: It is of a newer llmemo.
     """
-    if await _is_ours(connection):
+    version = await _version_of(connection)
+    if version == len(MIGRATIONS):
         return
-    # Of an empty file, before anything is in it; on any other it could be a change.
-    await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
+    if version == 0:
+        # Of an empty file, before anything is in it; on any other it could be a change.
+        await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
     await connection.execute_fetchall("BEGIN IMMEDIATE")
     try:
-        if not await _is_ours(connection):
+        # Once more: another process may have been first.
+        for statements in MIGRATIONS[await _version_of(connection) :]:
             # Before the switch to WAL, so that the id stands in the main file from the first
             # moment: `check_header` reads it there.
-            for statement in SCHEMA:
+            for statement in statements:
                 await connection.execute_fetchall(statement)
-            await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
-            await connection.execute_fetchall(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
+        await connection.execute_fetchall(f"PRAGMA user_version = {len(MIGRATIONS)}")
         await connection.commit()
     except BaseException:
         await connection.rollback()
         raise
 
 
-async def _is_ours(connection: aiosqlite.Connection) -> bool:
-    """Whether the schema is there. Raises unless the file is ours or empty."""
+async def _version_of(connection: aiosqlite.Connection) -> int:
+    """The version of its schema, 0 for none. Raises unless the file is ours or empty."""
     # In this order: they come in one transaction of whoever creates them, between any two of
     # these reads.
     [(tables,)] = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
@@ -100,19 +110,22 @@ async def _is_ours(connection: aiosqlite.Connection) -> bool:
     [(version,)] = await connection.execute_fetchall("PRAGMA user_version")
     if owner == APPLICATION_ID:
         check_version(version)
-        return True
+        return int(version)
     if tables:
         msg = "the file became a database of something else after it was checked"
         raise NotACacheError(msg)
-    return False
+    return 0
 
 
 def check_version(version: int) -> None:
     """Raise if the schema is of a newer llmemo.
 
     Raises:
-        NotACacheError: It is.
+        StoreUnusableError: It is.
     """
-    if version > SCHEMA_VERSION:
-        msg = f"the file is of a newer llmemo (schema {version}, not {SCHEMA_VERSION}): upgrade"
-        raise NotACacheError(msg)
+    if version > len(MIGRATIONS):
+        msg = (
+            f"the store is of a newer llmemo (schema {version}, not {len(MIGRATIONS)}): it is left"
+            " alone, and memory alone serves; upgrade llmemo in this process"
+        )
+        raise StoreUnusableError(msg)
