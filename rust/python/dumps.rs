@@ -5,6 +5,7 @@
 //! know for certain is [`UNKNOWN`], and the whole list goes to LangChain's own function.
 
 use super::entries::Entries;
+use super::interned::intern;
 use super::requests::bytes_of;
 use super::schema::{Class, Default, Field, Schema};
 use crate::json_text::push_string;
@@ -12,7 +13,7 @@ use crate::value::DEPTH_MAX;
 use pyo3::exceptions::PyException;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
-use pyo3::{PyTypeInfo, intern, prelude::*};
+use pyo3::{PyTypeInfo, prelude::*};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 

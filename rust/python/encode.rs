@@ -2,16 +2,17 @@
 //! comes back is what went in.
 
 use super::decode::decode_with;
+use super::interned::intern;
 use super::objects::{SAME_HASH_MAX, check_hashes};
 use super::schema::{Class, GENERATIONS, Schema};
 use super::strings::surrogatepass;
 use super::{ValueDamaged, ValueRefused};
 use crate::key::Key;
 use crate::value::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
+use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
 };
-use pyo3::{intern, prelude::*};
 
 /// Why something cannot be stored.
 pub enum Refusal {

@@ -7,6 +7,7 @@ mod dumps;
 mod encode;
 mod entries;
 mod ids;
+mod interned;
 mod memory;
 mod model;
 mod objects;

@@ -4,10 +4,11 @@
 //! The only `unsafe` of the border is here, in `schema::copy_of`, `strings.rs` and `entries.rs`: mostly
 //! calls of the stable C API.
 
+use super::interned::intern;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
-use pyo3::{PyTypeInfo, ffi, intern};
+use pyo3::{PyTypeInfo, ffi};
 
 /// Sets the four attributes that are all of a Pydantic object's state.
 pub struct State {

@@ -5,9 +5,10 @@
 
 use super::decode::{Decoder, Failure, MALFORMED, MESSAGE};
 use super::encode::{Encoder, Refusal, refused_type};
+use super::interned::intern;
 use crate::value::{CLASSES_MAX, Token};
+use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFrozenSet, PySet, PyString, PyTuple, PyType};
-use pyo3::{intern, prelude::*};
 use std::collections::HashMap;
 
 /// Keys of one dict, and items of one set, that have one hash. Equal hashes are what makes a table

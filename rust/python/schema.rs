@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PySet, PyString, PyType};
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// Number, module and name of each class that a value may hold.
 const CLASSES: &[(u8, &str, &str)] = &[
@@ -89,7 +90,7 @@ pub struct Class {
     pub template: Py<PyDict>,
     /// The mask (bit n: the n-th field) that was met first, and its set of names, to be copied:
     /// a model sets the same fields each time.
-    usual: PyOnceLock<(i64, Py<PySet>)>,
+    usual: OnceLock<(i64, Py<PySet>)>,
 }
 
 /// A field of a class.
@@ -227,13 +228,13 @@ impl Class {
             python: class.unbind(),
             fields,
             template: template.unbind(),
-            usual: PyOnceLock::new(),
+            usual: OnceLock::new(),
         })
     }
 
     /// A new set of the fields of a mask.
     pub fn set_of<'py>(&self, py: Python<'py>, mask: i64) -> PyResult<Bound<'py, PySet>> {
-        if let Some((usual, set)) = self.usual.get(py)
+        if let Some((usual, set)) = self.usual.get()
             && *usual == mask
         {
             return copy_of(set.bind(py));
@@ -245,7 +246,7 @@ impl Class {
             }
         }
         // Somebody else may have been first, which is as good.
-        let _ = self.usual.set(py, (mask, copy_of(&set)?.unbind()));
+        let _ = self.usual.set((mask, copy_of(&set)?.unbind()));
         Ok(set)
     }
 }

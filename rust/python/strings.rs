@@ -4,8 +4,9 @@
 //! immutable, so that one object may be in any number of answers. Sharing it saves its allocation,
 //! and, where it is a dict's key, computing its hash.
 
+use super::interned::intern;
 use pyo3::types::{PyBytes, PyString};
-use pyo3::{PyTypeInfo, intern, prelude::*};
+use pyo3::{PyTypeInfo, prelude::*};
 use std::cell::UnsafeCell;
 
 /// Longer strings are text, which rarely recurs (bytes).
