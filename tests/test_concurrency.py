@@ -247,6 +247,22 @@ def test_close_does_not_wait_for_a_stuck_store_and_counts_what_it_drops() -> Non
         held.go.set()
 
 
+@pytest.mark.anyio
+async def test_closing_again_waits_for_a_close_whose_caller_left() -> None:
+    held = Held("set")
+    cache = LLMCache(FakeStore(held), store_timeout=0.01)
+    await cache.aupdate("p", "m", answer("p"))
+    first = asyncio.create_task(cache.aclose(LIMIT))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await asyncio.wait([first])
+    again = asyncio.create_task(cache.aclose(LIMIT))
+    await asyncio.wait([again], timeout=0.1)
+    assert not again.done()
+    held.go.set()
+    assert await again == 0
+
+
 @pytest.mark.parametrize("end", ["closed", "dropped"])
 def test_two_caches_never_run_one_store_at_once(end: str) -> None:
     held = Held("set")

@@ -48,6 +48,7 @@ class Engine:
         store.engine = weakref.ref(self)
         self.is_closed: bool = False
         self._worker: Worker | None = None
+        self._closing: Worker | None = None
         self._store = store
         self._tally = tally
         self._memory = memory
@@ -84,16 +85,21 @@ class Engine:
     def close(self, timeout: float) -> int:
         """Write what is queued, close the store, end the thread: `timeout` seconds at most.
 
-        Returns the number of writes that had to be given up. Later calls return 0.
+        Returns the number of writes that had to be given up. Later calls return 0; they wait, too,
+        for one that is under way.
         """
         with process.gate:
             worker, self._worker = self._worker, None
+            closing = self._closing = worker or self._closing
             self.is_closed = self._holds.is_closed = True
+        if closing is None:
+            return 0
+        closing.stop()
+        if closing.thread is not threading.current_thread():
+            closing.thread.join(min(timeout, threading.TIMEOUT_MAX))
         if worker is None:
             return 0
-        worker.stop()
-        if worker.thread is not threading.current_thread():
-            worker.thread.join(min(timeout, threading.TIMEOUT_MAX))
+        self._closing = None
         return worker.give_up()
 
     def close_soon(self) -> None:
