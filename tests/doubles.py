@@ -32,8 +32,10 @@ LIMIT = 30.0
 
 # `-X dev -W error` tells of every resource left lying about: an empty stderr means something.
 # Python 3.12 and later warn of any fork of a process with threads; nothing else is let through.
-PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
-PYTHON += ["-W", "ignore:This process (pid=:DeprecationWarning"]
+STRICT = ["-W", "error", "-W", "ignore:This process (pid=:DeprecationWarning"]
+PYTHON = [sys.executable, "-X", "dev", *STRICT]
+FAST = [sys.executable, *STRICT]
+"""Without the checks of memory and of event loops, which would take most of a soak's time."""
 
 PRELUDE = """
 import asyncio, gc, logging, multiprocessing, os, random, sys, threading
@@ -78,12 +80,23 @@ def patience() -> float:
     return 5 * (time.monotonic() - start + 2)
 
 
-def run(program: str | Path, *args: object, code: int = 0) -> set[str]:
-    """Run a program to its end, which must be prompt and silent. Returns what it printed."""
-    limit = patience()
+def run(
+    program: str | Path,
+    *args: object,
+    code: int = 0,
+    seconds: float = 0.0,
+    python: Sequence[str] = PYTHON,
+    **environment: str,
+) -> set[str]:
+    """Run a program to its end, which must be prompt and silent. Returns what it printed.
+
+    `seconds`: how long it works, when nothing is in its way.
+    """
+    limit = patience() + 5 * seconds
     start = ["-c", PRELUDE + program] if isinstance(program, str) else [str(program)]
     with subprocess.Popen(
-        [*PYTHON, *start, *map(str, args)],
+        [*python, *start, *map(str, args)],
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
