@@ -1,9 +1,9 @@
 """What `make fuzz` does after the property tests: libFuzzer on canonicaliser and decoder.
 
-    python run.py [SECONDS] [--keep]
+    python run.py [SECONDS] [--only FUZZER] [--keep]
 
-Both run for SECONDS (1,800 if not given), each beginning with what it found before. Then come the
-figures: what libFuzzer says, which lines were reached, and how the time of the slowest texts grows.
+Both run for SECONDS (1,800 if not given), or the one that is named, each beginning with what it found
+before. Then come the figures: what libFuzzer says, which lines were reached, and how the time of the slowest texts grows.
 With --keep, the fewest inputs that reach all that was reached are added to tests/data/fuzz, which
 `make test` reads.
 
@@ -13,6 +13,7 @@ Rust, too. It needs a compiler of C++, for libFuzzer itself, and the shared libr
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -86,7 +87,7 @@ def fuzz(name: str, *options: str | Path, noise: re.Pattern[str] = NOISE) -> Non
         sys.exit(f"fuzz: {name} has found something; the input is in {ARTIFACTS}")
 
 
-def main(seconds: int, *, keep: bool) -> None:
+def main(seconds: int, names: list[str], *, keep: bool) -> None:
     """Fuzz, and tell."""
     if not sys.platform.startswith("linux"):
         sys.exit(
@@ -96,7 +97,7 @@ def main(seconds: int, *, keep: bool) -> None:
         sys.exit("fuzz: no compiler of C++, which libFuzzer needs. Debian: apt-get install g++")
     python_library()
     subprocess.run([sys.executable, HERE / "seeds.py", SEEDS], check=True)
-    for name in FUZZERS:
+    for name in names:
         found, seeds, kept = (folder / name for folder in (FOUND, SEEDS, KEPT))
         for folder in (ARTIFACTS, found, kept):
             folder.mkdir(parents=True, exist_ok=True)
@@ -106,10 +107,15 @@ def main(seconds: int, *, keep: bool) -> None:
             # By edges alone: how often each is taken would make it thousands of inputs.
             merge = ["-merge=1", "-use_counters=0", f"-max_len={KEPT_MAX}"]
             fuzz(name, *merge, kept, found, seeds, noise=NOISE_OF_MERGE)
-    scaling = built("scaling", ["--no-default-features"], flags=[])
-    subprocess.run([scaling, FOUND / "canonical", SEEDS / "canonical"], check=True)
+    if "canonical" in names:
+        scaling = built("scaling", ["--no-default-features"], flags=[])
+        subprocess.run([scaling, FOUND / "canonical", SEEDS / "canonical"], check=True)
 
 
 if __name__ == "__main__":
-    given = [argument for argument in sys.argv[1:] if argument != "--keep"]
-    main(int(given[0]) if given else 1800, keep="--keep" in sys.argv)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("seconds", nargs="?", type=int, default=1800, help="for each fuzzer")
+    parser.add_argument("--only", choices=FUZZERS, help="one of the two")
+    parser.add_argument("--keep", action="store_true", help="add to tests/data/fuzz")
+    given = parser.parse_args()
+    main(given.seconds, [given.only] if given.only else list(FUZZERS), keep=given.keep)

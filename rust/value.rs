@@ -271,6 +271,13 @@ impl Writer {
     }
 }
 
+/// Whether a tree stands for the same immutable object wherever it is: no container, nor a text that
+/// is said elsewhere.
+#[must_use]
+pub fn is_leaf(tree: &[u8]) -> bool {
+    tree.first().is_some_and(|&tag| tag <= tag::BYTES || tag >= tag::WORD)
+}
+
 /// Reads a payload; see the module's documentation.
 pub struct Reader<'a> {
     rest: &'a [u8],
@@ -358,6 +365,20 @@ impl<'a> Reader<'a> {
     pub fn peek_str(&self) -> Option<&'a [u8]> {
         let mut ahead = Self { rest: self.rest };
         if let Ok(Token::Str(utf8)) = ahead.next() { Some(utf8) } else { None }
+    }
+
+    /// What has not been read.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Reads these bytes, if they come next; otherwise nothing.
+    #[inline]
+    pub fn skip(&mut self, bytes: &[u8]) -> bool {
+        let after = self.rest.strip_prefix(bytes);
+        self.rest = after.unwrap_or(self.rest);
+        after.is_some()
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {

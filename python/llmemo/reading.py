@@ -82,6 +82,7 @@ class Lookup:
 
     __slots__ = (
         "_asked",
+        "_is_unreadable",
         "_key",
         "_llm_string",
         "_make_call",
@@ -105,6 +106,8 @@ class Lookup:
         self._key = b""
         self._old: Record | None = None
         """A record that has expired."""
+        self._is_unreadable = False
+        """Whether the store has an answer that cannot be read here: it would be offered again."""
 
     async def run(self, *, ask_memory: bool) -> Hit | None:
         """See `fetch`."""
@@ -232,6 +235,7 @@ class Lookup:
             value = self._tiers.sealing.open(record.value, self._key)
             return value, decode(value, self._key, fresh_ids=self._tiers.settings.fresh_ids)
         except ValueDamaged as damage:
+            self._is_unreadable = True
             self._tiers.reject(damage, record._replace(key=self._key))
             return None
 
@@ -307,7 +311,7 @@ class Lookup:
         """Hold a lease, and get that among all processes: None to compute, or the answer."""
         hold(lease)
         durable = self._tiers.durable
-        if durable is None:
+        if durable is None or self._is_unreadable:
             return None
         epoch = self._memory.epoch(self._key)
         found = await durable.acquire(self._key, self._make_call, patience)

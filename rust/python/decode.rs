@@ -43,7 +43,8 @@ pub fn decode_with<'py>(
 ) -> PyResult<Py<PyList>> {
     let (schema, reader) = (Schema::get(py)?, Reader::new(payload));
     let ids = fresh_ids.then(FreshIds::new);
-    let mut decoder = Decoder { py, schema, reader, text: None, ids, given, classes: Vec::new() };
+    let mut decoder =
+        Decoder { py, schema, payload, reader, text: None, ids, given, classes: Vec::new() };
     let damaged = |Failure(error)| match error {
         // Out of memory is not damage, nor is an interrupt. Any other error of Python's: the bytes
         // do not fit the classes.
@@ -86,6 +87,8 @@ fn unknown(reason: &'static str) -> Failure {
 pub struct Decoder<'a, 'py> {
     pub py: Python<'py>,
     pub schema: &'a Schema,
+    /// All that there is to read.
+    pub payload: &'a [u8],
     pub reader: Reader<'a>,
     text: Option<Bound<'py, PyString>>,
     /// None: messages keep their ids.
@@ -98,27 +101,32 @@ pub struct Decoder<'a, 'py> {
 
 impl<'a, 'py> Decoder<'a, 'py> {
     fn generations(&mut self) -> Result<Bound<'py, PyList>, Failure> {
-        let Token::List(len) = self.reader.next()? else { return Err(MALFORMED) };
-        let list = PyList::empty(self.py);
-        for _ in 0..len {
-            match self.reader.next()? {
-                Token::Object(number, fields) if GENERATIONS.contains(&number) => {
-                    list.append(self.object(number, fields, 1)?)?;
+        let list = match self.reader.next()? {
+            Token::List(1) => PyList::new(self.py, [self.generation()?])?,
+            Token::List(len) if len > 0 => {
+                let list = PyList::empty(self.py);
+                for _ in 0..len {
+                    list.append(self.generation()?)?;
                 }
-                Token::Rare(tag) => {
-                    let generation = self.other(tag, 1)?;
-                    if !self.schema.is_generation(&generation) {
-                        return Err(MALFORMED);
-                    }
-                    list.append(generation)?;
-                }
-                _ => return Err(MALFORMED),
+                list
             }
+            _ => return Err(MALFORMED),
+        };
+        if self.reader.is_done() { Ok(list) } else { Err(MALFORMED) }
+    }
+
+    fn generation(&mut self) -> Result<Bound<'py, PyAny>, Failure> {
+        match self.reader.next()? {
+            Token::Object(number, fields) if GENERATIONS.contains(&number) => {
+                self.object(number, fields, 1)
+            }
+            Token::Rare(tag) => {
+                let generation = self.other(tag, 1)?;
+                let is_one = self.schema.is_generation(&generation);
+                if is_one { Ok(generation) } else { Err(MALFORMED) }
+            }
+            _ => Err(MALFORMED),
         }
-        if len == 0 || !self.reader.is_done() {
-            return Err(MALFORMED);
-        }
-        Ok(list)
     }
 
     /// What the next token, with the trees that follow it, stands for.
@@ -136,6 +144,8 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Token::Float(float) => PyFloat::new(py, float).into_any(),
             Token::Dict(len) if len > SAME_HASH_MAX => self.large_dict(len, depth)?,
             Token::Dict(len) => self.dict(len, depth)?.into_any(),
+            // Appending would reserve room for three more.
+            Token::List(1) => PyList::new(py, [self.any(depth + 1)?])?.into_any(),
             Token::List(len) => {
                 let list = PyList::empty(py);
                 for _ in 0..len {
@@ -169,7 +179,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
         Ok(self.lent(word)?.bind(self.py).clone().into_any())
     }
 
-    fn lent(&self, word: u8) -> Result<&'a Py<PyString>, Failure> {
+    pub fn lent(&self, word: u8) -> Result<&'a Py<PyString>, Failure> {
         self.schema.word(word).ok_or_else(|| unknown("unknown_word"))
     }
 
@@ -198,21 +208,8 @@ impl<'a, 'py> Decoder<'a, 'py> {
         Ok(text.cast_into_exact().map_err(PyErr::from)?)
     }
 
-    fn dict(&mut self, len: usize, depth: usize) -> Result<Bound<'py, PyDict>, Failure> {
-        let dict = PyDict::new(self.py);
-        for _ in 0..len {
-            if let Some(word) = self.reader.next_word() {
-                let key = self.lent(word)?;
-                self.set(&dict, key, None, depth)?;
-            } else {
-                dict.set_item(self.any(depth + 1)?, self.any(depth + 1)?)?;
-            }
-        }
-        Ok(dict)
-    }
-
     /// Reads the value of a key that is a word. `initial`: what the dict has there already.
-    fn set(
+    pub fn set(
         &mut self,
         dict: &Bound<'py, PyDict>,
         key: &Py<PyString>,
@@ -320,14 +317,17 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     /// Instead of the value of the field of this word, of an object at this depth: a fresh id, if
     /// it is one that is to be renewed. Otherwise nothing is read.
+    #[inline]
     fn fresh_id(
         &mut self,
         word: Option<u8>,
         depth: usize,
     ) -> Result<Option<Bound<'py, PyString>>, Failure> {
-        if depth == MESSAGE
-            && word == Some(ID)
-            && let Some(ids) = &mut self.ids
+        if depth == MESSAGE && word == Some(ID) { self.renewed() } else { Ok(None) }
+    }
+
+    fn renewed(&mut self) -> Result<Option<Bound<'py, PyString>>, Failure> {
+        if let Some(ids) = &mut self.ids
             && let Some(id) = self.reader.peek_str()
             && let Some(new) = ids.renewed(id)
         {

@@ -6,6 +6,7 @@ mod decode;
 mod dumps;
 mod encode;
 mod entries;
+mod gil;
 mod ids;
 mod interned;
 mod memory;
@@ -13,6 +14,7 @@ mod model;
 mod objects;
 mod requests;
 mod schema;
+mod shapes;
 mod strings;
 
 use crate::value::Damage;

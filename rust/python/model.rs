@@ -1,7 +1,7 @@
 //! Pydantic objects and `str` subclasses, made without validation and without running any
 //! Python code: what `model_construct` and `str.__new__` do, at a tenth of their time.
 //!
-//! The only `unsafe` of the border is here, in `schema::copy_of`, `strings.rs` and `entries.rs`: mostly
+//! The only `unsafe` of the border is here, in `schema::copy_of`, `gil.rs` and `entries.rs`: mostly
 //! calls of the stable C API.
 
 use super::interned::intern;

@@ -4,6 +4,7 @@
 
 use crate::python::model::State;
 use crate::python::objects::Objects;
+use crate::python::shapes::Shapes;
 use crate::python::strings::StringCache;
 use crate::value::WORDS_MAX;
 use pyo3::ffi;
@@ -117,6 +118,8 @@ pub struct Schema {
     pub message: Py<PyType>,
     /// Short strings that were decoded lately.
     pub strings: StringCache,
+    /// Dicts that were decoded lately.
+    pub shapes: Shapes,
     /// How the state of a Pydantic object is set.
     pub state: State,
     /// What knows all other types.
@@ -148,6 +151,7 @@ impl Schema {
             words: WORDS.iter().map(|word| PyString::intern(py, word).unbind()).collect(),
             numbers,
             strings: StringCache::new(),
+            shapes: Shapes::new(),
             state: State::load(py)?,
             objects: Objects::load(py)?,
             message: base.getattr("BaseMessage")?.cast_into::<PyType>()?.unbind(),

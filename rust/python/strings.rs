@@ -4,10 +4,10 @@
 //! immutable, so that one object may be in any number of answers. Sharing it saves its allocation,
 //! and, where it is a dict's key, computing its hash.
 
+use super::gil::GilCell;
 use super::interned::intern;
 use pyo3::types::{PyBytes, PyString};
 use pyo3::{PyTypeInfo, prelude::*};
-use std::cell::UnsafeCell;
 
 /// Longer strings are text, which rarely recurs (bytes).
 const LEN_MAX: usize = 24;
@@ -65,27 +65,10 @@ impl Short {
     }
 }
 
-/// What only the holder of the GIL touches, and never for longer than a few instructions. A mutex
-/// here would take a tenth of a decode's time: a decode asks ten times.
-struct GilCell<T>(UnsafeCell<T>);
-
-// SAFETY: `with` demands the GIL, which one thread holds at a time (the stable ABI that this is
-// built for has no build without it), and `T` may be used from any thread.
-unsafe impl<T: Send> Sync for GilCell<T> {}
-
-impl<T> GilCell<T> {
-    /// `work` must not run Python code, nor allocate or drop Python objects: that could run some,
-    /// which could come back here.
-    fn with<R>(&self, _py: Python<'_>, work: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: the GIL is held, so no other thread is here, and `work` does not come back.
-        work(unsafe { &mut *self.0.get() })
-    }
-}
-
 impl StringCache {
     /// Empty.
     pub fn new() -> Self {
-        Self { slots: GilCell(UnsafeCell::new((0..SLOTS).map(|_| None).collect())) }
+        Self { slots: GilCell::new((0..SLOTS).map(|_| None).collect()) }
     }
 
     /// The str of these UTF-8 bytes.
