@@ -39,6 +39,7 @@ class Bound:
 FIND = "finding an entry, {} prompt"
 COLLECTION = "gc.collect() added by 50,000 entries"
 WEIGHT = "memory of an entry"
+IMPORT = "import, rows of SQLiteCache"
 FOUND = ("1 KB", "10 KB", "100 KB", "1 MB")
 
 # A group without a line here is shown all the same, without a bound.
@@ -52,6 +53,7 @@ BOUNDS: Mapping[str, tuple[Bound, ...]] = {
     "decode, 1 KB answer": (Bound(0.08, "LangChain"), Bound(0.2, "deepcopy")),
     "encode, 1 KB answer": (Bound(0.15, "LangChain"),),
     **{FIND.format(size): (Bound(2.5, "XXH3"),) for size in FOUND},
+    IMPORT: (Bound(50e-6),),
     "dumps, 100 messages": (Bound(0.066, "LangChain"),),
     "accelerated ainvoke, 1 message": (Bound(1, "InMemoryCache"),),
     "accelerated ainvoke, 100 messages": (Bound(0.25, "InMemoryCache"),),
@@ -73,6 +75,7 @@ ORDER = (
     "durable update, 64 concurrent",
     "decode, 1 KB answer",
     "encode, 1 KB answer",
+    IMPORT,
     *(FIND.format(size) for size in FOUND),
     "cached ainvoke, 1 message",
     "cached ainvoke, 100 messages",
@@ -91,7 +94,8 @@ NOTES = (
     "updates, so it has no durable rows. Hits are of a 1 KB answer with a tool call and metadata; "
     "a persistent one is each time of another of 4,000 rows, by a cache that was just opened. "
     "`decode` is beside `loads`, `encode` beside `dumps`; finding an entry is all that a hit does "
-    "before it decodes, without Python, beside hashing the same bytes. In "
+    "before it decodes, without Python, beside hashing the same bytes. An import is of "
+    "1 KB prompts and such answers into a new file, beside only reading them with `loads`. In "
     "`cached ainvoke` llmemo is its memory tier alone. In `accelerated ainvoke` llmemo has "
     "`accelerate()` installed, which would help any cache; the others are as LangChain calls them."
 )

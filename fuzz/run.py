@@ -2,8 +2,9 @@
 
     python run.py [SECONDS] [--only FUZZER] [--keep]
 
-Both run for SECONDS (1,800 if not given), or the one that is named, each beginning with what it found
-before. Then come the figures: what libFuzzer says, which lines were reached, and how the time of the slowest texts grows.
+Both run for SECONDS (1,800 if not given), or the one that is named, each beginning with what it
+found before. Then come the figures: what libFuzzer says, which lines were reached, and how the time
+of the slowest texts grows.
 With --keep, the fewest inputs that reach all that was reached are added to tests/data/fuzz, which
 `make test` reads.
 

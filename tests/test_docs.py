@@ -60,6 +60,7 @@ def test_the_public_names_are_these() -> None:
         "CacheStats",
         "ConfigurationError",
         "Explanation",
+        "ImportReport",
         "LLMCache",
         "LLMemoError",
         "LookupEvent",

@@ -97,6 +97,22 @@ async def test_the_last_write_of_a_key_counts(store: Store) -> None:
     assert await store.get([key(1)]) == {key(1): newer}
 
 
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 1_000])
+async def test_what_is_added_leaves_what_is_there(store: Store, count: int) -> None:
+    store.clock = lambda: 100.0
+    await store.set([record(2, b"there"), record(3, b"over", 99.5), record(4, b"on", 100.5)])
+    assert await store.add([record(n, b"added") for n in range(count + 5)]) == count + 3
+    found = await store.get([key(n) for n in range(count + 5)])
+    kept = {2: b"there", 4: b"on"}
+    assert found == {
+        key(n): record(n, kept.get(n, b"added"), 100.5 if n == 4 else None)
+        for n in range(count + 5)
+    }
+    assert await store.add([record(n, b"again") for n in range(count + 5)]) == 0
+    assert await store.get([key(n) for n in range(count + 5)]) == found
+    assert await store.add([]) == 0
+
+
 async def test_delete_removes_what_it_names_and_nothing_else(store: Store) -> None:
     await store.set([record(n) for n in range(5)])
     assert await store.delete([key(1), key(3), key(77)]) == 2

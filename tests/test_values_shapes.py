@@ -30,7 +30,7 @@ def tripped(info: dict[Any, Any]) -> Any:
 
 
 def place() -> str:
-    """A key that no dict had before: what is learned about one test's dicts is not about another's."""
+    """A key that no dict had before, so that no test learns of another's dicts."""
     return f"place {next(numbers)}"
 
 
@@ -78,7 +78,7 @@ def test_other_orders_other_lengths_and_other_keys_are_other_dicts() -> None:
     name = place()
     keys = [f"{name}{letter}" for letter in "abcd"]
     shapes = [order for size in range(1, 5) for order in itertools.permutations(keys, size)]
-    for shape in shapes + shapes[::-1] + [it for shape in shapes for it in (shape, shape, shape)]:
+    for shape in shapes + shapes[::-1] + [each for each in shapes for _ in range(3)]:
         found = tripped(dict.fromkeys(shape, 1))
         assert list(found) == list(shape)
         assert set(found.values()) == {1}

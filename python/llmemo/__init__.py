@@ -16,6 +16,7 @@ from llmemo.errors import (
     StoreError,
 )
 from llmemo.explain import Explanation, Neighbour
+from llmemo.import_langchain import ImportReport
 from llmemo.options import REQUIRED, options
 from llmemo.prices import Worth
 from llmemo.stats import CacheStats
@@ -30,6 +31,7 @@ __all__ = [
     "CacheStats",
     "ConfigurationError",
     "Explanation",
+    "ImportReport",
     "LLMCache",
     "LLMemoError",
     "LookupEvent",

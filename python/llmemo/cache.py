@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from llmemo.admission import worth_keeping
 from llmemo.calls import Call, run_inline
 from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
+from llmemo.import_langchain import ImportReport, import_langchain
 from llmemo.options import REQUIRED, Required, current
 from llmemo.reading import fetch, insist
 from llmemo.removal import invalidate, remove
@@ -320,6 +322,56 @@ class LLMCache(BaseCache):
     async def aexplain(self, prompt: str, llm_string: str) -> Explanation:
         """As `explain`, without holding up the event loop."""
         return await anyio.to_thread.run_sync(self.explain, prompt, llm_string)
+
+    def import_langchain(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ImportReport:
+        """Take over the answers of LangChain's SQLiteCache or SQLAlchemyMd5Cache.
+
+        They are served to the same requests from now on: from the store, once this returns written
+        as durably as an update; without one from memory, which keeps the newest. `namespace`,
+        `ttl`, `admit` and the `options` of this moment hold for them as for an update. What the
+        cache has an answer to already is left as it is, so that this can be done again, and while
+        the other cache is still in use.
+
+        The file is only read, in short transactions, and nothing in it is executed, imported, or
+        believed that is not an answer. What is skipped, the report tells by reason.
+
+        Args:
+            path: The file, such as `.langchain.db`.
+            progress: Called now and then with the number of rows read and of all rows. None: a line
+                on stderr, if that is a terminal and this takes more than a second.
+
+        Raises:
+            CacheClosedError: The cache is closed.
+            ConfigurationError: There is no such file, or it cannot be read.
+            NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
+            NotACacheError: It is something else than a cache of LangChain's.
+            StoreError: The file or the store is locked, damaged or full. What was imported before
+                is kept.
+        """
+        return import_langchain(self._tiers, path, progress, None)
+
+    async def aimport_langchain(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ImportReport:
+        """As `import_langchain`, without holding up the event loop; cancelled, it ends soon.
+
+        `progress` is called in another thread.
+        """
+        stop = threading.Event()
+        try:
+            return await anyio.to_thread.run_sync(
+                import_langchain, self._tiers, path, progress, stop, abandon_on_cancel=True
+            )
+        finally:
+            stop.set()
 
     def stats(self) -> CacheStats:
         """What the cache has done so far. Cheap: call it as often as you like."""

@@ -44,6 +44,13 @@ class Set:
 
 
 @dataclass(frozen=True, slots=True)
+class Add:
+    """Write those of some records whose keys are not there yet. Returns how many they were."""
+
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Remove the records of some keys, or all."""
 
@@ -116,7 +123,7 @@ class Resume:
 
 
 Operation: TypeAlias = (
-    "Get | Set | Delete | Invalidate | Discard | Recent"
+    "Get | Set | Add | Delete | Invalidate | Discard | Recent"
     " | Join | Acquire | Follow | Release | Resume"
 )
 

@@ -13,6 +13,7 @@ from weakref import WeakSet
 from llmemo.calls import (
     CLOSED,
     Acquire,
+    Add,
     Call,
     Delete,
     Discard,
@@ -226,7 +227,9 @@ class Worker:
                 self._writes.append(call)
                 self._queued_bytes += _size(call)
         while self._queued_bytes > MAX_QUEUED_BYTES and len(self._writes) > 1:
-            oldest = self._writes.popleft()
+            # Of updates, which nobody may be waiting for any more: whoever adds or deletes does.
+            oldest = next(call for call in self._writes if _size(call))
+            self._writes.remove(oldest)
             self._queued_bytes -= _size(oldest)
             reason = "the queue of writes is full, the oldest is dropped"
             self._tally.note("errors", "write_dropped", "llmemo: %s", reason)
@@ -344,17 +347,7 @@ class Worker:
         while True:
             try:
                 store = await self._open()
-                if isinstance(operation := batch[0].operation, Delete):
-                    return [await store.delete(operation.keys)], None
-                if isinstance(operation, Invalidate):
-                    return [await store.invalidate(operation.selection)], None
-                # Of several records of one key the last counts, and that of each lease.
-                sets = [call.operation for call in batch if isinstance(call.operation, Set)]
-                last = {(one.record.key, one.fence): one for one in sets}.values()
-                if store.leases is not None and any(one.fence is not None for one in last):
-                    refused = await store.leases.set([(one.record, one.fence) for one in last])
-                    return [one.fence in refused for one in sets], None
-                await store.set(list({one.record.key: one.record for one in last}.values()))
+                return await _carried_out(store, batch), None
             except StoreUnavailableError as error:
                 text = "llmemo: the store is unavailable: %s"
                 self._tally.note("errors", "store_unavailable", text, text_of(error))
@@ -366,8 +359,25 @@ class Worker:
                 attempt += 1
             except TROUBLE as error:
                 return nothing, self._told(error)
-            else:
-                return nothing, None
+
+
+async def _carried_out(store: Store, batch: list[Call[Any]]) -> Sequence[Any]:
+    """The results of a batch: several writes, or one of the other operations."""
+    operation = batch[0].operation
+    if isinstance(operation, Delete):
+        return [await store.delete(operation.keys)]
+    if isinstance(operation, Invalidate):
+        return [await store.invalidate(operation.selection)]
+    if isinstance(operation, Add):
+        return [await store.add(operation.records)]
+    # Of several records of one key the last counts, and that of each lease.
+    sets = [call.operation for call in batch if isinstance(call.operation, Set)]
+    last = {(one.record.key, one.fence): one for one in sets}.values()
+    if store.leases is not None and any(one.fence is not None for one in last):
+        refused = await store.leases.set([(one.record, one.fence) for one in last])
+        return [one.fence in refused for one in sets]
+    await store.set(list({one.record.key: one.record for one in last}.values()))
+    return [None] * len(batch)
 
 
 def _is_brief(call: Call[Any]) -> bool:

@@ -60,7 +60,7 @@ async def keep(
         return
     now = tiers.clock()
     lease = None if tiers.flights is None else tiers.flights.lease(key)
-    expires, early = _times(tiers.settings, said, namespace, now, lease)
+    expires, early = times(tiers.settings, said, namespace, now, lease)
     is_kept = tiers.memory.put(
         prompt,
         identity.asked,
@@ -85,16 +85,7 @@ async def keep(
     if is_kept:
         # Who asks from now on finds it there; and nobody has to wait for a disk.
         _hand_out(tiers, key, value, is_stored=True)
-    record = Record(
-        key,
-        tiers.sealing.seal(value, key),
-        tiers.label(namespace),
-        identity.label,
-        now,
-        expires,
-        identity.outline,
-        _request(tiers, prompt, llm_string, namespace, key),
-    )
+    record = record_of(tiers, (namespace, llm_string, prompt), identity, value, (now, expires))
     try:
         is_written = await durable.write(Set(record, fence), make_call)
     finally:
@@ -108,6 +99,30 @@ async def keep(
         tiers.tally.add("writes_unconfirmed")
 
 
+def record_of(
+    tiers: Tiers,
+    request: tuple[str, str, str],
+    identity: Identity,
+    value: bytes,
+    times: tuple[float, float | None],
+) -> Record:
+    """What a store is given: of namespace, llm_string and prompt; created, and until when.
+
+    The identity has to be one `for_record`.
+    """
+    namespace, llm_string, prompt = request
+    key = identity.key
+    return Record(
+        key,
+        tiers.sealing.seal(value, key),
+        tiers.label(namespace),
+        identity.label,
+        *times,
+        identity.outline,
+        _request(tiers, prompt, llm_string, namespace, key),
+    )
+
+
 def _admitted(tiers: Tiers, key: bytes, generations: Sequence[Generation]) -> bytes | None:
     """The answer encoded, if it is to be kept; who waits for it gets it in any case."""
     try:
@@ -116,7 +131,7 @@ def _admitted(tiers: Tiers, key: bytes, generations: Sequence[Generation]) -> by
         tiers.skip(str(error))
         _hand_out(tiers, key, None)
         return None
-    refusal = _refusal(tiers, generations)
+    refusal = refusal_of(tiers, generations)
     if refusal is None:
         return value
     tiers.skip(refusal)
@@ -124,7 +139,7 @@ def _admitted(tiers: Tiers, key: bytes, generations: Sequence[Generation]) -> by
     return None
 
 
-def _times(
+def times(
     settings: Settings, said: Options, namespace: str, now: float, lease: Lease | None
 ) -> tuple[float | None, float]:
     """When the answer expires, and XFetch's scale of how long before it may be refreshed."""
@@ -153,7 +168,7 @@ def _hand_out(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool 
         tiers.durable.let_go(key, fence, FAILURES)
 
 
-def _refusal(tiers: Tiers, generations: Sequence[Generation]) -> str | None:
+def refusal_of(tiers: Tiers, generations: Sequence[Generation]) -> str | None:
     """Why an answer is not worth keeping; None if it is."""
     admit = tiers.settings.admit
     if admit is None:

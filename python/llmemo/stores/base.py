@@ -60,8 +60,8 @@ class Store(ABC):
 
     All methods run on one private event loop, each in a task that is never cancelled half-way,
     so an implementation needs no locks and no threads of its own. `get` may run beside any other
-    method; `set`, `delete`, `invalidate`, `discard`, `upkeep` and `close` never run beside each
-    other.
+    method; `set`, `add`, `delete`, `invalidate`, `discard`, `upkeep` and `close` never run beside
+    each other.
 
     An implementation raises `StoreUnavailableError` for what may pass, and anything else for
     what will not (from `open`, `StoreUnusableError` for what another version has to see to); it
@@ -101,6 +101,19 @@ class Store(ABC):
     @abstractmethod
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """Remove the records of those keys, or all for None. Returns how many there were."""
+
+    async def add(self, records: Sequence[Record]) -> int:
+        """As `set`, but leave what is there already, unless it has expired. Returns how many came.
+
+        No two of the records have the same key. Never runs beside `set` or `delete`. A store that
+        other processes write to should look and write in one step.
+        """
+        found, now = await self.get([record.key for record in records]), self.clock()
+        there = {one.key for one in found.values() if one.expires is None or one.expires > now}
+        new = [record for record in records if record.key not in there]
+        if new:
+            await self.set(new)
+        return len(new)
 
     async def invalidate(self, selection: Selection) -> int | None:
         """Remove records that match: all, or for some milliseconds. What came before counts.

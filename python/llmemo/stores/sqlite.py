@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmemo import _core
@@ -36,6 +37,8 @@ from llmemo.stores.sqlite_leases import SQLiteLeases
 from llmemo.stores.sqlite_removal import Sweep
 from llmemo.stores.sqlite_rows import record_of, size_of
 from llmemo.stores.sqlite_schema import (
+    ADD,
+    ADDED_AT_ONCE,
     COLUMNS,
     RECENT,
     UPSERT,
@@ -240,17 +243,32 @@ class SQLiteStore(Store):
     def _row(self, record: Record) -> tuple[Any, ...]:
         return (*record, record.created, self._changes.writer)
 
+    async def add(self, records: Sequence[Record]) -> int:
+        """See `Store.add`."""
+        now = self.clock()
+        rows = [self._row(record) for record in records]
+        border = len(rows) - len(rows) % ADDED_AT_ONCE
+        together = [
+            (*chain.from_iterable(rows[at : at + ADDED_AT_ONCE]), now)
+            for at in range(0, border, ADDED_AT_ONCE)
+        ]
+        rest = [(*row, now) for row in rows[border:]]
+        steps = (ADD[ADDED_AT_ONCE], together), (ADD[1], rest)
+        return sum(await self._transaction(*steps, size=sum(map(size_of, records))))
+
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """See `Store.delete`."""
         if keys is None:
             everything: Sequence[tuple[Any, ...]] = [()]
-            return await self._transaction(
+            touched = await self._transaction(
                 ("DELETE FROM entries", everything), (CHANGED, [(None, self._changes.writer)])
             )
-        return await self._transaction(
-            ("DELETE FROM entries WHERE key = ?", [(key,) for key in keys]),
-            (CHANGED, [(key, self._changes.writer) for key in keys]),
-        )
+        else:
+            touched = await self._transaction(
+                ("DELETE FROM entries WHERE key = ?", [(key,) for key in keys]),
+                (CHANGED, [(key, self._changes.writer) for key in keys]),
+            )
+        return touched[0]
 
     async def invalidate(self, selection: Selection) -> int | None:
         """See `Store.invalidate`."""
@@ -258,7 +276,7 @@ class SQLiteStore(Store):
         await sweep.rest()
         with self._watched():
             steps = await sweep.look(_opened(self._reader))
-        sweep.done(await self._transaction(*steps) if steps else 0)
+        sweep.done((await self._transaction(*steps))[0] if steps else 0)
         if not sweep.is_over:
             return None
         del self._sweeps[id(selection)]
@@ -271,8 +289,8 @@ class SQLiteStore(Store):
 
     async def _transaction(
         self, *steps: tuple[str, Sequence[tuple[Any, ...]]], size: int = 0
-    ) -> int:
-        """Run statements for their rows, all or none. Returns how many rows the first touched.
+    ) -> list[int]:
+        """Run statements for their rows, all or none. Returns how many rows each touched.
 
         `size`: about how many bytes they bring.
         """
@@ -285,13 +303,13 @@ class SQLiteStore(Store):
                     for statement, rows in steps:
                         # sqlite3 sends BEGIN IMMEDIATE by itself (isolation_level).
                         cursor = await writer.executemany(statement, _Unprinted(rows))
-                        touched.append(cursor.rowcount)
+                        touched.append(max(cursor.rowcount, 0))  # -1: there were none
                     await writer.commit()
                 except BaseException:
                     await writer.rollback()
                     raise
             await self._after_write(writer, size)
-        return touched[0]
+        return touched
 
     async def _after_write(self, writer: aiosqlite.Connection, size: int) -> None:
         # It is committed, whatever becomes of the WAL.

@@ -66,6 +66,18 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value, namespace = excluded.nam
     outline = excluded.outline, request = excluded.request, used = excluded.used,
     writer = excluded.writer
 """
+
+ADDED_AT_ONCE = 64
+"""Rows of the longer form of `ADD`. After each statement a thread has to wait for the GIL, up to 5
+ms while another is computing: an import is, all the time."""
+
+_ROW, _ON_CONFLICT = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", UPSERT.partition("\nON CONFLICT")[2]
+# Only what has expired makes way.
+ADD = {
+    count: f"{UPSERT.partition('VALUES')[0]}VALUES {', '.join([_ROW] * count)}"
+    f" ON CONFLICT{_ON_CONFLICT} WHERE entries.expires <= ?"
+    for count in (1, ADDED_AT_ONCE)
+}
 RECENT = """
 SELECT id, key, x'', namespace, llm, created, expires, outline, request
 FROM entries WHERE id < ? ORDER BY id DESC LIMIT ?
