@@ -87,6 +87,14 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
     expect_on_disk(path, ["p"])
 
 
+def found_again(cache: LLMCache, key: str) -> None:
+    """The store is tried again after a while."""
+    deadline = time.monotonic() + LIMIT
+    while cache.lookup(key, "m") != answer(key):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("make", [newer, newer_in_its_wal])
 @pytest.mark.parametrize("when", ["before", "since"])
 def test_a_newer_file_is_left_alone_said_once_and_memory_serves(
@@ -110,7 +118,9 @@ def test_a_newer_file_is_left_alone_said_once_and_memory_serves(
             cache.update("p", "m", answer("fresh"))
         with pytest.raises(StoreError, match="newer llmemo"):
             cache.clear()
-        assert cache.stats().errors == {"store_unusable": 1, "store_read": 21, "store_write": 20}
+        errors = cache.stats().errors
+        assert set(errors) == {"store_unusable", "store_read", "store_write", "store_shut"}
+        assert (errors["store_unusable"], errors["store_read"] + errors["store_shut"]) == (1, 21)
         assert cache.stats().writes_unconfirmed == 20
         (line,) = lines(caplog)
         assert "schema 99" in line
@@ -120,7 +130,7 @@ def test_a_newer_file_is_left_alone_said_once_and_memory_serves(
         with closing(sqlite3.connect(path)) as connection:
             connection.execute(f"PRAGMA user_version = {len(sqlite_schema.MIGRATIONS)}")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        assert cache.lookup("p", "m") == answer("p")
+        found_again(cache, "p")
         cache.update("q", "m", answer("q"))
     assert cache.stats().writes_unconfirmed == 20
     expect_on_disk(path, ["p", "q"])
@@ -139,12 +149,12 @@ def test_a_file_that_becomes_newer_while_it_is_open_is_used_no_more(
             assert time.monotonic() < deadline
             time.sleep(0.01)
         before = facts(path)
-        for _ in range(3):
+        for _ in range(2):  # After five failures in a row it would not even be asked.
             assert cache.lookup("p", "m") is None
             cache.update("p", "m", answer("fresh"))
         time.sleep(1.5)  # Another look.
-        assert cache.stats().errors == {"store_unusable": 1, "store_read": 4, "store_write": 3}
-        assert cache.stats().writes_unconfirmed == 3
+        assert cache.stats().errors == {"store_unusable": 1, "store_read": 3, "store_write": 2}
+        assert cache.stats().writes_unconfirmed == 2
         assert facts(path) == before
         (line,) = lines(caplog)
         assert "schema 99" in line
