@@ -62,15 +62,17 @@ class PriceTable:
         self._prices: dict[str, Price] = {}
         for name, price in (prices or {}).items():
             try:
-                self._prices[name] = Price(*map(float, price))
+                each = Price(*map(float, price))
+                is_price = isinstance(name, str) and 0 <= min(each) <= max(each) < math.inf
             except (TypeError, ValueError):
-                self._prices[name] = Price(math.nan, math.nan)
-            if not isinstance(name, str) or not all(0 <= each < math.inf for each in price):
+                is_price = False
+            if not is_price:
                 msg = (
                     f"prices[{name!r}]={price!r} is not allowed: write"
                     " {'model-name': (input, output)}, each the price of 1,000,000 tokens"
                 )
                 raise ConfigurationError(msg)
+            self._prices[name] = each
 
     def worth(self, generations: Sequence[Generation]) -> Worth:
         """What an answer has cost: nothing where it does not say."""
