@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import anyio
+from doubles import LIMIT
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import AIMessage
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_core.messages import BaseMessage
+
+    from llmemo import LLMCache
 
 
 def _result(text: str) -> ChatResult:
@@ -85,3 +90,17 @@ def raising(error: BaseException) -> Callable[[str], str]:
         raise error
 
     return act
+
+
+def waiters(cache: LLMCache) -> int:
+    """How many wait for somebody else's answer."""
+    flights = cache._tiers.flights
+    assert flights is not None
+    return sum(len(flight.waiters) for flight in flights._flights.values())
+
+
+async def queued(cache: LLMCache, count: int) -> None:
+    """Wait until so many do."""
+    with anyio.fail_after(LIMIT):
+        while waiters(cache) < count:  # noqa: ASYNC110 (there is no event to wait for)
+            await asyncio.sleep(0.001)

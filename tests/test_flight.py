@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from doubles import LIMIT, answer
 from langchain_core.outputs import Generation
-from scripted import Scripted, ScriptedLLM, said
+from scripted import Scripted, ScriptedLLM, queued, said, waiters
 
 from llmemo import LLMCache, track
 
@@ -47,26 +47,6 @@ async def settled() -> None:
     """Let every task that can go on do so."""
     for _ in range(20):
         await asyncio.sleep(0)
-
-
-def waiters(cache: LLMCache) -> int:
-    """How many wait for somebody else's answer."""
-    flights = cache._tiers.flights
-    assert flights is not None
-    return sum(len(flight.waiters) for flight in flights._flights.values())
-
-
-async def queued(cache: LLMCache, count: int) -> None:
-    """Until so many wait."""
-    async with asyncio.timeout(LIMIT) if hasattr(asyncio, "timeout") else _nothing():
-        while waiters(cache) < count:  # noqa: ASYNC110 (there is no event to wait for)
-            await asyncio.sleep(0.001)
-
-
-class _nothing:  # noqa: N801 (stands for a function)
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(self, *_: object) -> None: ...
 
 
 async def test_two_hundred_at_once_make_one_call(make_cache: MakeCache) -> None:

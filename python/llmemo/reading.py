@@ -247,7 +247,10 @@ class Lookup:
         Memory did not return it, since its coin fell so (XFetch); somebody else may be at it.
         """
         about = self._memory.about(self._key)
-        if about is None or not about[2]:
+        if about is None:
+            return False
+        _, expires, is_due = about
+        if not is_due or expires is None or expires <= self._tiers.clock():
             return False
         flights = self._tiers.flights
         if flights is None:
