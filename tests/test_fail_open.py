@@ -1,0 +1,167 @@
+"""A store in trouble is in nobody's way: time-outs, a circuit breaker, few words."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from doubles import LIMIT, ROUNDS, FakeStore, answer, lines
+from figures import at, tell
+from scripted import Scripted, said
+
+from llmemo import LLMCache
+from llmemo.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from llmemo.stores import Record
+
+pytestmark = pytest.mark.anyio
+
+
+class Hole(FakeStore):
+    """Swallows what it is asked while it is black, and raises while it is broken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_black = self.is_broken = False
+
+    async def _fall_in(self) -> None:
+        if self.is_broken:
+            raise OSError("broken")
+        while self.is_black:  # noqa: ASYNC110 (set in another thread)
+            await asyncio.sleep(0.005)
+
+    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
+        await self._fall_in()
+        return await super().get(keys)
+
+    async def set(self, records: Sequence[Record]) -> None:
+        await self._fall_in()
+        await super().set(records)
+
+
+class Time:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_breaker_opens_tries_now_and_then_and_closes() -> None:
+    clock = Time()
+    breaker = Breaker(clock)
+    for _ in range(FAILURES - 1):
+        breaker.failed()
+    breaker.succeeded()  # Only failures in a row count.
+    for _ in range(FAILURES):
+        assert not breaker.is_open
+        breaker.failed()
+    assert breaker.is_open
+    tried = []
+    while clock.now < 60:
+        clock.now += 0.1
+        if breaker.may_try():
+            tried.append(clock.now)
+    pauses = [after - before for before, after in itertools.pairwise(tried)]
+    assert tried[0] == pytest.approx(FIRST_PAUSE, abs=0.2)
+    assert max(pauses) == pytest.approx(LONGEST_PAUSE, abs=0.2)
+    assert sorted(pauses[:3]) == pauses[:3]
+    breaker.succeeded()
+    assert not breaker.is_open
+    assert not breaker.may_try()
+
+
+def test_after_five_failures_nobody_asks_and_then_somebody_without_waiting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Hole()
+    with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
+        cache.update("p", "m", answer("p"))
+        store.is_broken = True
+        for _ in range(50):
+            assert cache.lookup("p", "m") is None
+        errors = cache.stats().errors
+        assert (errors["store_read"], errors["store_shut"]) == (FAILURES, 50 - FAILURES)
+        assert len(lines(caplog)) == 2
+        store.is_broken = False
+        deadline = time.monotonic() + 10
+        while cache.lookup("p", "m") != answer("p"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert cache.lookup("p", "m") == answer("p")
+
+
+def test_an_update_of_those_moments_is_not_lost() -> None:
+    store = Hole()
+    with LLMCache(store, max_bytes=0, store_timeout=0.02) as cache:
+        store.is_black = True
+        for number in range(FAILURES):
+            assert cache.lookup(f"{number}", "m") is None
+        before = time.monotonic()
+        for number in range(100):
+            cache.update(f"{number}", "m", answer(f"{number}"))
+        assert time.monotonic() - before < LIMIT
+        assert cache.stats().writes_unconfirmed == 100
+        store.is_black = False
+        deadline = time.monotonic() + LIMIT
+        while len(store.records) < 100:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("trouble", ["black hole", "down", "flapping"])
+async def test_calls_go_on_while_the_store_is_in_trouble(
+    trouble: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, timeout = Hole(), 0.1
+    seconds = min(60.0, 0.6 * ROUNDS)
+    store.is_black = trouble == "black hole"
+    store.is_broken = trouble == "down"
+    took: list[float] = []
+    async with LLMCache(store, max_bytes=0, store_timeout=timeout) as cache:
+        model = Scripted(act=lambda text: f"answer to {text}", cache=cache)
+
+        async def call(number: int) -> None:
+            start = loop.time()
+            assert said(await model.ainvoke(f"{number}")) == f"answer to {number}"
+            took.append(loop.time() - start)
+
+        loop = asyncio.get_running_loop()
+        end, number, running = loop.time() + seconds, 0, set()
+        while loop.time() < end:
+            if trouble == "flapping":
+                store.is_black = int(loop.time() / 0.2) % 2 == 0
+            task = asyncio.ensure_future(call(number))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            number += 1
+            await asyncio.sleep(1 / 500)
+        await asyncio.wait_for(asyncio.gather(*running), LIMIT)
+        in_trouble = len(took)
+        store.is_black = store.is_broken = False
+        healed = loop.time()
+        while (await cache.alookup("again", "m")) is None:
+            await cache.aupdate("again", "m", answer("again"))
+            await asyncio.sleep(0.01)
+            assert loop.time() - healed < 5 * 10
+        recovery = loop.time() - healed
+        errors = cache.stats().errors
+    p99 = at(0.99, took[:in_trouble])
+    assert in_trouble == number
+    assert p99 < 5 * timeout
+    assert len(lines(caplog)) <= len(errors) * (1 + seconds // 60)
+    tell(
+        f"store in trouble ({trouble}) under 500 calls/s",
+        seconds=seconds,
+        calls=number,
+        p99_ms=1e3 * p99,
+        time_out_ms=1e3 * timeout,
+        recovery_s=recovery,
+        lines_logged=len(lines(caplog)),
+        kinds_of_trouble=len(errors),
+    )
