@@ -1,4 +1,4 @@
-"""What a cache saves: a chat call and an agent run, cold, repeated, and after a restart.
+"""What a cache saves: a call, an agent's run and ten calls at once, first, again, and restarted.
 
     python examples/demo.py
 
@@ -53,7 +53,8 @@ DEFAULT_MODEL = "gpt-5.4-nano"
 CHAT = "In one sentence: why is the sky blue?"
 AGENT = "What is the weather in Paris, and what is that temperature in Fahrenheit?"
 CACHES = ("llmemo", "InMemoryCache", "SQLiteCache")
-CALLS = ("chat", "agent")
+CROWD = "In one sentence: why is the sea salt?"
+CALLS = ("chat", "agent", "10 at once")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def convert_temperature(celsius: float, unit: Literal["fahrenheit", "kelvin"]) -
 
 
 def prepare(call: str, model: Any) -> Callable[[], Awaitable[list[BaseMessage]]]:
-    """Build the call: a plain one, or the run of an agent that needs both its tools."""
+    """Build the call: a plain one, the run of an agent that needs both its tools, or a crowd."""
     agent: Any = create_agent(model, [get_weather, convert_temperature])
 
     async def chat() -> list[BaseMessage]:
@@ -119,7 +120,10 @@ def prepare(call: str, model: Any) -> Callable[[], Awaitable[list[BaseMessage]]]
         state = await agent.ainvoke({"messages": [("user", AGENT)]})
         return list(state["messages"])
 
-    return chat if call == "chat" else run_agent
+    async def crowd() -> list[BaseMessage]:
+        return list(await asyncio.gather(*(model.ainvoke(CROWD) for _ in range(10))))
+
+    return {"chat": chat, "agent": run_agent}.get(call, crowd)
 
 
 class MadeUpModel(GenericFakeChatModel):
@@ -149,7 +153,7 @@ async def run(setup: Setup) -> Results:
         model = ChatOpenAI(model=model_name(), http_async_client=http, openai_proxy=None, **local)
         for call in CALLS:
             # LangChain imports and builds a good deal at its first call: no part of a hit's cost.
-            await prepare(call, MadeUpModel(messages=iter(["warm"]), cache=False))()
+            await prepare(call, MadeUpModel(messages=iter(["warm"] * 10), cache=False))()
         started = time.perf_counter()
         async with opened(setup.cache, setup.folder) as cache:
             set_llm_cache(cache)
@@ -206,7 +210,9 @@ def conclusions(results: Results) -> list[str]:
             f" {again.marked} of the repeated run's messages bore the total_cost that LangChain"
             " writes on a hit: a changed message, hence a new prompt at the next turn."
         )
-    return [chat, agent]
+    cold, *_ = results["10 at once"]
+    crowd = f"10 callers who asked the same at once sent {cold.requests} in all."
+    return [chat, agent, crowd]
 
 
 def demo(latency: float) -> None:

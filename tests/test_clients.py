@@ -217,3 +217,21 @@ async def test_many_prompts_at_once(cache: LLMCache, server: OpenAIServer) -> No
     assert comparable(second) == comparable(first)
     assert server.requests == 20
     assert (cache.stats().hits, cache.stats().errors) == (20, {})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("failures", [0, 1])
+async def test_a_crowd_that_asks_the_same_sends_one_request(
+    failures: int, cache: LLMCache, running: OpenAIServer
+) -> None:
+    with OpenAIServer(latency=0.2) as server, DefaultHttpxClient(trust_env=False) as http:
+        server.fail_next(500, failures)
+        async with DefaultAsyncHttpxClient(trust_env=False) as async_http:
+            model = ROWS["ainvoke"].build(cache, server.url, http, async_http)
+            calls = [model.ainvoke("What is 12 squared?") for _ in range(200)]
+            replies: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
+    failed = [reply for reply in replies if isinstance(reply, InternalServerError)]
+    assert len(failed) == failures
+    assert len({reply.content for reply in replies if reply not in failed}) == 1
+    assert server.requests == 1 + failures
+    assert cache.stats().coalesced == 199 - failures
