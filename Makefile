@@ -6,6 +6,9 @@ VENV := .venv
 OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
+# Tests of crashes, faults and load, which have nothing to do with LangChain's version.
+LOAD := $(wildcard tests/test_soak_*.py) tests/test_faults.py tests/test_locked.py \
+  tests/test_heartbeat.py tests/test_fail_open.py
 # How long each of the two fuzzers runs.
 FUZZ_SECONDS ?= 1800
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -51,8 +54,11 @@ demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside Lang
 
 test: $(VENV)/.built $(OLDEST)/.built ## everything that must hold, on the newest and the oldest langchain-core
 	cargo test --locked -q
-	$(BIN)/python -m pytest -q
-	$(OLDEST)/bin/python -m pytest -q -m "not clients"
+	@# Side by side, on two cores; what the oldest had to say comes last.
+	@$(OLDEST)/bin/python -m pytest -q -m "not clients" $(LOAD:%=--ignore=%) > $(OLDEST)/test.log 2>&1 & \
+	oldest=$$!; $(BIN)/python -m pytest -q; newest=$$?; \
+	wait $$oldest; status=$$?; echo "On the oldest dependencies:"; cat $(OLDEST)/test.log; \
+	exit $$((newest + status))
 
 lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub against the binary
 	cargo fmt --check
@@ -67,8 +73,7 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 
 soak: $(VENV)/.built ## the tests of crashes, faults and processes, a hundred times as long
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/test_process_end.py tests/test_concurrency.py \
-	  tests/test_faults.py tests/test_locked.py tests/test_heartbeat.py tests/test_fail_open.py \
-	  $(wildcard tests/test_soak_*.py)
+	  $(LOAD)
 
 fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzzer (needs g++ too)
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q tests/test_key*.py tests/test_values*.py tests/test_accelerate.py
