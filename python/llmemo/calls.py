@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
@@ -188,10 +187,13 @@ class Call(Generic[T]):
 
     def set(self, result: T | None, error: Exception | None) -> None:
         """Hand the outcome over, in the thread of whoever waits; without effect the second time."""
-        if not self._future.done():
-            # A blocking caller leaves whenever it likes.
-            with contextlib.suppress(concurrent.futures.InvalidStateError):
-                self._future.set_result((result, error))
+        future = self._future
+        if not future.done():
+            try:
+                future.set_result((result, error))
+            except concurrent.futures.InvalidStateError:
+                pass  # a blocking caller leaves whenever it likes
+            else:
                 return
         self.unclaimed(result)
 

@@ -84,19 +84,21 @@ class PriceTable:
             usage = getattr(message, "usage_metadata", None)
             if isinstance(usage, dict):
                 sent, made = _count(usage, "input_tokens"), _count(usage, "output_tokens")
-                price = self._price(message.response_metadata)
-                money = (sent * price.input + made * price.output) / PER
-                worth = worth.plus(Worth(sent, made, money))
+                money = 0.0
+                if self._prices:
+                    price = self._price(message.response_metadata)
+                    money = (sent * price.input + made * price.output) / PER
+                this = Worth(sent, made, money)
+                worth = this if worth is NOTHING else worth.plus(this)
         return worth
 
     def _price(self, metadata: Mapping[str, Any]) -> Price:
-        if self._prices:
-            for key in NAMES:
-                name = metadata.get(key)
-                if isinstance(name, str):
-                    known = [each for each in self._prices if name.startswith(each)]
-                    if known:
-                        return self._prices[max(known, key=len)]
+        for key in NAMES:
+            name = metadata.get(key)
+            if isinstance(name, str):
+                known = [each for each in self._prices if name.startswith(each)]
+                if known:
+                    return self._prices[max(known, key=len)]
         return Price(0.0, 0.0)
 
 

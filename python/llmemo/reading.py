@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmemo.durable import MakeCall
     from llmemo.flight import Flights
     from llmemo.options import Options
+    from llmemo.prices import Worth
     from llmemo.stores import Record
     from llmemo.tiers import Tiers
     from llmemo.tracking import Source
@@ -143,9 +144,7 @@ class Lookup:
             epoch = memory.epoch(self._key)
             record = await tiers.durable.read(self._key, self._make_call)
             if record is not None:
-                # A store may say anything.
-                with tiers.durable.tolerant("read"):
-                    hit = self._admit(record, epoch)
+                hit = self._admitted(record, epoch)
         if hit is None and tiers.flights is not None and self._said.mode != "only":
             hit = await self._coordinate(tiers.flights)
         return hit
@@ -159,7 +158,8 @@ class Lookup:
             CacheMiss: The caller must not go there.
         """
         self._tiers.tally.add("misses")
-        self._tell(LookupEvent("miss", key=self._name(), reason=reason))
+        if self._said.trackers:
+            self._tell(LookupEvent("miss", key=self._name(), reason=reason))
         insist(self._said, reason, self._key)
 
     def bypass(self, reason: str) -> None:
@@ -168,7 +168,8 @@ class Lookup:
         Raises:
             CacheMiss: As above.
         """
-        self._tell(LookupEvent("bypass", reason=reason))
+        if self._said.trackers:
+            self._tell(LookupEvent("bypass", reason=reason))
         insist(self._said, reason)
 
     def _name(self) -> str | None:
@@ -191,13 +192,20 @@ class Lookup:
         return hit
 
     def _hit(
-        self, hit: Hit, count: str, tier: Source, created: float | None, *, is_stale: bool = False
+        self,
+        hit: Hit,
+        count: str,
+        tier: Source,
+        created: float | None,
+        *,
+        is_stale: bool = False,
+        worth: Worth | None = None,
     ) -> Hit:
         """A hit from elsewhere."""
         tiers = self._tiers
-        worth = tiers.settings.price_table.worth(hit)
-        tiers.tally.add(count)
-        tiers.tally.save(worth)
+        if worth is None:
+            worth = tiers.settings.price_table.worth(hit)
+        tiers.tally.hit(count, worth)
         if self._said.trackers:
             age = None if created is None else max(0.0, tiers.clock() - created)
             self._tell(LookupEvent("hit", tier, age, self._name(), is_stale, worth=worth))
@@ -205,8 +213,16 @@ class Lookup:
 
     # The store.
 
-    def _admit(self, record: Record, epoch: int) -> Hit | None:
+    def _admitted(self, record: Record, epoch: int) -> Hit | None:
         """Decode a record, and keep it in memory."""
+        try:
+            return self._admit(record, epoch)
+        except Exception as error:  # noqa: BLE001 (a store may say anything)
+            if self._tiers.durable is not None:
+                self._tiers.durable.survive("read", error)
+            return None
+
+    def _admit(self, record: Record, epoch: int) -> Hit | None:
         tiers = self._tiers
         if record.expires is not None and record.expires <= tiers.clock():
             tiers.tally.add("expired")
@@ -216,6 +232,7 @@ class Lookup:
         if found is None:
             return None
         value, hit = found
+        worth = tiers.settings.price_table.worth(hit)
         self._memory.put(
             self._prompt,
             self._asked,
@@ -225,9 +242,9 @@ class Lookup:
             expires=record.expires,
             epoch=epoch,
             created=record.created,
-            worth=tiers.settings.price_table.worth(hit),
+            worth=worth,
         )
-        return self._hit(hit, "store_hits", "store", record.created)
+        return self._hit(hit, "store_hits", "store", record.created, worth=worth)
 
     def _decoded(self, record: Record) -> tuple[bytes, Hit] | None:
         try:
@@ -326,11 +343,10 @@ class Lookup:
                 lease.fence = found.fence
                 lease.keep_alive()
         elif found is not None:
-            with durable.tolerant("read"):
-                hit = self._admit(found, epoch)
-                if hit is not None:
-                    flights.serve(self._key, self._tiers.sealing.open(found.value, self._key))
-                    return hit
+            hit = self._admitted(found, epoch)
+            if hit is not None:
+                flights.serve(self._key, self._tiers.sealing.open(found.value, self._key))
+                return hit
         return None
 
     def _stale(self) -> Hit | None:

@@ -88,10 +88,11 @@ class Tally:
         with self._lock:
             self._counts[name] += count
 
-    def save(self, worth: Worth) -> None:
-        """Add to what hits have saved."""
-        if worth is not NOTHING:
-            with self._lock:
+    def hit(self, name: str, worth: Worth) -> None:
+        """Add one to a plain count, and to what hits have saved."""
+        with self._lock:
+            self._counts[name] += 1
+            if worth is not NOTHING:
                 self._saved = self._saved.plus(worth)
 
     def count(self, group: str, reason: str) -> None:
