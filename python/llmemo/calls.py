@@ -9,6 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from llmemo.deadlines import deadline
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
@@ -24,14 +26,14 @@ class NotYetError(TimeoutError):
     """A caller's patience is at its end; the operation goes on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as the others: that makes it dear to make
 class Get:
     """Read one record."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as `Get`
 class Set:
     """Write one record, and end the lease of its key if it comes with the fence of one.
 
@@ -166,12 +168,13 @@ class Call(Generic[T]):
             Exception: What the store raised.
         """
         if self.loop is not None:
-            # One timer, where anyio.fail_after would take half of a batched lookup's time.
-            timer = self.loop.call_later(timeout, self.set, None, NotYetError())
+            # Not anyio.fail_after, which would take half of a batched lookup's time.
+            end = deadline(self.loop, timeout)
+            end.waiting.add(self)
             try:
                 result, error = await self._future
             finally:
-                timer.cancel()
+                end.leave(self)
         else:
             try:
                 result, error = self._future.result(min(timeout, threading.TIMEOUT_MAX))
@@ -184,6 +187,10 @@ class Call(Generic[T]):
     def when_over(self, callback: Callable[[Exception | None], None]) -> None:
         """Of a blocking call: have the error, if there is one, told on the private thread."""
         self._future.add_done_callback(lambda future: callback(future.result()[1]))
+
+    def expire(self) -> None:
+        """The caller's patience is at its end."""
+        self.set(None, NotYetError())
 
     def set(self, result: T | None, error: Exception | None) -> None:
         """Hand the outcome over, in the thread of whoever waits; without effect the second time."""
