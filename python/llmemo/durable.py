@@ -15,7 +15,7 @@ from llmemo.errors import text_of
 from llmemo.leases import acquire, release
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from llmemo._core import Memory
     from llmemo.calls import Operation
@@ -47,7 +47,9 @@ class Durable:
         if self._is_shut(key):
             return None
         try:
-            record: Record | None = await self._ask(make_call(Get(key)))
+            call = make_call(Get(key))
+            self.engine.submit(call)
+            record: Record | None = await call.wait(self.timeout)
         except Exception as error:  # noqa: BLE001 (a store may fail in any way)
             self.breaker.failed()
             self.survive("read", error)
@@ -65,7 +67,9 @@ class Durable:
             self._send("write", Call.blocking(operation))
             return False
         try:
-            is_refused = await self._ask(make_call(operation))
+            call = make_call(operation)
+            self.engine.submit(call)
+            is_refused = await call.wait(self.timeout)
         except Exception as error:  # noqa: BLE001 (as above)
             self.breaker.failed()
             self.survive("write", error)
@@ -106,10 +110,6 @@ class Durable:
     def let_go(self, key: bytes, fence: int, failures: int) -> None:
         """End a lease without an answer: see `leases.release`. Waits for nothing."""
         release(self.engine, key, fence, failures)
-
-    def _ask(self, call: Call[Any]) -> Coroutine[Any, Any, Any]:
-        self.engine.submit(call)
-        return call.wait(self.timeout)
 
     def _send(self, verb: str, call: Call[Any]) -> None:
         """Have something done that nobody waits for."""

@@ -21,6 +21,8 @@ from llmemo.tiers import Identity
 from llmemo.tracking import LookupEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from langchain_core.outputs import Generation
 
     from llmemo.durable import MakeCall
@@ -37,9 +39,9 @@ STALE_PAUSE = 5.0
 """Seconds after a failure of the model for which what is stale is served; then it is tried anew."""
 
 
-async def fetch(
+def fetch(
     tiers: Tiers, prompt: str, llm_string: str, said: Options | None, make_call: MakeCall
-) -> Hit | None:
+) -> Coroutine[Any, Any, Hit | None]:
     """Look for the answer to a request.
 
     Args:
@@ -55,14 +57,7 @@ async def fetch(
         NamespaceRequiredError: The caller has to name a namespace.
     """
     lookup = Lookup(tiers, prompt, llm_string, said or DEFAULT, make_call)
-    if tiers.is_closed:
-        lookup.miss("closed")
-    elif said is not None and said.mode == "bypass":
-        tiers.bypass_requested()
-        lookup.bypass("requested")
-    else:
-        return await lookup.run(ask_memory=said is not None)
-    return None
+    return lookup.run(ask_memory=said is not None)
 
 
 def insist(said: Options | None, reason: str, key: bytes = b"") -> None:
@@ -113,6 +108,13 @@ class Lookup:
     async def run(self, *, ask_memory: bool) -> Hit | None:
         """See `fetch`."""
         tiers, mode = self._tiers, self._said.mode
+        if tiers.is_closed:
+            self.miss("closed")
+            return None
+        if mode == "bypass":
+            tiers.bypass_requested()
+            self.bypass("requested")
+            return None
         self._namespace = tiers.namespace_of(self._said)
         if ask_memory and mode != "refresh":
             hit = self._memory.lookup(self._prompt, self._llm_string, self._namespace)
