@@ -294,22 +294,12 @@ class SQLiteStore(Store):
 
         `size`: about how many bytes they bring.
         """
-        await self._mend()
-        writer = _opened(self._writer)
-        touched = []
-        async with self._guard.committing():
-            with self._watched():
-                try:
-                    for statement, rows in steps:
-                        # sqlite3 sends BEGIN IMMEDIATE by itself (isolation_level).
-                        cursor = await writer.executemany(statement, _Unprinted(rows))
-                        touched.append(max(cursor.rowcount, 0))  # -1: there were none
-                    await writer.commit()
-                except BaseException:
-                    await writer.rollback()
-                    raise
-            await self._after_write(writer, size)
-        return touched
+
+        def work(connection: sqlite3.Connection) -> list[int]:
+            counts = [connection.executemany(step, rows).rowcount for step, rows in steps]
+            return [max(count, 0) for count in counts]  # -1: there were none
+
+        return await self._commit(work, size)
 
     async def _after_write(self, writer: aiosqlite.Connection, size: int) -> None:
         # It is committed, whatever becomes of the WAL.
