@@ -149,11 +149,11 @@ class Worker:
                 return
 
     def _take_inbox(self) -> list[Call[Any]]:
-        calls = []
-        while self._inbox:
-            # Near the end two threads may be emptying it.
-            with contextlib.suppress(IndexError):
-                calls.append(self._inbox.popleft())
+        inbox, calls = self._inbox, []
+        # Near the end two threads may be emptying it.
+        with contextlib.suppress(IndexError):
+            while inbox:
+                calls.append(inbox.popleft())
         return calls
 
     # On the private thread.
@@ -212,20 +212,23 @@ class Worker:
         """Empty the inbox into the queues of the two workers."""
         self._is_woken = False
         for call in self._take_inbox():
-            if isinstance(call.operation, Get):
-                self._reads.setdefault(call.operation.key, []).append(call)
-            elif isinstance(call.operation, Recent):
+            operation = call.operation
+            if isinstance(operation, Get):
+                self._reads.setdefault(operation.key, []).append(call)
+            elif isinstance(operation, Set):
+                self._writes.append(call)
+                self._queued_bytes += len(operation.record.value)
+            elif isinstance(operation, Recent):
                 # Beside the reads, which must not wait for as long as it takes.
-                listing = asyncio.ensure_future(self._list(call, call.operation.limit))
+                listing = asyncio.ensure_future(self._list(call, operation.limit))
                 self._listings.add(listing)
                 listing.add_done_callback(self._listings.discard)
-            elif isinstance(call.operation, Discard):
-                self._caretaker.note_damaged(call.operation.record)
-            elif isinstance(call.operation, (Acquire, Release, Resume)):
+            elif isinstance(operation, Discard):
+                self._caretaker.note_damaged(operation.record)
+            elif isinstance(operation, (Acquire, Release, Resume)):
                 self._leasing.take(call)
             else:
                 self._writes.append(call)
-                self._queued_bytes += _size(call)
         while self._queued_bytes > MAX_QUEUED_BYTES and len(self._writes) > 1:
             # Of updates, which nobody may be waiting for any more: whoever adds or deletes does.
             oldest = next(call for call in self._writes if _size(call))
@@ -330,14 +333,12 @@ class Worker:
 
     def _take_batch(self) -> list[Call[Any]]:
         """The oldest write, and with it all that can share its transaction."""
-        batch = [self._writes.popleft()]
-        while (
-            self._writes
-            and isinstance(batch[-1].operation, Set)
-            and isinstance(self._writes[0].operation, Set)
-            and len(batch) < MAX_RECORDS_PER_SET
-        ):
-            batch.append(self._writes.popleft())
+        writes = self._writes
+        batch = [writes.popleft()]
+        if not isinstance(batch[0].operation, Set):
+            return batch
+        while writes and len(batch) < MAX_RECORDS_PER_SET and isinstance(writes[0].operation, Set):
+            batch.append(writes.popleft())
         self._queued_bytes -= sum(map(_size, batch))
         return batch
 
@@ -372,11 +373,11 @@ async def _carried_out(store: Store, batch: list[Call[Any]]) -> Sequence[Any]:
         return [await store.add(operation.records)]
     # Of several records of one key the last counts, and that of each lease.
     sets = [call.operation for call in batch if isinstance(call.operation, Set)]
-    last = {(one.record.key, one.fence): one for one in sets}.values()
-    if store.leases is not None and any(one.fence is not None for one in last):
+    if store.leases is not None and any(one.fence is not None for one in sets):
+        last = {(one.record.key, one.fence): one for one in sets}.values()
         refused = await store.leases.set([(one.record, one.fence) for one in last])
         return [one.fence in refused for one in sets]
-    await store.set(list({one.record.key: one.record for one in last}.values()))
+    await store.set(list({one.record.key: one.record for one in sets}.values()))
     return [None] * len(batch)
 
 
