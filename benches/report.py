@@ -47,6 +47,7 @@ BOUNDS: Mapping[str, tuple[Bound, ...]] = {
     "memory hit, 1 KB prompt": (Bound(4, "InMemoryCache"),),
     "memory hit, 10 KB prompt": (Bound(1, "InMemoryCache"),),
     "memory hit, 100 KB prompt": (Bound(0.35, "InMemoryCache"),),
+    "memory hit, single_flight": (Bound(1.15, "single_flight=False"),),
     "persistent hit, 1 concurrent": (Bound(0.5, "SQLiteCache"),),
     "persistent hit, 64 concurrent": (Bound(0.03, "SQLiteCache"),),
     "durable update, 64 concurrent": (Bound(0.03, "SQLiteCache"),),
@@ -68,6 +69,7 @@ ORDER = (
     "memory hit, 100 KB prompt",
     "memory miss",
     "memory update",
+    *(f"memory {what}, single_flight" for what in ("hit", "miss", "update")),
     "persistent hit, 1 concurrent",
     "persistent hit, 64 concurrent",
     "persistent miss, 1 concurrent",
@@ -93,6 +95,7 @@ NOTES = (
     "not a power cut. GPTCache (map manager) keeps 1,000 entries and pickles them all every 20 "
     "updates, so it has no durable rows. Hits are of a 1 KB answer with a tool call and metadata; "
     "a persistent one is each time of another of 4,000 rows, by a cache that was just opened. "
+    "The rows of single_flight are of memory alone, with the defaults and without coordination. "
     "`decode` is beside `loads`, `encode` beside `dumps`; finding an entry is all that a hit does "
     "before it decodes, without Python, beside hashing the same bytes. An import is of "
     "1 KB prompts and such answers into a new file, beside only reading them with `loads`. In "

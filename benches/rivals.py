@@ -54,6 +54,12 @@ def _llmemo(folder: Path) -> BaseCache:
     return LLMCache()
 
 
+def _llmemo_alone(folder: Path) -> BaseCache:
+    from llmemo import LLMCache
+
+    return LLMCache(single_flight=False)
+
+
 def _llmemo_on_file(folder: Path) -> BaseCache:
     from llmemo import LLMCache
 
@@ -116,6 +122,7 @@ SQLITE = Rival("SQLiteCache", _sqlite)
 GPT = Rival("GPTCache", _gptcache)
 LANGCHAIN = Rival("LangChain", _no_cache)
 DEEPCOPY = Rival("deepcopy", _no_cache)
+ALONE = Rival("single_flight=False", _llmemo_alone)
 
 # Like with like. GPTCache's map keeps 1,000 entries in memory, and pickles them all to a file every
 # 20 updates: it outlives a process, but holds no thousands of keys and survives no crash.
