@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -220,12 +219,13 @@ Outcome: TypeAlias = "tuple[Call[Any], Any, Exception | None]"
 
 def settle(outcomes: Iterable[Outcome]) -> None:
     """Give the outcomes to their callers: one message to each event loop, however many they are."""
-    by_loop: defaultdict[asyncio.AbstractEventLoop, list[Outcome]] = defaultdict(list)
-    for call, result, error in outcomes:
+    by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
+    for outcome in outcomes:
+        call, result, error = outcome
         if call.loop is None:
             call.set(result, error)
         else:
-            by_loop[call.loop].append((call, result, error))
+            by_loop.setdefault(call.loop, []).append(outcome)
     for loop, group in by_loop.items():
         try:
             loop.call_soon_threadsafe(_deliver, group)

@@ -90,7 +90,7 @@ class Lease:
     @property
     def patience(self) -> float:
         """Seconds until it is not believed any more."""
-        if any(run.is_open for run in self._runs):
+        if self._runs and any(run.is_open for run in self._runs):
             return math.inf
         return self.since + UNBACKED - time.monotonic()
 

@@ -89,7 +89,8 @@ _by_id: weakref.WeakValueDictionary[UUID, Run] = weakref.WeakValueDictionary()
 
 def open_runs() -> tuple[Run, ...]:
     """The runs that are open in this context, the innermost last."""
-    return tuple(run for run in _runs.get() if run.is_open)
+    runs = _runs.get()
+    return runs and tuple(run for run in runs if run.is_open)
 
 
 class _Holder:
