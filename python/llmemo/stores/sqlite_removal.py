@@ -58,7 +58,8 @@ class Sweep:
 
     async def look(self, reader: aiosqlite.Connection) -> Steps:
         """What the next transaction has to do; nothing, if nothing was found for long."""
-        is_first = self._last is None
+        # Until it is committed: it may be tried again.
+        is_first = self._at < 0
         if self._last is None:
             [(self._last,)] = await reader.execute_fetchall(LAST)
         while True:
