@@ -40,7 +40,7 @@ class Sweep:
         self._change = (CHANGED, [(packed(selection), writer)])
         parts = ("namespace = ?", "llm = ?", "created < ?")
         given = [one for one in zip(parts, selection, strict=True) if one[1] is not None]
-        matches = " AND ".join(part for part, _ in given)
+        matches = " AND ".join(part for part, _ in given) or "1"
         self._given = tuple(value for _, value in given)
         self._look = f"""
             SELECT id, {matches} FROM entries WHERE id > ? AND id <= ? ORDER BY id LIMIT {ROWS}
