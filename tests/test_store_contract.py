@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
 from llmemo import SQLiteStore, Store
-from llmemo.stores import Record
+from llmemo.stores import Record, Selection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -180,3 +181,58 @@ async def test_what_is_discarded_is_what_was_read_and_nothing_else(store: Store)
     found = await store.get([key(number) for number in range(4)])
     assert set(found) == {key(0), key(2)}
     assert found[key(2)].value == b"written since"
+
+
+async def invalidated(store: Store, *selection: bytes | float | None) -> int:
+    """How many were removed, however often that has to be asked."""
+    meant = Selection(*selection)  # type: ignore[arg-type]
+    for _ in range(100):
+        removed = await store.invalidate(meant)
+        if removed is not None:
+            return removed
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("namespace", [None, b"a" * 16, b"\0" * 16])
+@pytest.mark.parametrize("llm", [None, b"l" * 16, b"x" * 16])
+@pytest.mark.parametrize("before", [None, 0.0, 3.0])
+async def test_what_matches_all_that_is_selected_is_removed_and_nothing_else(
+    store: Store, namespace: bytes | None, llm: bytes | None, before: float | None
+) -> None:
+    parts = itertools.product((b"a" * 16, b"\0" * 16, b"b" * 16), (b"l" * 16, b"m" * 16), range(6))
+    records = [
+        record(number)._replace(namespace=of, llm=by, created=float(at))
+        for number, (of, by, at) in enumerate(parts)
+    ]
+    await store.set(records)
+    gone = {
+        one.key
+        for one in records
+        if namespace in (None, one.namespace)
+        and llm in (None, one.llm)
+        and (before is None or one.created < before)
+    }
+    assert await invalidated(store, namespace, llm, before) == len(gone)
+    assert await store.get([one.key for one in records]) == {
+        one.key: one for one in records if one.key not in gone
+    }
+    assert await invalidated(store, namespace, llm, before) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 1_000])
+async def test_however_many_are_selected_they_are_removed(store: Store, count: int) -> None:
+    await store.set([record(n) for n in range(count)])
+    assert await invalidated(store, b"n" * 16, None, None) == count
+    assert await store.get([key(n) for n in range(count)]) == {}
+
+
+async def test_what_comes_between_two_steps_of_a_removal_stays(store: Store) -> None:
+    await store.set([record(n) for n in range(600)])
+    selection = Selection(b"n" * 16, None, None)
+    removed, added = await store.invalidate(selection), 0
+    while removed is None:
+        added += 1
+        await store.set([record(1_000 + added)])
+        removed = await store.invalidate(selection)
+    assert removed == 600
+    assert len(await store.get([key(n) for n in range(2_000)])) == added

@@ -27,7 +27,7 @@ def check_seconds(name: str, value: float) -> None:
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not 0 < value < math.inf:
-        hint = ", or None for no limit" if name == "ttl" else ""
+        hint = ", or None for no limit" if name.startswith(("ttl", "namespace_ttl[")) else ""
         msg = f"{name}={value!r} is not allowed: a positive number of seconds{hint}"
         raise ConfigurationError(msg)
 

@@ -277,7 +277,8 @@ class LLMCache(BaseCache):
         """Remove every answer that matches all that is given, from every tier and every process.
 
         Args:
-            namespace: Of this namespace; of all of them if it is None.
+            namespace: Of this namespace; of all of them if it is None, whatever the cache's own is
+                or `options` says: a removal names what it removes.
             llm_string: Of this model, as LangChain describes it to a cache; or one that is
                 described otherwise and means the same (docs/keys.md). Whatever classes of the
                 names in it hold.
@@ -316,6 +317,7 @@ class LLMCache(BaseCache):
 
         Raises:
             CacheClosedError: The cache is closed.
+            NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
         """
         return explain(self._tiers, prompt, llm_string)
 

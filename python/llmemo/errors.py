@@ -5,8 +5,8 @@
     │   └── NotACacheError                       the file given is not an llmemo cache
     ├── NamespaceRequiredError                   namespace=REQUIRED, and a call that named none
     ├── CacheMiss                                options(mode="only"), and there is no answer
-    ├── CacheClosedError                         delete or clear after close
-    └── StoreError                               delete or clear could not reach the store
+    ├── CacheClosedError                         delete, invalidate or clear after close
+    └── StoreError                               one of these could not reach the store
 
 `lookup` and `update` raise none but the two that were asked for, `NamespaceRequiredError` and
 `CacheMiss`: trouble there is counted in `stats().errors`, logged once, and answered with a miss.

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
+import functools
+import inspect
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
 
 from llmemo.arguments import check_seconds
 from llmemo.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Mapping
 
     from llmemo.tracking import Tracker
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
 
 Mode = Literal["default", "bypass", "refresh", "only"]
 
@@ -52,6 +55,10 @@ class Options:
     mode: Mode = "default"
     trackers: tuple[Tracker, ...] = ()
     """Who wants to know what becomes of lookups: see `track`."""
+    block: Block | None = field(default=None, compare=False, repr=False)
+    """Which block has said the last of it."""
+    outer: Options | None = field(default=None, compare=False, repr=False)
+    """What holds around that one."""
 
 
 DEFAULT = Options()
@@ -61,16 +68,83 @@ current: ContextVar[Options | None] = ContextVar("llmemo_options", default=None)
 it up."""
 
 
-@contextlib.contextmanager
+class Block:
+    """A `with` block, or a decorator. May be entered again, in several tasks and threads at once.
+
+    It takes back what itself has said, and no more: a generator that holds a block open may end
+    before another that was begun later, and in another context, as asyncio ends those that are not
+    read to their end, and web frameworks the dependencies of a request. A token of
+    `ContextVar.set` would bring the wrong state back then, or raise.
+    """
+
+    def __init__(self, **said: Any) -> None:
+        """`said`: fields of `Options`."""
+        self._said: Mapping[str, Any] = said
+
+    def __enter__(self) -> None:
+        """From here on it holds."""
+        current.set(self.over(current.get()))
+
+    def __exit__(self, *_: object) -> None:
+        """It does not any more."""
+        current.set(_without(self, current.get()))
+
+    def over(self, outer: Options | None) -> Options:
+        """What holds inside, with that around it."""
+        before = outer or DEFAULT
+        said = {**self._said, "trackers": (*before.trackers, *self._said.get("trackers", ()))}
+        return replace(before, **said, block=self, outer=outer)
+
+    def __call__(self, function: Function) -> Function:
+        """The function, each of whose calls is such a block.
+
+        Raises:
+            ConfigurationError: It is a generator, which would also run outside.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            name = getattr(function, "__qualname__", repr(function))
+            msg = (
+                f"{name} is a generator, and what reads it runs in between: put"
+                " `with options(…):` around the calls in it instead, with no `yield` inside"
+            )
+            raise ConfigurationError(msg)
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return cast("Function", awaited)
+
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return cast("Function", called)
+
+
+def _without(block: Block, said: Options | None) -> Options | None:
+    """What holds without what this block has said, if it is among it."""
+    if said is None or said.block is block:
+        return said and said.outer
+    outer = _without(block, said.outer)
+    if outer is said.outer or said.block is None:
+        return said
+    return said.block.over(outer)
+
+
 def options(
     *,
     namespace: str | None = None,
     ttl: float | _Unset | None = UNSET,
     mode: Mode | None = None,
-) -> Iterator[None]:
+) -> Block:
     """How the calls inside use a cache, through chains, agents, batches, tasks and threads.
 
-    A `with` block, or a decorator. What an inner block does not name is as the outer one says.
+    A `with` block, or a decorator of a function, sync or async. What an inner block does not name
+    is as the outer one says.
 
     Args:
         namespace: On whose behalf: requests of different namespaces never share an answer.
@@ -81,7 +155,7 @@ def options(
             block's mode.
 
     Raises:
-        ConfigurationError: An argument is not one of these.
+        ConfigurationError: An argument is not one of these; or what is decorated is a generator.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -95,24 +169,20 @@ def options(
         >>> model.invoke("Count.").content
         'two'
     """
-    said = current.get() or DEFAULT
+    said: dict[str, Any] = {}
     if namespace is not None:
         if not isinstance(namespace, str):
             msg = f"namespace={namespace!r} is not a str: a name, or the empty string"
             raise ConfigurationError(msg)
-        said = replace(said, namespace=namespace)
+        said["namespace"] = namespace
     if ttl is not UNSET:
         if ttl is not None:
             check_seconds("ttl", ttl)
-        said = replace(said, ttl=ttl)
+        said["ttl"] = ttl
     if mode is not None:
         if mode not in get_args(Mode):
             known = ", ".join(map(repr, get_args(Mode)))
             msg = f"mode={mode!r} is not known: it is one of {known}"
             raise ConfigurationError(msg)
-        said = replace(said, mode=mode)
-    token = current.set(said)
-    try:
-        yield
-    finally:
-        current.reset(token)
+        said["mode"] = mode
+    return Block(**said)

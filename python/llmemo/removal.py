@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmemo.arguments import check_seconds
 from llmemo.calls import Delete, Invalidate, NotYetError
@@ -13,6 +12,7 @@ from llmemo.stores.base import Selection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmemo._core import Memory
     from llmemo.calls import Call, Operation
     from llmemo.tiers import Tiers
 
@@ -25,10 +25,8 @@ SWEEP_TIMEOUT = 600.0
 
 async def remove(tiers: Tiers, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
     """Take one entry, or every one, out of every tier. Returns whether there was any."""
-    memory = tiers.memory
-    forget = memory.clear if key is None else functools.partial(memory.remove, key)
     delete = Delete(None if key is None else [key])
-    found, removed = await _take_out(tiers, delete, forget, make_call, TIMEOUT)
+    found, removed = await _take_out(tiers, delete, make_call, TIMEOUT)
     return bool(found or removed)
 
 
@@ -57,24 +55,34 @@ async def invalidate(
         None if llm_string is None else tiers.memory.llm_label(llm_string),
         None if older_than is None else tiers.clock() - older_than,
     )
-    forget = functools.partial(tiers.memory.invalidate, *selection)
     operation = Invalidate(selection)
-    found, removed = await _take_out(tiers, operation, forget, make_call, SWEEP_TIMEOUT)
-    return int(found if removed is None else removed)
+    found, removed = await _take_out(tiers, operation, make_call, SWEEP_TIMEOUT)
+    return found if removed is None else removed
+
+
+def forget(memory: Memory, operation: Operation) -> int:
+    """Have memory forget what an operation removes. Returns how many there were, but for `clear`.
+
+    Done before the store is asked, and by the worker once more when it has answered: a lookup may
+    have read a record while it was being removed, and who asked for it may not wait any more.
+    """
+    if isinstance(operation, Invalidate):
+        return memory.invalidate(*operation.selection)
+    if isinstance(operation, Delete):
+        if operation.keys is not None:
+            return sum(map(memory.remove, operation.keys))
+        memory.clear()
+    return 0
 
 
 async def _take_out(
-    tiers: Tiers,
-    operation: Operation,
-    forget: Callable[[], Any],
-    make_call: Callable[..., Call[int]],
-    timeout: float,
-) -> tuple[Any, int | None]:
-    """What `forget` found in memory, and how many records the store removed if there is one."""
+    tiers: Tiers, operation: Operation, make_call: Callable[..., Call[int]], timeout: float
+) -> tuple[int, int | None]:
+    """How many were in memory, and how many records the store removed if there is one."""
     if tiers.is_closed:
         msg = "the cache is closed: nothing can be removed from it any more"
         raise CacheClosedError(msg)
-    found = forget()
+    found = forget(tiers.memory, operation)
     if tiers.engine is None:
         return found, None
     call = make_call(operation)
@@ -89,6 +97,3 @@ async def _take_out(
     except Exception as error:
         msg = f"the store could not remove anything: {text_of(error)}"
         raise StoreError(msg) from error
-    finally:
-        # Once more: a lookup may have read the old record while it was being removed.
-        forget()

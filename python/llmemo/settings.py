@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from llmemo.options import REQUIRED, UNSET, Options, Required
 from llmemo.prices import PriceTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_core.outputs import Generation
 
@@ -56,9 +57,9 @@ class Settings:
             check_whole("namespace_max_bytes", self.namespace_max_bytes, least=1)
         if self.ttl is not None:
             check_seconds("ttl", self.ttl)
-        for name, ttl in (self.namespace_ttl or {}).items():
-            if ttl is not None:
-                check_seconds(f"namespace_ttl[{name!r}]", ttl)
+        if self.namespace_ttl is not None:
+            # A copy: what the caller does to it later was not checked.
+            object.__setattr__(self, "namespace_ttl", _ttls(self.namespace_ttl))
         check_number("ttl_jitter", self.ttl_jitter, most=1)
         check_number("early_refresh", self.early_refresh)
         check_number("stale_if_error", self.stale_if_error)
@@ -98,3 +99,21 @@ class Settings:
     def own_clock(self) -> Callable[[], float] | None:
         """The clock, unless it is the system's."""
         return None if self.clock is time.time else self.clock
+
+
+def _ttls(given: Mapping[str, float | None]) -> dict[str, float | None]:
+    """A copy of `namespace_ttl`, checked.
+
+    Raises:
+        ConfigurationError: It cannot work.
+    """
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        msg = (
+            f"namespace_ttl={given!r} is not allowed: seconds, or None for no limit, by namespace,"
+            ' as in {"tenant-1": 3600}'
+        )
+        raise ConfigurationError(msg)
+    for name, ttl in given.items():
+        if ttl is not None:
+            check_seconds(f"namespace_ttl[{name!r}]", ttl)
+    return dict(given)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from llmemo.options import DEFAULT, current
+from llmemo.options import Block
 from llmemo.prices import NOTHING, Worth
 
 if TYPE_CHECKING:
@@ -81,9 +81,5 @@ def track() -> Iterator[Tracker]:
         'memory'
     """
     tracker = Tracker()
-    said = current.get() or DEFAULT
-    token = current.set(replace(said, trackers=(*said.trackers, tracker)))
-    try:
+    with Block(trackers=(tracker,)):
         yield tracker
-    finally:
-        current.reset(token)

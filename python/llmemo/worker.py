@@ -29,6 +29,7 @@ from llmemo.calls import (
 from llmemo.caretaker import TROUBLE, Caretaker
 from llmemo.errors import StoreError, text_of
 from llmemo.leasing import Leasing
+from llmemo.removal import forget
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 
 if TYPE_CHECKING:
@@ -321,6 +322,7 @@ class Worker:
                     # There is more to remove: after what came meanwhile, and the caretaker's work.
                     (self._left if self.is_stopping else self._writes).append(batch[0])
                     break
+                forget(self._memory, batch[0].operation)
                 settle([(call, result, error) for call, result in zip(batch, results, strict=True)])
                 await self._leasing.work()
                 if self._caretaker.is_due:

@@ -272,15 +272,19 @@ class SQLiteStore(Store):
 
     async def invalidate(self, selection: Selection) -> int | None:
         """See `Store.invalidate`."""
-        sweep = self._sweeps.setdefault(id(selection), Sweep(selection, self._changes.writer))
+        sweep = self._sweeps.pop(id(selection), None) or Sweep(selection, self._changes.writer)
         await sweep.rest()
-        with self._watched():
-            steps = await sweep.look(_opened(self._reader))
-        sweep.done((await self._transaction(*steps))[0] if steps else 0)
-        if not sweep.is_over:
-            return None
-        del self._sweeps[id(selection)]
-        return sweep.removed
+        try:
+            with self._watched():
+                steps = await sweep.look(_opened(self._reader))
+            sweep.done((await self._transaction(*steps))[0] if steps else 0)
+        except StoreUnavailableError:
+            self._sweeps[id(selection)] = sweep
+            raise
+        if sweep.is_over:
+            return sweep.removed
+        self._sweeps[id(selection)] = sweep
+        return None
 
     async def discard(self, records: Sequence[Record]) -> None:
         """See `Store.discard`."""

@@ -40,7 +40,7 @@ class Sweep:
         self._change = (CHANGED, [(packed(selection), writer)])
         parts = ("namespace = ?", "llm = ?", "created < ?")
         given = [one for one in zip(parts, selection, strict=True) if one[1] is not None]
-        matches = " AND ".join(part for part, _ in given)
+        matches = " AND ".join(part for part, _ in given) or "1"
         self._given = tuple(value for _, value in given)
         self._look = f"""
             SELECT id, {matches} FROM entries WHERE id > ? AND id <= ? ORDER BY id LIMIT {ROWS}
@@ -58,7 +58,8 @@ class Sweep:
 
     async def look(self, reader: aiosqlite.Connection) -> Steps:
         """What the next transaction has to do; nothing, if nothing was found for long."""
-        is_first = self._last is None
+        # Until it is committed: it may be tried again.
+        is_first = self._at < 0
         if self._last is None:
             [(self._last,)] = await reader.execute_fetchall(LAST)
         while True:
