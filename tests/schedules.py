@@ -33,6 +33,9 @@ _is_inside: ContextVar[bool] = ContextVar("is_inside", default=False)
 _answered: ContextVar[list[str]] = ContextVar("answered")
 """What was answered for a batch, and may not have been kept yet."""
 
+_by_hand: ContextVar[tuple[str, ...]] = ContextVar("by_hand", default=())
+"""What is computed by hand around a call."""
+
 
 class FailureError(Exception):
     """What a model of these schedules raises."""
@@ -177,6 +180,10 @@ class Schedule:
         for name in names:
             self.ledger.end(name, how)
         if how == "failed":
+            if names[0].startswith("chat"):
+                # It is taken for the run that stands behind what is computed by hand around it.
+                for name in _by_hand.get():
+                    self.ledger.end(name, how)
             raise FailureError
         return [f"answer to {_text(name)}{GARBLE if how == 'garbled' else ''}" for name in names]
 
@@ -280,7 +287,11 @@ class Schedule:
             self.ledger.begin(name, may_wait=True)
             self.ledger.end(name, "cancelled")
             return
-        [computed] = await self._run([name])
+        token = _by_hand.set((name,))
+        try:
+            [computed] = await self._run([name])
+        finally:
+            _by_hand.reset(token)
         await self.cache.aupdate(text, "by hand", [_generation(computed)])
 
     def ask_by_hand_sync(self, text: str) -> None:
@@ -290,10 +301,13 @@ class Schedule:
         if found is not None:
             self.ledger.answer(name, _name("hand", found[0].text))
             return
+        token = _by_hand.set((name,))
         try:
             [computed] = self._run_sync([name])
         except FailureError:
             return
+        finally:
+            _by_hand.reset(token)
         self.cache.update(text, "by hand", [_generation(computed)])
 
     async def ask_in_the_loop(self, text: str) -> None:

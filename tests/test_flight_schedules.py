@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -53,10 +54,11 @@ async def one(
     waits = WAITS if kind == "memory" else [*WAITS, 80, 200]
     schedule = Schedule(seed, cache, pool, is_kept=is_kept, waits=waits)
     tasks = await schedule.run(LIMIT, has_threads=has_threads, has_lingerers=has_lingerers)
-    for _ in range(5):
-        await asyncio.sleep(0)
     assert cache._tiers.flights is not None
     left = cache._tiers.flights._flights
+    end = time.monotonic() + LIMIT
+    while left and time.monotonic() < end:  # noqa: ASYNC110 (a thread's context goes after it)
+        await asyncio.sleep(0)
     hanging: list[object] = [task for task in tasks if not task.done()]
     raised = [task.exception() for task in tasks if task.done() and not task.cancelled()]
     other = [error for error in raised if error and not isinstance(error, FailureError)]
