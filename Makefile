@@ -67,10 +67,12 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 
 soak: $(VENV)/.built ## the tests of crashes, faults and processes, a hundred times as long
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/test_process_end.py tests/test_concurrency.py \
-	  tests/test_faults.py tests/test_locked.py tests/test_heartbeat.py $(wildcard tests/test_soak_*.py)
+	  tests/test_faults.py tests/test_locked.py tests/test_heartbeat.py tests/test_flight_schedules.py \
+	  $(wildcard tests/test_soak_*.py)
 
 fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzzer (needs g++ too)
-	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q tests/test_key*.py tests/test_values*.py tests/test_accelerate.py
+	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q tests/test_key*.py tests/test_values*.py tests/test_accelerate.py \
+	  tests/test_model.py
 	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
 bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the README's table

@@ -13,7 +13,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import pytest
 from doubles import LIMIT, ROUNDS
 from figures import tell
 from schedules import WAITS, FailureError, Schedule
@@ -22,6 +21,8 @@ from llmemo import LLMCache
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 SCHEDULES = 100 * ROUNDS
 KINDS = ["memory", "sqlite", "sqlite without memory"]
