@@ -53,7 +53,9 @@ async def one(
         store_timeout=LIMIT,
     )
     waits = WAITS if kind == "memory" else [*WAITS, 80, 200]
-    schedule = Schedule(seed, cache, pool, is_kept=is_kept, waits=waits)
+    schedule = Schedule(
+        seed, cache, pool, is_kept=is_kept, is_bounded=not has_lingerers, waits=waits
+    )
     tasks = await schedule.run(LIMIT, has_threads=has_threads, has_lingerers=has_lingerers)
     assert cache._tiers.flights is not None
     left = cache._tiers.flights._flights
