@@ -416,6 +416,9 @@ class Machine:
         if name in self.flights:
             return
         old = self._live(name)
+        if self.dice.random() < 0.5 and self.path is not None:
+            # As if it had to make room: the lookup goes to the store.
+            self.first._tiers.memory.remove(self._key(name))
         text = f"answer {next(self.texts)} to {name}"
         removal = self.dice.choice(["update", "delete", "clear", "invalidate"])
         self.log.append(f"race {name} {removal}: {text}")

@@ -157,7 +157,11 @@ class Schedule:
         self.dice = random.Random(seed)
         self.ledger = Ledger(is_kept=is_kept, is_bounded=is_bounded)
         self.is_over = asyncio.Event()
+        self.idle: set[asyncio.Task[Any] | None] = set()
+        """Those who only wait for the end."""
         self.names = [f"{seed}-{letter}" for letter in "abc"[: self.dice.randint(1, 3)]]
+        self.failing = self.dice.choice([0.0, 0.2, 0.7])
+        self.kinds = self.dice.choice([2, 4, 8])
         self.chat = Chat(act=self._aact_one, cache=cache)
         self.sync_chat = Chat(act=self._act_one, cache=cache)
         self.llm = Completion(act=self._aact, cache=cache)
@@ -176,7 +180,10 @@ class Schedule:
         if dice.random() < 0.15:
             yield "nest"
         draw = dice.random()
-        yield "failed" if draw < 0.25 else "garbled" if draw < 0.28 else "answered"
+        if draw < self.failing:
+            yield "failed"
+        else:
+            yield "garbled" if draw > 0.97 else "answered"
 
     def _ended(self, names: Sequence[str], how: str) -> list[str]:
         for name in names:
@@ -326,7 +333,7 @@ class Schedule:
         if await self.cache.alookup(text, "by hand") is None:
             self.ledger.begin(name, may_wait=True)
             self.ledger.end(name, "cancelled")
-            await self.is_over.wait()
+            await self._idle()
 
     async def in_thread(self, ask: Callable[[Any], None], *args: Any) -> None:
         """As `asyncio.to_thread`. Who leaves does not stop the thread."""
@@ -335,15 +342,27 @@ class Schedule:
         future.add_done_callback(self.threads.discard)
         await asyncio.wrap_future(future)
 
+    async def _idle(self) -> None:
+        self.idle.add(asyncio.current_task())
+        await self.is_over.wait()
+
+    async def live_on(self, ask: Callable[[Any], Coroutine[Any, Any, None]], what: Any) -> None:
+        """Ask, and go on with something else though the model fails."""
+        try:
+            await ask(what)
+        except FailureError:
+            await self._idle()
+
     def draw(self, *, has_threads: bool, has_lingerers: bool) -> Coroutine[Any, Any, None]:
         """One caller."""
         dice = self.dice
         name, batch = dice.choice(self.names), dice.choices(self.names, k=dice.randint(1, 3))
         kinds: list[Callable[[], Coroutine[Any, Any, None]]] = [
             lambda: self.ask(name),
-            lambda: self.ask(name),
-            lambda: self.ask_batch(batch),
+            lambda: self.live_on(self.ask, name),
             lambda: self.ask_by_hand(name),
+            lambda: self.ask_batch(batch),
+            lambda: self.live_on(self.ask_batch, batch),
         ]
         if dice.random() < 0.2:
             kinds.append(lambda: self.ask_in_the_loop(name))
@@ -355,7 +374,7 @@ class Schedule:
             ]
         if has_lingerers:
             kinds.append(lambda: self.linger(name))
-        return dice.choice(kinds)()
+        return dice.choice(kinds[-self.kinds :] if has_lingerers else kinds[: self.kinds])()
 
     async def run(self, limit: float, *, has_threads: bool, has_lingerers: bool) -> set[Any]:
         """Everybody comes, and some leave. Returns the tasks, those that hang among them."""
@@ -378,13 +397,14 @@ class Schedule:
             await asyncio.sleep(0)
             tick += 1
         self.ledger.counts["callers"] += len(tasks)
-        lingering = {task for task in tasks if has_lingerers}
-        if lingering:
-            asyncio.get_running_loop().call_later(0.05, self.is_over.set)
-        await asyncio.wait(tasks, timeout=limit)
         end = time.monotonic() + limit
-        while self.threads and time.monotonic() < end:  # noqa: ASYNC110 (of no loop)
-            await asyncio.sleep(0.001)
+        # No event tells that nobody but the idle is left: some are threads, which nobody stops.
+        while self.threads or any(not task.done() for task in tasks - self.idle):
+            await asyncio.sleep(0.0005)
+            if time.monotonic() > end:
+                break
+        self.is_over.set()
+        await asyncio.wait(tasks, timeout=limit)
         return tasks
 
 
