@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from doubles import LIMIT
 from langchain_core.outputs import Generation
 
-from llmemo import CacheMiss, LLMCache, options
+from llmemo import CacheMiss, LLMCache, SQLiteStore, options
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from llmemo.stores import Record
 
 NAMESPACES = ["", "one", "two"]
 TTL = 10.0
@@ -102,6 +104,18 @@ class Flight:
     failures: int = 0
 
 
+class Late(SQLiteStore):
+    """Its answers may come late, after what was written since."""
+
+    is_late = False
+
+    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
+        found = await super().get(keys)
+        if self.is_late:
+            await asyncio.sleep(0.003)
+        return found
+
+
 class Machine:
     """Two caches on one file, or one that has only memory; the first coordinates its callers."""
 
@@ -132,7 +146,7 @@ class Machine:
 
     def _cache(self, **settings: Any) -> LLMCache:
         return LLMCache(
-            self.path,
+            None if self.path is None else Late(self.path),
             ttl=TTL,
             namespace_ttl=NAMESPACE_TTL,
             early_refresh=0.0,
@@ -422,6 +436,9 @@ class Machine:
         text = f"answer {next(self.texts)} to {name}"
         removal = self.dice.choice(["update", "delete", "clear", "invalidate"])
         self.log.append(f"race {name} {removal}: {text}")
+        store = self.first._tiers.store
+        if isinstance(store, Late):
+            store.is_late = self.dice.random() < 0.3
         with options(namespace=name.namespace):
             looking = asyncio.create_task(looked_up(self.first, name, "only"))
             for _ in range(self.dice.choice([0, 1, 1, 2, 5, 20])):
@@ -441,6 +458,8 @@ class Machine:
                 for other in [other for other in self.rows if other.namespace == name.namespace]:
                     del self.rows[other]
         found = await looking
+        if isinstance(store, Late):
+            store.is_late = False
         new = self._live(name) or "CacheMiss"
         assert found in (old or "CacheMiss", new), ("race", found, old, new, self.last)
         self._expect("after a race", await looked_up(self.first, name, "only"), new)

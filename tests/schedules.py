@@ -402,6 +402,8 @@ class Schedule:
         while self.threads or any(not task.done() for task in tasks - self.idle):
             await asyncio.sleep(0.0005)
             if time.monotonic() > end:
+                # Whatever frees them later.
+                self.ledger.wrong.append(f"it hangs: {tasks - self.idle}")
                 break
         self.is_over.set()
         await asyncio.wait(tasks, timeout=limit)
