@@ -83,6 +83,8 @@ class Join:
     """Wait for an answer that somebody else computes. Not for a store: see `flight`."""
 
     key: bytes
+    unclaimed: Callable[[Any], object]
+    """As of `Acquire`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ class Call(Generic[T]):
 
     def unclaimed(self, result: T | None) -> None:
         """See to an outcome that nobody has taken."""
-        if isinstance(self.operation, Acquire):
+        if isinstance(self.operation, (Acquire, Join)):
             self.operation.unclaimed(result)
 
 

@@ -164,6 +164,11 @@ class Flights:
 
     def after_fork_in_child(self) -> None:
         """What was computed is computed by the parent."""
+        for flight in self._flights.values():
+            lease = flight.lease()
+            if lease is not None:
+                # What context this goes on in may have it, and is to wait for others again.
+                lease.has_ended = True
         self._begin()
 
     def __enter__(self) -> None:
@@ -195,7 +200,7 @@ class Flights:
                 return lease
             if make_call is None:
                 return None
-            call = make_call(Join(key))
+            call = make_call(Join(key, _pass_by))
             flight.waiters[call] = None
             return call
 
@@ -300,6 +305,12 @@ class Flights:
                     return [(call, lease, None)]
         del self._flights[key]
         return [(call, None, None) for call in flight.waiters]
+
+
+def _pass_by(outcome: object) -> None:
+    """See to an outcome that its waiter has not taken."""
+    if isinstance(outcome, Lease):
+        outcome.end(failed=False)
 
 
 def _remember(notes: dict[bytes, float], key: bytes, time: float) -> None:

@@ -308,8 +308,15 @@ class Lookup:
         try:
             return await call.wait(max(0.0, patience))
         except NotYetError:
+            # A lease may have come since: not to a thread that does not look any more.
+            call.abandon()
             if time.monotonic() >= deadline:
                 return None
+        except (Exception, asyncio.CancelledError):
+            # One that came, and was not seen, would live as long as the error's traceback. (Not of
+            # a coroutine that is garbage: see `leases`.)
+            call.abandon()
+            raise
         finally:
             flights.leave(key, call)
         flights.doubt(key)
@@ -336,7 +343,12 @@ class Lookup:
         if durable is None or self._is_unreadable:
             return None
         epoch = self._memory.epoch(self._key)
-        found = await durable.acquire(self._key, self._make_call, patience)
+        try:
+            found = await durable.acquire(self._key, self._make_call, patience)
+        except asyncio.CancelledError:
+            # The task may live on.
+            lease.end(failed=False)
+            raise
         if isinstance(found, Grant):
             if lease.has_ended:
                 # Somebody's update has served all who wait here.

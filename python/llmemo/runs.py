@@ -8,18 +8,19 @@ them) and whether it goes on: a lease that a run stands behind ends with the run
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import weakref
 from collections import deque
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from uuid import UUID
 
     from langchain_core.messages import BaseMessage
@@ -94,41 +95,74 @@ def open_runs() -> tuple[Run, ...]:
 
 
 class _Holder:
-    """What one task, or thread, holds. Of another, whose context was copied, it is the parent."""
+    """What one task, or thread, holds. Nobody else changes it, but others may look at any time."""
 
-    __slots__ = ("owner", "parent", "things")
+    __slots__ = ("inherited", "numbers", "owner", "things")
 
-    def __init__(self, owner: object, parent: _Holder | None) -> None:
+    def __init__(self, owner: object, inherited: _Holding | None) -> None:
         self.owner = owner
-        self.parent = parent
-        self.things: deque[Dependent] = deque()
+        self.inherited = inherited
+        self.numbers = itertools.count(1)
+        self.things: deque[tuple[int, Dependent]] = deque()
 
-    def is_empty(self) -> bool:
-        things = self.things
-        while things:
-            if not things[-1].is_over:
-                return False
+    def add(self, dependent: Dependent) -> int:
+        things, number = self.things, next(self.numbers)
+        while things and things[-1][1].is_over:
             things.pop()
-        return self.parent is None or self.parent.is_empty()
-
-    def add(self, dependent: Dependent) -> None:
-        self.things.append(dependent)
-        while self.things and (len(self.things) > HELD_MAX or self.things[0].is_over):
-            self.things.popleft().end(failed=False)
+        while things and (things[0][1].is_over or len(things) >= HELD_MAX):
+            things.popleft()[1].end(failed=False)
+        things.append((number, dependent))
+        return number
 
     def task_ended(self, task: asyncio.Task[Any]) -> None:
-        failed = not task.cancelled() and task.exception() is not None
+        # `exception()` would count as somebody's having seen it, and asyncio log it no more.
+        failed = not task.cancelled() and getattr(task, "_exception", None) is not None
         while self.things:
-            self.things.popleft().end(failed=failed)
+            self.things.popleft()[1].end(failed=failed)
 
 
-_holder: ContextVar[_Holder | None] = ContextVar("llmemo_holder", default=None)
+class _Holding(NamedTuple):
+    """What a context knows of a holder: a copy of it, in a child task, nothing that comes later."""
+
+    holder: _Holder
+    last: int
+    """The number of the last thing."""
+
+    def live(self, owner: object) -> Iterator[Dependent]:
+        """What is not over of that, the newest first; for the holder itself, all that it holds."""
+        is_owner = self.holder.owner == owner
+        # A copy, since other threads inherit it, too.
+        for number, thing in reversed(tuple(self.holder.things)):
+            if (is_owner or number <= self.last) and not thing.is_over:
+                yield thing
+
+
+_holding: ContextVar[_Holding | None] = ContextVar("llmemo_holding", default=None)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _owner(task: asyncio.Task[Any] | None) -> object:
+    # Weak: the task has the context that has the holder.
+    return threading.get_ident() if task is None else weakref.ref(task)
 
 
 def holds_anything() -> bool:
-    """Whether this context, or one that it was copied from, holds what is not over."""
-    holder = _holder.get()
-    return holder is not None and not holder.is_empty()
+    """Whether this context, or one that it was copied from until then, holds what is not over."""
+    holding = _holding.get()
+    if holding is None:
+        return False
+    owner = _owner(_current_task())
+    while holding is not None:
+        for _ in holding.live(owner):
+            return True
+        holding = holding.holder.inherited
+    return False
 
 
 def hold(dependent: Dependent) -> None:
@@ -138,21 +172,17 @@ def hold(dependent: Dependent) -> None:
     the first failure ends a batch. If there is none, the next one will: completion models ask a
     cache before they begin.
     """
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    # Weak: the task has the context that has the holder.
-    owner = threading.get_ident() if task is None else weakref.ref(task)
-    holder = _holder.get()
-    if holder is None or holder.owner != owner:
+    task = _current_task()
+    owner = _owner(task)
+    holding = _holding.get()
+    if holding is None or holding.holder.owner != owner:
         # One callback for all that the task will ever hold.
-        parent = None if holder is None or holder.is_empty() else holder
-        holder = _Holder(owner, parent)
-        _holder.set(holder)
+        holder = _Holder(owner, holding if holds_anything() else None)
         if task is not None:
             task.add_done_callback(holder.task_ended)
-    holder.add(dependent)
+    else:
+        holder = holding.holder
+    _holding.set(_Holding(holder, holder.add(dependent)))
     for run in open_runs():
         run.stand_behind(dependent)
 
@@ -197,10 +227,10 @@ def _begin(run_id: UUID, told: dict[str, Any]) -> None:
     run = Run(run_id, told.get("invocation_params"))
     _by_id[run_id] = run
     _runs.set((*outer, run))
-    holder = _holder.get()
-    if holder is not None:
-        for dependent in holder.things:
-            if not (dependent.is_over or dependent.has_run):
+    holding = _holding.get()
+    if holding is not None:
+        for dependent in holding.live(_owner(_current_task())):
+            if not dependent.has_run:
                 run.stand_behind(dependent)
 
 
