@@ -67,7 +67,8 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 
 soak: $(VENV)/.built ## the tests of crashes, faults and processes, a hundred times as long
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/test_process_end.py tests/test_concurrency.py \
-	  tests/test_faults.py tests/test_locked.py tests/test_heartbeat.py $(wildcard tests/test_soak_*.py)
+	  tests/test_faults.py tests/test_locked.py tests/test_heartbeat.py \
+	  tests/test_namespaces.py tests/test_removal_sweep.py $(wildcard tests/test_soak_*.py)
 
 fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzzer (needs g++ too)
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q tests/test_key*.py tests/test_values*.py tests/test_accelerate.py

@@ -102,8 +102,8 @@ async def test_others_write_between_its_transactions(
         written = writing.result(LIMIT)
     assert removed == MANY - len(range(0, MANY, 3))
     # Each transaction is short, however many there are; and it is the other's turn in between.
-    assert max(spied.removals) <= ROWS
-    assert len(spied.removals) - 1 >= MANY // ROWS
+    assert max(spied.removals) <= 500
+    assert len(spied.removals) > MANY // 500
     assert written >= 10
     # Others are told at the first and at the last, and are not flooded in between.
     assert (spied.told[1], spied.told[-1], sum(spied.told)) == (1, 1, 2)
