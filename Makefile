@@ -73,7 +73,7 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 
 soak: $(VENV)/.built ## the tests of crashes, faults and processes, a hundred times as long
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/test_process_end.py tests/test_concurrency.py \
-	  tests/test_flight_schedules.py $(LOAD)
+	  tests/test_flight_schedules.py tests/test_namespaces.py tests/test_removal_sweep.py $(LOAD)
 
 fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzzer (needs g++ too)
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q tests/test_key*.py tests/test_values*.py tests/test_accelerate.py \

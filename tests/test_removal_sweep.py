@@ -19,8 +19,10 @@ from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite_removal import ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
+
+    Filled = Callable[..., Awaitable[SQLiteStore]]
 
 pytestmark = pytest.mark.anyio
 
@@ -32,14 +34,23 @@ def record(number: int, namespace: bytes = N) -> Record:
     return Record(number.to_bytes(32, "big"), b"v" * 50, namespace, b"l" * 16, float(number), None)
 
 
-async def filled(path: Path, count: int) -> SQLiteStore:
-    """Every third row is of another namespace."""
-    store = SQLiteStore(path)
-    await store.open()
-    records = [record(number, N if number % 3 else M) for number in range(count)]
-    for start in range(0, count, 10_000):
-        await store.set(records[start : start + 10_000])
-    return store
+@pytest.fixture
+async def filled(tmp_path: Path) -> AsyncIterator[Filled]:
+    """Makes a store with so many rows, every third of another namespace; or none. Closed after."""
+    stores = []
+
+    async def make(count: int = 0) -> SQLiteStore:
+        store = SQLiteStore(tmp_path / "a.db")
+        stores.append(store)
+        await store.open()
+        records = [record(number, N if number % 3 else M) for number in range(count)]
+        for start in range(0, count, 10_000):
+            await store.set(records[start : start + 10_000])
+        return store
+
+    yield make
+    for store in stores:
+        await store.close()
 
 
 async def swept(store: SQLiteStore, selection: Selection) -> int:
@@ -67,16 +78,15 @@ class Spied:
 
 
 async def test_others_write_between_its_transactions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "a.db"
-    store = await filled(path, MANY)
+    store = await filled(MANY)
     spied, is_over, written = Spied(store, monkeypatch), threading.Event(), 0
 
     def write() -> int:
         """As another process does. How often, before all was removed."""
         count = 0
-        with closing(sqlite3.connect(path, timeout=LIMIT)) as connection:
+        with closing(sqlite3.connect(store.path, timeout=LIMIT)) as connection:
             while not is_over.wait(0.005):
                 with connection:
                     connection.execute("INSERT INTO changes (key, writer) VALUES (x'00', x'00')")
@@ -92,34 +102,31 @@ async def test_others_write_between_its_transactions(
         written = writing.result(LIMIT)
     assert removed == MANY - len(range(0, MANY, 3))
     # Each transaction is short, however many there are; and it is the other's turn in between.
-    assert max(spied.removals) <= ROWS
-    assert len(spied.removals) - 1 >= MANY // ROWS
+    assert max(spied.removals) <= 500
+    assert len(spied.removals) > MANY // 500
     assert written >= 10
     # Others are told at the first and at the last, and are not flooded in between.
     assert (spied.told[1], spied.told[-1], sum(spied.told)) == (1, 1, 2)
     assert await swept(store, Selection(M, None, None)) == MANY - removed
-    await store.close()
 
 
 @pytest.mark.parametrize("count", [0, 1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS, 3 * ROWS + 1])
 async def test_every_row_is_looked_at_once(
-    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    count: int, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = await filled(tmp_path / "a.db", count)
+    store = await filled(count)
     spied = Spied(store, monkeypatch)
     assert await swept(store, Selection(None, None, float(count // 2))) == count // 2
     rest = [number for number in range(count // 2, count) if number % 3]
     assert await swept(store, Selection(N, b"l" * 16, None)) == len(rest)
     assert sum(spied.removals) == count // 2 + len(rest)
-    await store.close()
 
 
 async def test_others_are_told_though_the_first_transaction_has_to_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = await filled(tmp_path / "a.db", 3 * ROWS)
-    other = SQLiteStore(tmp_path / "a.db")
-    await other.open()
+    store = await filled(3 * ROWS)
+    other = await filled()
     spied = Spied(store, monkeypatch)
     selection, spied.fails = Selection(N, None, None), 2
     for _ in range(2):
@@ -129,14 +136,12 @@ async def test_others_are_told_though_the_first_transaction_has_to_wait(
     assert await other.changes() == [selection]
     assert await swept(store, selection) == 2 * ROWS
     assert await other.changes() == [selection]
-    await other.close()
-    await store.close()
 
 
 async def test_one_that_fails_is_forgotten_and_another_begins_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = await filled(tmp_path / "a.db", 3 * ROWS)
+    store = await filled(3 * ROWS)
     selection = Selection(N, None, None)
     assert await store.invalidate(selection) is None
     with monkeypatch.context() as patch:
@@ -158,7 +163,6 @@ async def test_one_that_fails_is_forgotten_and_another_begins_anew(
                 removed[each] = result
     assert removed == {one: 2 * ROWS - 170, two: ROWS}
     assert store._sweeps == {}
-    await store.close()
 
 
 class Slow(FakeStore):
