@@ -1,25 +1,22 @@
-"""Random schedules of callers who ask the same, drawn from a seed; and who may call a model."""
+"""Random schedules of callers who ask the same, drawn from a seed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import random
-import threading
 import time
-from collections import Counter
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.outputs import ChatResult, Generation, LLMResult
-from scripted import Scripted, ScriptedLLM, said
+from ledger import GARBLE, Chat, Completion, Ledger, generation
+from scripted import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import LLMResult
 
     from llmemo import LLMCache
 
@@ -39,103 +36,6 @@ _by_hand: ContextVar[tuple[str, ...]] = ContextVar("by_hand", default=())
 
 class FailureError(Exception):
     """What a model of these schedules raises."""
-
-
-@dataclass
-class Account:
-    """How often a model may be asked one thing by those who could have waited instead."""
-
-    allowed: int = 1
-    begun: int = 0
-    failures: int = 0
-    """In a row."""
-    is_free: bool = False
-    """Whether everybody may ask: after two failures in a row, or if no answer can be handed on."""
-
-
-class Ledger:
-    """Every call of a schedule, counted as it begins and ends, from any thread.
-
-    Of those who could have waited there is one call more, at the most, than calls that failed or
-    were cancelled; where answers are not kept, than calls that have ended.
-    """
-
-    def __init__(self, *, is_kept: bool, is_bounded: bool) -> None:
-        self.is_kept, self.is_bounded = is_kept, is_bounded
-        self.accounts: dict[str, Account] = {}
-        self.wrong: list[str] = []
-        self.counts: Counter[str] = Counter()
-        self._lock = threading.Lock()
-
-    def begin(self, name: str, *, may_wait: bool) -> None:
-        with self._lock:
-            self.counts["model_calls"] += 1
-            account = self.accounts.setdefault(name, Account())
-            account.begun += may_wait
-            if self.is_bounded and account.begun > account.allowed and not account.is_free:
-                self.wrong.append(f"too many calls for {name}: {account}")
-
-    def end(self, name: str, how: str) -> None:
-        with self._lock:
-            self.counts[how] += 1
-            account = self.accounts.setdefault(name, Account())
-            if how == "answered":
-                account.failures = 0
-                account.allowed += not self.is_kept
-                return
-            account.allowed += 1
-            account.failures += how == "failed"
-            account.is_free |= how == "garbled" or account.failures >= 2
-
-    def answer(self, name: str, text: str) -> None:
-        with self._lock:
-            self.counts["answers"] += 1
-            if text != f"answer to {name}":
-                self.wrong.append(f"{name} was answered {text!r}")
-
-
-class Completion(ScriptedLLM):
-    """Its `act` is given all prompts of a batch, which fail or succeed together."""
-
-    def _generate(self, prompts: list[str], *args: Any, **kwargs: Any) -> LLMResult:
-        return _batch(self.act(prompts))
-
-    async def _agenerate(self, prompts: list[str], *args: Any, **kwargs: Any) -> LLMResult:
-        return _batch(await self.act(prompts))
-
-
-class Chat(Scripted):
-    """Its `act` may give something that cannot be stored."""
-
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        return _garbled(super()._generate(messages))
-
-    async def _agenerate(
-        self, messages: list[BaseMessage], *args: Any, **kwargs: Any
-    ) -> ChatResult:
-        return _garbled(await super()._agenerate(messages))
-
-
-GARBLE = " (garbled)"
-"""At the end of an answer: it is to be given to its caller, but cannot be encoded."""
-
-
-def _garbled(result: ChatResult) -> ChatResult:
-    message = result.generations[0].message
-    if str(message.content).endswith(GARBLE):
-        message.content = str(message.content).removesuffix(GARBLE)
-        message.response_metadata["lock"] = threading.Lock()
-    return result
-
-
-def _batch(texts: list[str]) -> LLMResult:
-    return LLMResult(generations=[[_generation(text)] for text in texts])
-
-
-def _generation(text: str) -> Generation:
-    is_garbled = text.endswith(GARBLE)
-    info = {"lock": threading.Lock()} if is_garbled else None
-    return Generation(text=text.removesuffix(GARBLE), generation_info=info)
 
 
 class Schedule:
@@ -282,8 +182,8 @@ class Schedule:
         self._check(names, self.sync_llm.generate(names))
 
     def _check(self, names: list[str], result: LLMResult) -> None:
-        for name, [generation] in zip(names, result.generations, strict=True):
-            self.ledger.answer(f"llm {name}", _name("llm", generation.text))
+        for name, [made] in zip(names, result.generations, strict=True):
+            self.ledger.answer(f"llm {name}", _name("llm", made.text))
 
     async def ask_by_hand(self, text: str) -> None:
         """Looks, computes, updates; or only looks."""
@@ -301,7 +201,7 @@ class Schedule:
             [computed] = await self._run([name])
         finally:
             _by_hand.reset(token)
-        await self.cache.aupdate(text, "by hand", [_generation(computed)])
+        await self.cache.aupdate(text, "by hand", [generation(computed)])
 
     def ask_by_hand_sync(self, text: str) -> None:
         """The same, in a thread: its failure is not told to anybody."""
@@ -317,7 +217,7 @@ class Schedule:
             return
         finally:
             _by_hand.reset(token)
-        self.cache.update(text, "by hand", [_generation(computed)])
+        self.cache.update(text, "by hand", [generation(computed)])
 
     async def ask_in_the_loop(self, text: str) -> None:
         """A sync call in the event loop's thread: must not wait."""

@@ -180,6 +180,7 @@ def test_a_thread_that_looks_at_what_another_holds_takes_nothing_from_it() -> No
     assert holds_anything()
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_child_process_holds_nothing() -> None:
     def forked() -> int:
