@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import figures
 import pytest
 
 from llmemo import LLMCache
+from llmemo.runs import holds_anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +22,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("figures")
         for line in figures.lines:
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_held() -> None:
+    """Fail here, and not somewhere below, if a test before has left the thread a lease."""
+    gc.collect(0)
+    assert not holds_anything()
 
 
 @pytest.fixture

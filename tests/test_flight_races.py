@@ -169,15 +169,18 @@ def test_a_thread_that_looks_at_what_another_holds_takes_nothing_from_it() -> No
             assert held.wait(LIMIT)
         return looked.is_set()
 
-    hold(Held(is_over))
-    context = contextvars.copy_context()
-    looking = threading.Thread(target=context.run, args=(holds_anything,))
-    looking.start()
-    assert looked.wait(LIMIT)
-    hold(Held(lambda: False))
-    held.set()
-    looking.join(LIMIT)
-    assert holds_anything()
+    def holding() -> None:
+        hold(Held(is_over))
+        context = contextvars.copy_context()
+        looking = threading.Thread(target=context.run, args=(holds_anything,))
+        looking.start()
+        assert looked.wait(LIMIT)
+        hold(Held(lambda: False))
+        held.set()
+        looking.join(LIMIT)
+        assert holds_anything()
+
+    contextvars.Context().run(holding)
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
