@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from doubles import LIMIT, patience
 
@@ -19,7 +19,7 @@ from llmemo.stores import Record
 from llmemo.stores.leases import Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from llmemo import Store
@@ -41,19 +41,22 @@ class Caller:
         memory = Memory(2**20, None, fingerprint_secret=bytes(range(192)))
         self.engine = Engine(store, self.tally, memory, patience)
 
+    def _outcome(self, call: Call[Any]) -> Coroutine[Any, Any, Any]:
+        return call.wait(self.patience)
+
     async def ask(
         self, key: bytes = KEY, *, seconds: float = LIMIT, wait: float = LIMIT
     ) -> Outcome:
         return await acquire(
             self.engine, Call.awaited, key,
-            seconds=seconds, store_timeout=self.patience, patience=wait,
+            seconds=seconds, outcome=self._outcome, lease_timeout=wait,
         )  # fmt: skip
 
     def ask_blocking(self, key: bytes = KEY, *, wait: float = LIMIT) -> Outcome:
         return run_inline(
             acquire(
                 self.engine, Call.blocking, key,
-                seconds=LIMIT, store_timeout=self.patience, patience=wait,
+                seconds=LIMIT, outcome=self._outcome, lease_timeout=wait,
             )
         )  # fmt: skip
 

@@ -114,6 +114,47 @@ def test_an_update_of_those_moments_is_not_lost() -> None:
             time.sleep(0.01)
 
 
+async def test_a_model_call_waits_for_the_store_once() -> None:
+    store = Hole()
+    async with LLMCache(store, max_bytes=0, store_timeout=0.02) as cache:
+        model = Scripted(act=lambda text: text, cache=cache)
+        store.is_black = True
+        await model.ainvoke("Hello.")
+        stats = cache.stats()
+        store.is_black = False
+    # The lookup has used up what there was; the update is on its way.
+    assert dict(stats.errors) == {"store_read_timeout": 1}
+    assert stats.writes_unconfirmed == 1
+    assert len(store.records) == 1
+
+
+async def test_who_waits_when_the_breaker_opens_goes_on() -> None:
+    store = Hole()
+    async with LLMCache(store, max_bytes=0, store_timeout=100 * LIMIT) as cache:
+        store.is_black = True
+        waiting = [asyncio.create_task(cache.alookup(f"{number}", "m")) for number in range(3)]
+        await asyncio.sleep(0)
+        for _ in range(FAILURES):
+            cache._tiers.durable._failed("read", OSError("broken"))  # type: ignore[union-attr]
+        assert await asyncio.wait_for(asyncio.gather(*waiting), LIMIT) == [None] * 3
+        store.is_black = False
+
+
+async def test_writes_alone_close_the_breaker() -> None:
+    store = Hole()
+    async with LLMCache(store, store_timeout=LIMIT) as cache:
+        store.is_broken = True
+        for number in range(FAILURES + 1):
+            await cache.aupdate(f"{number}", "m", answer("p"))
+        assert cache._tiers.durable.breaker.is_open  # type: ignore[union-attr]
+        store.is_broken = False
+        deadline = time.monotonic() + LIMIT
+        while cache._tiers.durable.breaker.is_open:  # type: ignore[union-attr]
+            assert time.monotonic() < deadline
+            await cache.aupdate("p", "m", answer("p"))
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("trouble", ["black hole", "down", "flapping"])
 async def test_calls_go_on_while_the_store_is_in_trouble(
     trouble: str, caplog: pytest.LogCaptureFixture

@@ -47,7 +47,8 @@ def get(key=KEY):
 
 async def work(key=KEY):
     outcome = await acquire(
-        engine, Call.awaited, key, seconds=seconds, store_timeout=60, patience=120
+        engine, Call.awaited, key,
+        seconds=seconds, outcome=lambda call: call.wait(60), lease_timeout=120,
     )
     if isinstance(outcome, Grant):
         say("granted", time.time())
@@ -179,7 +180,8 @@ def test_a_model_that_is_slower_than_the_lease_keeps_it(tmp_path: Path) -> None:
 
 FORKING = """
 outcome = run_inline(acquire(
-    engine, Call.blocking, KEY, seconds=seconds, store_timeout=60, patience=60))
+    engine, Call.blocking, KEY,
+    seconds=seconds, outcome=lambda call: call.wait(60), lease_timeout=60))
 engine.keep_alive(KEY, outcome.fence)
 say("begins")
 pid = os.fork()
@@ -214,7 +216,8 @@ for number in range(count):
     key = number.to_bytes(32, "big")
     sys.stdin.readline()
     outcome = run_inline(acquire(
-        engine, Call.blocking, key, seconds=60, store_timeout=60, patience=120))
+        engine, Call.blocking, key, seconds=60,
+        outcome=lambda call: call.wait(60), lease_timeout=120))
     if isinstance(outcome, Grant):
         say("granted", number)
         assert put(outcome.fence, key) is False

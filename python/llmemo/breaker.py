@@ -67,9 +67,11 @@ class Breaker:
             with self._lock:
                 self._failures, self._pause = 0, FIRST_PAUSE
 
-    def failed(self) -> None:
-        """The store has not answered in time, or failed."""
+    def failed(self) -> bool:
+        """The store has not answered in time, or failed. Returns whether that opens it."""
         with self._lock:
             self._failures += 1
-            if self._failures == FAILURES:
+            opens = self._failures == FAILURES
+            if opens:
                 self._next = self._clock() + self._pause
+            return opens

@@ -1,15 +1,16 @@
 """The durable tier: a store, behind the thread that runs it and a circuit breaker.
 
-A caller waits for no longer than `store_timeout`, and not at all while the breaker is open. Trouble
-is counted, said once a minute, and nothing else.
+A model call waits for no longer than `store_timeout` in all, and not at all while the breaker is
+open. Trouble is counted, said once a minute, and nothing else.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from llmemo.breaker import Breaker
-from llmemo.calls import Call, Get, NotYetError, Set
+from llmemo.calls import Call, Get, NotYetError, Set, settle
 from llmemo.engine import Engine
 from llmemo.errors import text_of
 from llmemo.leases import acquire, release
@@ -31,6 +32,40 @@ LEASE = 5.0
 others waiting for no longer."""
 
 
+WAITED = 0.9
+"""Part of `store_timeout` that is waited for: the rest is for a busy loop to get there."""
+
+
+class Patience:
+    """What is left of the seconds that one model call may wait for the store: lookup and update."""
+
+    __slots__ = ("_waiting", "left")
+
+    def __init__(self, seconds: float, waiting: set[Call[Any]]) -> None:
+        """None of them is used. `waiting`: where to find who waits."""
+        self.left = seconds
+        self._waiting = waiting
+
+    async def outcome(self, call: Call[Any]) -> Any:
+        """Wait for the store.
+
+        Raises:
+            NotYetError: There is no outcome yet, and no patience any more.
+            Exception: What the store raised.
+        """
+        begun = time.monotonic()
+        self._waiting.add(call)
+        try:
+            return await call.wait(self.left)
+        except NotYetError:
+            # It may come early, and what is left then is not worth another wait.
+            self.left = 0.0
+            raise
+        finally:
+            self._waiting.discard(call)
+            self.left = max(0.0, self.left - (time.monotonic() - begun))
+
+
 class Durable:
     """Reads and writes records, and fails open."""
 
@@ -41,51 +76,55 @@ class Durable:
         self.engine = Engine(store, tally, memory, timeout)
         self.breaker = Breaker()
         self._tally = tally
+        self._waiting: set[Call[Any]] = set()
 
-    async def read(self, key: bytes, make_call: MakeCall) -> Record | None:
+    def patience(self) -> Patience:
+        """For one model call."""
+        return Patience(WAITED * self.timeout, self._waiting)
+
+    async def read(self, key: bytes, make_call: MakeCall, patience: Patience) -> Record | None:
         """The record of a key; None if there is none, or it cannot be had in time."""
         if self._is_shut(key):
             return None
         try:
             call = make_call(Get(key))
             self.engine.submit(call)
-            record: Record | None = await call.wait(self.timeout)
+            record: Record | None = await patience.outcome(call)
         except Exception as error:  # noqa: BLE001 (a store may fail in any way)
-            self.breaker.failed()
-            self.survive("read", error)
+            self._failed("read", error)
             return None
         self.breaker.succeeded()
         return record
 
-    async def write(self, operation: Set, make_call: MakeCall) -> bool | None:
+    async def write(self, operation: Set, make_call: MakeCall, patience: Patience) -> bool | None:
         """Write a record. Returns whether it is known to be there; otherwise it stays queued.
 
         None, if it was refused: another process was given the lease meanwhile.
         """
-        if self.breaker.is_open:
+        if self.breaker.is_open or not patience.left:
             # It gets there when the store does, and nobody waits for that.
-            self._send("write", Call.blocking(operation))
+            self._try("write", operation)
             return False
         try:
             call = make_call(operation)
             self.engine.submit(call)
-            is_refused = await call.wait(self.timeout)
+            is_refused = await patience.outcome(call)
         except Exception as error:  # noqa: BLE001 (as above)
-            self.breaker.failed()
-            self.survive("write", error)
+            self._failed("write", error)
             return False
         self.breaker.succeeded()
         return None if is_refused else True
 
     async def acquire(
-        self, key: bytes, make_call: MakeCall, patience: float
+        self, key: bytes, make_call: MakeCall, patience: Patience, lease_timeout: float
     ) -> Grant | Record | None:
         """The right to compute an answer among all processes, or the answer; see `leases`.
 
-        Waits for who computes it elsewhere, for `patience` seconds at most. None: go on without.
+        Waits for who computes it elsewhere, for `lease_timeout` seconds at most. None: go on
+        without.
         """
         # A store that has just failed to answer is not asked to coordinate.
-        if not self.breaker.is_well:
+        if not self.breaker.is_well or not patience.left:
             return None
         try:
             return await acquire(
@@ -93,8 +132,8 @@ class Durable:
                 make_call,
                 key,
                 seconds=LEASE,
-                store_timeout=self.timeout,
-                patience=patience,
+                outcome=patience.outcome,
+                lease_timeout=lease_timeout,
             )
         except Exception as error:  # noqa: BLE001 (as above)
             self.survive("coordinate", error)
@@ -111,8 +150,10 @@ class Durable:
         """End a lease without an answer: see `leases.release`. Waits for nothing."""
         release(self.engine, key, fence, failures)
 
-    def _send(self, verb: str, call: Call[Any]) -> None:
-        """Have something done that nobody waits for."""
+    def _try(self, verb: str, operation: Operation) -> None:
+        """Have something done that nobody waits for, and see whether the store is well again."""
+        call: Call[Any] = Call.blocking(operation)
+        call.when_over(self._tried)
         try:
             self.engine.submit(call)
         except Exception as error:  # noqa: BLE001 (it may be closed, or find no thread)
@@ -126,10 +167,14 @@ class Durable:
             "errors", "store_shut", "llmemo: the store is not asked for a while: it is in trouble"
         )
         if self.breaker.may_try():
-            attempt: Call[Record | None] = Call.blocking(Get(key))
-            attempt.when_over(self._tried)
-            self._send("read", attempt)
+            self._try("read", Get(key))
         return True
+
+    def _failed(self, verb: str, error: Exception) -> None:
+        self.survive(verb, error)
+        if self.breaker.failed():
+            # Nobody waits from now on: those who do, neither.
+            settle([(call, None, NotYetError()) for call in list(self._waiting)])
 
     def _tried(self, error: Exception | None) -> None:
         if error is None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmemo.calls import Call, Outcome
-    from llmemo.durable import Durable
+    from llmemo.durable import Durable, Patience
     from llmemo.runs import Run
 
 UNBACKED = 5.0
@@ -60,6 +60,7 @@ class Lease:
         "key",
         "number",
         "since",
+        "store_patience",
     )
 
     def __init__(self, flights: Flights, key: bytes, number: int, *, after_failure: bool) -> None:
@@ -71,6 +72,8 @@ class Lease:
         self.has_ended = False
         self.fence: int | None = None
         """What the store knows the lease by, if it coordinates processes."""
+        self.store_patience: Patience | None = None
+        """What the lookup has left for the update."""
         self.granted = self.since = time.monotonic()
         """`since`: when no run has stood behind it, if none does."""
         # Weak: what a context holds of a cache that is gone is over.

@@ -13,7 +13,7 @@ from llmemo.stores.base import Record
 from llmemo.stores.leases import Grant, Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from llmemo.engine import Engine
 
@@ -27,15 +27,15 @@ async def acquire(
     key: bytes,
     *,
     seconds: float,
-    store_timeout: float,
-    patience: float,
+    outcome: Callable[[Call[Any]], Coroutine[Any, Any, Any]],
+    lease_timeout: float,
 ) -> Grant | Record | None:
     """Who computes the answer to `key`, among all processes: see `Leases`.
 
-    The store may take `store_timeout` seconds to tell. Waits while another has the lease, for
-    `patience` seconds at most, the store's time included; not at all if that is 0. Whoever gets a
-    `Grant` ends it: by `Set` with its fence, or `release`. It lasts for so many `seconds`, or as
-    long as `Engine.keep_alive` says and this process lives.
+    `outcome` waits for the store to tell (and raises `NotYetError`). Waits while another has the
+    lease, for `lease_timeout` seconds at most, the store's time included; not at all if that is 0.
+    Whoever gets a `Grant` ends it: by `Set` with its fence, or `release`. It lasts for so many
+    `seconds`, or as long as `Engine.keep_alive` says and this process lives.
 
     Returns None if the caller is to go on without a lease: the store has none, it is in trouble,
     too many attempts have failed, or the patience is at its end.
@@ -45,15 +45,15 @@ async def acquire(
     """
     if not engine.has_leases:
         return None
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + lease_timeout
     unclaimed = functools.partial(_give_back, engine, key)
     asking = Acquire(key, seconds, unclaimed)
-    outcome: Any = await _outcome(engine, make_call(asking), store_timeout)
+    found = await _outcome(engine, make_call(asking), outcome)
     rest = deadline - time.monotonic()
-    if isinstance(outcome, Held) and rest > 0:
-        following = Follow(key, seconds, unclaimed, outcome)
-        outcome = await _outcome(engine, make_call(following), rest)
-    return outcome if isinstance(outcome, (Grant, Record)) else None
+    if isinstance(found, Held) and rest > 0:
+        following = Follow(key, seconds, unclaimed, found)
+        found = await _outcome(engine, make_call(following), lambda call: call.wait(rest))
+    return found if isinstance(found, (Grant, Record)) else None
 
 
 def release(engine: Engine, key: bytes, fence: int, failures: int = 0) -> None:
@@ -71,10 +71,12 @@ def release(engine: Engine, key: bytes, fence: int, failures: int = 0) -> None:
         engine.submit(Call.blocking(Release(key, fence, failures)))
 
 
-async def _outcome(engine: Engine, call: Call[Any], timeout: float) -> Any:
+async def _outcome(
+    engine: Engine, call: Call[Any], outcome: Callable[[Call[Any]], Coroutine[Any, Any, Any]]
+) -> Any:
     engine.submit(call)
     try:
-        return await call.wait(timeout)
+        return await outcome(call)
     except NotYetError:
         call.abandon()
         return None

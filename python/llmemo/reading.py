@@ -85,6 +85,7 @@ class Lookup:
         "_memory",
         "_namespace",
         "_old",
+        "_patience",
         "_prompt",
         "_said",
         "_tiers",
@@ -144,7 +145,8 @@ class Lookup:
             return self._hit_in_memory(hit)
         if tiers.durable is not None:
             epoch = memory.epoch(self._key)
-            record = await tiers.durable.read(self._key, self._make_call)
+            self._patience = tiers.durable.patience()
+            record = await tiers.durable.read(self._key, self._make_call, self._patience)
             if record is not None:
                 hit = self._admitted(record, epoch)
         if hit is None and tiers.flights is not None and self._said.mode != "only":
@@ -298,8 +300,8 @@ class Lookup:
             return self._hit(hit, "coalesced", "flight", tiers.clock())
         if found is None:
             return None
-        patience = deadline - time.monotonic() if may_wait else 0.0
-        return self._turned_up(found) or await self._lead(found, flights, patience)
+        rest = deadline - time.monotonic() if may_wait else 0.0
+        return self._turned_up(found) or await self._lead(found, flights, rest)
 
     async def _wait(self, flights: Flights, call: Call[Any], deadline: float) -> Any:
         """The outcome of waiting: a value, a lease, another wait, or None after too long."""
@@ -336,15 +338,18 @@ class Lookup:
                 return hit
         return None
 
-    async def _lead(self, lease: Lease, flights: Flights, patience: float) -> Hit | None:
+    async def _lead(self, lease: Lease, flights: Flights, lease_timeout: float) -> Hit | None:
         """Hold a lease, and get that among all processes: None to compute, or the answer."""
         hold(lease)
         durable = self._tiers.durable
-        if durable is None or self._is_unreadable:
+        if durable is None:
+            return None
+        lease.store_patience = self._patience
+        if self._is_unreadable:
             return None
         epoch = self._memory.epoch(self._key)
         try:
-            found = await durable.acquire(self._key, self._make_call, patience)
+            found = await durable.acquire(self._key, self._make_call, self._patience, lease_timeout)
         except asyncio.CancelledError:
             # The task may live on.
             lease.end(failed=False)

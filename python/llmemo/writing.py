@@ -82,12 +82,13 @@ async def keep(
         return
     tiers.tally.add("updates")
     fence = None if lease is None else lease.fence
+    patience = (lease and lease.store_patience) or durable.patience()
     if is_kept:
         # Who asks from now on finds it there; and nobody has to wait for a disk.
         _hand_out(tiers, key, value, is_stored=True)
     record = record_of(tiers, (namespace, llm_string, prompt), identity, value, (now, expires))
     try:
-        is_written = await durable.write(Set(record, fence), make_call)
+        is_written = await durable.write(Set(record, fence), make_call, patience)
     finally:
         if not is_kept:
             _hand_out(tiers, key, value, is_stored=True)
