@@ -145,7 +145,8 @@ def test_every_class_is_known(kind: type[BaseMessage]) -> None:
         message.additional_kwargs, message.response_metadata = {"x": [1, 1.5, "é"]}, {}
         if isinstance(message, lc.ToolMessage):
             message.artifact = {"x": b"x"}
-        assert dumps([message]) == own([message])
+        # Own raises for some, such as bytes beside a key "lc".
+        assert outcome(dumps, [message]) == outcome(own, [message])
 
     compare()
     assert dumps.handled

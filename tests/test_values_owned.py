@@ -75,11 +75,11 @@ def test_what_langchain_does_to_a_hit_stays_with_that_hit(make_cache: MakeCache)
 
 
 def outcome(use: Callable[[Any], object], subject: object) -> object:
-    """What comes of it, exceptions included."""
+    """What comes of it, exceptions included: their classes, since Pydantic names what it met first."""
     try:
         return use(subject)
     except Exception as error:  # noqa: BLE001
-        return type(error).__name__, sorted(str(error))
+        return type(error).__name__
 
 
 def written(write: Callable[[Any], str]) -> Callable[[Any], object]:
