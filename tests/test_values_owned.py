@@ -75,7 +75,7 @@ def test_what_langchain_does_to_a_hit_stays_with_that_hit(make_cache: MakeCache)
 
 
 def outcome(use: Callable[[Any], object], subject: object) -> object:
-    """What comes of it, exceptions included: their classes, since Pydantic names what it met first."""
+    """What comes of it; of an exception its class: Pydantic names what it happened to meet."""
     try:
         return use(subject)
     except Exception as error:  # noqa: BLE001
