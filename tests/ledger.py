@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.outputs import ChatResult, Generation, LLMResult
@@ -21,9 +21,13 @@ class Account:
     allowed: int = 1
     begun: int = 0
     failures: int = 0
-    """In a row."""
     is_free: bool = False
-    """Whether everybody may ask: after two failures in a row, or if no answer can be handed on."""
+    """Whether everybody may ask: after two failures, or if no answer can be handed on.
+
+    In a row, says the cache. Here two are enough, since nobody sees from outside in which order a
+    failure and another's update, which its model has answered before, reach the cache.
+    """
+    history: list[str] = field(default_factory=list)
 
 
 class Ledger:
@@ -45,6 +49,7 @@ class Ledger:
             self.counts["model_calls"] += 1
             account = self.accounts.setdefault(name, Account())
             account.begun += may_wait
+            account.history.append("begun" if may_wait else "begun without waiting")
             if self.is_bounded and account.begun > account.allowed and not account.is_free:
                 self.wrong.append(f"too many calls for {name}: {account}")
 
@@ -52,8 +57,8 @@ class Ledger:
         with self._lock:
             self.counts[how] += 1
             account = self.accounts.setdefault(name, Account())
+            account.history.append(how)
             if how == "answered":
-                account.failures = 0
                 account.allowed += not self.is_kept
                 return
             account.allowed += 1

@@ -85,8 +85,9 @@ class LLMCache(BaseCache):
         admit: Asked whether to keep an answer (a list of generations). By default what is not worth
             keeping is not: what the model says it truncated, filtered or refused, what is empty,
             and invalid tool calls. A function of your own is asked beside that. None keeps all.
-        store_timeout: Seconds that a lookup or update waits for the store. After five failures in a
-            row the store is not waited for at all, until it answers again.
+        store_timeout: Seconds that a model call waits for the store, lookup and update together, at
+            most. After five failures in a row the store is not waited for at all, until it answers
+            again.
         prices: By model name, the price of 1,000,000 tokens sent and of 1,000,000 made, for
             `stats().money_saved`. A name stands for all that begin with it.
         secret: Makes stored keys unguessable without it (BLAKE3 keyed by it). Without one,

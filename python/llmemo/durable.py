@@ -136,7 +136,8 @@ class Durable:
                 lease_timeout=lease_timeout,
             )
         except Exception as error:  # noqa: BLE001 (as above)
-            self.survive("coordinate", error)
+            if not self.engine.is_closed:  # meanwhile, which is nobody's trouble
+                self.survive("coordinate", error)
             return None
 
     def keep_alive(self, key: bytes, fence: int, *, is_kept: bool) -> None:
