@@ -361,6 +361,32 @@ class TestByHand:
         assert await within(LIMIT, asyncio.create_task(cache.alookup("p", "m"))) is None
         looking.cancel()
 
+    async def test_a_model_that_ended_well_without_an_update_holds_others_up_for_a_while(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("llmemo.flight.UNBACKED", 0.05)
+        cache, go = LLMCache(), asyncio.Event()
+
+        async def act(text: str) -> str:
+            await go.wait()
+            return text
+
+        model = Scripted(act=act, cache=False)
+
+        async def look() -> None:
+            await cache.alookup("p", "m")
+            await model.ainvoke("something else")
+            await asyncio.sleep(LIMIT)
+
+        looking = asyncio.create_task(look())
+        while not model.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        waiting = asyncio.create_task(cache.alookup("p", "m"))
+        await queued(cache, 1)
+        go.set()
+        assert await within(LIMIT / 2, waiting) is None
+        looking.cancel()
+
     async def test_a_thread_that_has_ended_holds_nobody_up(self) -> None:
         cache = LLMCache()
         thread = threading.Thread(target=cache.lookup, args=("p", "m"))

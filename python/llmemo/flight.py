@@ -220,9 +220,12 @@ class Flights:
         return None if flight is None else flight.lease()
 
     def patience(self, key: bytes) -> float:
-        """Seconds until the lease that is waited for is to be doubted."""
+        """Seconds until the lease that is waited for is to be looked at, and doubted perhaps.
+
+        A run that stands behind it now may end, and its holder go on without an update.
+        """
         lease = self.lease(key)
-        return UNBACKED if lease is None else lease.patience
+        return UNBACKED if lease is None else min(lease.patience, UNBACKED)
 
     def doubt(self, key: bytes) -> None:
         """End the lease that is waited for, if it is not believed any more."""

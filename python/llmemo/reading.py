@@ -306,9 +306,9 @@ class Lookup:
     async def _wait(self, flights: Flights, call: Call[Any], deadline: float) -> Any:
         """The outcome of waiting: a value, a lease, another wait, or None after too long."""
         key = self._key
-        patience = min(deadline - time.monotonic(), flights.patience(key))
+        rest = deadline - time.monotonic()
         try:
-            return await call.wait(max(0.0, patience))
+            return await call.wait(max(0.0, min(rest, flights.patience(key))))
         except NotYetError:
             # A lease may have come since: not to a thread that does not look any more.
             call.abandon()
