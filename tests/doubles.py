@@ -109,7 +109,8 @@ def run(
             os.killpg(process.pid, signal.SIGKILL)
             printed, noise = process.communicate()
             pytest.fail(f"the process did not end; it printed {printed!r} and {noise!r}")
-    assert (noise, process.returncode) == ("", code)
+    if noise or process.returncode != code:
+        pytest.fail(f"the process ended with {process.returncode} and said {noise!r}")
     return set(printed.split())
 
 

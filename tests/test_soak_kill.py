@@ -24,7 +24,7 @@ def write(path, who):
     async def work(task):
         for n in range(10**9):
             # Enough for checkpoints to come, over and over, but in a file that stays small.
-            padding = [Generation(text="x" * dice.randrange(20_000))]
+            padding = [Generation(text="x" * dice.randrange(1, 20_000))]
             await cache.aupdate(f"padding{dice.randrange(200)}", "m", padding)
             await akeep(cache, f"{who}-{task}-{n}")
     async def main():
