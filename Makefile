@@ -9,10 +9,12 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 # Tests of crashes, faults and load, which have nothing to do with LangChain's version.
 LOAD := $(wildcard tests/test_soak_*.py) tests/test_faults.py tests/test_locked.py \
   tests/test_heartbeat.py tests/test_fail_open.py
-# And those of the store, of leases and of processes: on the newest version only.
-NEWEST := $(LOAD) $(wildcard tests/test_sqlite*.py tests/test_store*.py tests/test_leas*.py) \
-  tests/test_flight_processes.py tests/test_flight_schedules.py tests/test_model.py \
-  tests/test_process_end.py tests/test_concurrency.py tests/test_removal_sweep.py
+# Those that mostly wait, for processes.
+WAITING := $(LOAD) tests/test_leases_processes.py tests/test_flight_processes.py
+# And those of the store and of leases: on the newest version only.
+NEWEST := $(WAITING) $(wildcard tests/test_sqlite*.py tests/test_store*.py tests/test_leasing*.py) \
+  tests/test_flight_schedules.py tests/test_model.py tests/test_process_end.py \
+  tests/test_concurrency.py tests/test_removal_sweep.py
 # How long each of the two fuzzers runs.
 FUZZ_SECONDS ?= 1800
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -58,10 +60,15 @@ demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside Lang
 
 test: $(VENV)/.built $(OLDEST)/.built ## everything that must hold, on the newest and the oldest langchain-core
 	cargo test --locked -q
-	@# Side by side, on two cores; what the oldest had to say comes last.
-	@$(OLDEST)/bin/python -m pytest -q -m "not clients" $(NEWEST:%=--ignore=%) > $(OLDEST)/test.log 2>&1 & \
-	oldest=$$!; $(BIN)/python -m pytest -q; newest=$$?; \
-	wait $$oldest; status=$$?; echo "On the oldest dependencies:"; cat $(OLDEST)/test.log; \
+	@# Two at a time, on two cores; what ran behind the scenes has its say at the end.
+	@{ status=0; \
+	  $(OLDEST)/bin/python -m pytest -q -m "not clients" $(NEWEST:%=--ignore=%) > $(OLDEST)/test.log 2>&1 || status=1; \
+	  $(BIN)/python -m pytest -q $(WAITING) > $(VENV)/test.log 2>&1 || status=1; \
+	  exit $$status; } & behind=$$!; \
+	$(BIN)/python -m pytest -q $(WAITING:%=--ignore=%); newest=$$?; \
+	wait $$behind; status=$$?; \
+	echo "On the oldest dependencies:"; cat $(OLDEST)/test.log; \
+	echo "Processes, crashes and load:"; cat $(VENV)/test.log; \
 	exit $$((newest + status))
 
 lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub against the binary

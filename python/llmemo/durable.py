@@ -32,7 +32,7 @@ LEASE = 5.0
 others waiting for no longer."""
 
 
-WAITED = 0.9
+WAITED = 0.8
 """Part of `store_timeout` that is waited for: the rest is for a busy loop to get there."""
 
 
