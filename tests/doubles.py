@@ -133,6 +133,15 @@ def answer(key: str) -> list[Generation]:
     return [Generation(text=f"answer to {key}")]
 
 
+class Clock:
+    """Unix time that stands still until it is told otherwise."""
+
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class FakeStore(Store):
     """A store in a dict, which remembers what it was asked.
 

@@ -8,6 +8,7 @@ import gc
 from typing import TYPE_CHECKING
 
 import pytest
+from doubles import Clock
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
@@ -18,16 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     MakeCache = Callable[..., LLMCache]
-
-
-class Clock:
-    """Unix time that stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def said(text: str) -> list[Generation]:

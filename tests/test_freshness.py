@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doubles import LIMIT, answer
+from doubles import LIMIT, Clock, answer
 from figures import tell
 from scripted import Scripted, queued, said
 
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     MakeCache = Callable[..., LLMCache]
 
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def reasons(cache: LLMCache, count: int) -> list[str | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from callers import until
-from doubles import FakeStore, Fault, Held, answer
+from doubles import Clock, FakeStore, Fault, Held, answer
 from langchain_core.outputs import Generation
 
 from llmemo import (
@@ -33,14 +33,6 @@ pytestmark = pytest.mark.anyio
 
 ADDRESS = "[('tool', <object at 0x7f0000000000>)]"
 """A model description that says nothing in another process: a request with it is bypassed."""
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(params=["sync", "async"])

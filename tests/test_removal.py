@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from callers import until
-from doubles import LIMIT, FakeStore, Fault, Held, answer
+from doubles import LIMIT, Clock, FakeStore, Fault, Held, answer
 from langchain_core.messages import HumanMessage
 from scripted import Scripted
 
@@ -37,14 +37,6 @@ pytestmark = pytest.mark.anyio
 MODELS = ("[('model', 'one')]", "[('model', 'two')]")
 NAMESPACES = ("", "a", "ä\ud800")
 PROMPTS = ("p", "q")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(params=["sync", "async"])

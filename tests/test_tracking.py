@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doubles import answer
+from doubles import Clock, answer
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 from scripted import Scripted
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     MakeCache = Callable[..., LLMCache]
 
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def used(sent: int, made: int, model: str = "small-1") -> list[ChatGeneration]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
+from pathlib import Path
 
 from llmemo.errors import ConfigurationError
 
@@ -69,3 +71,25 @@ def secret_bytes(secret: str | bytes | None) -> bytes | None:
     # Its value stays out of the message.
     msg = "secret is not allowed: a str or bytes that is not empty, or None"
     raise ConfigurationError(msg)
+
+
+def absolute_path(name: str, path: str | os.PathLike[str], *, example: str) -> tuple[str, Path]:
+    """A path as it was given, and the absolute one. Whether anything is there is not asked.
+
+    Raises:
+        ConfigurationError: It cannot be a path.
+    """
+    try:
+        given = os.fspath(path)
+    except TypeError:
+        given = None
+    if not isinstance(given, str) or not given.strip() or "\0" in given:
+        msg = f"{name}={path!r} is not a path: give the name of a file, such as {example!r}"
+        raise ConfigurationError(msg)
+    try:
+        absolute = Path(given).expanduser().absolute()
+        absolute.exists()
+    except (OSError, RuntimeError) as error:  # a name too long; `~somebody` who is not known
+        msg = f"{name}={given!r} cannot be a path here: {error}"
+        raise ConfigurationError(msg) from error
+    return given, absolute

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmemo.arguments import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError, StoreError
 from llmemo.stores.sqlite_file import LEAST_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TIMEOUT = 5.0
 """Seconds for which to wait while another program writes to the file."""
@@ -20,23 +21,11 @@ TIMEOUT = 5.0
 
 def checked(path: str | os.PathLike[str]) -> Path:
     """The absolute path of a file that may be a database."""
-    try:
-        given = os.fspath(path)
-    except TypeError:
-        given = None
-    if not isinstance(given, str) or not given.strip() or "\0" in given:
-        msg = f"path={path!r} is not a path: give the name of a file, such as '.langchain.db'"
-        raise ConfigurationError(msg)
-    try:
-        absolute = Path(given).expanduser().absolute()
-        is_there = absolute.exists()
-    except (OSError, RuntimeError) as error:  # a name too long; `~somebody` who is not known
-        msg = f"path={given!r} cannot be a path here: {error}"
-        raise ConfigurationError(msg) from error
+    given, absolute = absolute_path("path", path, example=".langchain.db")
     if absolute.is_dir():
         msg = f"path={given!r} is a folder: name the file in it, such as '.langchain.db'"
         raise ConfigurationError(msg)
-    if not is_there:
+    if not absolute.exists():
         msg = f"path={given!r}: there is no file {str(absolute)!r}; name the one to import"
         raise ConfigurationError(msg)
     if not absolute.is_file():

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from llmemo.arguments import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stats import logger
 
@@ -29,22 +30,10 @@ def check_file(path: str | os.PathLike[str]) -> Path:
         ConfigurationError: It is a folder, or lies in one that is missing or not writable.
         NotACacheError: There is a file already, and it is not a store of ours.
     """
-    try:
-        given = os.fspath(path)
-    except TypeError:
-        given = None
-    if not isinstance(given, str) or not given.strip() or "\0" in given:
-        msg = f"store={path!r} is not a path: give the name of a file, such as 'cache.db'"
-        raise ConfigurationError(msg)
+    given, absolute = absolute_path("store", path, example="cache.db")
     if given == ":memory:":
         msg = "store=':memory:' would not persist anything: leave store out for memory only"
         raise ConfigurationError(msg)
-    try:
-        absolute = Path(given).expanduser().absolute()
-        absolute.exists()
-    except (OSError, RuntimeError) as error:  # a name too long; `~somebody` who is not known
-        msg = f"store={given!r} cannot be a path here: {error}"
-        raise ConfigurationError(msg) from error
     try:
         _check(given, absolute)
     except (OSError, sqlite3.OperationalError) as error:
