@@ -10,6 +10,7 @@ use crate::asked::{Asked, Model};
 use crate::canonical::{self, Bypass, Form, Reason};
 use crate::frame::{Part, Request, frame};
 use crate::outline::Outliner;
+use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use twox_hash::{XxHash3_64, XxHash3_128};
 
 /// BLAKE3 context of unkeyed request keys (BLAKE3 specification, section 2.3).
@@ -90,6 +91,8 @@ pub struct Probe {
 pub struct Keyer {
     fingerprint_secret: Box<[u8]>,
     key: Option<[u8; 32]>,
+    /// What BLAKE3 makes of [`KEY_CONTEXT`], which takes as long as 64 bytes of a request.
+    context: ContextKey,
 }
 
 /// The shortest secret that XXH3 takes (`XXH3_SECRET_SIZE_MIN` in xxhash.h), in bytes.
@@ -108,6 +111,7 @@ impl Keyer {
         Ok(Self {
             fingerprint_secret: fingerprint_secret.into(),
             key: secret.map(|secret| blake3::derive_key(SECRET_CONTEXT, secret)),
+            context: hash_derive_key_context(KEY_CONTEXT),
         })
     }
 
@@ -202,7 +206,7 @@ impl Keyer {
     fn digest(&self, parts: &[Part<'_>]) -> Key {
         let mut hasher = match &self.key {
             Some(key) => blake3::Hasher::new_keyed(key),
-            None => blake3::Hasher::new_derive_key(KEY_CONTEXT),
+            None => blake3::Hasher::new_from_context_key(&self.context),
         };
         frame(parts, |piece| {
             hasher.update(piece);

@@ -242,6 +242,7 @@ impl Tier {
         epoch: u64,
         now: u64,
     ) -> bool {
+        self.counts.filled(&answer.worth);
         self.note_over(&key, now);
         if epoch != self.epoch(&key) || self.holds(&key, now) {
             return false;

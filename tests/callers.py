@@ -71,9 +71,9 @@ class Caller:
         return await call.wait(LIMIT)
 
     async def get(self, key: bytes = KEY) -> Record | None:
-        call: Call[Record | None] = Call.awaited(Get(key))
+        call: Call[dict[bytes, Record]] = Call.awaited(Get([key]))
         self.engine.submit(call)
-        return await call.wait(LIMIT)
+        return (await call.wait(LIMIT)).get(key)
 
     @property
     def errors(self) -> dict[str, int]:

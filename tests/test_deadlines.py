@@ -14,7 +14,7 @@ from llmemo.calls import Call, Get, NotYetError
 
 
 def waiting(seconds: float) -> tuple[Call[Any], asyncio.Task[Any]]:
-    call: Call[Any] = Call.awaited(Get(b""))
+    call: Call[Any] = Call.awaited(Get([]))
     return call, asyncio.ensure_future(call.wait(seconds))
 
 
@@ -47,7 +47,7 @@ async def test_each_has_its_own_patience() -> None:
     ends: dict[float, float] = {}
 
     async def end(seconds: float) -> None:
-        call: Call[Any] = Call.awaited(Get(b""))
+        call: Call[Any] = Call.awaited(Get([]))
         with pytest.raises(NotYetError):
             await call.wait(seconds)
         ends[seconds] = time.monotonic() - start

@@ -41,9 +41,9 @@ def put(fence, key=KEY):
     return run_inline(call.wait(60))
 
 def get(key=KEY):
-    call = Call.blocking(Get(key))
+    call = Call.blocking(Get([key]))
     engine.submit(call)
-    return run_inline(call.wait(60))
+    return run_inline(call.wait(60)).get(key)
 
 async def work(key=KEY):
     outcome = await acquire(

@@ -100,6 +100,7 @@ class Memory:
         fresh_ids: bool = False,
         grace: float = 0.0,
         mark: str = "",
+        prices: Mapping[str, tuple[float, float]] | None = None,
         clock: Callable[[], float] | None = None,
     ) -> Memory:
         """An empty tier.
@@ -113,6 +114,7 @@ class Memory:
             fresh_ids: Give messages new ids in each lookup; see `decode`.
             grace: Seconds for which an entry that has expired stays, for `stale`.
             mark: What comes after this in an llm_string is not part of it, for `invalidate`.
+            prices: See `worth`.
             clock: Returns Unix time in seconds, or None for the system's.
 
         Raises:
@@ -233,7 +235,6 @@ class Memory:
         value: bytes,
         *,
         expires: float | None = None,
-        epoch: int | None = None,
         created: float | None = None,
         early: float = 0.0,
         worth: tuple[int, int, float] | None = None,
@@ -247,8 +248,6 @@ class Memory:
             key: The request's key.
             value: What `encode` made for it.
             expires: Unix time in seconds from which on it is not served, or None.
-            epoch: That of the key before the value was read from a store: it is not kept if the
-                entry was removed or replaced since, nor in place of one that has not expired.
             created: Unix time in seconds at which the answer was made, or None for now.
             early: Seconds that it takes to make another, times a factor: the nearer its end, the
                 more likely a `lookup` returns None (delta and beta of XFetch: Vattani, Chierichetti
@@ -258,6 +257,42 @@ class Memory:
         Raises:
             ValueDamaged: `value` is not a whole value of `key`.
             OverflowError: A number of tokens is not from 0 to 2**64 - 1.
+        """
+
+    def fill(
+        self,
+        prompt: str,
+        llm_string: str,
+        namespace: str,
+        key: bytes,
+        stored: bytes,
+        created: float,
+        expires: float | None,
+        epoch: int,
+    ) -> list[Generation]:
+        """Fresh objects of what a store had for a request, which is kept, and counted as a fill.
+
+        Args:
+            prompt: What is asked.
+            llm_string: Of whom, and how.
+            namespace: On whose behalf.
+            key: The request's key.
+            stored: What `compress` made of its value.
+            created: Unix time in seconds at which the answer was made.
+            expires: Unix time in seconds from which on it is not served from memory, or None.
+            epoch: That of the key before the store was read: it is not kept if the entry was
+                removed or replaced since, nor in place of one that has not expired.
+
+        Raises:
+            ValueUnknown: The bytes are not for this process.
+            ValueDamaged: The bytes are damaged, or the answer to another key.
+        """
+
+    def worth(self, generations: Sequence[Generation]) -> tuple[int, int, float]:
+        """What an answer has cost, as far as it says: input tokens, output tokens, money.
+
+        Money by `prices`: for the longest name that its model's begins with, the price of
+        1,000,000 tokens that it is sent, and of those that it makes.
         """
 
     def remove(self, key: bytes) -> bool:
@@ -278,10 +313,10 @@ class Memory:
     def epoch(self, key: bytes) -> int:
         """Changes when the entry of this key is removed or replaced; see `put`."""
 
-    def counts(self) -> tuple[int, int, int, int, int, int, int, float]:
-        """Hits, evictions, expired, entries now, bytes now, and what all hits were worth.
+    def counts(self) -> tuple[int, int, int, int, int, int, int, float, int]:
+        """Hits, evictions, expired, entries now, bytes now, what hits were worth, fills.
 
-        That is input tokens, output tokens, money. All of one instant.
+        Worth (of fills, too) is input tokens, output tokens, money. All of one instant.
         """
 
 def encode(generations: Sequence[Generation], key: bytes) -> bytes:

@@ -27,9 +27,9 @@ class NotYetError(TimeoutError):
 
 @dataclass(slots=True)  # not frozen, as the others: that makes it dear to make
 class Get:
-    """Read one record."""
+    """Read the records of some keys. The outcome has those that there are, by key."""
 
-    key: bytes
+    keys: Sequence[bytes]
 
 
 @dataclass(slots=True)  # as `Get`

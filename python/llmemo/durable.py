@@ -6,13 +6,15 @@ open. Trouble is counted, said once a minute, and nothing else.
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 from llmemo.breaker import Breaker
-from llmemo.calls import Call, Get, NotYetError, Set, settle
+from llmemo.calls import Call, Get, NotYetError, Set, run_inline, settle
 from llmemo.engine import Engine
 from llmemo.errors import text_of
+from llmemo.gathering import Gathering
 from llmemo.leases import acquire, release
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from llmemo._core import Memory
     from llmemo.calls import Operation
+    from llmemo.gathering import Outcome
     from llmemo.stats import Tally
     from llmemo.stores import Record, Store
     from llmemo.stores.leases import Grant
@@ -77,24 +80,43 @@ class Durable:
         self.breaker = Breaker()
         self._tally = tally
         self._waiting: set[Call[Any]] = set()
+        self.waited = WAITED * timeout
+        """Seconds that one model call may wait for the store."""
+        submit = functools.partial(self.engine.submit, at_once=True)
+        self._gathering = Gathering(submit, self.waited, self._waiting)
 
-    def patience(self) -> Patience:
-        """For one model call."""
-        return Patience(WAITED * self.timeout, self._waiting)
+    def patience(self, left: float | None = None) -> Patience:
+        """For one model call, of which so many seconds are left; None for all of them."""
+        return Patience(self.waited if left is None else left, self._waiting)
 
-    async def read(self, key: bytes, make_call: MakeCall, patience: Patience) -> Record | None:
-        """The record of a key; None if there is none, or it cannot be had in time."""
-        if self._is_shut(key):
-            return None
-        try:
-            call = make_call(Get(key))
-            self.engine.submit(call)
-            record: Record | None = await patience.outcome(call)
-        except Exception as error:  # noqa: BLE001 (a store may fail in any way)
+    async def read(self, key: bytes, make_call: MakeCall) -> tuple[Record | None, float]:
+        """The record of a key; None if there is none, or it cannot be had in time.
+
+        And how many seconds are left of the model call's patience.
+        """
+        if self.breaker.is_open:
+            self._look_again(key)
+            return None, self.waited
+        if make_call == Call.awaited:
+            record, error, left = await self._gathering.read(key)
+        else:
+            record, error, left = self._read_alone(key)
+        if error is None:
+            self.breaker.succeeded()
+        else:
             self._failed("read", error)
-            return None
-        self.breaker.succeeded()
-        return record
+        return record, left
+
+    def _read_alone(self, key: bytes) -> Outcome:
+        """The same, for a thread that waits."""
+        patience = self.patience()
+        try:
+            call: Call[Any] = Call.blocking(Get([key]))
+            self.engine.submit(call)
+            found = run_inline(patience.outcome(call))
+        except Exception as error:  # noqa: BLE001 (a store may fail in any way)
+            return None, error, patience.left
+        return found.get(key), None, patience.left
 
     async def write(self, operation: Set, make_call: MakeCall, patience: Patience) -> bool | None:
         """Write a record. Returns whether it is known to be there; otherwise it stays queued.
@@ -160,16 +182,13 @@ class Durable:
         except Exception as error:  # noqa: BLE001 (it may be closed, or find no thread)
             self.survive(verb, error)
 
-    def _is_shut(self, key: bytes) -> bool:
-        """Whether to do without the store. Now and then has it asked, without waiting."""
-        if not self.breaker.is_open:
-            return False
+    def _look_again(self, key: bytes) -> None:
+        """Now and then, have a store asked that is in trouble, without waiting."""
         self._tally.note(
             "errors", "store_shut", "llmemo: the store is not asked for a while: it is in trouble"
         )
         if self.breaker.may_try():
-            self._try("read", Get(key))
-        return True
+            self._try("read", Get([key]))
 
     def _failed(self, verb: str, error: Exception) -> None:
         self.survive(verb, error)

@@ -71,8 +71,8 @@ class Engine:
         """Renew it no more."""
         self._holds.keep(key, fence, is_kept=False)
 
-    def submit(self, call: Call[Any], *, again: bool = False) -> None:
-        """Send an operation; never waits for the store. `again`: see `Worker.submit`.
+    def submit(self, call: Call[Any], *, at_once: bool = False) -> None:
+        """Send an operation; never waits for the store. `at_once`: see `Worker.submit`.
 
         Raises:
             StoreError: The engine is closed, or a fork did not end in time.
@@ -80,7 +80,7 @@ class Engine:
         worker = self._worker
         if worker is None or worker.is_stopping:
             worker = self._start()
-        worker.submit(call, again=again)
+        worker.submit(call, at_once=at_once)
 
     def close(self, timeout: float) -> int:
         """Write what is queued, close the store, end the thread: `timeout` seconds at most.
@@ -141,6 +141,6 @@ class Engine:
         """Calls that reached a worker too late: for the next one, unless there is none."""
         for call in calls:
             try:
-                self.submit(call, again=True)
+                self.submit(call, at_once=True)
             except (StoreError, RuntimeError) as error:  # or no thread to be had
                 settle([(call, None, error)])

@@ -130,7 +130,8 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
     name = identity.key.hex()
     if tiers.memory.holds(identity.key):
         return Explanation("hit", "in memory", name)
-    record, trouble = _ask(tiers, Get(identity.key))
+    found, trouble = _ask(tiers, Get([identity.key]))
+    record = None if found is None else found.get(identity.key)
     records, _ = _ask(tiers, Recent(STORE_ENTRIES)) if record is None else ((), "")
     if record is not None:
         trouble = _verdict(tiers, record)

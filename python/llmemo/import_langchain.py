@@ -207,7 +207,7 @@ class _Import:
             value,
             expires=expires,
             created=created,
-            worth=self._tiers.settings.price_table.worth(generations),
+            worth=self._tiers.memory.worth(generations),
         )
         if is_kept:
             self._count(1)

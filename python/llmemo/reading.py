@@ -10,14 +10,14 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmemo._core import ValueDamaged, decode
+from llmemo._core import RequestBypassed, ValueDamaged, decode
 from llmemo.calls import Call, NotYetError
 from llmemo.errors import CacheMiss
 from llmemo.flight import Lease
 from llmemo.options import DEFAULT
+from llmemo.prices import Worth
 from llmemo.runs import hold, holds_anything
 from llmemo.stores.leases import Grant
-from llmemo.tiers import Identity
 from llmemo.tracking import LookupEvent
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from llmemo.durable import MakeCall
     from llmemo.flight import Flights
     from llmemo.options import Options
-    from llmemo.prices import Worth
     from llmemo.stores import Record
     from llmemo.tiers import Tiers
     from llmemo.tracking import Source
@@ -76,82 +75,70 @@ def insist(said: Options | None, reason: str, key: bytes = b"") -> None:
 class Lookup:
     """One lookup that memory has not answered yet."""
 
-    __slots__ = (
-        "_asked",
-        "_is_unreadable",
-        "_key",
-        "_llm_string",
-        "_make_call",
-        "_memory",
-        "_namespace",
-        "_old",
-        "_patience",
-        "_prompt",
-        "_said",
-        "_tiers",
-    )
+    _key = b""
+    _left = 0.0
+    """Seconds that the model call may still wait for the store."""
+    _old: Record | None = None
+    """A record that has expired."""
+    _is_unreadable = False
+    """Whether the store has an answer that cannot be read here: it would be offered again."""
 
     def __init__(
         self, tiers: Tiers, prompt: str, llm_string: str, said: Options, make_call: MakeCall
     ) -> None:
         """See `fetch`."""
         self._tiers = tiers
-        self._memory = tiers.memory
         self._prompt, self._llm_string = prompt, llm_string
         self._said = said
         self._make_call = make_call
-        self._key = b""
-        self._old: Record | None = None
-        """A record that has expired."""
-        self._is_unreadable = False
-        """Whether the store has an answer that cannot be read here: it would be offered again."""
 
-    async def run(self, *, ask_memory: bool) -> Hit | None:
+    async def run(  # noqa: PLR0911, PLR0912 (any step may be the last; a coroutine each costs time)
+        self, *, ask_memory: bool
+    ) -> Hit | None:
         """See `fetch`."""
-        tiers, mode = self._tiers, self._said.mode
+        tiers, said = self._tiers, self._said
+        memory, prompt = tiers.memory, self._prompt
         if tiers.is_closed:
             self.miss("closed")
             return None
-        if mode == "bypass":
+        if said.mode == "bypass":
             tiers.bypass_requested()
             self.bypass("requested")
             return None
-        self._namespace = tiers.namespace_of(self._said)
-        if ask_memory and mode != "refresh":
-            hit = self._memory.lookup(self._prompt, self._llm_string, self._namespace)
+        self._namespace = namespace = tiers.namespace_of(said)
+        if ask_memory and said.mode != "refresh":
+            hit = memory.lookup(prompt, self._llm_string, namespace)
             if hit is not None:
                 return self._hit_in_memory(hit)
-        identity = tiers.identify(self._prompt, self._llm_string, self._namespace)
-        if not isinstance(identity, Identity):
-            self.bypass(identity)
+        try:
+            self._asked, self._key = asked, key = tiers.named(prompt, self._llm_string, namespace)
+        except RequestBypassed as bypass:
+            self.bypass(tiers.bypass(bypass))
             return None
-        self._asked, self._key = identity.asked, identity.key
-        if mode == "refresh":
+        if said.mode == "refresh":
             self.miss("refresh")
-        elif mode != "only" and self._is_to_refresh():
-            self.miss("early")
-        else:
-            hit = await self._find()
+            return None
+        about = memory.about(key)
+        if about is not None:
+            if said.mode != "only" and self._is_to_refresh(about):
+                self.miss("early")
+                return None
+            hit = memory.lookup_key(prompt, asked, namespace, key)
+            if hit is not None:
+                return self._hit_in_memory(hit)
+        if tiers.durable is not None:
+            epoch = memory.epoch(key)
+            record, self._left = await tiers.durable.read(key, self._make_call)
+            if record is not None:
+                hit = self._hit_in_store(record, epoch)
+                if hit is not None:
+                    return hit
+        if tiers.flights is not None and said.mode != "only":
+            hit = await self._coordinate(tiers.flights)
             if hit is not None:
                 return hit
-            self.miss("absent")
+        self.miss("absent")
         return None
-
-    async def _find(self) -> Hit | None:
-        """Look for the key, and wait for who computes the answer."""
-        tiers, memory = self._tiers, self._memory
-        hit = memory.lookup_key(self._prompt, self._asked, self._namespace, self._key)
-        if hit is not None:
-            return self._hit_in_memory(hit)
-        if tiers.durable is not None:
-            epoch = memory.epoch(self._key)
-            self._patience = tiers.durable.patience()
-            record = await tiers.durable.read(self._key, self._make_call, self._patience)
-            if record is not None:
-                hit = self._admitted(record, epoch)
-        if hit is None and tiers.flights is not None and self._said.mode != "only":
-            hit = await self._coordinate(tiers.flights)
-        return hit
 
     # The outcomes.
 
@@ -187,11 +174,11 @@ class Lookup:
         """A hit that memory has counted."""
         if self._said.trackers:
             tiers, key = self._tiers, self._key
-            key = key or self._memory.known(self._prompt, self._llm_string, self._namespace) or b""
-            about = self._memory.about(key) if key else None
+            key = key or tiers.memory.known(self._prompt, self._llm_string, self._namespace) or b""
+            about = tiers.memory.about(key) if key else None
             self._key = key
             age = None if about is None else max(0.0, tiers.clock() - about[0])
-            worth = tiers.settings.price_table.worth(hit)
+            worth = Worth(*tiers.memory.worth(hit))
             self._tell(LookupEvent("hit", "memory", age, self._name(), worth=worth))
         return hit
 
@@ -203,73 +190,63 @@ class Lookup:
         created: float | None,
         *,
         is_stale: bool = False,
-        worth: Worth | None = None,
     ) -> Hit:
-        """A hit from elsewhere."""
-        tiers = self._tiers
-        if worth is None:
-            worth = tiers.settings.price_table.worth(hit)
-        tiers.tally.hit(count, worth)
+        """A hit that nobody has counted."""
+        worth = Worth(*self._tiers.memory.worth(hit))
+        self._tiers.tally.hit(count, worth)
         if self._said.trackers:
-            age = None if created is None else max(0.0, tiers.clock() - created)
-            self._tell(LookupEvent("hit", tier, age, self._name(), is_stale, worth=worth))
+            self._tell_of_hit(tier, created, worth, is_stale=is_stale)
         return hit
+
+    def _tell_of_hit(
+        self, tier: Source, created: float | None, worth: Worth, *, is_stale: bool = False
+    ) -> None:
+        age = None if created is None else max(0.0, self._tiers.clock() - created)
+        self._tell(LookupEvent("hit", tier, age, self._name(), is_stale, worth=worth))
 
     # The store.
 
-    def _admitted(self, record: Record, epoch: int) -> Hit | None:
+    def _hit_in_store(self, record: Record, epoch: int) -> Hit | None:
         """Decode a record, and keep it in memory."""
+        tiers, key = self._tiers, self._key
         try:
-            return self._admit(record, epoch)
-        except Exception as error:  # noqa: BLE001 (a store may say anything)
-            if self._tiers.durable is not None:
-                self._tiers.durable.survive("read", error)
-            return None
-
-    def _admit(self, record: Record, epoch: int) -> Hit | None:
-        tiers = self._tiers
-        if record.expires is not None and record.expires <= tiers.clock():
-            tiers.tally.add("expired")
-            self._old = record
-            return None
-        found = self._decoded(record)
-        if found is None:
-            return None
-        value, hit = found
-        worth = tiers.settings.price_table.worth(hit)
-        self._memory.put(
-            self._prompt,
-            self._asked,
-            self._namespace,
-            self._key,
-            value,
-            expires=record.expires,
-            epoch=epoch,
-            created=record.created,
-            worth=worth,
-        )
-        return self._hit(hit, "store_hits", "store", record.created, worth=worth)
-
-    def _decoded(self, record: Record) -> tuple[bytes, Hit] | None:
-        try:
-            # The key that was asked for, whatever the store says that it found.
-            value = self._tiers.sealing.open(record.value, self._key)
-            return value, decode(value, self._key, fresh_ids=self._tiers.settings.fresh_ids)
+            if record.expires is not None and record.expires <= tiers.clock():
+                tiers.tally.add("expired")
+                self._old = record
+                return None
+            # By the key that was asked for, whatever the store says that it found.
+            hit = tiers.memory.fill(
+                self._prompt,
+                self._asked,
+                self._namespace,
+                key,
+                tiers.sealing.decrypted(record.value, key),
+                record.created,
+                record.expires,
+                epoch,
+            )
         except ValueDamaged as damage:
-            self._is_unreadable = True
-            self._tiers.reject(damage, record._replace(key=self._key))
+            self._reject(damage, record)
             return None
+        except Exception as error:  # noqa: BLE001 (a store may say anything)
+            if tiers.durable is not None:
+                tiers.durable.survive("read", error)
+            return None
+        if self._said.trackers:
+            self._tell_of_hit("store", record.created, Worth(*tiers.memory.worth(hit)))
+        return hit
+
+    def _reject(self, damage: ValueDamaged, record: Record) -> None:
+        self._is_unreadable = True
+        self._tiers.reject(damage, record._replace(key=self._key))
 
     # Those who compute.
 
-    def _is_to_refresh(self) -> bool:
+    def _is_to_refresh(self, about: tuple[float, float | None, bool]) -> bool:
         """Whether the caller is to compute an answer that is in memory, and has not expired yet.
 
         Memory did not return it, since its coin fell so (XFetch); somebody else may be at it.
         """
-        about = self._memory.about(self._key)
-        if about is None:
-            return False
         _, expires, is_due = about
         if not is_due or expires is None or expires <= self._tiers.clock():
             return False
@@ -326,7 +303,8 @@ class Lookup:
 
     def _turned_up(self, lease: Lease) -> Hit | None:
         """What makes a lease needless: it goes to the next one, who may find that, too."""
-        hit = self._memory.lookup_key(self._prompt, self._asked, self._namespace, self._key)
+        memory = self._tiers.memory
+        hit = memory.lookup_key(self._prompt, self._asked, self._namespace, self._key)
         if hit is not None:
             # It came between this lookup's look at memory and its lease.
             lease.end(failed=False)
@@ -344,12 +322,12 @@ class Lookup:
         durable = self._tiers.durable
         if durable is None:
             return None
-        lease.store_patience = self._patience
+        patience = lease.store_patience = durable.patience(self._left)
         if self._is_unreadable:
             return None
-        epoch = self._memory.epoch(self._key)
+        epoch = self._tiers.memory.epoch(self._key)
         try:
-            found = await durable.acquire(self._key, self._make_call, self._patience, lease_timeout)
+            found = await durable.acquire(self._key, self._make_call, patience, lease_timeout)
         except asyncio.CancelledError:
             # The task may live on.
             lease.end(failed=False)
@@ -362,7 +340,7 @@ class Lookup:
                 lease.fence = found.fence
                 lease.keep_alive()
         elif found is not None:
-            hit = self._admitted(found, epoch)
+            hit = self._hit_in_store(found, epoch)
             if hit is not None:
                 flights.serve(self._key, self._tiers.sealing.open(found.value, self._key))
                 return hit
@@ -370,18 +348,24 @@ class Lookup:
 
     def _stale(self) -> Hit | None:
         """The answer though it has expired."""
-        about = self._memory.about(self._key)
-        hit = self._memory.stale(self._prompt, self._asked, self._namespace, self._key)
+        tiers, key = self._tiers, self._key
+        about = tiers.memory.about(key)
+        hit = tiers.memory.stale(self._prompt, self._asked, self._namespace, key)
         if hit is not None:
             created = None if about is None else about[0]
             return self._hit(hit, "stale", "memory", created, is_stale=True)
-        old, tiers = self._old, self._tiers
+        old = self._old
         if old is None or old.expires is None:
             return None
         if old.expires + tiers.settings.stale_if_error <= tiers.clock():
             return None
-        found = self._decoded(old)
-        return found and self._hit(found[1], "stale", "store", old.created, is_stale=True)
+        try:
+            value = tiers.sealing.open(old.value, key)
+            hit = decode(value, key, fresh_ids=tiers.settings.fresh_ids)
+        except ValueDamaged as damage:
+            self._reject(damage, old)
+            return None
+        return self._hit(hit, "stale", "store", old.created, is_stale=True)
 
     def _would_block_a_loop(self) -> bool:
         """Whether waiting would hold up the event loop that runs in this thread."""

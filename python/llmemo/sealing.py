@@ -58,7 +58,7 @@ class Sealing:
         Raises:
             ValueDamaged: It cannot be read, or must not be believed.
         """
-        return decompress(self._decrypted(stored, key))
+        return decompress(self.decrypted(stored, key))
 
     def seal_request(self, request: bytes, key: bytes) -> bytes:
         """What to store for the request itself."""
@@ -69,12 +69,13 @@ class Sealing:
         if record.request is None or (self._keyring is None and not is_encrypted(record.request)):
             return record
         try:
-            request = self._decrypted(record.request, record.key + REQUEST)
+            request = self.decrypted(record.request, record.key + REQUEST)
         except ValueDamaged:
             request = None
         return record._replace(request=request)
 
-    def _decrypted(self, stored: bytes, belongs_to: bytes) -> bytes:
+    def decrypted(self, stored: bytes, belongs_to: bytes) -> bytes:
+        """What was sealed, maybe still compressed. Raises as `open`."""
         if is_encrypted(stored):
             if self._keyring is None:
                 raise ValueUnknown("unknown_encryption_key")

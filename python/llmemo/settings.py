@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmemo.arguments import check_flag, check_number, check_seconds, check_whole
 from llmemo.errors import ConfigurationError
 from llmemo.options import REQUIRED, UNSET, Options, Required
-from llmemo.prices import PriceTable
+from llmemo.prices import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +43,6 @@ class Settings:
     store_timeout: float
     prices: Mapping[str, tuple[float, float]] | None
     clock: Callable[[], float]
-    price_table: PriceTable = field(init=False)
 
     def __post_init__(self) -> None:
         """Check."""
@@ -85,7 +84,7 @@ class Settings:
                 " Leave single_flight at True, or stale_if_error at 0"
             )
             raise ConfigurationError(msg)
-        object.__setattr__(self, "price_table", PriceTable(self.prices))
+        object.__setattr__(self, "prices", checked(self.prices))
 
     def ttl_of(self, said: Options, namespace: str) -> float | None:
         """Seconds for which an answer may be served that is kept under these options."""

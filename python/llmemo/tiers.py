@@ -45,6 +45,10 @@ REMEDIES = {
 """What stands in the way of a key, and what to do about it."""
 
 
+CLASS = "<class '"
+"""How an `llm_string` names a class."""
+
+
 class Identity(NamedTuple):
     """What a request is called."""
 
@@ -85,6 +89,7 @@ class Tiers:
             fresh_ids=settings.fresh_ids,
             grace=settings.stale_if_error,
             mark=MARK,
+            prices=settings.prices,
             clock=settings.own_clock,
         )
         self.label = functools.lru_cache(maxsize=64)(self.memory.label)
@@ -126,20 +131,29 @@ class Tiers:
             NamespaceRequiredError: The caller has to name a namespace.
         """
         namespace = self.namespace_of(current.get() or DEFAULT)
-        identity = self.identify(prompt, llm_string, namespace)
-        return identity.key if isinstance(identity, Identity) else None
-
-    def identify(
-        self, prompt: str, llm_string: str, namespace: str, *, for_record: bool = False
-    ) -> Identity | str:
-        """What the request is called; or why it must not be cached, which is counted."""
         try:
-            return self.identity(prompt, llm_string, namespace, for_record=for_record)
+            return self.named(prompt, llm_string, namespace)[1]
         except RequestBypassed as bypass:
-            reason, parameter = bypass.args
-            text = "llmemo: requests go past the cache: %r holds %s"
-            self.tally.note("bypassed", reason, text, parameter or "llm_string", REMEDIES[reason])
-            return str(reason)
+            self.bypass(bypass)
+            return None
+
+    def bypass(self, bypass: RequestBypassed) -> str:
+        """Count a request that must not be cached. Returns why."""
+        reason, parameter = bypass.args
+        text = "llmemo: requests go past the cache: %r holds %s"
+        self.tally.note("bypassed", reason, text, parameter or "llm_string", REMEDIES[reason])
+        return str(reason)
+
+    def named(self, prompt: str, llm_string: str, namespace: str) -> tuple[str, bytes]:
+        """The `llm_string` by which memory knows a request, and its key: what a lookup needs.
+
+        Raises:
+            RequestBypassed: It does not say what is asked.
+        """
+        if CLASS not in llm_string:
+            return llm_string, self.memory.key(prompt, llm_string, namespace)
+        asked, known = _with_schemas(llm_string)
+        return asked, self.memory.key(prompt, llm_string, namespace, known)
 
     def identity(
         self, prompt: str, llm_string: str, namespace: str, *, for_record: bool = False
@@ -151,10 +165,8 @@ class Tiers:
         """
         known = None
         asked = llm_string
-        if "<class '" in llm_string:
-            known = schemas()
-            # Memory compares texts: put what the classes hold beside their names.
-            asked = f"{llm_string}{MARK}{sorted(known.items())}"
+        if CLASS in llm_string:
+            asked, known = _with_schemas(llm_string)
         memory = self.memory
         if for_record:
             key, *rest = memory.describe(prompt, llm_string, namespace, known, tail=TAIL)
@@ -180,15 +192,17 @@ class Tiers:
 
     def stats(self) -> CacheStats:
         """Counts of all tiers."""
-        memory_hits, evictions, expired, entries, size, sent, made, money = self.memory.counts()
+        (
+            memory_hits, evictions, expired, entries, size, sent, made, money, store_hits,
+        ) = self.memory.counts()  # fmt: skip
         counts, saved, groups = self.tally.snapshot()
         saved = saved.plus(Worth(sent, made, money))
-        others = counts["store_hits"] + counts["coalesced"] + counts["stale"]
+        others = counts["coalesced"] + counts["stale"]
         return CacheStats(
-            hits=memory_hits + others,
+            hits=memory_hits + store_hits + others,
             misses=counts["misses"],
             memory_hits=memory_hits,
-            store_hits=counts["store_hits"],
+            store_hits=store_hits,
             coalesced=counts["coalesced"],
             stale=counts["stale"],
             updates=counts["updates"],
@@ -210,3 +224,10 @@ class Tiers:
             self.flights.close()
         self.memory.clear()
         return 0 if self.engine is None else self.engine.close(timeout)
+
+
+def _with_schemas(llm_string: str) -> tuple[str, dict[str, bytes]]:
+    """An `llm_string` that names classes, with what these hold; and that by their names."""
+    known = schemas()
+    # Memory compares texts: put what the classes hold beside their names.
+    return f"{llm_string}{MARK}{sorted(known.items())}", known

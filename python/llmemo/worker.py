@@ -33,7 +33,7 @@ from llmemo.removal import forget
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from llmemo._core import Memory
     from llmemo.leases import Holds
@@ -89,24 +89,24 @@ class Worker:
         self._is_woken = False
         self._has_given_up = False
         self._opening: asyncio.Task[None] | None = None
-        self._reads: dict[bytes, list[Call[Record | None]]] = {}
+        self._reads: list[Call[Mapping[bytes, Record]]] = []
         self._writes: deque[Call[Any]] = deque()
         # What takes long, begun before the end came: the next worker goes on with it.
         self._left: list[Call[Any]] = []
         self._in_flight: list[Call[Any]] = []
-        self._reading: list[Call[Record | None]] = []
+        self._reading: list[Call[Mapping[bytes, Record]]] = []
         self._listings: set[asyncio.Task[None]] = set()
         self._queued_bytes = 0
 
     # From any thread.
 
-    def submit(self, call: Call[Any], *, again: bool = False) -> None:
+    def submit(self, call: Call[Any], *, at_once: bool = False) -> None:
         """Queue an operation. Operations are carried out in the order of these calls.
 
-        `again`: the call comes from another worker, not from the thread that made it.
+        `at_once`: no other is to be waited for that the running pass of an event loop may bring.
         """
         self._inbox.append(call)
-        if call.loop is None or again:
+        if at_once or call.loop is None:
             self._wake_once()
         elif call.loop not in self._waking:
             # One wake-up for all calls of a pass of an event loop: each hands our thread the GIL,
@@ -169,9 +169,8 @@ class Worker:
         finally:
             self.is_stopping = True
             self._loop = None
-            reads = [call for calls in self._reads.values() for call in calls]
             undone = [*self._in_flight, *self._reading]
-            queued = [*self._left, *self._writes, *reads, *self._late]
+            queued = [*self._left, *self._writes, *self._reads, *self._late]
             has_given_up = self._has_given_up
             self.finished.set()
             if has_given_up:
@@ -212,11 +211,16 @@ class Worker:
     def _sort(self) -> None:
         """Empty the inbox into the queues of the two workers."""
         self._is_woken = False
-        for call in self._take_inbox():
+        calls = self._take_inbox()
+        # Woken for nothing, it is to see that the end has come.
+        has_writes = not calls
+        for call in calls:
             operation = call.operation
             if isinstance(operation, Get):
-                self._reads.setdefault(operation.key, []).append(call)
-            elif isinstance(operation, Set):
+                self._reads.append(call)
+                continue
+            has_writes = True
+            if isinstance(operation, Set):
                 self._writes.append(call)
                 self._queued_bytes += len(operation.record.value)
             elif isinstance(operation, Recent):
@@ -230,6 +234,8 @@ class Worker:
                 self._leasing.take(call)
             else:
                 self._writes.append(call)
+        if self._reads:
+            self._answer_at_once()
         while self._queued_bytes > MAX_QUEUED_BYTES and len(self._writes) > 1:
             # Of updates, which nobody may be waiting for any more: whoever adds or deletes does.
             oldest = next(call for call in self._writes if _size(call))
@@ -239,8 +245,23 @@ class Worker:
             self._tally.note("errors", "write_dropped", "llmemo: %s", reason)
             self._leasing.wrote([oldest], is_done=False)
             settle([(oldest, None, StoreError(reason))])
-        self._readable.set()
-        self._writable.set()
+        if self._reads or not calls:
+            self._readable.set()
+        if has_writes:
+            self._writable.set()
+
+    def _answer_at_once(self) -> None:
+        """Most reads wait for nothing: these are spared a turn of this loop."""
+        store = self._opened()
+        if store is None:
+            return
+        try:
+            found = store.get_at_once(_keys_of(self._reads))
+        except TROUBLE:
+            return  # `get` will say what is wrong
+        if found is not None:
+            reads, self._reads = self._reads, []
+            settle([(call, found, None) for call in reads])
 
     async def _open(self) -> Store:
         """The store, opened. Both workers may ask at once."""
@@ -286,19 +307,17 @@ class Worker:
     async def _read(self) -> None:
         while await self._is_next(self._readable, lambda: bool(self._reads)):
             while self._reads:
-                batch, self._reads = self._reads, {}
-                self._reading = [call for calls in batch.values() for call in calls]
-                outcomes: list[Outcome]
+                self._reading, self._reads = self._reads, []
+                outcome: tuple[Any, Exception | None]
                 try:
                     store = await self._open()
-                    found = await store.get(list(batch))
-                    outcomes = [
-                        (c, found.get(k), None) for k, calls in batch.items() for c in calls
-                    ]
+                    found = await store.get(_keys_of(self._reading))
+                    # A store may return anything that calls itself a mapping.
+                    outcome = dict(found), None
                 except TROUBLE as error:
-                    outcomes = [(call, None, self._told(error)) for call in self._reading]
-                self._reading = []
-                settle(outcomes)
+                    outcome = None, self._told(error)
+                done, self._reading = self._reading, []
+                settle([(call, *outcome) for call in done])
 
     async def _list(self, call: Call[Sequence[Record]], limit: int) -> None:
         try:
@@ -381,6 +400,12 @@ async def _carried_out(store: Store, batch: list[Call[Any]]) -> Sequence[Any]:
         return [one.fence in refused for one in sets]
     await store.set(list({one.record.key: one.record for one in sets}.values()))
     return [None] * len(batch)
+
+
+def _keys_of(reads: Sequence[Call[Any]]) -> list[bytes]:
+    """What they ask for, each key once."""
+    gets = [call.operation for call in reads if isinstance(call.operation, Get)]
+    return list(dict.fromkeys(key for get in gets for key in get.keys))
 
 
 def _is_brief(call: Call[Any]) -> bool:

@@ -7,13 +7,12 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from llmemo._core import ValueRefused, encode
+from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import reason_against, worth_keeping
 from llmemo.calls import Set
 from llmemo.flight import FAILURES
 from llmemo.options import DEFAULT, current
 from llmemo.stores import Record
-from llmemo.tiers import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from llmemo.flight import Lease
     from llmemo.options import Options
     from llmemo.settings import Settings
-    from llmemo.tiers import Tiers
+    from llmemo.tiers import Identity, Tiers
 
 EARLIEST = 0.1
 """Part of its time to live in which XFetch's average refresh may fall, however slow a model is."""
@@ -51,8 +50,10 @@ async def keep(
         return
     namespace = tiers.namespace_of(said)
     is_durable = tiers.durable is not None
-    identity = tiers.identify(prompt, llm_string, namespace, for_record=is_durable)
-    if not isinstance(identity, Identity):
+    try:
+        identity = tiers.identity(prompt, llm_string, namespace, for_record=is_durable)
+    except RequestBypassed as bypass:
+        tiers.bypass(bypass)
         return
     key = identity.key
     value = _admitted(tiers, key, generations)
@@ -70,7 +71,7 @@ async def keep(
         expires=expires,
         created=now,
         early=early,
-        worth=tiers.settings.price_table.worth(generations),
+        worth=tiers.memory.worth(generations),
     )
     durable = tiers.durable
     if durable is None:

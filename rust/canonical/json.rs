@@ -154,14 +154,14 @@ impl<'a> Json<'a> {
         if !self.eat(b'"') {
             return Err(Fail::Shape);
         }
-        self.decode()?;
-        if self.eat(b':') { Ok(&self.decoded) } else { Err(Fail::Shape) }
+        let whole = self.string()?;
+        if self.eat(b':') { Ok(whole.unwrap_or(&self.decoded)) } else { Err(Fail::Shape) }
     }
 
     fn scalar(&mut self, out: &mut Vec<u8>) -> Result<(), Fail> {
         if self.eat(b'"') {
-            self.decode()?;
-            leaf(out, tag::STR, &self.decoded);
+            let whole = self.string()?;
+            leaf(out, tag::STR, whole.unwrap_or(&self.decoded));
             return Ok(());
         }
         let lexeme = self
@@ -178,20 +178,32 @@ impl<'a> Json<'a> {
         Ok(())
     }
 
-    /// Decodes a string, whose opening quote is behind the cursor, up to its closing one.
-    fn decode(&mut self) -> Result<(), Fail> {
+    /// Reads a string, whose opening quote is behind the cursor, up to its closing one. It is in
+    /// the text as a whole, or, where it has escapes, in `decoded`.
+    fn string(&mut self) -> Result<Option<&'a [u8]>, Fail> {
+        let mut run = self.run()?;
+        if self.cursor.eat(b"\"") {
+            return Ok(Some(run));
+        }
         self.decoded.clear();
         loop {
-            let run = self.cursor.take_until(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
-            self.decoded.extend_from_slice(run.ok_or(Fail::Shape)?);
+            self.decoded.extend_from_slice(run);
             if self.cursor.eat(b"\"") {
-                return Ok(());
+                return Ok(None);
             }
             if !self.cursor.eat(b"\\") {
                 return Err(Fail::Shape);
             }
             self.escape().ok_or(Fail::Shape)?;
+            run = self.run()?;
         }
+    }
+
+    /// What stands for itself: up to a quote, an escape, or what JSON has no place for.
+    #[expect(clippy::needless_bitwise_bool, reason = "no branch for each byte: see `take_until`")]
+    fn run(&mut self) -> Result<&'a [u8], Fail> {
+        let stops = |byte| (byte == b'"') | (byte == b'\\') | (byte < 0x20);
+        self.cursor.take_until(stops).ok_or(Fail::Shape)
     }
 
     fn escape(&mut self) -> Option<()> {

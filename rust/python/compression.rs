@@ -44,12 +44,19 @@ pub fn compress<'py>(
 /// The value for which `compress` had these bytes stored.
 #[pyfunction]
 pub fn decompress<'py>(stored: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
+    let restored = restored(stored)?;
+    Ok(restored.unwrap_or_else(|| stored.clone()))
+}
+
+/// The same; None where these bytes are what there is.
+pub fn restored<'py>(stored: &Bound<'py, PyBytes>) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let py = stored.py();
-    match compressed(stored.as_bytes()).map_err(damage_error)? {
-        None => Ok(stored.clone()),
-        Some(compressed) => PyBytes::new_with(py, compressed.len, |buffer| {
-            with_zstandard(py, |zstandard| zstandard.restore(&compressed, buffer))?
-                .map_err(damage_error)
-        }),
-    }
+    let Some(compressed) = compressed(stored.as_bytes()).map_err(damage_error)? else {
+        return Ok(None);
+    };
+    let restored = PyBytes::new_with(py, compressed.len, |buffer| {
+        with_zstandard(py, |zstandard| zstandard.restore(&compressed, buffer))?
+            .map_err(damage_error)
+    })?;
+    Ok(Some(restored))
 }

@@ -1,8 +1,10 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
 use super::clock::{Clock, nanoseconds, seconds};
+use super::compression::restored;
 use super::damage_error;
 use super::decode::decode_payload;
+use super::prices::Prices;
 use super::requests::{Strings, bypassed, bytes_of};
 use crate::asked::{Asked, Digests, Model, Models};
 use crate::canonical::{Bypass, Form};
@@ -33,6 +35,7 @@ pub struct Memory {
     keyer: Keyer,
     outliner: Outliner,
     clock: Clock,
+    prices: Prices,
     fresh_ids: bool,
     mark: Vec<u8>,
 }
@@ -90,7 +93,7 @@ impl Memory {
 #[pymethods]
 impl Memory {
     #[new]
-    #[pyo3(signature = (max_bytes, max_entries=None, *, namespace_max_bytes=None, fingerprint_secret, secret=None, fresh_ids=false, grace=0.0, mark="", clock=None))]
+    #[pyo3(signature = (max_bytes, max_entries=None, *, namespace_max_bytes=None, fingerprint_secret, secret=None, fresh_ids=false, grace=0.0, mark="", prices=None, clock=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments, on the Python side")]
     fn new(
         max_bytes: usize,
@@ -101,6 +104,7 @@ impl Memory {
         fresh_ids: bool,
         grace: f64,
         mark: &str,
+        prices: Option<HashMap<String, (f64, f64)>>,
         clock: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let keyer = Keyer::new(fingerprint_secret, secret).map_err(PyValueError::new_err)?;
@@ -122,6 +126,7 @@ impl Memory {
             outliner: keyer.outliner(),
             keyer,
             clock: Clock::new(clock),
+            prices: Prices::new(prices.unwrap_or_default()),
             fresh_ids,
             mark: mark.as_bytes().to_vec(),
         })
@@ -318,7 +323,7 @@ impl Memory {
         Ok(PyBytes::new(py, &self.keyer.label(&bytes_of(text)?)).unbind())
     }
 
-    #[pyo3(signature = (prompt, llm_string, namespace, key, value, *, expires=None, epoch=None, created=None, early=0.0, worth=None))]
+    #[pyo3(signature = (prompt, llm_string, namespace, key, value, *, expires=None, created=None, early=0.0, worth=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments, on the Python side")]
     fn put(
         &self,
@@ -329,7 +334,6 @@ impl Memory {
         key: [u8; 32],
         value: &[u8],
         expires: Option<f64>,
-        epoch: Option<u64>,
         created: Option<f64>,
         early: f64,
         worth: Option<Price>,
@@ -348,12 +352,44 @@ impl Memory {
             early: nanoseconds(early),
             worth: Worth { input_tokens, output_tokens, money },
         };
+        Ok(self.tier().update(&request, &probe, key, answer))
+    }
+
+    /// Decodes what a store had, keeps it, and counts the hit: in one step, for it is the way of
+    /// every answer that was stored.
+    #[expect(clippy::too_many_arguments, reason = "a request, and a record")]
+    fn fill(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyString>,
+        llm_string: &Bound<'_, PyString>,
+        namespace: &Bound<'_, PyString>,
+        key: [u8; 32],
+        stored: &Bound<'_, PyBytes>,
+        created: f64,
+        expires: Option<f64>,
+        epoch: u64,
+    ) -> PyResult<Py<PyList>> {
+        let key = Key(key);
+        let restored = restored(stored)?;
+        let value = restored.as_ref().unwrap_or(stored).as_bytes();
+        let payload = open(value, &key).map_err(damage_error)?;
+        let hit = decode_payload(py, payload, self.fresh_ids)?;
+        let worth = self.prices.worth(hit.bind(py))?;
+        let strings = Strings::of(prompt, llm_string, namespace)?;
+        let request = strings.request();
+        let probe = self.probe(py, &request);
+        let expires = self.clock.expiry(expires);
+        let answer = Answer { value: value.into(), created, expires, early: 0, worth };
         let now = self.clock.now(py)?;
-        let mut tier = self.tier();
-        Ok(match epoch {
-            None => tier.update(&request, &probe, key, answer),
-            Some(epoch) => tier.fill(&request, &probe, key, answer, epoch, now),
-        })
+        self.tier().fill(&request, &probe, key, answer, epoch, now);
+        Ok(hit)
+    }
+
+    /// See `_core.pyi`.
+    fn worth(&self, generations: &Bound<'_, PyAny>) -> PyResult<Price> {
+        let Worth { input_tokens, output_tokens, money } = self.prices.worth(generations)?;
+        Ok((input_tokens, output_tokens, money))
     }
 
     #[pyo3(signature = (namespace, llm, before))]
@@ -386,12 +422,12 @@ impl Memory {
     }
 
     /// All of one instant; see `_core.pyi`.
-    fn counts(&self) -> (u64, u64, u64, usize, usize, u64, u64, f64) {
+    fn counts(&self) -> (u64, u64, u64, usize, usize, u64, u64, f64, u64) {
         let tier = self.tier();
         let counts = tier.counts();
         let Worth { input_tokens, output_tokens, money } = counts.saved;
         let (entries, bytes) = (tier.len(), tier.bytes());
         let (hits, evictions, expired) = (counts.hits, counts.evictions, counts.expired);
-        (hits, evictions, expired, entries, bytes, input_tokens, output_tokens, money)
+        (hits, evictions, expired, entries, bytes, input_tokens, output_tokens, money, counts.fills)
     }
 }

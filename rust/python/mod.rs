@@ -12,6 +12,7 @@ mod interned;
 mod memory;
 mod model;
 mod objects;
+mod prices;
 mod requests;
 mod schema;
 mod shapes;

@@ -35,6 +35,9 @@ const CLASSES: &[(u8, &str, &str)] = &[
     (28, "langchain_core.messages", "RemoveMessage"),
 ];
 
+/// The number of the class that has a message.
+pub const CHAT_GENERATION: u8 = 2;
+
 /// The numbers of the classes that are generations.
 pub const GENERATIONS: std::ops::RangeInclusive<u8> = 0..=3;
 
@@ -169,12 +172,16 @@ impl Schema {
         self.class(*self.by_type.get(&(object.get_type_ptr() as usize))?)
     }
 
-    /// Whether it is a generation, of whatever class.
-    pub fn is_generation(&self, object: &Bound<'_, PyAny>) -> bool {
-        let generation = self.class(*GENERATIONS.start());
-        generation.is_some_and(|class| {
+    /// Whether it is an instance of the class of that number, or of a class that is one.
+    pub fn is_instance(&self, object: &Bound<'_, PyAny>, number: u8) -> bool {
+        self.class(number).is_some_and(|class| {
             object.is_instance(class.python.bind(object.py())).unwrap_or(false)
         })
+    }
+
+    /// Whether it is a generation, of whatever class.
+    pub fn is_generation(&self, object: &Bound<'_, PyAny>) -> bool {
+        self.is_instance(object, *GENERATIONS.start())
     }
 
     /// The word of that number.

@@ -63,11 +63,19 @@ pub struct Counts {
     pub evictions: u64,
     /// Entries found past their time.
     pub expired: u64,
-    /// What all hits together were worth.
+    /// Answers that a store had for it, whether or not they were kept.
+    pub fills: u64,
+    /// What all hits and fills together were worth.
     pub saved: Worth,
 }
 
 impl Counts {
+    /// Counts a fill.
+    pub(super) fn filled(&mut self, worth: &Worth) {
+        self.fills += 1;
+        self.saved.add(worth);
+    }
+
     /// Counts a hit.
     pub(super) fn served(&mut self, worth: &Worth) {
         self.hits += 1;

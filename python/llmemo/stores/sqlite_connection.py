@@ -27,6 +27,14 @@ BUSY_TIMEOUT = 5.0
 BUSY_PAUSE = 0.02
 """Seconds between attempts at what SQLite does not wait for."""
 
+READING = {
+    # A page that was damaged on disk should be an error, not a wrong row.
+    "cell_size_check": "ON",
+    # A file from elsewhere may bring triggers and views: they get no functions with effects.
+    "trusted_schema": "OFF",
+    # Memory-mapped pages turn a truncated file into SIGBUS: see sqlite.org/mmap.html.
+    "mmap_size": "0",
+}
 PRAGMAS = {
     # A commit appends to the WAL and returns; readers are never in the way of the writer.
     "journal_mode": "WAL",
@@ -34,12 +42,7 @@ PRAGMAS = {
     "wal_autocheckpoint": "0",
     # The size to which a WAL is cut when it begins anew: what is larger has not begun anew yet.
     "journal_size_limit": str(WAL_BYTES),
-    # A page that was damaged on disk should be an error, not a wrong row.
-    "cell_size_check": "ON",
-    # A file from elsewhere may bring triggers and views: they get no functions with effects.
-    "trusted_schema": "OFF",
-    # Memory-mapped pages turn a truncated file into SIGBUS: see sqlite.org/mmap.html.
-    "mmap_size": "0",
+    **READING,
 }
 SYNCHRONOUS = {
     # Survives kill -9 at any moment; a power loss may take the last commits (sqlite.org/wal.html).
@@ -126,6 +129,11 @@ def translated() -> Iterator[None]:
         raise
 
 
+def existing(path: Path) -> str:
+    """The URI of a file that is not to be made if it is missing."""
+    return f"{path.as_uri()}?mode=rw"
+
+
 def is_damage(error: BaseException) -> bool:
     """Whether an error says that the file is no sound database."""
     text = str(error)
@@ -143,7 +151,7 @@ async def is_sound(path: Path) -> bool:
     Raises:
         sqlite3.Error: It cannot be said now.
     """
-    connection = await aiosqlite.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT)
+    connection = await aiosqlite.connect(existing(path), uri=True, timeout=BUSY_TIMEOUT)
     try:
         [(verdict,)] = await connection.execute_fetchall("PRAGMA integrity_check(1)")
     except sqlite3.DatabaseError as error:

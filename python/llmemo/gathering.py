@@ -1,0 +1,122 @@
+"""What the tasks of an event loop look for in one pass: one read of the store, for them all.
+
+Each has a future of its own, and nothing else: one operation, one timer, one wake-up there and one
+message back are for the pass. As a call of its own each took half as long again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from llmemo.calls import Call, Get, NotYetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmemo.stores import Record
+
+
+Outcome: TypeAlias = "tuple[Record | None, Exception | None, float]"
+"""What became of a read, and the seconds that are left of the caller's patience."""
+
+
+class Pass(Call["Mapping[bytes, Record]"]):
+    """The reads that begin in one pass of an event loop."""
+
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_futures",
+        "_keys",
+        "_make",
+        "_over",
+        "_patience",
+        "_timer",
+    )
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, patience: float, over: Callable[[Pass], object]
+    ) -> None:
+        """Of the running loop.
+
+        Args:
+            loop: That one.
+            patience: Seconds until they are given up.
+            over: Called then, or when there is an outcome.
+        """
+        self.loop = loop
+        self._keys: list[bytes] = []
+        self._futures: list[asyncio.Future[Outcome]] = []
+        self.operation = Get(self._keys)
+        self._patience = patience
+        self._begun = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = loop.call_later(patience, self.expire)
+        self._make = loop.create_future
+        self._over = over
+
+    def join(self, key: bytes) -> asyncio.Future[Outcome]:
+        """Read this, too."""
+        future: asyncio.Future[Outcome] = self._make()
+        self._keys.append(key)
+        self._futures.append(future)
+        return future
+
+    def set(self, result: Mapping[bytes, Record] | None, error: Exception | None) -> None:
+        """See `Call.set`."""
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        self._timer = None
+        self._over(self)
+        left = 0.0
+        # It may come early, and what is left then is not worth another wait.
+        if not isinstance(error, NotYetError):
+            left = max(0.0, self._patience - (time.monotonic() - self._begun))
+        found = {} if result is None else result
+        for key, future in zip(self._keys, self._futures, strict=True):
+            if not future.done():
+                future.set_result((found.get(key), error, left))
+
+
+class _Last(threading.local):
+    gathered: weakref.ref[Pass] | None = None
+    """Of this thread. Weak: a loop that is closed must go."""
+
+
+class Gathering:
+    """Gathers the reads of each pass of each event loop."""
+
+    def __init__(
+        self, submit: Callable[[Pass], object], patience: float, waiting: set[Call[Any]]
+    ) -> None:
+        """`submit` sends them, once the pass is over; each is among `waiting` from then on.
+
+        `patience`: seconds for which an outcome is waited for.
+        """
+        self._submit = submit
+        self._patience = patience
+        self._waiting = waiting
+        self._last = _Last()
+
+    def read(self, key: bytes) -> asyncio.Future[Outcome]:
+        """The record of a key, for who awaits it in the running loop. Raises nothing."""
+        loop = asyncio.get_running_loop()
+        reference = self._last.gathered
+        gathered = None if reference is None else reference()
+        if gathered is None or gathered.loop is not loop:
+            gathered = Pass(loop, self._patience, self._waiting.discard)
+            self._last.gathered = weakref.ref(gathered)
+            loop.call_soon(self._send, gathered)
+        return gathered.join(key)
+
+    def _send(self, gathered: Pass) -> None:
+        self._last.gathered = None
+        self._waiting.add(gathered)
+        try:
+            self._submit(gathered)
+        except Exception as error:  # noqa: BLE001 (the store may be closed, or find no thread)
+            gathered.set(None, error)

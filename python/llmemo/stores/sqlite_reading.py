@@ -1,0 +1,103 @@
+"""Rows by key: read at once in the thread that asks, where nothing is in the way."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from llmemo.stores.sqlite_connection import READING, existing
+from llmemo.stores.sqlite_rows import record_of
+from llmemo.stores.sqlite_schema import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from llmemo.stores.base import Record
+
+KEYS_PER_QUERY = 256
+"""Most keys that one SELECT asks for; a power of two, see `_padded`."""
+
+AT_ONCE = 1_024
+"""Most keys that are read at once: some milliseconds' work, for which writes have to wait."""
+
+
+class Quick:
+    """A connection of the private thread's own, which reads and never waits for a lock.
+
+    aiosqlite runs each statement in a thread of its connection's: two changes of threads, which
+    take longer than the statement does. So what takes microseconds is done here, where only
+    callers wait, each with its own timer; what finds a lock in its way, or any trouble, goes the
+    other way, which is patient and says what is wrong.
+    """
+
+    def __init__(self) -> None:
+        """Not connected."""
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self, path: Path) -> None:
+        """Connect to a file that was opened before. Raises nothing."""
+        self.close()
+        connection = None
+        try:
+            connection = sqlite3.connect(existing(path), uri=True, timeout=0.0)
+            connection.text_factory = bytes
+            for name, value in READING.items():
+                connection.execute(f"PRAGMA {name} = {value}").fetchall()
+        except sqlite3.Error:
+            if connection is not None:
+                connection.close()
+            return
+        self._connection = connection
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Record] | None:
+        """The records of those keys that there are; None if that cannot be told at once."""
+        if self._connection is None or len(keys) > AT_ONCE:
+            return None
+        found: dict[bytes, Record] = {}
+        try:
+            for query, chunk in queries(keys):
+                rows = self._connection.execute(query, chunk).fetchall()
+                found.update((row[0], record_of(row)) for row in rows)
+        except sqlite3.Error:
+            return None
+        return found
+
+    def close(self) -> None:
+        """Let go of the file; never as the last one, who would write the WAL back into it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def forget(self) -> object:
+        """What must not be closed: it is a copy that a fork made."""
+        connection, self._connection = self._connection, None
+        return connection
+
+
+def queries(keys: Sequence[bytes]) -> Iterator[tuple[str, list[bytes]]]:
+    """Queries for the rows of these keys, and what they are given."""
+    for start in range(0, len(keys), KEYS_PER_QUERY):
+        chunk = Unprinted(_padded(keys[start : start + KEYS_PER_QUERY]))
+        marks = ", ".join("?" * len(chunk))
+        yield f"SELECT {COLUMNS} FROM entries WHERE key IN ({marks})", chunk  # noqa: S608
+
+
+class Unprinted(list[Any]):
+    """What a statement is given. aiosqlite logs it (at level DEBUG), and answers are among it."""
+
+    def __repr__(self) -> str:
+        """How much it is."""
+        return f"<{len(self)} given>"
+
+
+def _padded(keys: Sequence[bytes]) -> Iterable[bytes]:
+    """Fill up to a power of two with the last key, so that few statements serve all batches.
+
+    sqlite3 caches prepared statements by their text; a text for every number of keys would
+    make it prepare most of them anew.
+    """
+    size = 1 << (len(keys) - 1).bit_length()
+    return [*keys, *[keys[-1]] * (size - len(keys))]
