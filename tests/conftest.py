@@ -9,7 +9,7 @@ import figures
 import pytest
 
 from llmemo import LLMCache
-from llmemo.runs import holds_anything
+from llmemo.runs import _holding, holds_anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,10 +25,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_held() -> None:
-    """Fail here, and not somewhere below, if a test before has left the thread a lease."""
+def nothing_is_held() -> Iterator[None]:
+    """Fail a test that leaves the thread a lease; those that follow have nothing to do with it."""
+    yield
     gc.collect(0)
-    assert not holds_anything()
+    held = holds_anything()
+    _holding.set(None)
+    assert not held
 
 
 @pytest.fixture

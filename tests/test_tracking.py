@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 from scripted import Scripted
 
-from llmemo import ConfigurationError, LLMCache, LookupEvent, Worth, options, track
+from llmemo import LLMCache, LookupEvent, Worth, options, track
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,18 +121,3 @@ def test_tokens_and_money_that_hits_save(make_cache: MakeCache) -> None:
     assert tracker.saved[:2] == (6_021, 1_515)
     assert tracker.saved.money == pytest.approx(stats.money_saved)
     assert tracker.events[0].worth == Worth(2_000, 500, 0.007)
-
-
-def test_the_longest_name_that_fits_is_the_models() -> None:
-    cache = LLMCache(prices={"small": (1.0, 1.0), "small-1-turbo": (100.0, 100.0)})
-    cache.update("p", "m", used(1_000_000, 0, "small-1-turbo-2026"))
-    cache.lookup("p", "m")
-    assert cache.stats().money_saved == 100.0
-
-
-@pytest.mark.parametrize(
-    "prices", [{"m": 1.0}, {"m": (1.0,)}, {"m": (1.0, -1.0)}, {"m": ("a", 1.0)}, {7: (1.0, 1.0)}]
-)
-def test_what_is_no_price_is_an_error_at_once(prices: Any) -> None:
-    with pytest.raises(ConfigurationError, match="the price of 1,000,000 tokens"):
-        LLMCache(prices=prices)

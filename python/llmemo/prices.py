@@ -42,7 +42,7 @@ def checked(prices: Mapping[str, tuple[float, float]] | None) -> dict[str, tuple
         try:
             sent, made = map(float, price)
             name.encode()  # a str, without lone surrogates
-            is_price = 0 <= min(sent, made) <= max(sent, made) < math.inf
+            is_price = 0 <= sent < math.inf and 0 <= made < math.inf
         except (AttributeError, TypeError, ValueError):
             is_price = False
         if not is_price:

@@ -100,3 +100,29 @@ pub(super) fn has_address(text: &[u8]) -> bool {
 pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_before_a_stop_is_taken_wherever_blocks_begin() {
+        let text: Vec<u8> = (0..3 * BLOCK).map(|at| b'a' + at.to_le_bytes()[0] % 16).collect();
+        for from in 0..text.len() {
+            for stop in from..text.len() {
+                let mut text = text.clone();
+                text[stop] = b'"';
+                // Nor does one that follows matter.
+                text[(stop + 5).min(3 * BLOCK - 1)] = b'"';
+                let mut cursor = Cursor::new(&text);
+                cursor.advance(from);
+                assert_eq!(cursor.take_until(|byte| byte == b'"'), Some(&text[from..stop]));
+                assert_eq!(cursor.at(), stop);
+            }
+            let mut cursor = Cursor::new(&text);
+            cursor.advance(from);
+            assert_eq!(cursor.take_until(|byte| byte == b'"'), None);
+            assert_eq!(cursor.at(), from);
+        }
+    }
+}

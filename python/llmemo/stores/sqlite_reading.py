@@ -43,7 +43,7 @@ class Quick:
         try:
             connection = sqlite3.connect(existing(path), uri=True, timeout=0.0)
             connection.text_factory = bytes
-            for name, value in READING.items():
+            for name, value in (*READING.items(), ("query_only", "ON")):
                 connection.execute(f"PRAGMA {name} = {value}").fetchall()
         except sqlite3.Error:
             if connection is not None:

@@ -1,0 +1,138 @@
+"""What the tasks of an event loop look for in one pass: one read, and each its own outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from typing import Any
+
+import pytest
+from doubles import LIMIT, FakeStore, Held, answer
+
+from llmemo import LLMCache
+
+NAMES = [f"p{number}" for number in range(64)]
+
+
+def kept(store: FakeStore, **settings: Any) -> LLMCache:
+    """A cache without memory, whose store has an answer to each name."""
+    cache = LLMCache(store, max_bytes=0, **settings)
+    for name in NAMES:
+        cache.update(name, "m", answer(name))
+    store.asked.clear()
+    return cache
+
+
+def timers() -> int:
+    """How many are to come in the running loop."""
+    scheduled: Any = asyncio.get_running_loop()
+    return sum(not timer.cancelled() for timer in scheduled._scheduled)
+
+
+@pytest.mark.anyio
+async def test_one_read_and_one_timer_for_a_pass() -> None:
+    held = Held("get")
+    with kept(store := FakeStore(held), store_timeout=LIMIT) as cache:
+        before = timers()
+        # Some twice, and some that there are not.
+        asked = [*NAMES, *NAMES[:8], "q0", "q1"]
+        looking = [asyncio.ensure_future(cache.alookup(name, "m")) for name in asked]
+        await asyncio.to_thread(held.reached.wait, LIMIT)
+        assert timers() == before + 1
+        held.go.set()
+        found = await asyncio.gather(*looking)
+        assert found == [*map(answer, NAMES), *map(answer, NAMES[:8]), None, None]
+        assert timers() == before
+        assert store.sizes("get") == [66]
+        # Those of the next pass are another read, and are not kept waiting for more.
+        assert await cache.alookup("p5", "m") == answer("p5")
+        assert store.sizes("get") == [66, 1]
+
+
+@pytest.mark.anyio
+async def test_who_leaves_takes_nobody_along() -> None:
+    held = Held("get")
+    with kept(FakeStore(held), store_timeout=LIMIT) as cache:
+        looking = [asyncio.ensure_future(cache.alookup(name, "m")) for name in NAMES]
+        await asyncio.to_thread(held.reached.wait, LIMIT)
+        for task in looking[::3]:
+            task.cancel()
+        await asyncio.wait(looking[::3], timeout=LIMIT)
+        assert all(task.cancelled() for task in looking[::3])
+        held.go.set()
+        found = await asyncio.gather(*looking, return_exceptions=True)
+        rest = [
+            (name, it) for at, (name, it) in enumerate(zip(NAMES, found, strict=True)) if at % 3
+        ]
+        assert rest == [(name, answer(name)) for name, _ in rest]
+
+
+@pytest.mark.anyio
+async def test_all_are_given_up_together_and_what_comes_later_is_for_nobody() -> None:
+    held = Held("get")
+    with kept(FakeStore(held), store_timeout=0.1) as cache:
+        start, before = time.monotonic(), timers()
+        found = await asyncio.gather(*(cache.alookup(name, "m") for name in NAMES))
+        assert 0.07 < time.monotonic() - start < 5
+        assert found == [None] * len(NAMES)
+        assert timers() == before
+        assert cache.stats().errors["store_read_timeout"] == len(NAMES)
+        held.go.set()
+
+
+def test_every_loop_has_its_own_pass() -> None:
+    found: dict[int, list[Any]] = {}
+    with kept(FakeStore(), store_timeout=LIMIT) as cache:
+
+        async def look(number: int) -> None:
+            for _ in range(20):
+                mine = NAMES[number::4]
+                found[number] = await asyncio.gather(*(cache.alookup(name, "m") for name in mine))
+                assert found[number] == [answer(name) for name in mine]
+
+        threads = [
+            threading.Thread(target=asyncio.run, args=(look(number),)) for number in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT)
+    assert len(found) == 4
+
+
+def test_a_loop_that_was_closed_in_between_is_not_kept_nor_waited_for() -> None:
+    with kept(store := FakeStore(), store_timeout=LIMIT) as cache:
+        loop = asyncio.new_event_loop()
+        looking: Any = loop.create_task(cache.alookup("p1", "m"))
+        looking._log_destroy_pending = False
+        # Its lookup joins a pass, which is not over when the loop ends.
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()
+        assert store.asked == []
+        reference = weakref.ref(loop)
+        del loop, looking
+        gc.collect()
+        assert reference() is None
+        assert asyncio.run(cache.alookup("p1", "m")) == answer("p1")
+        assert store.sizes("get") == [1]
+
+
+@pytest.mark.anyio
+async def test_a_pass_that_cannot_be_sent_is_a_miss_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with LLMCache(FakeStore(), store_timeout=LIMIT) as cache:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            looking = (cache.alookup(name, "m") for name in NAMES[:3])
+            assert await asyncio.gather(*looking) == [None] * 3
+        assert cache.stats().errors == {"store_read": 3}
+        await cache.aupdate("p0", "m", answer("p0"))
+        assert await cache.alookup("p0", "m") == answer("p0")
