@@ -63,7 +63,8 @@ async def test_who_leaves_takes_nobody_along() -> None:
         await asyncio.wait(looking[::3], timeout=LIMIT)
         assert all(task.cancelled() for task in looking[::3])
         held.go.set()
-        found = await asyncio.gather(*looking, return_exceptions=True)
+        outcomes = asyncio.gather(*looking, return_exceptions=True)
+        found = await asyncio.wait_for(outcomes, LIMIT)
         rest = [
             (name, it) for at, (name, it) in enumerate(zip(NAMES, found, strict=True)) if at % 3
         ]
@@ -119,6 +120,29 @@ def test_a_loop_that_was_closed_in_between_is_not_kept_nor_waited_for() -> None:
         assert reference() is None
         assert asyncio.run(cache.alookup("p1", "m")) == answer("p1")
         assert store.sizes("get") == [1]
+
+
+def test_a_loop_may_go_on_in_another_thread_and_come_back() -> None:
+    held = Held("get")
+    with kept(FakeStore(held), store_timeout=LIMIT) as cache:
+        loop = asyncio.new_event_loop()
+        first = loop.create_task(cache.alookup("p1", "m"))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+
+        async def reached() -> None:
+            await asyncio.to_thread(held.reached.wait, LIMIT)
+
+        other = threading.Thread(target=loop.run_until_complete, args=(reached(),))
+        other.start()
+        other.join(LIMIT)
+        # The pass was sent there: who comes now is too late for it.
+        second = loop.create_task(cache.alookup("p2", "m"))
+        loop.call_later(0.01, held.go.set)
+        found = loop.run_until_complete(asyncio.wait_for(asyncio.gather(first, second), LIMIT))
+        assert list(found) == [answer("p1"), answer("p2")]
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
 @pytest.mark.anyio

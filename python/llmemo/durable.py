@@ -6,7 +6,6 @@ open. Trouble is counted, said once a minute, and nothing else.
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from llmemo._core import Memory
     from llmemo.calls import Operation
-    from llmemo.gathering import Outcome
+    from llmemo.gathering import Outcome, Pass
     from llmemo.stats import Tally
     from llmemo.stores import Record, Store
     from llmemo.stores.leases import Grant
@@ -82,8 +81,7 @@ class Durable:
         self._waiting: set[Call[Any]] = set()
         self.waited = WAITED * timeout
         """Seconds that one model call may wait for the store."""
-        submit = functools.partial(self.engine.submit, at_once=True)
-        self._gathering = Gathering(submit, self.waited, self._waiting)
+        self._gathering = Gathering(self._send, self.waited, self._waiting.discard)
 
     def patience(self, left: float | None = None) -> Patience:
         """For one model call, of which so many seconds are left; None for all of them."""
@@ -106,6 +104,13 @@ class Durable:
         else:
             self._failed("read", error)
         return record, left
+
+    def _send(self, reads: Pass) -> None:
+        self._waiting.add(reads)
+        if self.breaker.is_open:
+            # It was not when they began. (Should it open now, they are among those who wait.)
+            raise NotYetError
+        self.engine.submit(reads, at_once=True)
 
     def _read_alone(self, key: bytes) -> Outcome:
         """The same, for a thread that waits."""

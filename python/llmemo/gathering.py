@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from llmemo.calls import Call, Get, NotYetError
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmemo.stores import Record
-
 
 Outcome: TypeAlias = "tuple[Record | None, Exception | None, float]"
 """What became of a read, and the seconds that are left of the caller's patience."""
@@ -36,6 +35,7 @@ class Pass(Call["Mapping[bytes, Record]"]):
         "_over",
         "_patience",
         "_timer",
+        "is_sent",
     )
 
     def __init__(
@@ -57,6 +57,8 @@ class Pass(Call["Mapping[bytes, Record]"]):
         self._timer: asyncio.TimerHandle | None = loop.call_later(patience, self.expire)
         self._make = loop.create_future
         self._over = over
+        self.is_sent = False
+        """From then on nobody joins."""
 
     def join(self, key: bytes) -> asyncio.Future[Outcome]:
         """Read this, too."""
@@ -91,15 +93,18 @@ class Gathering:
     """Gathers the reads of each pass of each event loop."""
 
     def __init__(
-        self, submit: Callable[[Pass], object], patience: float, waiting: set[Call[Any]]
+        self, send: Callable[[Pass], object], patience: float, over: Callable[[Pass], object]
     ) -> None:
-        """`submit` sends them, once the pass is over; each is among `waiting` from then on.
+        """With what becomes of them.
 
-        `patience`: seconds for which an outcome is waited for.
+        Args:
+            send: Sends them, once the pass is over.
+            patience: Seconds for which an outcome is waited for.
+            over: Called when there is one, or the patience is at its end.
         """
-        self._submit = submit
+        self._submit = send
         self._patience = patience
-        self._waiting = waiting
+        self._over = over
         self._last = _Last()
 
     def read(self, key: bytes) -> asyncio.Future[Outcome]:
@@ -107,15 +112,15 @@ class Gathering:
         loop = asyncio.get_running_loop()
         reference = self._last.gathered
         gathered = None if reference is None else reference()
-        if gathered is None or gathered.loop is not loop:
-            gathered = Pass(loop, self._patience, self._waiting.discard)
+        # (A loop that was stopped may go on in another thread, and come back.)
+        if gathered is None or gathered.loop is not loop or gathered.is_sent:
+            gathered = Pass(loop, self._patience, self._over)
             self._last.gathered = weakref.ref(gathered)
             loop.call_soon(self._send, gathered)
         return gathered.join(key)
 
     def _send(self, gathered: Pass) -> None:
-        self._last.gathered = None
-        self._waiting.add(gathered)
+        gathered.is_sent = True
         try:
             self._submit(gathered)
         except Exception as error:  # noqa: BLE001 (the store may be closed, or find no thread)
