@@ -169,7 +169,7 @@ async def test_a_grant_that_reaches_nobody_is_given_back(
 
 def block_until_granted(caller: Caller, key: bytes) -> None:
     """Wait in the loop's own thread, so that the message that comes stays unread."""
-    caller.engine._worker._wake_once()  # type: ignore[union-attr]
+    caller.engine._worker._inbox._wake_once()  # type: ignore[union-attr]
     end = time.monotonic() + LIMIT
     while key not in caller.engine._holds.by_key and time.monotonic() < end:
         time.sleep(0.0005)

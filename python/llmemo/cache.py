@@ -19,7 +19,8 @@ from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
 from llmemo.options import REQUIRED, Required, current
-from llmemo.reading import fetch, insist
+from llmemo.outcomes import insist
+from llmemo.reading import fetch
 from llmemo.removal import invalidate, remove
 from llmemo.settings import Settings
 from llmemo.tiers import Tiers

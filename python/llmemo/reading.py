@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo._core import RequestBypassed, ValueDamaged, decode
 from llmemo.calls import Call, NotYetError
-from llmemo.errors import CacheMiss
 from llmemo.flight import Lease
 from llmemo.options import DEFAULT
+from llmemo.outcomes import Outcomes
 from llmemo.prices import Worth
 from llmemo.runs import hold, holds_anything
 from llmemo.stores.leases import Grant
-from llmemo.tracking import LookupEvent
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from llmemo.options import Options
     from llmemo.stores import Record
     from llmemo.tiers import Tiers
-    from llmemo.tracking import Source
 
     Hit = list[Generation]
 
@@ -59,23 +57,9 @@ def fetch(
     return lookup.run(ask_memory=said is not None)
 
 
-def insist(said: Options | None, reason: str, key: bytes = b"") -> None:
-    """Raise if the caller must not go on to the model.
-
-    Raises:
-        CacheMiss: That is so.
-    """
-    if said is not None and said.mode == "only":
-        msg = f'options(mode="only"): there is no answer to this request ({reason})'
-        if key:
-            msg += f"; its key is {key.hex()}"
-        raise CacheMiss(msg)
-
-
-class Lookup:
+class Lookup(Outcomes):
     """One lookup that memory has not answered yet."""
 
-    _key = b""
     _left = 0.0
     """Seconds that the model call may still wait for the store."""
     _old: Record | None = None
@@ -119,13 +103,13 @@ class Lookup:
             self.miss("refresh")
             return None
         about = memory.about(key)
-        if about is not None:
-            if said.mode != "only" and self._is_to_refresh(about):
-                self.miss("early")
-                return None
-            hit = memory.lookup_key(prompt, asked, namespace, key)
-            if hit is not None:
-                return self._hit_in_memory(hit)
+        if about is not None and said.mode != "only" and self._is_to_refresh(about):
+            self.miss("early")
+            return None
+        # Asked in another form, maybe.
+        hit = memory.lookup_key(prompt, asked, namespace, key)
+        if hit is not None:
+            return self._hit_in_memory(hit)
         if tiers.durable is not None:
             epoch = memory.epoch(key)
             record, self._left = await tiers.durable.read(key, self._make_call)
@@ -139,70 +123,6 @@ class Lookup:
                 return hit
         self.miss("absent")
         return None
-
-    # The outcomes.
-
-    def miss(self, reason: str) -> None:
-        """Send the caller to the model.
-
-        Raises:
-            CacheMiss: The caller must not go there.
-        """
-        self._tiers.tally.add("misses")
-        if self._said.trackers:
-            self._tell(LookupEvent("miss", key=self._name(), reason=reason))
-        insist(self._said, reason, self._key)
-
-    def bypass(self, reason: str) -> None:
-        """The same, for a request that the cache has nothing to do with.
-
-        Raises:
-            CacheMiss: As above.
-        """
-        if self._said.trackers:
-            self._tell(LookupEvent("bypass", reason=reason))
-        insist(self._said, reason)
-
-    def _name(self) -> str | None:
-        return self._key.hex() or None
-
-    def _tell(self, event: LookupEvent) -> None:
-        for tracker in self._said.trackers:
-            tracker.events.append(event)
-
-    def _hit_in_memory(self, hit: Hit) -> Hit:
-        """A hit that memory has counted."""
-        if self._said.trackers:
-            tiers, key = self._tiers, self._key
-            key = key or tiers.memory.known(self._prompt, self._llm_string, self._namespace) or b""
-            about = tiers.memory.about(key) if key else None
-            self._key = key
-            age = None if about is None else max(0.0, tiers.clock() - about[0])
-            worth = Worth(*tiers.memory.worth(hit))
-            self._tell(LookupEvent("hit", "memory", age, self._name(), worth=worth))
-        return hit
-
-    def _hit(
-        self,
-        hit: Hit,
-        count: str,
-        tier: Source,
-        created: float | None,
-        *,
-        is_stale: bool = False,
-    ) -> Hit:
-        """A hit that nobody has counted."""
-        worth = Worth(*self._tiers.memory.worth(hit))
-        self._tiers.tally.hit(count, worth)
-        if self._said.trackers:
-            self._tell_of_hit(tier, created, worth, is_stale=is_stale)
-        return hit
-
-    def _tell_of_hit(
-        self, tier: Source, created: float | None, worth: Worth, *, is_stale: bool = False
-    ) -> None:
-        age = None if created is None else max(0.0, self._tiers.clock() - created)
-        self._tell(LookupEvent("hit", tier, age, self._name(), is_stale, worth=worth))
 
     # The store.
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from llmemo.calls import (
     CLOSED,
@@ -28,6 +26,7 @@ from llmemo.calls import (
 )
 from llmemo.caretaker import TROUBLE, Caretaker
 from llmemo.errors import StoreError, text_of
+from llmemo.inbox import Inbox
 from llmemo.leasing import Leasing
 from llmemo.removal import forget
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
@@ -82,11 +81,7 @@ class Worker:
         self._store = store
         self._tally = tally
         self._give_back = give_back
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._inbox: deque[Call[Any]] = deque()
-        # Loops that will wake us when their pass is done. Weak: one may close before.
-        self._waking: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-        self._is_woken = False
+        self._inbox = Inbox(self._sort)
         self._has_given_up = False
         self._opening: asyncio.Task[None] | None = None
         self._reads: list[Call[Mapping[bytes, Record]]] = []
@@ -105,57 +100,21 @@ class Worker:
 
         `at_once`: no other is to be waited for that the running pass of an event loop may bring.
         """
-        self._inbox.append(call)
-        if at_once or call.loop is None:
-            self._wake_once()
-        elif call.loop not in self._waking:
-            # One wake-up for all calls of a pass of an event loop: each hands our thread the GIL,
-            # which its caller then waits to get back.
-            self._waking.add(call.loop)
-            call.loop.call_soon(self._wake_for, call.loop)
+        self._inbox.put(call, at_once=at_once)
         if self.finished.is_set():
-            self._give_back(self._take_inbox())
-
-    def _wake_for(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._waking.discard(loop)
-        self._wake_once()
-
-    def _wake_once(self) -> None:
-        # Our loop clears the flag before it empties the inbox, and appending came first: either
-        # that pass sees the call, or the flag is found cleared. Two threads that both find it
-        # cleared cost one wake-up for nothing.
-        if not self._is_woken:
-            self._is_woken = True
-            self._wake()
+            self._give_back(self._inbox.take())
 
     def stop(self) -> None:
         """Finish what is queued, then end."""
         self.is_stopping = True
-        self._wake()
+        self._inbox.wake()
 
     def give_up(self) -> int:
         """End now. Returns how many writes stay undone."""
         self._has_given_up = True
-        self._wake()
-        undone = [*self._inbox, *self._in_flight, *self._writes]
+        self._inbox.wake()
+        undone = [*self._inbox.calls, *self._in_flight, *self._writes]
         return sum(isinstance(call.operation, Set) for call in undone)
-
-    def _wake(self) -> None:
-        loop = self._loop
-        if loop is not None:
-            try:
-                loop.call_soon_threadsafe(self._sort)
-            except RuntimeError:
-                # It has closed just now; `submit` sees to what came too late.
-                return
-
-    def _take_inbox(self) -> list[Call[Any]]:
-        inbox, calls = self._inbox, []
-        # Near the end two threads may be emptying it.
-        with contextlib.suppress(IndexError):
-            while inbox:
-                calls.append(inbox.popleft())
-        return calls
 
     # On the private thread.
 
@@ -168,7 +127,7 @@ class Worker:
             asyncio.run(self._serve())
         finally:
             self.is_stopping = True
-            self._loop = None
+            self._inbox.loop = None
             undone = [*self._in_flight, *self._reading]
             queued = [*self._left, *self._writes, *self._reads, *self._late]
             has_given_up = self._has_given_up
@@ -179,7 +138,7 @@ class Worker:
                 # They came between the last look at the queues and the end.
                 self._give_back(queued)
             settle([(call, None, StoreError(CLOSED)) for call in undone])
-            self._give_back(self._take_inbox())
+            self._give_back(self._inbox.take())
 
     async def _serve(self) -> None:
         self._readable, self._writable = asyncio.Event(), asyncio.Event()
@@ -193,7 +152,7 @@ class Worker:
             late=self._late,
             patience=self._patience,
         )
-        self._loop = asyncio.get_running_loop()
+        self._inbox.loop = asyncio.get_running_loop()
         self._sort()
         try:
             watching = asyncio.ensure_future(self._caretaker.run(self._writable.set))
@@ -210,8 +169,7 @@ class Worker:
 
     def _sort(self) -> None:
         """Empty the inbox into the queues of the two workers."""
-        self._is_woken = False
-        calls = self._take_inbox()
+        calls = self._inbox.take()
         # Woken for nothing, it is to see that the end has come.
         has_writes = not calls
         for call in calls:
