@@ -7,12 +7,15 @@ import gc
 import threading
 import time
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from doubles import LIMIT, FakeStore, Held, answer
 
 from llmemo import LLMCache
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NAMES = [f"p{number}" for number in range(64)]
 
@@ -120,6 +123,75 @@ def test_a_loop_that_was_closed_in_between_is_not_kept_nor_waited_for() -> None:
         assert reference() is None
         assert asyncio.run(cache.alookup("p1", "m")) == answer("p1")
         assert store.sizes("get") == [1]
+
+
+def test_loops_that_close_before_there_is_an_outcome_are_not_kept() -> None:
+    held = Held("get")
+    with kept(FakeStore(held), store_timeout=LIMIT) as cache:
+        references = []
+
+        async def leave() -> None:
+            references.append(weakref.ref(asyncio.get_running_loop()))
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(cache.alookup("p1", "m"), 0.01)
+
+        for _ in range(5):
+            asyncio.run(leave())
+        held.go.set()
+        # One more, behind them: the store is done with theirs.
+        assert cache.lookup("p1", "m") == answer("p1")
+        gc.collect()
+        assert [reference() for reference in references] == [None] * 5
+
+
+@pytest.mark.anyio
+async def test_a_pass_that_is_given_up_before_it_is_sent_is_joined_by_nobody() -> None:
+    # As with uvloop, whose timers come before what is to be done soon.
+    with kept(store := FakeStore(), store_timeout=LIMIT) as cache:
+        first = asyncio.ensure_future(cache.alookup("p1", "m"))
+        await asyncio.sleep(0)
+        durable = cache._tiers.durable
+        assert durable is not None
+        reference = durable._gathering._last.gathered
+        assert reference is not None
+        gathered = reference()
+        assert gathered is not None
+        gathered.expire()
+        both = asyncio.gather(first, cache.alookup("p2", "m"))
+        assert list(await asyncio.wait_for(both, LIMIT)) == [None, answer("p2")]
+        assert store.sizes("get") == [1]
+
+
+@pytest.mark.anyio
+async def test_who_looks_while_the_cache_closes_misses_and_nothing_is_amiss() -> None:
+    cache = kept(FakeStore())
+    looking = asyncio.ensure_future(cache.alookup("p1", "m"))
+    await asyncio.sleep(0)
+    cache.close()
+    assert await looking is None
+    assert cache.stats().errors == {}
+    assert cache.stats().misses == 1
+
+
+class Odd(FakeStore):
+    """Says something at once that is no answer."""
+
+    said: Any = None
+
+    def get_at_once(self, keys: Sequence[bytes]) -> Any:
+        if isinstance(self.said, BaseException):
+            raise self.said
+        return self.said
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("said", [7, True, "x", [1], KeyError("x"), asyncio.CancelledError()])
+async def test_what_is_no_answer_at_once_is_asked_for_again(said: object) -> None:
+    with kept(store := Odd(), store_timeout=LIMIT) as cache:
+        store.said = said
+        looking = asyncio.gather(*(cache.alookup(name, "m") for name in NAMES))
+        assert await asyncio.wait_for(looking, LIMIT) == [answer(name) for name in NAMES]
+        assert cache.stats().errors == {}
 
 
 def test_a_loop_may_go_on_in_another_thread_and_come_back() -> None:

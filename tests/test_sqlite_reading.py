@@ -12,7 +12,7 @@ from doubles import LIMIT, answer, files
 
 from llmemo import LLMCache
 from llmemo.stores import Record, SQLiteStore
-from llmemo.stores.sqlite_reading import AT_ONCE, Quick
+from llmemo.stores.sqlite_reading import AT_ONCE, REST, SLOW, Quick
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -54,6 +54,34 @@ async def test_many_keys_take_the_patient_way(store: SQLiteStore) -> None:
     keys = [record(number).key for number in range(AT_ONCE + 1)]
     assert store.get_at_once(keys) is None
     assert len(await store.get(keys)) == 100
+
+
+async def test_so_do_large_answers(store: SQLiteStore) -> None:
+    large = [record(number)._replace(value=b"x" * 2**20) for number in range(8)]
+    await store.set(large)
+    assert store.get_at_once([one.key for one in large]) is None
+    assert set(await store.get([one.key for one in large])) == {one.key for one in large}
+    assert store.get_at_once([large[0].key]) == {large[0].key: large[0]}
+
+
+async def test_after_a_slow_one_the_patient_way_is_taken_for_a_while(store: SQLiteStore) -> None:
+    now, took = [100.0], 0.0
+
+    def clock() -> float:
+        now[0] += took
+        return now[0]
+
+    quick = Quick(clock)
+    quick.open(store.path)
+    keys = [record(1).key]
+    assert quick.get(keys)
+    took = 2 * SLOW
+    assert quick.get(keys)
+    took = 0.0
+    assert quick.get(keys) is None
+    now[0] += REST
+    assert quick.get(keys)
+    quick.close()
 
 
 async def test_trouble_is_left_to_the_patient_way(store: SQLiteStore) -> None:

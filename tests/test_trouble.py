@@ -10,16 +10,18 @@ import sqlite3
 import stat
 import threading
 from contextlib import closing
+from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from doubles import FAULTS, LIMIT, FakeStore, Fault, Garbled, answer, expect_on_disk, files, lines
 
-from llmemo import CacheClosedError, ConfigurationError, LLMCache, StoreError
+from llmemo import CacheClosedError, ConfigurationError, LLMCache, StoreError, track
 from llmemo.stores import Record, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     MakeCache = Callable[..., LLMCache]
@@ -101,6 +103,50 @@ def test_a_store_that_talks_nonsense(found: Any) -> None:
         assert cache.lookup("p", "m") is None
         assert (cache.stats().misses, sum(cache.stats().errors.values())) == (1, 1)
         assert "internal" not in cache.stats().errors
+
+
+class Loose(FakeStore):
+    """Returns what is like a record, but not quite."""
+
+    def __init__(self, loosened: Callable[[Record], Any]) -> None:
+        super().__init__()
+        self.loosened = loosened
+
+    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Any]:
+        return {key: self.loosened(record) for key, record in (await super().get(keys)).items()}
+
+
+@pytest.mark.parametrize(
+    "loosened",
+    [
+        lambda record: SimpleNamespace(value=b"junk", created=1.0, expires=None),
+        lambda record: record._replace(created="today"),
+        lambda record: record._replace(value=None),
+    ],
+    ids=["damaged", "no time", "nothing"],
+)
+def test_trouble_with_what_was_found_is_a_miss_that_is_told(
+    loosened: Callable[[Record], Any],
+) -> None:
+    with LLMCache(Loose(loosened), max_bytes=0, store_timeout=LIMIT) as cache, track() as tracker:
+        cache.update("p", "m", answer("p"))
+        assert cache.lookup("p", "m") is None
+        stats = cache.stats()
+        assert (stats.hits, stats.misses, sum(stats.errors.values())) == (0, 1, 1)
+        assert "internal" not in stats.errors
+        assert [event.outcome for event in tracker.events] == ["miss"]
+
+
+def test_other_kinds_of_numbers_are_times_too() -> None:
+    def loosened(record: Record) -> Any:
+        changed: Any = {"created": Decimal(record.created), "expires": Decimal(2**40)}
+        return record._replace(**changed)
+
+    with LLMCache(Loose(loosened), max_bytes=0, store_timeout=LIMIT) as cache, track() as tracker:
+        cache.update("p", "m", answer("p"))
+        assert cache.lookup("p", "m") == answer("p")
+        assert cache.stats().errors == {}
+        assert [(event.outcome, event.tier) for event in tracker.events] == [("hit", "store")]
 
 
 def test_a_thread_that_cannot_be_started_is_only_trouble(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -311,7 +311,7 @@ class Memory:
         """Forget everything."""
 
     def epoch(self, key: bytes) -> int:
-        """Changes when the entry of this key is removed or replaced; see `put`."""
+        """Changes when the entry of this key is removed or replaced; see `fill`."""
 
     def counts(self) -> tuple[int, int, int, int, int, int, int, float, int]:
         """Hits, evictions, expired, entries now, bytes now, what hits were worth, fills.

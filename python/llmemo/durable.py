@@ -7,6 +7,7 @@ open. Trouble is counted, said once a minute, and nothing else.
 from __future__ import annotations
 
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from llmemo.breaker import Breaker
@@ -81,7 +82,9 @@ class Durable:
         self._waiting: set[Call[Any]] = set()
         self.waited = WAITED * timeout
         """Seconds that one model call may wait for the store."""
-        self._gathering = Gathering(self._send, self.waited, self._waiting.discard)
+        self._gathering = Gathering(self._send, self.waited)
+        self._passes: set[weakref.ref[Pass]] = set()
+        """As `_waiting`, and weak: a loop may close before there is an outcome, and has to go."""
 
     def patience(self, left: float | None = None) -> Patience:
         """For one model call, of which so many seconds are left; None for all of them."""
@@ -101,12 +104,12 @@ class Durable:
             record, error, left = self._read_alone(key)
         if error is None:
             self.breaker.succeeded()
-        else:
+        elif not self.engine.is_closed:  # meanwhile, which is nobody's trouble
             self._failed("read", error)
         return record, left
 
     def _send(self, reads: Pass) -> None:
-        self._waiting.add(reads)
+        self._passes.add(weakref.ref(reads, self._passes.discard))
         if self.breaker.is_open:
             # It was not when they began. (Should it open now, they are among those who wait.)
             raise NotYetError
@@ -199,7 +202,8 @@ class Durable:
         self.survive(verb, error)
         if self.breaker.failed():
             # Nobody waits from now on: those who do, neither.
-            settle([(call, None, NotYetError()) for call in list(self._waiting)])
+            waiting = [*self._waiting, *(reference() for reference in list(self._passes))]
+            settle([(call, None, NotYetError()) for call in waiting if call is not None])
 
     def _tried(self, error: Exception | None) -> None:
         if error is None:

@@ -32,22 +32,13 @@ class Pass(Call["Mapping[bytes, Record]"]):
         "_futures",
         "_keys",
         "_make",
-        "_over",
         "_patience",
         "_timer",
         "is_sent",
     )
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, patience: float, over: Callable[[Pass], object]
-    ) -> None:
-        """Of the running loop.
-
-        Args:
-            loop: That one.
-            patience: Seconds until they are given up.
-            over: Called then, or when there is an outcome.
-        """
+    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float) -> None:
+        """Of the running loop. `patience`: seconds until they are given up."""
         self.loop = loop
         self._keys: list[bytes] = []
         self._futures: list[asyncio.Future[Outcome]] = []
@@ -56,9 +47,8 @@ class Pass(Call["Mapping[bytes, Record]"]):
         self._begun = time.monotonic()
         self._timer: asyncio.TimerHandle | None = loop.call_later(patience, self.expire)
         self._make = loop.create_future
-        self._over = over
         self.is_sent = False
-        """From then on nobody joins."""
+        """Whether it is too late to join: it was sent, or given up before."""
 
     def join(self, key: bytes) -> asyncio.Future[Outcome]:
         """Read this, too."""
@@ -73,7 +63,7 @@ class Pass(Call["Mapping[bytes, Record]"]):
             return
         self._timer.cancel()
         self._timer = None
-        self._over(self)
+        self.is_sent = True
         left = 0.0
         # It may come early, and what is left then is not worth another wait.
         if not isinstance(error, NotYetError):
@@ -92,19 +82,10 @@ class _Last(threading.local):
 class Gathering:
     """Gathers the reads of each pass of each event loop."""
 
-    def __init__(
-        self, send: Callable[[Pass], object], patience: float, over: Callable[[Pass], object]
-    ) -> None:
-        """With what becomes of them.
-
-        Args:
-            send: Sends them, once the pass is over.
-            patience: Seconds for which an outcome is waited for.
-            over: Called when there is one, or the patience is at its end.
-        """
+    def __init__(self, send: Callable[[Pass], object], patience: float) -> None:
+        """`send` is given each, once the pass is over. `patience`: seconds until it is given up."""
         self._submit = send
         self._patience = patience
-        self._over = over
         self._last = _Last()
 
     def read(self, key: bytes) -> asyncio.Future[Outcome]:
@@ -114,12 +95,15 @@ class Gathering:
         gathered = None if reference is None else reference()
         # (A loop that was stopped may go on in another thread, and come back.)
         if gathered is None or gathered.loop is not loop or gathered.is_sent:
-            gathered = Pass(loop, self._patience, self._over)
+            gathered = Pass(loop, self._patience)
             self._last.gathered = weakref.ref(gathered)
             loop.call_soon(self._send, gathered)
         return gathered.join(key)
 
     def _send(self, gathered: Pass) -> None:
+        if gathered.is_sent:
+            # Given up: uvloop has timers that are due before what was to be done soon.
+            return
         gathered.is_sent = True
         try:
             self._submit(gathered)

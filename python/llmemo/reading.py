@@ -134,26 +134,28 @@ class Lookup(Outcomes):
                 tiers.tally.add("expired")
                 self._old = record
                 return None
-            # By the key that was asked for, whatever the store says that it found.
-            hit = tiers.memory.fill(
-                self._prompt,
-                self._asked,
-                self._namespace,
-                key,
-                tiers.sealing.decrypted(record.value, key),
-                record.created,
-                record.expires,
-                epoch,
-            )
-        except ValueDamaged as damage:
-            self._reject(damage, record)
-            return None
+            created = float(record.created)
+            try:
+                # By the key that was asked for, whatever the store says that it found.
+                hit = tiers.memory.fill(
+                    self._prompt,
+                    self._asked,
+                    self._namespace,
+                    key,
+                    tiers.sealing.decrypted(record.value, key),
+                    created,
+                    record.expires,
+                    epoch,
+                )
+            except ValueDamaged as damage:
+                self._reject(damage, record)
+                return None
+            if self._said.trackers:
+                self._tell_of_hit("store", created, Worth(*tiers.memory.worth(hit)))
         except Exception as error:  # noqa: BLE001 (a store may say anything)
             if tiers.durable is not None:
                 tiers.durable.survive("read", error)
             return None
-        if self._said.trackers:
-            self._tell_of_hit("store", record.created, Worth(*tiers.memory.worth(hit)))
         return hit
 
     def _reject(self, damage: ValueDamaged, record: Record) -> None:

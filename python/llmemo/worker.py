@@ -215,6 +215,8 @@ class Worker:
             return
         try:
             found = store.get_at_once(_keys_of(self._reads))
+            # As in `_read`.
+            found = None if found is None else dict(found)
         except TROUBLE:
             return  # `get` will say what is wrong
         if found is not None:
@@ -267,15 +269,18 @@ class Worker:
             while self._reads:
                 self._reading, self._reads = self._reads, []
                 outcome: tuple[Any, Exception | None]
+                found: Any = None
                 try:
                     store = await self._open()
                     found = await store.get(_keys_of(self._reading))
-                    # A store may return anything that calls itself a mapping.
+                    # A store may return anything, or what runs its code in the caller's thread.
                     outcome = dict(found), None
                 except TROUBLE as error:
                     outcome = None, self._told(error)
                 done, self._reading = self._reading, []
                 settle([(call, *outcome) for call in done])
+                # What waits for the next read should keep neither these answers nor their loops.
+                del done, outcome, found
 
     async def _list(self, call: Call[Sequence[Record]], limit: int) -> None:
         try:

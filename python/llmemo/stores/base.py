@@ -97,7 +97,8 @@ class Store(ABC):
     def get_at_once(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:  # noqa: ARG002
         """As `get`, if that takes microseconds and waits for nothing; None otherwise, always here.
 
-        For stores to which a turn of the loop is as dear as the reading itself.
+        For stores to which a turn of the loop is as dear as the reading itself. Nothing else of the
+        store goes on meanwhile. Whatever it raises, `get` is asked then.
         """
         return None
 

@@ -128,9 +128,10 @@ class SQLiteStore(Store):
 
     async def open(self) -> None:
         """Create the file if it is missing, and open it; set it aside first if it is damaged."""
-        if self._writer is not None:
-            # Left open by a fork that could not wait: see `process`.
-            _core.leak((self._reader, self._writer, self._quick.forget()))
+        left = self._reader, self._writer, self._quick.forget()
+        if any(left):
+            # Open since a fork that could not wait: see `process`.
+            _core.leak(left)
         self._guard.close()
         warn_of_network(self.path)
         found = identity_of(self.path)

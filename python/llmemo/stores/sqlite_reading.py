@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Any
 
 from llmemo.stores.sqlite_connection import READING, existing
@@ -11,7 +13,7 @@ from llmemo.stores.sqlite_rows import record_of
 from llmemo.stores.sqlite_schema import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from llmemo.stores.base import Record
@@ -20,21 +22,33 @@ KEYS_PER_QUERY = 256
 """Most keys that one SELECT asks for; a power of two, see `_padded`."""
 
 AT_ONCE = 1_024
-"""Most keys that are read at once: some milliseconds' work, for which writes have to wait."""
+"""Most keys that are read at once, and"""
+BYTES_AT_ONCE = 4 * 2**20
+"""most bytes of answers: some milliseconds' work each, for which writes have to wait."""
+
+SLOW = 0.05
+"""Seconds that reading at once may take; if it took longer, that is left for"""
+REST = 10.0
+"""seconds: of what holds it up there is more to come."""
 
 
 class Quick:
-    """A connection of the private thread's own, which reads and never waits for a lock.
+    """A connection of the private thread's own, which reads and has no patience.
 
     aiosqlite runs each statement in a thread of its connection's: two changes of threads, which
     take longer than the statement does. So what takes microseconds is done here, where only
     callers wait, each with its own timer; what finds a lock in its way, or any trouble, goes the
     other way, which is patient and says what is wrong.
+
+    It may be held up all the same: by a disk, or by SQLite, which tries for some 10 seconds to see
+    a WAL's index whole (`walTryBeginRead`) where another process was stopped while it wrote that.
     """
 
-    def __init__(self) -> None:
-        """Not connected."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Not connected. `clock`: seconds that never go back."""
         self._connection: sqlite3.Connection | None = None
+        self._clock = clock
+        self._rests_until = -math.inf
 
     def open(self, path: Path) -> None:
         """Connect to a file that was opened before. Raises nothing."""
@@ -53,15 +67,24 @@ class Quick:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Record] | None:
         """The records of those keys that there are; None if that cannot be told at once."""
-        if self._connection is None or len(keys) > AT_ONCE:
+        begun = self._clock()
+        if self._connection is None or len(keys) > AT_ONCE or begun < self._rests_until:
             return None
         found: dict[bytes, Record] = {}
+        size = 0
         try:
             for query, chunk in queries(keys):
-                rows = self._connection.execute(query, chunk).fetchall()
-                found.update((row[0], record_of(row)) for row in rows)
+                for row in self._connection.execute(query, chunk):
+                    found[row[0]] = record = record_of(row)
+                    size += len(record.value)
+                    if size > BYTES_AT_ONCE:
+                        return None
         except sqlite3.Error:
             return None
+        finally:
+            end = self._clock()
+            if end - begun > SLOW:
+                self._rests_until = end + REST
         return found
 
     def close(self) -> None:
