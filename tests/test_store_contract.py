@@ -11,7 +11,7 @@ from llmemo import SQLiteStore, Store
 from llmemo.stores import Record, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -45,8 +45,16 @@ async def store(make_store: Callable[[], Store]) -> AsyncIterator[Store]:
     await store.close()
 
 
+async def get(store: Store, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
+    """What there is of these; whoever can tell that at once tells the same."""
+    found = await store.get(keys)
+    at_once = store.get_at_once(keys)
+    assert at_once is None or at_once == found
+    return found
+
+
 async def test_an_empty_store_has_nothing(store: Store) -> None:
-    assert await store.get([key(1)]) == {}
+    assert await get(store, [key(1)]) == {}
     assert await store.delete([key(1)]) == 0
     assert await store.delete(None) == 0
 
@@ -66,14 +74,14 @@ async def test_an_empty_store_has_nothing(store: Store) -> None:
 async def test_a_record_comes_back_as_it_went(store: Store, changes: dict[str, object]) -> None:
     written = record(1)._replace(**changes)  # type: ignore[arg-type]
     await store.set([written])
-    found = await store.get([written.key])
+    found = await get(store, [written.key])
     assert found == {written.key: written}
     assert type(found[written.key].value) is bytes
 
 
 async def test_get_gives_what_there_is_of_what_was_asked(store: Store) -> None:
     await store.set([record(n, str(n).encode()) for n in range(10)])
-    found = await store.get([key(n) for n in range(5, 15)])
+    found = await get(store, [key(n) for n in range(5, 15)])
     assert {k: r.value for k, r in found.items()} == {key(n): str(n).encode() for n in range(5, 10)}
 
 
@@ -81,21 +89,21 @@ async def test_get_gives_what_there_is_of_what_was_asked(store: Store) -> None:
 async def test_batches_of_any_size(store: Store, count: int) -> None:
     records = [record(n, str(n).encode()) for n in range(count)]
     await store.set(records)
-    assert await store.get([r.key for r in records]) == {r.key: r for r in records}
+    assert await get(store, [r.key for r in records]) == {r.key: r for r in records}
     assert await store.delete([r.key for r in records]) == count
-    assert await store.get([r.key for r in records]) == {}
+    assert await get(store, [r.key for r in records]) == {}
 
 
 async def test_asking_twice_for_one_key_is_no_matter(store: Store) -> None:
     await store.set([record(1)])
-    assert await store.get([key(1), key(1), key(2), key(1)]) == {key(1): record(1)}
+    assert await get(store, [key(1), key(1), key(2), key(1)]) == {key(1): record(1)}
 
 
 async def test_the_last_write_of_a_key_counts(store: Store) -> None:
     await store.set([record(1, b"old", expires=5.0)])
     newer = record(1, b"new")._replace(namespace=b"m" * 16, created=2.0)
     await store.set([newer])
-    assert await store.get([key(1)]) == {key(1): newer}
+    assert await get(store, [key(1)]) == {key(1): newer}
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 1_000])
@@ -103,28 +111,28 @@ async def test_what_is_added_leaves_what_is_there(store: Store, count: int) -> N
     store.clock = lambda: 100.0
     await store.set([record(2, b"there"), record(3, b"over", 99.5), record(4, b"on", 100.5)])
     assert await store.add([record(n, b"added") for n in range(count + 5)]) == count + 3
-    found = await store.get([key(n) for n in range(count + 5)])
+    found = await get(store, [key(n) for n in range(count + 5)])
     kept = {2: b"there", 4: b"on"}
     assert found == {
         key(n): record(n, kept.get(n, b"added"), 100.5 if n == 4 else None)
         for n in range(count + 5)
     }
     assert await store.add([record(n, b"again") for n in range(count + 5)]) == 0
-    assert await store.get([key(n) for n in range(count + 5)]) == found
+    assert await get(store, [key(n) for n in range(count + 5)]) == found
     assert await store.add([]) == 0
 
 
 async def test_delete_removes_what_it_names_and_nothing_else(store: Store) -> None:
     await store.set([record(n) for n in range(5)])
     assert await store.delete([key(1), key(3), key(77)]) == 2
-    assert set(await store.get([key(n) for n in range(5)])) == {key(0), key(2), key(4)}
+    assert set(await get(store, [key(n) for n in range(5)])) == {key(0), key(2), key(4)}
     assert await store.delete(None) == 3
-    assert await store.get([key(n) for n in range(5)]) == {}
+    assert await get(store, [key(n) for n in range(5)]) == {}
 
 
 async def test_an_expired_record_is_the_callers_to_judge(store: Store) -> None:
     await store.set([record(1, expires=1.0)])
-    assert (await store.get([key(1)]))[key(1)].expires == 1.0
+    assert (await get(store, [key(1)]))[key(1)].expires == 1.0
 
 
 async def test_what_was_set_outlives_the_store(
@@ -134,22 +142,22 @@ async def test_what_was_set_outlives_the_store(
     other = make_store()
     await other.open()
     # While the first is open …
-    assert await other.get([key(1)]) == {key(1): record(1)}
+    assert await get(other, [key(1)]) == {key(1): record(1)}
     await store.close()
     # … and when it is closed.
-    assert await other.get([key(1)]) == {key(1): record(1)}
+    assert await get(other, [key(1)]) == {key(1): record(1)}
     await other.close()
     await store.open()
-    assert await store.get([key(1)]) == {key(1): record(1)}
+    assert await get(store, [key(1)]) == {key(1): record(1)}
 
 
 async def test_all_or_nothing(store: Store) -> None:
     broken = record(2)._replace(value=None)  # type: ignore[arg-type]
     with pytest.raises(Exception, match="."):
         await store.set([record(1), broken, record(3)])
-    assert await store.get([key(1), key(2), key(3)]) == {}
+    assert await get(store, [key(1), key(2), key(3)]) == {}
     await store.set([record(1)])
-    assert set(await store.get([key(1)])) == {key(1)}
+    assert set(await get(store, [key(1)])) == {key(1)}
 
 
 async def test_the_records_that_were_added_last_are_listed_without_their_values(
@@ -178,7 +186,7 @@ async def test_what_is_discarded_is_what_was_read_and_nothing_else(store: Store)
     await store.set([record(2, b"written since")])
     await store.delete([key(3)])
     await store.discard([record(1), record(2), record(3), record(9), record(1, b"never was")])
-    found = await store.get([key(number) for number in range(4)])
+    found = await get(store, [key(number) for number in range(4)])
     assert set(found) == {key(0), key(2)}
     assert found[key(2)].value == b"written since"
 
@@ -213,7 +221,7 @@ async def test_what_matches_all_that_is_selected_is_removed_and_nothing_else(
         and (before is None or one.created < before)
     }
     assert await invalidated(store, namespace, llm, before) == len(gone)
-    assert await store.get([one.key for one in records]) == {
+    assert await get(store, [one.key for one in records]) == {
         one.key: one for one in records if one.key not in gone
     }
     assert await invalidated(store, namespace, llm, before) == 0
@@ -223,7 +231,7 @@ async def test_what_matches_all_that_is_selected_is_removed_and_nothing_else(
 async def test_however_many_are_selected_they_are_removed(store: Store, count: int) -> None:
     await store.set([record(n) for n in range(count)])
     assert await invalidated(store, b"n" * 16, None, None) == count
-    assert await store.get([key(n) for n in range(count)]) == {}
+    assert await get(store, [key(n) for n in range(count)]) == {}
 
 
 async def test_what_comes_between_two_steps_of_a_removal_stays(store: Store) -> None:
@@ -235,4 +243,4 @@ async def test_what_comes_between_two_steps_of_a_removal_stays(store: Store) -> 
         await store.set([record(1_000 + added)])
         removed = await store.invalidate(selection)
     assert removed == 600
-    assert len(await store.get([key(n) for n in range(2_000)])) == added
+    assert len(await get(store, [key(n) for n in range(2_000)])) == added
