@@ -140,19 +140,62 @@ async def test_who_waits_when_the_breaker_opens_goes_on() -> None:
         store.is_black = False
 
 
-async def test_writes_alone_close_the_breaker() -> None:
+async def test_writes_alone_close_the_breakers() -> None:
     store = Hole()
     async with LLMCache(store, store_timeout=LIMIT) as cache:
         store.is_broken = True
         for number in range(FAILURES + 1):
             await cache.aupdate(f"{number}", "m", answer("p"))
-        assert cache._tiers.durable.breaker.is_open  # type: ignore[union-attr]
+        assert cache._tiers.durable.writes.is_open  # type: ignore[union-attr]
         store.is_broken = False
         deadline = time.monotonic() + LIMIT
-        while cache._tiers.durable.breaker.is_open:  # type: ignore[union-attr]
+        while cache._tiers.durable.writes.is_open:  # type: ignore[union-attr]
             assert time.monotonic() < deadline
             await cache.aupdate("p", "m", answer("p"))
             await asyncio.sleep(0.01)
+
+
+class Locked(FakeStore):
+    """Can be read while it is locked, but not written to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_locked = False
+
+    async def set(self, records: Sequence[Record]) -> None:
+        while self.is_locked:  # noqa: ASYNC110 (set in another thread)
+            await asyncio.sleep(0.005)
+        await super().set(records)
+
+
+async def test_a_store_that_can_only_be_read_is_read_and_its_updates_wait_for_nobody() -> None:
+    store, timeout = Locked(), 0.2
+    async with LLMCache(store, max_bytes=0, store_timeout=timeout) as cache:
+        durable = cache._tiers.durable
+        assert durable is not None
+        await cache.aupdate("old", "m", answer("old"))
+        store.is_locked = True
+        waited = 0
+        for number in range(100):
+            start = time.monotonic()
+            await cache.aupdate(f"{number}", "m", answer(f"{number}"))
+            waited += time.monotonic() - start > timeout / 2
+            # Again and again, which says nothing about writing.
+            assert await cache.alookup("old", "m") == answer("old")
+        assert waited == FAILURES
+        assert durable.writes.is_open
+        assert durable.reads.is_well
+        stats = cache.stats()
+        assert stats.writes_unconfirmed == 100
+        assert stats.errors == {"store_write_timeout": FAILURES}
+        store.is_locked = False
+        deadline = time.monotonic() + LIMIT
+        while durable.writes.is_open or len(store.records) < 101:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        # It is waited for again.
+        await cache.aupdate("new", "m", answer("new"))
+        assert cache.stats().writes_unconfirmed == 100
 
 
 @pytest.mark.parametrize("trouble", ["black hole", "down", "flapping"])

@@ -83,7 +83,7 @@ async def test_a_store_that_hangs_holds_nobody_up_for_longer_than_its_time(metho
     caller, leases = fake(patience=0.2)
     leases.hangs = method
     assert await asyncio.wait_for(caller.ask(wait=10 * LIMIT), LIMIT) is None
-    caller.engine._worker._loop.call_soon_threadsafe(leases.go.set)  # type: ignore[union-attr]
+    caller.engine._worker._inbox.loop.call_soon_threadsafe(leases.go.set)  # type: ignore[union-attr]
     await asyncio.to_thread(caller.engine.close, LIMIT)
 
 

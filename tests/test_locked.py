@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from doubles import LIMIT, ROUNDS, answer, expect_on_disk, lines, patience
 from figures import at, tell
+from scripted import Scripted, said
 
 from llmemo import LLMCache
+from llmemo.breaker import FAILURES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +77,8 @@ def test_a_file_that_is_locked_for_minutes(
         holder.stdin.close()
     assert cache.close(LIMIT) == 0
     assert "internal" not in cache.stats().errors
+    # After as many, nobody waits for a write; what can be read is read all the same.
+    assert cache.stats().errors["store_write_timeout"] == FAILURES
     tell(
         f"Locked for {SECONDS:.0f} s by {lock}",
         pairs_of_calls=len(took),
@@ -86,3 +93,34 @@ def test_a_file_that_is_locked_for_minutes(
     assert max(took) < patience()
     assert len(lines(caplog)) <= 5 * (1 + SECONDS / 60)
     expect_on_disk(path, kept)
+
+
+@pytest.mark.anyio
+async def test_model_calls_do_not_wait_for_a_file_that_is_locked(tmp_path: Path) -> None:
+    path, names = tmp_path / "a.db", [f"q{number}" for number in range(50)]
+    async with LLMCache(path, max_bytes=0, store_timeout=0.1) as cache:
+        model = Scripted(act=lambda text: f"answer to {text}", cache=cache)
+        durable = cache._tiers.durable
+        assert durable is not None
+        # Open it, however long that takes.
+        while await cache.alookup("first", "m") is None:
+            await cache.aupdate("first", "m", answer("first"))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for name in names:
+                assert said(await model.ainvoke(name)) == f"answer to {name}"
+        errors = cache.stats().errors
+        # The lease, which is a write, uses up what the update would have had.
+        assert errors["store_coordinate_timeout"] + errors["store_write_timeout"] == FAILURES
+        assert "store_read_timeout" not in errors
+        # It is free: the next update is only sent, and those after it are waited for.
+        deadline = time.monotonic() + LIMIT
+        while durable.writes.is_open:
+            assert time.monotonic() < deadline
+            await model.ainvoke("and then")
+            await asyncio.sleep(0.01)
+    async with LLMCache(path, store_timeout=LIMIT) as cache:
+        again = Scripted(act=lambda text: f"answer to {text}", cache=cache)
+        for name in names:
+            await again.ainvoke(name)
+        assert again.asked == []

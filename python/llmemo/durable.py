@@ -1,7 +1,8 @@
-"""The durable tier: a store, behind the thread that runs it and a circuit breaker.
+"""The durable tier: a store, behind the thread that runs it and two circuit breakers.
 
-A model call waits for no longer than `store_timeout` in all, and not at all while the breaker is
-open. Trouble is counted, said once a minute, and nothing else.
+A model call waits for no longer than `store_timeout` in all, and not at all for reads while theirs
+is open, nor for writes while either is: a file that another process keeps locked can be read.
+Trouble is counted, said once a minute, and nothing else.
 """
 
 from __future__ import annotations
@@ -77,25 +78,27 @@ class Durable:
         self.store = store
         self.timeout = timeout
         self.engine = Engine(store, tally, memory, timeout)
-        self.breaker = Breaker()
+        self.reads, self.writes = Breaker(), Breaker()
         self._tally = tally
-        self._waiting: set[Call[Any]] = set()
+        self._reading: set[Call[Any]] = set()
+        self._writing: set[Call[Any]] = set()
+        """Those who wait, for the breakers to release them."""
         self.waited = WAITED * timeout
         """Seconds that one model call may wait for the store."""
         self._gathering = Gathering(self._send, self.waited)
         self._passes: set[weakref.ref[Pass]] = set()
-        """As `_waiting`, and weak: a loop may close before there is an outcome, and has to go."""
+        """As `_reading`, and weak: a loop may close before there is an outcome, and has to go."""
 
     def patience(self, left: float | None = None) -> Patience:
-        """For one model call, of which so many seconds are left; None for all of them."""
-        return Patience(self.waited if left is None else left, self._waiting)
+        """For what one model call writes, of which so many seconds are left; None for all."""
+        return Patience(self.waited if left is None else left, self._writing)
 
     async def read(self, key: bytes, make_call: MakeCall) -> tuple[Record | None, float]:
         """The record of a key; None if there is none, or it cannot be had in time.
 
         And how many seconds are left of the model call's patience.
         """
-        if self.breaker.is_open:
+        if self.reads.is_open:
             self._look_again(key)
             return None, self.waited
         if make_call == Call.awaited:
@@ -103,21 +106,21 @@ class Durable:
         else:
             record, error, left = self._read_alone(key)
         if error is None:
-            self.breaker.succeeded()
+            self._has_read()
         elif not self.engine.is_closed:  # meanwhile, which is nobody's trouble
             self._failed("read", error)
         return record, left
 
     def _send(self, reads: Pass) -> None:
         self._passes.add(weakref.ref(reads, self._passes.discard))
-        if self.breaker.is_open:
+        if self.reads.is_open:
             # It was not when they began. (Should it open now, they are among those who wait.)
             raise NotYetError
         self.engine.submit(reads, at_once=True)
 
     def _read_alone(self, key: bytes) -> Outcome:
         """The same, for a thread that waits."""
-        patience = self.patience()
+        patience = Patience(self.waited, self._reading)
         try:
             call: Call[Any] = Call.blocking(Get([key]))
             self.engine.submit(call)
@@ -131,7 +134,7 @@ class Durable:
 
         None, if it was refused: another process was given the lease meanwhile.
         """
-        if self.breaker.is_open or not patience.left:
+        if self.reads.is_open or self.writes.is_open or not patience.left:
             # It gets there when the store does, and nobody waits for that.
             self._try("write", operation)
             return False
@@ -142,7 +145,7 @@ class Durable:
         except Exception as error:  # noqa: BLE001 (as above)
             self._failed("write", error)
             return False
-        self.breaker.succeeded()
+        self._has_written()
         return None if is_refused else True
 
     async def acquire(
@@ -154,10 +157,10 @@ class Durable:
         without.
         """
         # A store that has just failed to answer is not asked to coordinate.
-        if not self.breaker.is_well or not patience.left:
+        if not (self.reads.is_well and self.writes.is_well and patience.left):
             return None
         try:
-            return await acquire(
+            found = await acquire(
                 self.engine,
                 make_call,
                 key,
@@ -167,8 +170,11 @@ class Durable:
             )
         except Exception as error:  # noqa: BLE001 (as above)
             if not self.engine.is_closed:  # meanwhile, which is nobody's trouble
-                self.survive("coordinate", error)
+                self._failed("coordinate", error)
             return None
+        if found is None and not patience.left:
+            self._failed("coordinate", NotYetError())
+        return found
 
     def keep_alive(self, key: bytes, fence: int, *, is_kept: bool) -> None:
         """Have a lease last for longer than `LEASE`, or no more."""
@@ -184,7 +190,7 @@ class Durable:
     def _try(self, verb: str, operation: Operation) -> None:
         """Have something done that nobody waits for, and see whether the store is well again."""
         call: Call[Any] = Call.blocking(operation)
-        call.when_over(self._tried)
+        call.when_over(self._has_read if verb == "read" else self._has_written)
         try:
             self.engine.submit(call)
         except Exception as error:  # noqa: BLE001 (it may be closed, or find no thread)
@@ -195,19 +201,30 @@ class Durable:
         self._tally.note(
             "errors", "store_shut", "llmemo: the store is not asked for a while: it is in trouble"
         )
-        if self.breaker.may_try():
+        if self.reads.may_try():
             self._try("read", Get([key]))
 
     def _failed(self, verb: str, error: Exception) -> None:
         self.survive(verb, error)
-        if self.breaker.failed():
+        if verb != "read":
+            released = list(self._writing) if self.writes.failed() else []
+        elif self.reads.failed():
             # Nobody waits from now on: those who do, neither.
-            waiting = [*self._waiting, *(reference() for reference in list(self._passes))]
-            settle([(call, None, NotYetError()) for call in waiting if call is not None])
+            passes = [reference() for reference in list(self._passes)]
+            released = [*self._reading, *self._writing, *(one for one in passes if one is not None)]
+        else:
+            released = []
+        settle([(call, None, NotYetError()) for call in released])
 
-    def _tried(self, error: Exception | None) -> None:
+    def _has_read(self, error: Exception | None = None) -> None:
         if error is None:
-            self.breaker.succeeded()
+            self.reads.succeeded()
+
+    def _has_written(self, error: Exception | None = None) -> None:
+        if error is None:
+            # What can be written to can be read.
+            self.reads.succeeded()
+            self.writes.succeeded()
 
     def survive(self, verb: str, error: Exception) -> None:
         """Count that the store has failed, say it once, go on.
