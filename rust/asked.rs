@@ -6,6 +6,7 @@
 
 use crate::canonical::{self, Bypass, Form};
 use crate::frame::Request;
+use crate::key::Begun;
 use std::sync::Arc;
 
 /// How many `llm_string`s are remembered.
@@ -65,45 +66,57 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// A model, and its digests, once they were asked for.
-type Remembered = (Arc<Model>, Option<Arc<Digests>>);
+/// A model, and what was made of it: all of it depends on the secret.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// The model.
+    pub model: Arc<Model>,
+    /// The keys of requests to it, of the namespace that asked last.
+    pub begun: Arc<Begun>,
+    /// Its digests, once they were asked for.
+    pub digests: Option<Arc<Digests>>,
+}
 
 /// The models that were asked last, the last one first.
 #[derive(Default)]
 pub struct Models(Vec<Remembered>);
 
 impl Models {
-    /// The model of exactly this `llm_string`, and its digests, if they are remembered.
+    /// The model of exactly this `llm_string`, if it is remembered.
     pub fn get(&mut self, text: &[u8]) -> Option<Remembered> {
-        let at = self.0.iter().position(|(model, _)| *model.text == *text)?;
+        let at = self.0.iter().position(|it| *it.model.text == *text)?;
         self.0[..=at].rotate_right(1);
         self.0.first().cloned()
     }
 
     /// Remembers a model, in the place of the one that was not asked for longest.
-    pub fn put(&mut self, model: Arc<Model>, digests: Option<Arc<Digests>>) {
-        if model.text.len() > LONGEST {
+    pub fn put(&mut self, new: Remembered) {
+        if new.model.text.len() > LONGEST {
             return;
         }
         // Nearly always it is the one that was found just now.
-        if let Some((first, its)) = self.0.first_mut()
-            && Arc::ptr_eq(first, &model)
+        if let Some(first) = self.0.first_mut()
+            && Arc::ptr_eq(&first.model, &new.model)
         {
-            *its = digests.or_else(|| its.take());
+            *first = new;
             return;
         }
-        self.0.retain(|(other, _)| other.text != model.text);
+        self.0.retain(|it| it.model.text != new.model.text);
         self.0.truncate(MODELS - 1);
-        self.0.insert(0, (model, digests));
+        self.0.insert(0, new);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::Keyer;
 
-    fn model(text: &[u8]) -> Arc<Model> {
-        Arc::new(Model::read(text).expect("no bypass"))
+    fn model(text: &[u8]) -> Remembered {
+        let keyer = Keyer::new(&[7; 136], None).expect("the secret is long enough");
+        let model = Model::read(text).expect("no bypass");
+        let begun = Arc::new(keyer.begin(b"", &model));
+        Remembered { model: Arc::new(model), begun, digests: None }
     }
 
     #[test]
@@ -111,16 +124,16 @@ mod tests {
         let mut models = Models::default();
         let texts: Vec<_> = (0..=MODELS).map(|at| format!("[('n', {at})]").into_bytes()).collect();
         for text in &texts[..MODELS] {
-            models.put(model(text), None);
+            models.put(model(text));
         }
         assert!(models.get(b"[('n', 0)").is_none());
         for text in &texts[..MODELS] {
-            let found = models.get(text).expect("it was put there").0;
+            let found = models.get(text).expect("it was put there").model;
             assert_eq!(*found.text, **text);
-            assert_eq!(found.form, model(text).form);
+            assert_eq!(found.form, model(text).model.form);
         }
         models.get(&texts[0]);
-        models.put(model(&texts[MODELS]), None);
+        models.put(model(&texts[MODELS]));
         assert!(models.get(&texts[1]).is_none(), "the one that was not asked for longest");
         assert!(models.get(&texts[0]).is_some() && models.get(&texts[MODELS]).is_some());
     }
@@ -129,14 +142,15 @@ mod tests {
     fn a_model_is_there_once_and_a_long_one_not_at_all() {
         let mut models = Models::default();
         for _ in 0..2 {
-            models.put(model(b"one"), None);
+            models.put(model(b"one"));
         }
         let digests = Arc::new(Digests { label: [1; 16], settings: None });
-        models.put(model(b"one"), Some(digests));
+        let found = models.get(b"one").expect("it is there");
+        models.put(Remembered { digests: Some(digests), ..found });
         assert_eq!(models.0.len(), 1);
-        assert!(models.get(b"one").expect("it is there").1.is_some());
+        assert!(models.get(b"one").expect("it is there").digests.is_some());
         let long = vec![b'x'; LONGEST + 1];
-        models.put(model(&long), None);
+        models.put(model(&long));
         assert!(models.get(&long).is_none());
     }
 }

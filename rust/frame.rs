@@ -40,21 +40,23 @@ pub enum Part<'a> {
     Canonical(&'a [u8]),
 }
 
-/// Feeds framed parts to `write`, piece by piece: no copy of a prompt is made.
-///
-/// [`VERSION`] (1 byte), then for each part 0 (verbatim) or 1 (canonical) (1 byte), its length
-/// (8 bytes, little-endian) and its bytes. The number of parts is the caller's, and fixed.
-pub fn frame(parts: &[Part<'_>], mut write: impl FnMut(&[u8])) {
+/// Feeds the beginning of a frame to `write`: [`VERSION`] (1 byte). Then come its [`part`]s, whose
+/// number is the caller's, and fixed.
+pub fn begin(mut write: impl FnMut(&[u8])) {
     write(&[VERSION]);
-    for part in parts {
-        let (kind, bytes) = match part {
-            Part::Verbatim(bytes) => (0, bytes),
-            Part::Canonical(bytes) => (1, bytes),
-        };
-        write(&[kind]);
-        write(&(bytes.len() as u64).to_le_bytes());
-        write(bytes);
-    }
+}
+
+/// Feeds a framed part to `write`, piece by piece: no copy of a prompt is made.
+///
+/// 0 (verbatim) or 1 (canonical) (1 byte), its length (8 bytes, little-endian) and its bytes.
+pub fn part(part: Part<'_>, mut write: impl FnMut(&[u8])) {
+    let (kind, bytes) = match part {
+        Part::Verbatim(bytes) => (0, bytes),
+        Part::Canonical(bytes) => (1, bytes),
+    };
+    write(&[kind]);
+    write(&(bytes.len() as u64).to_le_bytes());
+    write(bytes);
 }
 
 #[cfg(test)]
@@ -64,7 +66,10 @@ mod tests {
 
     fn framed(parts: &[Part<'_>]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        frame(parts, |piece| bytes.extend_from_slice(piece));
+        begin(|piece| bytes.extend_from_slice(piece));
+        for each in parts {
+            part(*each, |piece| bytes.extend_from_slice(piece));
+        }
         bytes
     }
 

@@ -8,7 +8,7 @@
 
 use crate::asked::{Asked, Model};
 use crate::canonical::{self, Bypass, Form, Reason};
-use crate::frame::{Part, Request, frame};
+use crate::frame::{self, Part, Request};
 use crate::outline::Outliner;
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use twox_hash::{XxHash3_64, XxHash3_128};
@@ -95,6 +95,55 @@ pub struct Keyer {
     context: ContextKey,
 }
 
+/// What the keys of all requests of a namespace to one model begin with, hashed: half of the time
+/// that the key of a prompt of 1 KB would take. See [`Keyer::begin`].
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// The namespace.
+    pub namespace: Box<[u8]>,
+    hasher: blake3::Hasher,
+}
+
+impl Begun {
+    /// [`Keyer::key`] of a request that was read, of this namespace and this model.
+    ///
+    /// # Errors
+    /// [`Bypass`], as there.
+    pub fn key(
+        &self,
+        asked: &Asked<'_>,
+        schema_of: impl Fn(&str) -> Option<[u8; 32]>,
+    ) -> Result<Key, Bypass> {
+        let mut schemas = Vec::new();
+        if let Form::Params(canonical) = &asked.model.form {
+            let mut classes: Vec<_> = canonical.classes.iter().collect();
+            // Within a set they come in the order of their hashes, which are another process's.
+            classes.sort_unstable_by_key(|class| (class.part, &class.name));
+            for class in classes {
+                let digest = schema_of(&class.name).ok_or_else(|| Bypass {
+                    reason: Reason::UnknownClass,
+                    parameter: canonical.parts.get(class.part).map(|part| part.name.clone()),
+                })?;
+                schemas.extend_from_slice(&digest);
+            }
+        }
+        let prompt = match &asked.messages {
+            Some(messages) => Part::Canonical(messages),
+            None => Part::Verbatim(asked.request.prompt),
+        };
+        let mut hasher = self.hasher.clone();
+        frame::part(prompt, updating(&mut hasher));
+        frame::part(Part::Verbatim(&schemas), updating(&mut hasher));
+        Ok(Key(*hasher.finalize().as_bytes()))
+    }
+}
+
+fn updating(hasher: &mut blake3::Hasher) -> impl FnMut(&[u8]) {
+    |piece| {
+        hasher.update(piece);
+    }
+}
+
 /// The shortest secret that XXH3 takes (`XXH3_SECRET_SIZE_MIN` in xxhash.h), in bytes.
 pub const FINGERPRINT_SECRET_MIN: usize = 136;
 
@@ -167,51 +216,26 @@ impl Keyer {
         request: &Request<'_>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,
     ) -> Result<Key, Bypass> {
-        self.key_of(&Asked::read(*request, &Model::read(request.llm_string)?)?, schema_of)
+        let model = Model::read(request.llm_string)?;
+        let asked = Asked::read(*request, &model)?;
+        self.begin(request.namespace, &model).key(&asked, schema_of)
     }
 
-    /// [`Self::key`] of a request that was read.
-    ///
-    /// # Errors
-    /// [`Bypass`], as there.
-    pub fn key_of(
-        &self,
-        asked: &Asked<'_>,
-        schema_of: impl Fn(&str) -> Option<[u8; 32]>,
-    ) -> Result<Key, Bypass> {
-        let (mut settings, mut schemas) = (None, Vec::new());
-        if let Form::Params(canonical) = &asked.model.form {
-            let mut classes: Vec<_> = canonical.classes.iter().collect();
-            // Within a set they come in the order of their hashes, which are another process's.
-            classes.sort_unstable_by_key(|class| (class.part, &class.name));
-            for class in classes {
-                let digest = schema_of(&class.name).ok_or_else(|| Bypass {
-                    reason: Reason::UnknownClass,
-                    parameter: canonical.parts.get(class.part).map(|part| part.name.clone()),
-                })?;
-                schemas.extend_from_slice(&digest);
-            }
-            settings = Some(&canonical.bytes);
-        }
-        let Request { namespace, llm_string, prompt } = asked.request;
-        let parts = [
-            Part::Verbatim(namespace),
-            settings.map_or(Part::Verbatim(llm_string), |it| Part::Canonical(it)),
-            asked.messages.as_ref().map_or(Part::Verbatim(prompt), |it| Part::Canonical(it)),
-            Part::Verbatim(&schemas),
-        ];
-        Ok(self.digest(&parts))
-    }
-
-    fn digest(&self, parts: &[Part<'_>]) -> Key {
+    /// Begins the keys of all requests of a namespace to a model.
+    #[must_use]
+    pub fn begin(&self, namespace: &[u8], model: &Model) -> Begun {
         let mut hasher = match &self.key {
             Some(key) => blake3::Hasher::new_keyed(key),
             None => blake3::Hasher::new_from_context_key(&self.context),
         };
-        frame(parts, |piece| {
-            hasher.update(piece);
-        });
-        Key(*hasher.finalize().as_bytes())
+        let settings = match &model.form {
+            Form::Params(canonical) => Part::Canonical(&canonical.bytes),
+            Form::Opaque => Part::Verbatim(&model.text),
+        };
+        frame::begin(updating(&mut hasher));
+        frame::part(Part::Verbatim(namespace), updating(&mut hasher));
+        frame::part(settings, updating(&mut hasher));
+        Begun { namespace: namespace.into(), hasher }
     }
 
     /// Makes the outlines of requests: see [`crate::outline`].

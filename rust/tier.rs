@@ -262,6 +262,12 @@ impl Tier {
         self.entries.peek(key).is_some_and(|entry| !entry.is_over_at(now))
     }
 
+    /// Whether there is an entry of this key, over or not. Not a use of it.
+    #[must_use]
+    pub fn knows(&self, key: &Key) -> bool {
+        self.entries.peek(key).is_some()
+    }
+
     /// Of an entry that there is, over or not. Not a use of it.
     #[must_use]
     pub fn about(&self, key: &Key, now: u64) -> Option<About> {

@@ -168,6 +168,26 @@ class Locked(FakeStore):
         await super().set(records)
 
 
+async def test_a_read_that_nobody_waits_for_says_nothing_about_writing() -> None:
+    store = Locked()
+    async with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
+        durable = cache._tiers.durable
+        assert durable is not None
+        await cache.aupdate("old", "m", answer("old"))
+        store.is_locked = True
+        for _ in range(FAILURES):
+            durable._failed("read", OSError("broken"))
+            durable._failed("write", OSError("broken"))
+        assert durable.reads.is_open
+        deadline = time.monotonic() + LIMIT
+        while not durable.reads.is_well:
+            assert time.monotonic() < deadline
+            await cache.alookup("old", "m")
+            await asyncio.sleep(0.01)
+        assert durable.writes.is_open
+        store.is_locked = False
+
+
 async def test_a_store_that_can_only_be_read_is_read_and_its_updates_wait_for_nobody() -> None:
     store, timeout = Locked(), 0.2
     async with LLMCache(store, max_bytes=0, store_timeout=timeout) as cache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import sys
 import types
 
@@ -127,3 +128,35 @@ def test_a_hit_that_cannot_be_read_is_worth_nothing(monkeypatch: pytest.MonkeyPa
         memory.lookup(*REQUEST)
     assert memory.counts()[0] == 1
     assert memory.counts()[5:8] == (100, 7, 0.25)
+
+
+def test_a_request_that_memory_does_not_have_is_sought_under_an_epoch() -> None:
+    clock = Clock()
+    memory = memory_of(clock, grace=10.0)
+    key = memory.key(*REQUEST)
+    assert memory.seek(*REQUEST) == (key, memory.epoch(key))
+    memory.remove(key)
+    assert memory.seek(*REQUEST) == (key, memory.epoch(key))
+    put(memory, expires=1_001.0)
+    # `lookup` may refuse it, or never see it: there is more to find out then.
+    assert memory.seek(*REQUEST) == (key, None)
+    clock.now = 1_002.0
+    assert memory.seek(*REQUEST) == (key, None)
+    memory.clear()
+    assert memory.seek(*REQUEST) == (key, memory.epoch(key))
+
+
+def test_keys_do_not_depend_on_what_was_asked_before() -> None:
+    requests = [
+        (prompt, f"[('n', {number})]", namespace)
+        for prompt in ("p", "q")
+        for namespace in ("", "tenant", "tenant-2")
+        for number in range(12)  # more than are remembered
+    ] * 2
+    random.Random(1).shuffle(requests)
+    one, another = memory_of(Clock()), Memory(2**20, fingerprint_secret=bytes(192), secret=b"s")
+    for request in requests:
+        key = memory_of(Clock()).key(*request)
+        assert one.key(*request) == one.seek(*request)[0] == key
+        assert one.describe(*request, tail=4)[0] == key
+        assert another.key(*request) != key

@@ -170,6 +170,22 @@ class Memory:
             RequestBypassed: It does not say what is asked.
         """
 
+    def seek(
+        self,
+        prompt: str,
+        llm_string: str,
+        namespace: str,
+        schemas: Mapping[str, bytes] | None = None,
+    ) -> tuple[bytes, int | None]:
+        """For a request that `lookup` did not find: its `key`, and the `epoch` of that.
+
+        No epoch if there is an entry of the key: the request may have been asked in another form,
+        or its answer may have expired, or be due. `about` and `lookup_key` tell.
+
+        Raises:
+            RequestBypassed: It does not say what is asked.
+        """
+
     def outline(
         self,
         prompt: str,

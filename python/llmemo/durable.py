@@ -12,18 +12,18 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from llmemo.breaker import Breaker
-from llmemo.calls import Call, Get, NotYetError, Set, run_inline, settle
+from llmemo.calls import Call, Get, NotYetError, Set, settle
 from llmemo.engine import Engine
 from llmemo.errors import text_of
 from llmemo.gathering import Gathering
 from llmemo.leases import acquire, release
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from llmemo._core import Memory
     from llmemo.calls import Operation
-    from llmemo.gathering import Outcome, Pass
+    from llmemo.gathering import Found, Pass
     from llmemo.stats import Tally
     from llmemo.stores import Record, Store
     from llmemo.stores.leases import Grant
@@ -85,7 +85,7 @@ class Durable:
         """Those who wait, for the breakers to release them."""
         self.waited = WAITED * timeout
         """Seconds that one model call may wait for the store."""
-        self._gathering = Gathering(self._send, self.waited)
+        self._gathering = Gathering(self._send, self._are_over, self.waited)
         self._passes: set[weakref.ref[Pass]] = set()
         """As `_reading`, and weak: a loop may close before there is an outcome, and has to go."""
 
@@ -93,23 +93,17 @@ class Durable:
         """For what one model call writes, of which so many seconds are left; None for all."""
         return Patience(self.waited if left is None else left, self._writing)
 
-    async def read(self, key: bytes, make_call: MakeCall) -> tuple[Record | None, float]:
+    def read(self, key: bytes, make_call: MakeCall) -> Awaitable[Found]:
         """The record of a key; None if there is none, or it cannot be had in time.
 
         And how many seconds are left of the model call's patience.
         """
         if self.reads.is_open:
             self._look_again(key)
-            return None, self.waited
+            return self._unread()
         if make_call == Call.awaited:
-            record, error, left = await self._gathering.read(key)
-        else:
-            record, error, left = self._read_alone(key)
-        if error is None:
-            self._has_read()
-        elif not self.engine.is_closed:  # meanwhile, which is nobody's trouble
-            self._failed("read", error)
-        return record, left
+            return self._gathering.read(key)
+        return self._read_alone(key)
 
     def _send(self, reads: Pass) -> None:
         self._passes.add(weakref.ref(reads, self._passes.discard))
@@ -118,16 +112,28 @@ class Durable:
             raise NotYetError
         self.engine.submit(reads, at_once=True)
 
-    def _read_alone(self, key: bytes) -> Outcome:
+    async def _read_alone(self, key: bytes) -> Found:
         """The same, for a thread that waits."""
         patience = Patience(self.waited, self._reading)
         try:
             call: Call[Any] = Call.blocking(Get([key]))
             self.engine.submit(call)
-            found = run_inline(patience.outcome(call))
+            found = await patience.outcome(call)
         except Exception as error:  # noqa: BLE001 (a store may fail in any way)
-            return None, error, patience.left
-        return found.get(key), None, patience.left
+            self._are_over(1, error)
+            return None, patience.left
+        self._are_over(1, None)
+        return found.get(key), patience.left
+
+    async def _unread(self) -> Found:
+        return None, self.waited
+
+    def _are_over(self, reads: int, error: Exception | None) -> None:
+        if error is None:
+            self._has_read()
+        elif not self.engine.is_closed:  # meanwhile, which is nobody's trouble
+            for _ in range(reads):
+                self._failed("read", error)
 
     async def write(self, operation: Set, make_call: MakeCall, patience: Patience) -> bool | None:
         """Write a record. Returns whether it is known to be there; otherwise it stays queued.

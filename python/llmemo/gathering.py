@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
     from llmemo.stores import Record
 
-Outcome: TypeAlias = "tuple[Record | None, Exception | None, float]"
-"""What became of a read, and the seconds that are left of the caller's patience."""
+Found: TypeAlias = "tuple[Record | None, float]"
+"""What was read, if anything, and the seconds that are left of the caller's patience."""
+
+Over: TypeAlias = "Callable[[int, Exception | None], object]"
+"""Is told of how many reads a pass was that somebody still waits for, and whether it failed."""
 
 
 class Pass(Call["Mapping[bytes, Record]"]):
@@ -32,16 +35,18 @@ class Pass(Call["Mapping[bytes, Record]"]):
         "_futures",
         "_keys",
         "_make",
+        "_over",
         "_patience",
         "_timer",
         "is_sent",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float, over: Over) -> None:
         """Of the running loop. `patience`: seconds until they are given up."""
         self.loop = loop
+        self._over = over
         self._keys: list[bytes] = []
-        self._futures: list[asyncio.Future[Outcome]] = []
+        self._futures: list[asyncio.Future[Found]] = []
         self.operation = Get(self._keys)
         self._patience = patience
         self._begun = time.monotonic()
@@ -50,9 +55,9 @@ class Pass(Call["Mapping[bytes, Record]"]):
         self.is_sent = False
         """Whether it is too late to join: it was sent, or given up before."""
 
-    def join(self, key: bytes) -> asyncio.Future[Outcome]:
+    def join(self, key: bytes) -> asyncio.Future[Found]:
         """Read this, too."""
-        future: asyncio.Future[Outcome] = self._make()
+        future: asyncio.Future[Found] = self._make()
         self._keys.append(key)
         self._futures.append(future)
         return future
@@ -69,9 +74,12 @@ class Pass(Call["Mapping[bytes, Record]"]):
         if not isinstance(error, NotYetError):
             left = max(0.0, self._patience - (time.monotonic() - self._begun))
         found = {} if result is None else result
-        for key, future in zip(self._keys, self._futures, strict=True):
-            if not future.done():
-                future.set_result((found.get(key), error, left))
+        waiting = [
+            pair for pair in zip(self._keys, self._futures, strict=True) if not pair[1].done()
+        ]
+        self._over(len(waiting), error)
+        for key, future in waiting:
+            future.set_result((found.get(key), left))
 
 
 class _Last(threading.local):
@@ -82,20 +90,21 @@ class _Last(threading.local):
 class Gathering:
     """Gathers the reads of each pass of each event loop."""
 
-    def __init__(self, send: Callable[[Pass], object], patience: float) -> None:
+    def __init__(self, send: Callable[[Pass], object], over: Over, patience: float) -> None:
         """`send` is given each, once the pass is over. `patience`: seconds until it is given up."""
         self._submit = send
+        self._over = over
         self._patience = patience
         self._last = _Last()
 
-    def read(self, key: bytes) -> asyncio.Future[Outcome]:
+    def read(self, key: bytes) -> asyncio.Future[Found]:
         """The record of a key, for who awaits it in the running loop. Raises nothing."""
         loop = asyncio.get_running_loop()
         reference = self._last.gathered
         gathered = None if reference is None else reference()
         # (A loop that was stopped may go on in another thread, and come back.)
         if gathered is None or gathered.loop is not loop or gathered.is_sent:
-            gathered = Pass(loop, self._patience)
+            gathered = Pass(loop, self._patience, self._over)
             self._last.gathered = weakref.ref(gathered)
             loop.call_soon(self._send, gathered)
         return gathered.join(key)

@@ -95,23 +95,25 @@ class Lookup(Outcomes):
             if hit is not None:
                 return self._hit_in_memory(hit)
         try:
-            self._asked, self._key = asked, key = tiers.named(prompt, self._llm_string, namespace)
+            asked, key, epoch = tiers.sought(prompt, self._llm_string, namespace)
         except RequestBypassed as bypass:
             self.bypass(tiers.bypass(bypass))
             return None
+        self._asked, self._key = asked, key
         if said.mode == "refresh":
             self.miss("refresh")
             return None
-        about = memory.about(key)
-        if about is not None and said.mode != "only" and self._is_to_refresh(about):
-            self.miss("early")
-            return None
-        # Asked in another form, maybe.
-        hit = memory.lookup_key(prompt, asked, namespace, key)
-        if hit is not None:
-            return self._hit_in_memory(hit)
-        if tiers.durable is not None:
+        if epoch is None:
+            about = memory.about(key)
+            if about is not None and said.mode != "only" and self._is_to_refresh(about):
+                self.miss("early")
+                return None
+            # Asked in another form, maybe.
+            hit = memory.lookup_key(prompt, asked, namespace, key)
+            if hit is not None:
+                return self._hit_in_memory(hit)
             epoch = memory.epoch(key)
+        if tiers.durable is not None:
             record, self._left = await tiers.durable.read(key, self._make_call)
             if record is not None:
                 hit = self._hit_in_store(record, epoch)

@@ -132,7 +132,7 @@ class Tiers:
         """
         namespace = self.namespace_of(current.get() or DEFAULT)
         try:
-            return self.named(prompt, llm_string, namespace)[1]
+            return self.identity(prompt, llm_string, namespace).key
         except RequestBypassed as bypass:
             self.bypass(bypass)
             return None
@@ -144,16 +144,19 @@ class Tiers:
         self.tally.note("bypassed", reason, text, parameter or "llm_string", REMEDIES[reason])
         return str(reason)
 
-    def named(self, prompt: str, llm_string: str, namespace: str) -> tuple[str, bytes]:
-        """The `llm_string` by which memory knows a request, and its key: what a lookup needs.
+    def sought(self, prompt: str, llm_string: str, namespace: str) -> tuple[str, bytes, int | None]:
+        """What a lookup needs that memory did not answer.
+
+        The `llm_string` by which memory knows the request, its key, and the epoch under which to
+        read it from a store: None if memory has an entry of that key all the same.
 
         Raises:
             RequestBypassed: It does not say what is asked.
         """
         if CLASS not in llm_string:
-            return llm_string, self.memory.key(prompt, llm_string, namespace)
+            return llm_string, *self.memory.seek(prompt, llm_string, namespace)
         asked, known = _with_schemas(llm_string)
-        return asked, self.memory.key(prompt, llm_string, namespace, known)
+        return asked, *self.memory.seek(prompt, llm_string, namespace, known)
 
     def identity(
         self, prompt: str, llm_string: str, namespace: str, *, for_record: bool = False

@@ -6,7 +6,7 @@ use super::damage_error;
 use super::decode::decode_payload;
 use super::prices::Prices;
 use super::requests::{Strings, bypassed, bytes_of};
-use crate::asked::{Asked, Digests, Model, Models};
+use crate::asked::{Asked, Digests, Model, Models, Remembered};
 use crate::canonical::{Bypass, Form};
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
@@ -18,7 +18,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Requests longer than this are hashed with the GIL released (bytes). Below, giving the GIL up
 /// and taking it again costs more than it frees: 64 KiB hash in about 2 µs.
@@ -49,10 +49,6 @@ type Price = (u64, u64, f64);
 /// Key, `llm_string` and prompt.
 type KnownRequest = (Py<PyBytes>, Py<PyBytes>, Option<Py<PyBytes>>);
 
-fn read(known: Option<Arc<Model>>, request: &Request<'_>) -> Result<Arc<Model>, Bypass> {
-    known.map_or_else(|| Model::read(request.llm_string).map(Arc::new), Ok)
-}
-
 fn long_work<T: Send>(py: Python<'_>, request: &Request<'_>, work: impl Send + FnOnce() -> T) -> T {
     if request.prompt.len() + request.llm_string.len() > LONG { py.detach(work) } else { work() }
 }
@@ -67,9 +63,41 @@ impl Memory {
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn model_of(&self, request: &Request<'_>) -> (Option<Arc<Model>>, Option<Arc<Digests>>) {
-        let (model, digests) = self.models().get(request.llm_string).unzip();
-        (model, digests.flatten())
+    /// The model of a request: `known`, or read. Long work.
+    fn recognised(
+        &self,
+        known: Option<Remembered>,
+        request: &Request<'_>,
+    ) -> Result<Remembered, Bypass> {
+        let namespace = request.namespace;
+        Ok(match known {
+            Some(it) if *it.begun.namespace == *namespace => it,
+            Some(it) => Remembered { begun: self.keyer.begin(namespace, &it.model).into(), ..it },
+            None => {
+                let model = Model::read(request.llm_string)?;
+                let begun = self.keyer.begin(namespace, &model).into();
+                Remembered { model: model.into(), begun, digests: None }
+            }
+        })
+    }
+
+    fn key_of(
+        &self,
+        py: Python<'_>,
+        request: Request<'_>,
+        schemas: Option<HashMap<String, [u8; 32]>>,
+    ) -> PyResult<Key> {
+        let schemas = schemas.unwrap_or_default();
+        let schema_of = |class: &str| schemas.get(class).copied();
+        let known = self.models().get(request.llm_string);
+        let named = long_work(py, &request, || {
+            let model = self.recognised(known, &request)?;
+            let key = model.begun.key(&Asked::read(request, &model.model)?, schema_of)?;
+            Ok((model, key))
+        });
+        let (model, key) = named.map_err(bypassed)?;
+        self.models().put(model);
+        Ok(key)
     }
 
     fn digests(&self, model: &Model) -> Digests {
@@ -230,18 +258,26 @@ impl Memory {
         schemas: Option<HashMap<String, [u8; 32]>>,
     ) -> PyResult<Py<PyBytes>> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
-        let request = strings.request();
-        let schemas = schemas.unwrap_or_default();
-        let schema_of = |class: &str| schemas.get(class).copied();
-        let (known, _) = self.model_of(&request);
-        let named = long_work(py, &request, || {
-            let model = read(known, &request)?;
-            let key = self.keyer.key_of(&Asked::read(request, &model)?, schema_of)?;
-            Ok((model, key))
-        });
-        let (model, key) = named.map_err(bypassed)?;
-        self.models().put(model, None);
+        let key = self.key_of(py, strings.request(), schemas)?;
         Ok(PyBytes::new(py, &key.0).unbind())
+    }
+
+    /// See `_core.pyi`.
+    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None))]
+    fn seek(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyString>,
+        llm_string: &Bound<'_, PyString>,
+        namespace: &Bound<'_, PyString>,
+        schemas: Option<HashMap<String, [u8; 32]>>,
+    ) -> PyResult<(Py<PyBytes>, Option<u64>)> {
+        let strings = Strings::of(prompt, llm_string, namespace)?;
+        let key = self.key_of(py, strings.request(), schemas)?;
+        let tier = self.tier();
+        let epoch = (!tier.knows(&key)).then(|| tier.epoch(&key));
+        drop(tier);
+        Ok((PyBytes::new(py, &key.0).unbind(), epoch))
     }
 
     /// Key, label of the `llm_string`, outline: what a record is named by, read only once.
@@ -259,19 +295,20 @@ impl Memory {
         let request = strings.request();
         let schemas = schemas.unwrap_or_default();
         let schema_of = |class: &str| schemas.get(class).copied();
-        let (known, digests) = self.model_of(&request);
+        let known = self.models().get(request.llm_string);
         let described = long_work(py, &request, || {
-            let model = read(known, &request)?;
-            let asked = Asked::read(request, &model)?;
-            let key = self.keyer.key_of(&asked, schema_of)?;
-            let digests = digests.unwrap_or_else(|| Arc::new(self.digests(&model)));
+            let mut model = self.recognised(known, &request)?;
+            let asked = Asked::read(request, &model.model)?;
+            let key = model.begun.key(&asked, schema_of)?;
+            let digests = model.digests.take();
+            let digests = digests.unwrap_or_else(|| self.digests(&model.model).into());
             let settings = digests.settings.as_deref();
             let outline = self.outliner.outline_of(&asked, settings, schema_of, tail);
-            Ok((model, digests, key, outline))
+            Ok((Remembered { digests: Some(digests), ..model.clone() }, key, outline))
         });
-        let (model, digests, key, outline) = described.map_err(bypassed)?;
-        let label = digests.label;
-        self.models().put(model, Some(digests));
+        let (model, key, outline) = described.map_err(bypassed)?;
+        let label = model.digests.as_ref().map(|it| it.label).unwrap_or_default();
+        self.models().put(model);
         let bytes = |bytes: &[u8]| PyBytes::new(py, bytes).unbind();
         Ok((bytes(&key.0), bytes(&label), bytes(&outline)))
     }
