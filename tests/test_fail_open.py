@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from doubles import LIMIT, ROUNDS, FakeStore, answer, lines
@@ -14,9 +14,11 @@ from scripted import Scripted, said
 
 from llmemo import LLMCache
 from llmemo.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
+from llmemo.stores import SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from llmemo.stores import Record
 
@@ -74,6 +76,28 @@ def test_a_breaker_opens_tries_now_and_then_and_closes() -> None:
     breaker.succeeded()
     assert not breaker.is_open
     assert not breaker.may_try()
+
+
+def test_a_breaker_counts_calls_that_fail_together_and_may_be_hurried() -> None:
+    clock = Time()
+    breaker = Breaker(clock)
+    assert not breaker.failed(FAILURES - 1)
+    assert breaker.failed(2 * FAILURES)
+    assert not breaker.failed()
+    while clock.now < 60:
+        clock.now += 0.1
+        breaker.may_try()
+    breaker.hurry()
+    assert not breaker.may_try()
+    clock.now += FIRST_PAUSE + 0.01
+    assert breaker.may_try()
+    # What is due sooner stays so.
+    breaker.succeeded()
+    breaker.failed(FAILURES)
+    clock.now += FIRST_PAUSE - 0.1
+    breaker.hurry()
+    clock.now += 0.11
+    assert breaker.may_try()
 
 
 def test_after_five_failures_nobody_asks_and_then_somebody_without_waiting(
@@ -153,6 +177,96 @@ async def test_writes_alone_close_the_breakers() -> None:
             assert time.monotonic() < deadline
             await cache.aupdate("p", "m", answer("p"))
             await asyncio.sleep(0.01)
+
+
+async def test_updates_that_are_lost_are_counted_whoever_waits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Hole()
+    async with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
+        await cache.aupdate("old", "m", answer("old"))
+        store.is_broken = True
+        for number in range(4 * FAILURES):
+            await cache.aupdate(f"{number}", "m", answer("p"))
+        deadline = time.monotonic() + LIMIT
+        while cache.stats().errors["store_write"] < 4 * FAILURES:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        assert cache.stats().errors == {"store_write": 4 * FAILURES}
+        assert cache.stats().writes_unconfirmed == 4 * FAILURES
+    assert len(lines(caplog)) == 1
+
+
+async def test_reads_that_hang_are_not_waited_for_though_updates_get_through() -> None:
+    store = Hole()
+    async with LLMCache(store, max_bytes=0, store_timeout=0.05) as cache:
+        hung = asyncio.Event()
+
+        async def hang(keys: Sequence[bytes]) -> Mapping[bytes, Record]:
+            await hung.wait()
+            return {}
+
+        await cache.aupdate("p", "m", answer("p"))
+        store.get = hang  # type: ignore[method-assign]
+        for _ in range(3 * FAILURES):
+            await cache.alookup("p", "m")
+            await cache.aupdate("p", "m", answer("p"))
+            # Those that nobody waits for get through, too, and are told.
+            await asyncio.sleep(0.01)
+        assert cache.stats().errors == {
+            "store_read_timeout": FAILURES,
+            "store_shut": 2 * FAILURES,
+        }
+        assert cache._tiers.engine is not None
+        worker = cache._tiers.engine._worker
+        assert worker is not None
+        worker._inbox.loop.call_soon_threadsafe(hung.set)  # type: ignore[union-attr]
+
+
+async def test_who_only_writes_is_waited_for_again() -> None:
+    store = Hole()
+    async with LLMCache(store, store_timeout=LIMIT) as cache:
+        durable = cache._tiers.durable
+        assert durable is not None
+        await cache.aupdate("p", "m", answer("p"))
+        durable._failed("read", OSError("broken"), FAILURES)
+        # Had it been tried for long.
+        durable.reads._next += 1_000_000
+        deadline = time.monotonic() + LIMIT
+        while durable.reads.is_open:
+            assert time.monotonic() < deadline
+            await cache.aupdate("p", "m", answer("p"))
+            await asyncio.sleep(0.01)
+        unconfirmed = cache.stats().writes_unconfirmed
+        await cache.aupdate("p", "m", answer("p"))
+        assert cache.stats().writes_unconfirmed == unconfirmed > 0
+
+
+async def test_a_lease_that_comes_late_does_not_end_coordination(tmp_path: Path) -> None:
+    store, asked = SQLiteStore(tmp_path / "a.db"), 0
+    acquire = store._leases.acquire
+
+    async def slowly(wanted: Mapping[bytes, float]) -> Mapping[bytes, Any]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await asyncio.sleep(0.15)
+        return await acquire(wanted)
+
+    async with LLMCache(store, max_bytes=0, store_timeout=0.1) as cache:
+        # Open it, however long that takes.
+        while await cache.alookup("first", "m") is None:
+            await cache.aupdate("first", "m", answer("first"))
+        before = cache.stats().errors
+        store._leases.acquire = slowly  # type: ignore[method-assign]
+        for number in range(4):
+            # In tasks of their own: who holds a lease does not wait for another.
+            await asyncio.create_task(cache.alookup(f"{number}", "m"))
+        errors = cache.stats().errors
+        assert cache._tiers.durable is not None
+        assert cache._tiers.durable.writes.is_well
+    assert errors["store_coordinate_timeout"] == before.get("store_coordinate_timeout", 0) + 1
+    assert asked == 4
 
 
 class Locked(FakeStore):

@@ -13,6 +13,7 @@ import pytest
 from doubles import LIMIT, FakeStore, Held, answer
 
 from llmemo import LLMCache
+from llmemo.breaker import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,21 +146,67 @@ def test_loops_that_close_before_there_is_an_outcome_are_not_kept() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_pass_that_is_given_up_before_it_is_sent_is_joined_by_nobody() -> None:
-    # As with uvloop, whose timers come before what is to be done soon.
+@pytest.mark.parametrize("later", range(3))
+async def test_a_loop_that_is_busy_costs_no_hit(later: int) -> None:
+    with kept(FakeStore(), store_timeout=0.1) as cache:
+
+        async def keep_busy() -> None:
+            for _ in range(later):
+                await asyncio.sleep(0)
+            time.sleep(0.15)  # noqa: ASYNC251 (the application's own)
+
+        looking = (cache.alookup(name, "m") for name in NAMES)
+        *found, _ = await asyncio.gather(*looking, keep_busy())
+        assert found == [answer(name) for name in NAMES]
+        assert cache.stats().errors == {}
+
+
+@pytest.mark.anyio
+async def test_a_pass_that_the_breaker_overtakes_is_not_sent() -> None:
     with kept(store := FakeStore(), store_timeout=LIMIT) as cache:
-        first = asyncio.ensure_future(cache.alookup("p1", "m"))
+        looking = [asyncio.ensure_future(cache.alookup(name, "m")) for name in NAMES]
         await asyncio.sleep(0)
         durable = cache._tiers.durable
         assert durable is not None
-        reference = durable._gathering._last.gathered
-        assert reference is not None
-        gathered = reference()
-        assert gathered is not None
-        gathered.expire()
-        both = asyncio.gather(first, cache.alookup("p2", "m"))
-        assert list(await asyncio.wait_for(both, LIMIT)) == [None, answer("p2")]
-        assert store.sizes("get") == [1]
+        durable._failed("read", OSError("broken"), FAILURES)
+        assert await asyncio.wait_for(asyncio.gather(*looking), LIMIT) == [None] * len(NAMES)
+        assert store.asked == []
+        # None of them has waited.
+        assert cache.stats().errors == {"store_read": FAILURES, "store_shut": len(NAMES)}
+
+
+@pytest.mark.anyio
+async def test_what_counting_does_wrong_is_not_for_those_who_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with kept(FakeStore(), store_timeout=LIMIT) as cache:
+        durable = cache._tiers.durable
+        assert durable is not None
+        told: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+        monkeypatch.setattr(durable, "are_over", fail)
+        assert await asyncio.wait_for(cache.alookup("p1", "m"), LIMIT) == answer("p1")
+        assert len(told) == 1
+
+
+def test_a_cache_that_is_dropped_needs_no_collector() -> None:
+    cache = kept(FakeStore(), store_timeout=LIMIT)
+
+    assert asyncio.run(cache.alookup("p1", "m")) == answer("p1")
+    durable = cache._tiers.durable
+    assert durable is not None
+    reference = weakref.ref(durable)
+    del durable
+    gc.collect()
+    gc.disable()
+    try:
+        del cache
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.anyio

@@ -61,17 +61,23 @@ class Breaker:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             return True
 
+    def hurry(self) -> None:
+        """Something speaks for the store: an attempt is due in `FIRST_PAUSE`, at the latest."""
+        with self._lock:
+            self._next = min(self._next, self._clock() + FIRST_PAUSE)
+
     def succeeded(self) -> None:
         """The store has answered."""
         if self._failures:
             with self._lock:
                 self._failures, self._pause = 0, FIRST_PAUSE
 
-    def failed(self) -> bool:
-        """The store has not answered in time, or failed. Returns whether that opens it."""
+    def failed(self, calls: int = 1) -> bool:
+        """So many calls have failed, or waited for too long. Returns whether that opens it."""
         with self._lock:
-            self._failures += 1
-            opens = self._failures == FAILURES
+            was_open = self.is_open
+            self._failures += calls
+            opens = self.is_open and not was_open
             if opens:
                 self._next = self._clock() + self._pause
             return opens

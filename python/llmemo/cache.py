@@ -87,8 +87,8 @@ class LLMCache(BaseCache):
             keeping is not: what the model says it truncated, filtered or refused, what is empty,
             and invalid tool calls. A function of your own is asked beside that. None keeps all.
         store_timeout: Seconds that a model call waits for the store, lookup and update together, at
-            most. After five failures in a row the store is not waited for at all, until it answers
-            again.
+            most. After five reads in a row that failed, or five writes, nobody waits for these
+            until the store is well again.
         prices: By model name, the price of 1,000,000 tokens sent and of 1,000,000 made, for
             `stats().money_saved`. A name stands for all that begin with it.
         secret: Makes stored keys unguessable without it (BLAKE3 keyed by it). Without one,

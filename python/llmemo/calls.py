@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -130,14 +131,42 @@ Operation: TypeAlias = (
 )
 
 
-class Call(Generic[T]):
-    """An operation, and the place where its outcome is awaited.
+class Sent(Generic[T]):
+    """An operation on its way to the store, whose outcome is for one caller or several."""
+
+    __slots__ = ("loop", "operation")
+
+    operation: Operation
+    loop: asyncio.AbstractEventLoop | None
+    """Of the tasks that wait for it; None for a thread that blocks."""
+
+    @property
+    @abstractmethod
+    def is_over(self) -> bool:
+        """Whether nobody waits for the outcome any more, as far as one can tell from any thread."""
+
+    @abstractmethod
+    def set(self, result: T | None, error: Exception | None) -> None:
+        """Hand the outcome over, in the thread of whoever waits; without effect the second time."""
+
+    def expire(self) -> None:
+        """The caller's patience is at its end."""
+        self.set(None, NotYetError())
+
+    def unclaimed(self, result: T | None) -> None:
+        """See to an outcome that nobody has taken."""
+        if isinstance(self.operation, (Acquire, Join)):
+            self.operation.unclaimed(result)
+
+
+class Call(Sent[T]):
+    """An operation, and the place where one caller awaits its outcome.
 
     Its outcome is set once, as a plain pair: an exception set on a future that nobody awaits any
     more would be reported as "never retrieved", and a caller may leave at any time.
     """
 
-    __slots__ = ("_future", "loop", "operation")
+    __slots__ = ("_future",)
 
     def __init__(self, operation: Operation, loop: asyncio.AbstractEventLoop | None) -> None:
         """For a task of `loop`, or for a thread that blocks if there is none."""
@@ -158,7 +187,7 @@ class Call(Generic[T]):
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody waits for the outcome any more, as far as one can tell from any thread."""
+        """See `Sent.is_over`."""
         return self._future.done() or (self.loop is not None and self.loop.is_closed())
 
     async def wait(self, timeout: float) -> T:
@@ -169,7 +198,7 @@ class Call(Generic[T]):
             Exception: What the store raised.
         """
         if self.loop is not None:
-            # Not anyio.fail_after, which would take half of a batched lookup's time.
+            # Not anyio.fail_after, which took half of a batched lookup's time.
             end = deadline(self.loop, timeout)
             end.waiting.add(self)
             try:
@@ -189,12 +218,8 @@ class Call(Generic[T]):
         """Of a blocking call: have the error, if there is one, told on the private thread."""
         self._future.add_done_callback(lambda future: callback(future.result()[1]))
 
-    def expire(self) -> None:
-        """The caller's patience is at its end."""
-        self.set(None, NotYetError())
-
     def set(self, result: T | None, error: Exception | None) -> None:
-        """Hand the outcome over, in the thread of whoever waits; without effect the second time."""
+        """See `Sent.set`."""
         future = self._future
         if not future.done():
             try:
@@ -210,13 +235,8 @@ class Call(Generic[T]):
         if not self._future.cancel() and not self._future.cancelled():
             self.unclaimed(self._future.result()[0])
 
-    def unclaimed(self, result: T | None) -> None:
-        """See to an outcome that nobody has taken."""
-        if isinstance(self.operation, (Acquire, Join)):
-            self.operation.unclaimed(result)
 
-
-Outcome: TypeAlias = "tuple[Call[Any], Any, Exception | None]"
+Outcome: TypeAlias = "tuple[Sent[Any], Any, Exception | None]"
 
 
 def settle(outcomes: Iterable[Outcome]) -> None:

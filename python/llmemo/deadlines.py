@@ -53,6 +53,10 @@ class Deadline:
             self._timer.cancel()
 
     def _expire(self) -> None:
+        # Behind the outcomes that are there: uvloop has timers that are due before these.
+        self._loop.call_soon(self._give_up)
+
+    def _give_up(self) -> None:
         for one in list(self.waiting):
             one.expire()
 

@@ -2,7 +2,8 @@
 
 A model call waits for no longer than `store_timeout` in all, and not at all for reads while theirs
 is open, nor for writes while either is: a file that another process keeps locked can be read.
-Trouble is counted, said once a minute, and nothing else.
+Trouble is counted, said once a minute, and nothing else; an update that the store refuses, by the
+worker, since its caller may not wait for it any more.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from llmemo.breaker import Breaker
-from llmemo.calls import Call, Get, NotYetError, Set, settle
+from llmemo.calls import Call, Get, NotYetError, Sent, Set, settle
 from llmemo.engine import Engine
-from llmemo.errors import text_of
 from llmemo.gathering import Gathering
 from llmemo.leases import acquire, release
+from llmemo.stores.leases import Grant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from llmemo.gathering import Found, Pass
     from llmemo.stats import Tally
     from llmemo.stores import Record, Store
-    from llmemo.stores.leases import Grant
 
     MakeCall = Callable[[Operation], Call[Any]]
 
@@ -70,6 +70,10 @@ class Patience:
             self.left = max(0.0, self.left - (time.monotonic() - begun))
 
 
+class _ShutError(Exception):
+    """The breaker of reads is open."""
+
+
 class Durable:
     """Reads and writes records, and fails open."""
 
@@ -85,7 +89,7 @@ class Durable:
         """Those who wait, for the breakers to release them."""
         self.waited = WAITED * timeout
         """Seconds that one model call may wait for the store."""
-        self._gathering = Gathering(self._send, self._are_over, self.waited)
+        self._gathering = Gathering(self.waited)
         self._passes: set[weakref.ref[Pass]] = set()
         """As `_reading`, and weak: a loop may close before there is an outcome, and has to go."""
 
@@ -102,14 +106,15 @@ class Durable:
             self._look_again(key)
             return self._unread()
         if make_call == Call.awaited:
-            return self._gathering.read(key)
+            return self._gathering.read(key, self)
         return self._read_alone(key)
 
-    def _send(self, reads: Pass) -> None:
+    def send(self, reads: Pass) -> None:
+        """See `gathering.Reader`."""
         self._passes.add(weakref.ref(reads, self._passes.discard))
         if self.reads.is_open:
             # It was not when they began. (Should it open now, they are among those who wait.)
-            raise NotYetError
+            raise _ShutError
         self.engine.submit(reads, at_once=True)
 
     async def _read_alone(self, key: bytes) -> Found:
@@ -120,20 +125,22 @@ class Durable:
             self.engine.submit(call)
             found = await patience.outcome(call)
         except Exception as error:  # noqa: BLE001 (a store may fail in any way)
-            self._are_over(1, error)
+            self.are_over(1, error)
             return None, patience.left
-        self._are_over(1, None)
+        self.are_over(1, None)
         return found.get(key), patience.left
 
     async def _unread(self) -> Found:
         return None, self.waited
 
-    def _are_over(self, reads: int, error: Exception | None) -> None:
-        if error is None:
+    def are_over(self, reads: int, error: Exception | None) -> None:
+        """See `gathering.Reader`."""
+        if isinstance(error, _ShutError):
+            self._is_shut(reads)
+        elif error is None:
             self._has_read()
         elif not self.engine.is_closed:  # meanwhile, which is nobody's trouble
-            for _ in range(reads):
-                self._failed("read", error)
+            self._failed("read", error, reads)
 
     async def write(self, operation: Set, make_call: MakeCall, patience: Patience) -> bool | None:
         """Write a record. Returns whether it is known to be there; otherwise it stays queued.
@@ -143,13 +150,22 @@ class Durable:
         if self.reads.is_open or self.writes.is_open or not patience.left:
             # It gets there when the store does, and nobody waits for that.
             self._try("write", operation)
+            # Whoever writes without reading would otherwise never be waited for again.
+            self._probe(operation.record.key)
             return False
         try:
             call = make_call(operation)
             self.engine.submit(call)
-            is_refused = await patience.outcome(call)
-        except Exception as error:  # noqa: BLE001 (as above)
+        except Exception as error:  # noqa: BLE001 (it may be closed, or find no thread)
             self._failed("write", error)
+            return False
+        try:
+            is_refused = await patience.outcome(call)
+        except NotYetError as error:
+            self._failed("write", error)
+            return False
+        except Exception:  # noqa: BLE001 (as above; the worker has counted it)
+            self._trip(self.writes, 1)
             return False
         self._has_written()
         return None if is_refused else True
@@ -163,7 +179,7 @@ class Durable:
         without.
         """
         # A store that has just failed to answer is not asked to coordinate.
-        if not (self.reads.is_well and self.writes.is_well and patience.left):
+        if not (self.reads.is_well and patience.left) or self.writes.is_open:
             return None
         try:
             found = await acquire(
@@ -178,7 +194,10 @@ class Durable:
             if not self.engine.is_closed:  # meanwhile, which is nobody's trouble
                 self._failed("coordinate", error)
             return None
-        if found is None and not patience.left:
+        if isinstance(found, Grant):
+            # A write, too.
+            self._has_written()
+        elif found is None and not patience.left and not self.engine.is_closed:
             self._failed("coordinate", NotYetError())
         return found
 
@@ -204,22 +223,29 @@ class Durable:
 
     def _look_again(self, key: bytes) -> None:
         """Now and then, have a store asked that is in trouble, without waiting."""
-        self._tally.note(
-            "errors", "store_shut", "llmemo: the store is not asked for a while: it is in trouble"
-        )
+        self._is_shut(1)
+        self._probe(key)
+
+    def _is_shut(self, reads: int) -> None:
+        text = "llmemo: the store is not asked for a while: it is in trouble"
+        self._tally.note("errors", "store_shut", text, count=reads)
+
+    def _probe(self, key: bytes) -> None:
         if self.reads.may_try():
             self._try("read", Get([key]))
 
-    def _failed(self, verb: str, error: Exception) -> None:
-        self.survive(verb, error)
-        if verb != "read":
-            released = list(self._writing) if self.writes.failed() else []
-        elif self.reads.failed():
-            # Nobody waits from now on: those who do, neither.
+    def _failed(self, verb: str, error: Exception, calls: int = 1) -> None:
+        self.survive(verb, error, calls)
+        self._trip(self.reads if verb == "read" else self.writes, calls)
+
+    def _trip(self, breaker: Breaker, calls: int) -> None:
+        """Tell a breaker of failures; should that open it, nobody waits who it is for."""
+        if not breaker.failed(calls):
+            return
+        released: list[Sent[Any]] = list(self._writing)
+        if breaker is self.reads:
             passes = [reference() for reference in list(self._passes)]
-            released = [*self._reading, *self._writing, *(one for one in passes if one is not None)]
-        else:
-            released = []
+            released += [*self._reading, *(one for one in passes if one is not None)]
         settle([(call, None, NotYetError()) for call in released])
 
     def _has_read(self, error: Exception | None = None) -> None:
@@ -228,18 +254,19 @@ class Durable:
 
     def _has_written(self, error: Exception | None = None) -> None:
         if error is None:
-            # What can be written to can be read.
-            self.reads.succeeded()
             self.writes.succeeded()
+            if self.reads.is_open:
+                # Maybe that is over, too. But reads may hang where writes do not.
+                self.reads.hurry()
 
-    def survive(self, verb: str, error: Exception) -> None:
-        """Count that the store has failed, say it once, go on.
+    def survive(self, verb: str, error: Exception, calls: int = 1) -> None:
+        """Count that the store has failed so many calls, say it once, go on.
 
         Called by plain handlers: a context manager took a twentieth of a batched lookup's time.
         """
         if isinstance(error, NotYetError):
             text = "llmemo: the store took longer than %.3g s to %s"
-            self._tally.note("errors", f"store_{verb}_timeout", text, self.timeout, verb)
+            reason = f"store_{verb}_timeout"
+            self._tally.note("errors", reason, text, self.timeout, verb, count=calls)
         else:
-            text = "llmemo: the store failed to %s: %s"
-            self._tally.note("errors", f"store_{verb}", text, verb, text_of(error))
+            self._tally.store_failed(verb, error, calls)

@@ -2,7 +2,7 @@
 
     any thread, any loop                  the private loop
     ────────────────────                  ────────────────
-    Call(…)  ── inbox, one wake-up ──►  reads:  all pending keys, one `store.get`
+    Call(…)  ── inbox, one wake-up ──►  reads:  all pending keys, one `store.get_at_once`, or `get`
       │                                 writes: all pending records, one `store.set`
       ◄── one message per loop ───────  outcomes, by the caller's loop
 
@@ -18,7 +18,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from llmemo import process
-from llmemo.calls import CLOSED, Call, settle
+from llmemo.calls import CLOSED, Sent, settle
 from llmemo.errors import ConfigurationError, StoreError
 from llmemo.leases import Holds
 from llmemo.worker import Worker
@@ -71,7 +71,7 @@ class Engine:
         """Renew it no more."""
         self._holds.keep(key, fence, is_kept=False)
 
-    def submit(self, call: Call[Any], *, at_once: bool = False) -> None:
+    def submit(self, call: Sent[Any], *, at_once: bool = False) -> None:
         """Send an operation; never waits for the store. `at_once`: see `Worker.submit`.
 
         Raises:
@@ -137,7 +137,7 @@ class Engine:
         finally:
             process.gate.release()
 
-    def _take_back(self, calls: list[Call[Any]]) -> None:
+    def _take_back(self, calls: list[Sent[Any]]) -> None:
         """Calls that reached a worker too late: for the next one, unless there is none."""
         for call in calls:
             try:

@@ -10,50 +10,65 @@ import asyncio
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from llmemo.calls import Call, Get, NotYetError
+from llmemo.calls import Get, NotYetError, Sent
+from llmemo.deadlines import deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from llmemo.deadlines import Deadline
     from llmemo.stores import Record
 
 Found: TypeAlias = "tuple[Record | None, float]"
 """What was read, if anything, and the seconds that are left of the caller's patience."""
 
-Over: TypeAlias = "Callable[[int, Exception | None], object]"
-"""Is told of how many reads a pass was that somebody still waits for, and whether it failed."""
+
+class Reader(Protocol):
+    """Who reads."""
+
+    def send(self, reads: Pass) -> None:
+        """Have them read. May raise."""
+
+    def are_over(self, reads: int, error: Exception | None) -> None:
+        """So many were read that somebody still waits for, or not."""
 
 
-class Pass(Call["Mapping[bytes, Record]"]):
+class Pass(Sent["Mapping[bytes, Record]"]):
     """The reads that begin in one pass of an event loop."""
 
     __slots__ = (
         "__weakref__",
         "_begun",
+        "_end",
         "_futures",
         "_keys",
         "_make",
-        "_over",
         "_patience",
-        "_timer",
+        "_reader",
         "is_sent",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float, over: Over) -> None:
-        """Of the running loop. `patience`: seconds until they are given up."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, reader: Reader, patience: float) -> None:
+        """Of the running loop. `patience`: seconds until they are given up, once they are sent."""
         self.loop = loop
-        self._over = over
         self._keys: list[bytes] = []
         self._futures: list[asyncio.Future[Found]] = []
         self.operation = Get(self._keys)
+        self._reader = reader
         self._patience = patience
-        self._begun = time.monotonic()
-        self._timer: asyncio.TimerHandle | None = loop.call_later(patience, self.expire)
+        self._begun = 0.0
+        self._end: Deadline | None = None
+        """While they are under way."""
         self._make = loop.create_future
         self.is_sent = False
-        """Whether it is too late to join: it was sent, or given up before."""
+        """Whether it is too late to join."""
+
+    @property
+    def is_over(self) -> bool:
+        """See `Sent.is_over`."""
+        return self.is_sent and self._end is None
 
     def join(self, key: bytes) -> asyncio.Future[Found]:
         """Read this, too."""
@@ -62,24 +77,35 @@ class Pass(Call["Mapping[bytes, Record]"]):
         self._futures.append(future)
         return future
 
-    def set(self, result: Mapping[bytes, Record] | None, error: Exception | None) -> None:
-        """See `Call.set`."""
-        if self._timer is None:
-            return
-        self._timer.cancel()
-        self._timer = None
+    def send(self) -> None:
+        """Have them read. Nothing joins any more."""
         self.is_sent = True
+        # Not before: the pass may have taken long, and the store has nothing to do with that.
+        self._begun = time.monotonic()
+        self._end = deadline(asyncio.get_running_loop(), self._patience)
+        self._end.waiting.add(self)
+        try:
+            self._reader.send(self)
+        except Exception as error:  # noqa: BLE001 (the store may be closed, or find no thread)
+            self.set(None, error)
+
+    def set(self, result: Mapping[bytes, Record] | None, error: Exception | None) -> None:
+        """See `Sent.set`."""
+        if self._end is None:
+            return
+        self._end.leave(self)
+        self._end = None
         left = 0.0
         # It may come early, and what is left then is not worth another wait.
         if not isinstance(error, NotYetError):
             left = max(0.0, self._patience - (time.monotonic() - self._begun))
         found = {} if result is None else result
-        waiting = [
-            pair for pair in zip(self._keys, self._futures, strict=True) if not pair[1].done()
-        ]
-        self._over(len(waiting), error)
-        for key, future in waiting:
-            future.set_result((found.get(key), left))
+        waiting = 0
+        for key, future in zip(self._keys, self._futures, strict=True):
+            if not future.done():
+                future.set_result((found.get(key), left))
+                waiting += 1
+        self._reader.are_over(waiting, error)
 
 
 class _Last(threading.local):
@@ -90,31 +116,19 @@ class _Last(threading.local):
 class Gathering:
     """Gathers the reads of each pass of each event loop."""
 
-    def __init__(self, send: Callable[[Pass], object], over: Over, patience: float) -> None:
-        """`send` is given each, once the pass is over. `patience`: seconds until it is given up."""
-        self._submit = send
-        self._over = over
+    def __init__(self, patience: float) -> None:
+        """`patience`: see `Pass`."""
         self._patience = patience
         self._last = _Last()
 
-    def read(self, key: bytes) -> asyncio.Future[Found]:
-        """The record of a key, for who awaits it in the running loop. Raises nothing."""
+    def read(self, key: bytes, reader: Reader) -> asyncio.Future[Found]:
+        """The record of a key, for who awaits it in the running loop."""
         loop = asyncio.get_running_loop()
         reference = self._last.gathered
         gathered = None if reference is None else reference()
         # (A loop that was stopped may go on in another thread, and come back.)
         if gathered is None or gathered.loop is not loop or gathered.is_sent:
-            gathered = Pass(loop, self._patience, self._over)
+            gathered = Pass(loop, reader, self._patience)
             self._last.gathered = weakref.ref(gathered)
-            loop.call_soon(self._send, gathered)
+            loop.call_soon(gathered.send)
         return gathered.join(key)
-
-    def _send(self, gathered: Pass) -> None:
-        if gathered.is_sent:
-            # Given up: uvloop has timers that are due before what was to be done soon.
-            return
-        gathered.is_sent = True
-        try:
-            self._submit(gathered)
-        except Exception as error:  # noqa: BLE001 (the store may be closed, or find no thread)
-            gathered.set(None, error)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from llmemo.calls import Call
+    from llmemo.calls import Sent
 
 
 class Inbox:
@@ -19,7 +19,7 @@ class Inbox:
 
     def __init__(self, woken: Callable[[], object]) -> None:
         """`woken` is called in the `loop` that empties it, when there is reason to."""
-        self.calls: deque[Call[Any]] = deque()
+        self.calls: deque[Sent[Any]] = deque()
         self.loop: asyncio.AbstractEventLoop | None = None
         """None before it runs, and after."""
         self._woken = woken
@@ -27,7 +27,7 @@ class Inbox:
         self._waking: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._is_woken = False
 
-    def put(self, call: Call[Any], *, at_once: bool) -> None:
+    def put(self, call: Sent[Any], *, at_once: bool) -> None:
         """Add a call, and see that the loop is woken: at the end of this pass of the caller's loop.
 
         `at_once`: now, since that pass may bring no other.
@@ -41,7 +41,7 @@ class Inbox:
             self._waking.add(call.loop)
             call.loop.call_soon(self._wake_for, call.loop)
 
-    def take(self) -> list[Call[Any]]:
+    def take(self) -> list[Sent[Any]]:
         """Empty it."""
         self._is_woken = False
         taken, calls = [], self.calls

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmemo.calls import Call, Follow, Outcome, Release, Resume, Set, settle
+from llmemo.calls import Call, Follow, Outcome, Release, Resume, Sent, Set, settle
 from llmemo.caretaker import TROUBLE
 from llmemo.errors import text_of
 from llmemo.leases import Hold
@@ -49,7 +49,7 @@ class Leasing:
         tally: Tally,
         *,
         wake: Callable[[], object],
-        late: list[Call[Any]],
+        late: list[Sent[Any]],
         patience: float,
     ) -> None:
         """`wake` has `work` called; `late` is given what comes after the end.
@@ -67,11 +67,11 @@ class Leasing:
         self.is_in_trouble = False
         """Whether writes get nowhere at present."""
         self._is_over = False
-        self._asked: dict[bytes, list[Call[Any]]] = {}
-        self._asking: list[Call[Any]] = []
-        self._parked: dict[bytes, list[Call[Any]]] = {}
+        self._asked: dict[bytes, list[Sent[Any]]] = {}
+        self._asking: list[Sent[Any]] = []
+        self._parked: dict[bytes, list[Sent[Any]]] = {}
         self._ends: dict[bytes, float] = {}
-        self._releases: list[Call[None]] = []
+        self._releases: list[Sent[None]] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._peeking: asyncio.Task[None] | None = None
         self._since = math.inf
@@ -81,7 +81,7 @@ class Leasing:
 
     # What comes in.
 
-    def take(self, call: Call[Any]) -> None:
+    def take(self, call: Sent[Any]) -> None:
         """Queue a call."""
         operation = call.operation
         if self._is_over:
@@ -96,12 +96,12 @@ class Leasing:
         else:
             self._ask([call])
 
-    def _ask(self, calls: list[Call[Any]]) -> None:
+    def _ask(self, calls: list[Sent[Any]]) -> None:
         self._since = min(self._since, self._loop.time())
         for call in calls:
             self._asked.setdefault(_of(call).key, []).append(call)
 
-    def _park(self, call: Call[Any], held: Held) -> None:
+    def _park(self, call: Sent[Any], held: Held) -> None:
         key = _of(call).key
         self._parked.setdefault(key, []).append(call)
         self._ends[key] = held.expires
@@ -150,7 +150,7 @@ class Leasing:
         if self._asked:
             await self._acquire()
 
-    def wrote(self, calls: Iterable[Call[Any]], *, is_done: bool) -> None:
+    def wrote(self, calls: Iterable[Sent[Any]], *, is_done: bool) -> None:
         """Answers were stored, which ends their leases, or could not be."""
         for operation in (call.operation for call in calls):
             if isinstance(operation, Set) and operation.fence is not None:
@@ -310,10 +310,10 @@ class Leasing:
             self._tally.note("errors", "store_lease", text, verb, text_of(error))
 
 
-def _of(call: Call[Any]) -> Any:
+def _of(call: Sent[Any]) -> Any:
     """Its operation, of which kind is known."""
     return call.operation
 
 
-def _alive(calls: Iterable[Call[Any]]) -> list[Call[Any]]:
+def _alive(calls: Iterable[Sent[Any]]) -> list[Sent[Any]]:
     return [call for call in calls if not call.is_over]

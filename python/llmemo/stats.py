@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from llmemo import process
-from llmemo.prices import NOTHING, Worth
+from llmemo.errors import text_of
+from llmemo.prices import Worth
 
 logger = logging.getLogger("llmemo")
 
@@ -94,11 +95,10 @@ class Tally:
         """Add one to a plain count, and to what hits have saved."""
         with self._lock:
             self._counts[name] += 1
-            if worth is not NOTHING:
-                sent, made, money = worth
-                self._sent += sent
-                self._made += made
-                self._money += money
+            sent, made, money = worth
+            self._sent += sent
+            self._made += made
+            self._money += money
 
     def count(self, group: str, reason: str) -> None:
         """Count one of a group by reason, without a word."""
@@ -113,15 +113,20 @@ class Tally:
             self.note("errors", "store_unusable", "llmemo: %s", problem)
             self._is_storeless = True
 
-    def note(self, group: str, reason: str, message: str, *args: object) -> None:
-        """Count one of a group by reason, and log it, at most once a minute for each reason.
+    def store_failed(self, verb: str, error: Exception, count: int = 1) -> None:
+        """Note that the store did not read or write so much."""
+        text = "llmemo: the store failed to %s: %s"
+        self.note("errors", f"store_{verb}", text, verb, text_of(error), count=count)
+
+    def note(self, group: str, reason: str, message: str, *args: object, count: int = 1) -> None:
+        """Count some of a group by reason, and log it, at most once a minute for each reason.
 
         `message` and `args` must hold no prompt, answer or model description: a log is not where
         a user expects to find them.
         """
         now = time.monotonic()
         with self._lock:
-            self._by_reason[group][reason] += 1
+            self._by_reason[group][reason] += count
             if self._is_storeless and reason.startswith("store_"):
                 return
             last = self._logged.get(reason)

@@ -12,7 +12,6 @@ from llmemo.calls import (
     CLOSED,
     Acquire,
     Add,
-    Call,
     Delete,
     Discard,
     Get,
@@ -21,6 +20,7 @@ from llmemo.calls import (
     Recent,
     Release,
     Resume,
+    Sent,
     Set,
     settle,
 )
@@ -56,7 +56,7 @@ class Worker:
         self,
         store: Store,
         tally: Tally,
-        give_back: Callable[[list[Call[Any]]], None],
+        give_back: Callable[[list[Sent[Any]]], None],
         previous: Worker | None,
         memory: Memory,
         *,
@@ -71,7 +71,7 @@ class Worker:
         self._memory = memory
         self._holds = holds
         self._patience = patience
-        self._late: list[Call[Any]] = []
+        self._late: list[Sent[Any]] = []
         self.is_stopping = False
         self._pid = os.getpid()
         self._previous = previous
@@ -84,18 +84,18 @@ class Worker:
         self._inbox = Inbox(self._sort)
         self._has_given_up = False
         self._opening: asyncio.Task[None] | None = None
-        self._reads: list[Call[Mapping[bytes, Record]]] = []
-        self._writes: deque[Call[Any]] = deque()
+        self._reads: list[Sent[Mapping[bytes, Record]]] = []
+        self._writes: deque[Sent[Any]] = deque()
         # What takes long, begun before the end came: the next worker goes on with it.
-        self._left: list[Call[Any]] = []
-        self._in_flight: list[Call[Any]] = []
-        self._reading: list[Call[Mapping[bytes, Record]]] = []
+        self._left: list[Sent[Any]] = []
+        self._in_flight: list[Sent[Any]] = []
+        self._reading: list[Sent[Mapping[bytes, Record]]] = []
         self._listings: set[asyncio.Task[None]] = set()
         self._queued_bytes = 0
 
     # From any thread.
 
-    def submit(self, call: Call[Any], *, at_once: bool = False) -> None:
+    def submit(self, call: Sent[Any], *, at_once: bool = False) -> None:
         """Queue an operation. Operations are carried out in the order of these calls.
 
         `at_once`: no other is to be waited for that the running pass of an event loop may bring.
@@ -282,7 +282,7 @@ class Worker:
                 # What waits for the next read should keep neither these answers nor their loops.
                 del done, outcome, found
 
-    async def _list(self, call: Call[Sequence[Record]], limit: int) -> None:
+    async def _list(self, call: Sent[Sequence[Record]], limit: int) -> None:
         try:
             store = await self._open()
             outcome: Outcome = (call, await store.recent(limit), None)
@@ -300,6 +300,9 @@ class Worker:
                 batch, self._in_flight = self._in_flight, []
                 self._leasing.is_in_trouble = False
                 self._leasing.wrote(batch, is_done=error is None)
+                if error is not None and isinstance(batch[0].operation, Set):
+                    # Here, since who wrote them may not wait for the outcome any more.
+                    self._tally.store_failed("write", error, len(batch))
                 if not _is_brief(batch[0]) and error is None and results[0] is None:
                     # There is more to remove: after what came meanwhile, and the caretaker's work.
                     (self._left if self.is_stopping else self._writes).append(batch[0])
@@ -315,7 +318,7 @@ class Worker:
     def _has_writes(self) -> bool:
         return bool(self._writes) or self._leasing.has_work or self._caretaker.has_work
 
-    def _take_batch(self) -> list[Call[Any]]:
+    def _take_batch(self) -> list[Sent[Any]]:
         """The oldest write, and with it all that can share its transaction."""
         writes = self._writes
         batch = [writes.popleft()]
@@ -326,7 +329,7 @@ class Worker:
         self._queued_bytes -= sum(map(_size, batch))
         return batch
 
-    async def _execute(self, batch: list[Call[Any]]) -> tuple[Sequence[Any], Exception | None]:
+    async def _execute(self, batch: list[Sent[Any]]) -> tuple[Sequence[Any], Exception | None]:
         """Carry a batch out, however long the store is unavailable. Returns a result for each."""
         attempt, nothing = 0, [None] * len(batch)
         while True:
@@ -346,7 +349,7 @@ class Worker:
                 return nothing, self._told(error)
 
 
-async def _carried_out(store: Store, batch: list[Call[Any]]) -> Sequence[Any]:
+async def _carried_out(store: Store, batch: list[Sent[Any]]) -> Sequence[Any]:
     """The results of a batch: several writes, or one of the other operations."""
     operation = batch[0].operation
     if isinstance(operation, Delete):
@@ -365,15 +368,15 @@ async def _carried_out(store: Store, batch: list[Call[Any]]) -> Sequence[Any]:
     return [None] * len(batch)
 
 
-def _keys_of(reads: Sequence[Call[Any]]) -> list[bytes]:
+def _keys_of(reads: Sequence[Sent[Any]]) -> list[bytes]:
     """What they ask for, each key once."""
     gets = [call.operation for call in reads if isinstance(call.operation, Get)]
     return list(dict.fromkeys(key for get in gets for key in get.keys))
 
 
-def _is_brief(call: Call[Any]) -> bool:
+def _is_brief(call: Sent[Any]) -> bool:
     return not isinstance(call.operation, Invalidate)
 
 
-def _size(call: Call[Any]) -> int:
+def _size(call: Sent[Any]) -> int:
     return len(call.operation.record.value) if isinstance(call.operation, Set) else 0

@@ -191,8 +191,8 @@ impl Memory {
         namespace: &Bound<'_, PyString>,
         key: [u8; 32],
     ) -> PyResult<Option<Py<PyList>>> {
-        // Whatever its time: an entry that has expired is met below, and removed.
-        if !self.tier().holds(&Key(key), 0) {
+        // An entry that has expired is met below, and removed.
+        if !self.tier().knows(&Key(key)) {
             return Ok(None);
         }
         let strings = Strings::of(prompt, llm_string, namespace)?;
