@@ -125,6 +125,12 @@ impl<V> Lru<V> {
         Some(&self.slot(self.find(key)?)?.value)
     }
 
+    /// As [`Self::peek`], to change it.
+    pub fn peek_mut(&mut self, key: &Key) -> Option<&mut V> {
+        let at = self.find(key)?;
+        Some(&mut self.slots.get_mut(at as usize)?.as_mut()?.value)
+    }
+
     /// Adds an entry as the most recently used one of a group. An entry of the same key must have
     /// been removed before. Nothing is evicted here: call [`Self::evict`] until it returns `None`.
     pub fn insert(&mut self, key: Key, value: V, weight: usize, group: Group) {

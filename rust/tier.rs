@@ -31,6 +31,9 @@ const FORMS_MAX: usize = 4;
 /// See [`Tier::epoch`].
 const EPOCHS: usize = 256;
 
+/// How many uses are remembered, at most, until they are asked for; see [`Tier::take_used`].
+const USED_MAX: usize = 1024;
+
 /// How a tier is to be.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
@@ -50,6 +53,7 @@ pub struct Tier {
     epochs: [u64; EPOCHS],
     grace: u64,
     dice: Dice,
+    used: Vec<Key>,
 }
 
 impl Tier {
@@ -63,6 +67,7 @@ impl Tier {
             epochs: [0; EPOCHS],
             grace: settings.grace,
             dice: Dice::new(settings.seed),
+            used: Vec::new(),
         }
     }
 
@@ -114,6 +119,7 @@ impl Tier {
             return Found::Due;
         }
         self.counts.served(&entry.answer.worth);
+        note_use(&mut self.used, entry);
         Found::Hit(entry.hit())
     }
 
@@ -127,7 +133,9 @@ impl Tier {
         now: u64,
     ) -> Option<Hit> {
         self.note_over(&key, now);
-        let hit = self.entries.get(&key).filter(|entry| !entry.is_over_at(now))?.hit();
+        let entry = self.entries.get(&key).filter(|entry| !entry.is_over_at(now))?;
+        note_use(&mut self.used, entry);
+        let hit = entry.hit();
         self.counts.served(&hit.worth);
         self.learn(request, probe, key);
         Some(hit)
@@ -145,6 +153,17 @@ impl Tier {
         let hit = self.entries.get(&key)?.hit();
         self.learn(request, probe, key);
         Some(hit)
+    }
+
+    /// Keys of entries that were hit since this was asked last: some of them, where they are many.
+    pub fn take_used(&mut self) -> Vec<Key> {
+        let used = std::mem::take(&mut self.used);
+        for key in &used {
+            if let Some(entry) = self.entries.peek_mut(key) {
+                entry.is_used = false;
+            }
+        }
+        used
     }
 
     /// Takes a hit back that turned out to be of no use.
@@ -189,7 +208,8 @@ impl Tier {
         let (form, shared) = self.requests.form(request, probe);
         let (weight, group) = (weight + form.weight(), form.scope.group);
         let form = Some(form);
-        let entry = Entry { key, answer, due, is_over: false, form, others: Vec::new() };
+        let (is_over, is_used) = (false, false);
+        let entry = Entry { key, answer, due, is_over, is_used, form, others: Vec::new() };
         self.entries.insert(key, entry, weight, group);
         self.entries.reserve(group, shared.cast_signed());
         self.requests.lead(probe, key);
@@ -308,6 +328,13 @@ impl Tier {
             is_within
         };
         known.take(max_entries).take_while(is_within).collect()
+    }
+}
+
+fn note_use(used: &mut Vec<Key>, entry: &mut Entry) {
+    if !entry.is_used && used.len() < USED_MAX {
+        entry.is_used = true;
+        used.push(entry.key);
     }
 }
 

@@ -270,3 +270,37 @@ fn what_has_expired_is_not_held() {
     assert!(!it.tier.holds(&it.key(&A), 10));
     assert!(!it.tier.holds(&it.key(&B), 0));
 }
+
+#[test]
+fn what_was_hit_is_told_once_and_not_for_ever() {
+    let mut it = Fixture::new(1 << 20, 100);
+    it.update(&A, b"a");
+    it.update(&B, b"b");
+    assert!(it.tier.take_used().is_empty(), "nothing was of use yet");
+    for _ in 0..3 {
+        it.lookup(&A);
+    }
+    assert_eq!(it.tier.take_used(), [it.key(&A)]);
+    assert!(it.tier.take_used().is_empty());
+    it.lookup(&B);
+    let (probe, key) = (it.keyer.probe(&A), it.key(&A));
+    it.tier.lookup_key(&A, &probe, key, 0);
+    it.tier.remove(&key);
+    assert_eq!(it.tier.take_used(), [it.key(&B), key]);
+}
+
+#[test]
+fn of_many_hits_some_are_told() {
+    let mut it = Fixture::new(1 << 24, 10_000);
+    let prompts: Vec<_> = (0..3_000).map(|number| format!("{number}").into_bytes()).collect();
+    let asked = |prompt| Request { prompt, ..A };
+    for prompt in &prompts {
+        it.update(&asked(prompt), b"v");
+    }
+    for _ in 0..2 {
+        for prompt in &prompts {
+            it.lookup(&asked(prompt));
+        }
+        assert_eq!(it.tier.take_used().len(), super::USED_MAX);
+    }
+}

@@ -38,6 +38,7 @@ class Caller:
 
     def __init__(self, store: Store, patience: float = LIMIT) -> None:
         self.tally, self.patience = Tally(), patience
+        self.expected: dict[str, int] = {}
         memory = Memory(2**20, None, fingerprint_secret=bytes(range(192)))
         self.engine = Engine(store, self.tally, memory, patience)
 

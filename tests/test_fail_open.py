@@ -12,7 +12,7 @@ from doubles import LIMIT, ROUNDS, FakeStore, answer, lines
 from figures import at, tell
 from scripted import Scripted, said
 
-from llmemo import LLMCache
+from llmemo import LLMCache, worker
 from llmemo.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
 from llmemo.stores import SQLiteStore
 
@@ -195,6 +195,30 @@ async def test_updates_that_are_lost_are_counted_whoever_waits(
         assert cache.stats().errors == {"store_write": 4 * FAILURES}
         assert cache.stats().writes_unconfirmed == 4 * FAILURES
     assert len(lines(caplog)) == 1
+
+
+async def test_what_waits_to_be_written_is_bounded_with_all_that_belongs_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "MAX_QUEUED_BYTES", 1_000_000)
+    store = Locked()
+    store.store_requests = True
+    async with LLMCache(store, max_bytes=0, store_timeout=0.01) as cache:
+        await cache.aupdate("first", "m", answer("first"))
+        store.is_locked = True
+        for number in range(40):
+            await cache.aupdate(f"{number}" + "x" * 100_000, "m", answer("small"))
+        await cache.aupdate("last", "m", answer("last"))
+        for number in range(1_000):
+            await cache.aupdate(f"{number}", "m", answer("small"))
+        store.is_locked = False
+        deadline = time.monotonic() + LIMIT
+        while await cache.alookup("999", "m") is None:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        dropped = cache.stats().errors["write_dropped"]
+    assert dropped == 1_042 - len(store.records)
+    assert 400 < len(store.records) < 600
 
 
 async def test_reads_that_hang_are_not_waited_for_though_updates_get_through() -> None:

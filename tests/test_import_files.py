@@ -154,6 +154,19 @@ def test_what_another_program_has_only_in_its_wal_is_imported(cache: LLMCache, p
     assert cache.import_langchain(path).imported == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+def test_a_link_is_what_it_leads_to_with_its_wal(
+    cache: LLMCache, path: Path, tmp_path: Path
+) -> None:
+    make(path, [row("a")], journal="wal")
+    link = tmp_path / "elsewhere.db"
+    link.symlink_to(path)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        insert(other, [row("b")])
+        other.commit()
+        assert cache.import_langchain(link).imported == 2
+
+
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_others_may_write_between_any_two_chunks(
     journal: str, cache: LLMCache, path: Path, monkeypatch: pytest.MonkeyPatch

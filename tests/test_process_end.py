@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from doubles import PRELUDE, expect_on_disk, files, run
+from doubles import PRELUDE, expect_on_disk, files, patience, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -318,3 +318,118 @@ if __name__ == "__main__":
         here = {key for key in kept if key.startswith(f"{turn}-")}
         assert len(here) == 4 * 20 + 5
         expect_on_disk(tmp_path / f"db{turn}", here)
+
+
+CHANGES = {
+    "update": 'cache.update, "p", "m", answer("new")',
+    "delete": 'cache.delete, "p", "m"',
+    "clear": "cache.clear,",
+    "invalidate": 'lambda: cache.invalidate(namespace="n"),',
+}
+
+
+@needs_fork
+@pytest.mark.parametrize("is_used", [False, True])
+@pytest.mark.parametrize("how", CHANGES)
+def test_siblings_of_a_fork_are_told_of_each_others_changes(
+    is_used: bool, how: str, tmp_path: Path
+) -> None:
+    program = f"""
+import time
+cache = LLMCache(path, namespace="n", store_timeout=60)
+if {is_used}:
+    cache.update("other", "m", answer("other"))
+(ready, set_ready), (changed, set_changed) = os.pipe(), os.pipe()
+if (reader := os.fork()) == 0:
+    cache.update("p", "m", answer("old"))
+    assert cache.lookup("p", "m") == answer("old")
+    os.write(set_ready, b"!")
+    os.read(changed, 1)
+    end = time.monotonic() + {patience()}
+    while cache.lookup("p", "m") == answer("old"):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    sys.exit(cache.close())
+if (writer := os.fork()) == 0:
+    os.read(ready, 1)
+    change, *given = {CHANGES[how]}
+    change(*given)
+    os.write(set_changed, b"!")
+    sys.exit(cache.close())
+assert [os.waitpid(pid, 0)[1] for pid in (reader, writer)] == [0, 0]
+"""
+    run(program, tmp_path / "a.db")
+
+
+@needs_fork
+@pytest.mark.parametrize("end", ["close", "kill"])
+def test_a_child_that_was_forked_while_the_file_was_locked_acknowledges_nothing(
+    end: str, tmp_path: Path
+) -> None:
+    program = f"""
+import signal, sqlite3, time
+logging.disable()
+cache = LLMCache(path, max_bytes=0, store_timeout=0.2)
+keep(cache, *names("before", 5))
+other = sqlite3.connect(path, isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+cache.update("pending", "m", answer("pending"))
+free, set_free = os.pipe()
+if (pid := os.fork()) == 0:
+    os.read(free, 1)
+    # What says that it is kept, is.
+    for name in names("child", 50):
+        keep(cache, name)
+        time.sleep(0.005)
+    fresh = LLMCache(path, max_bytes=0, store_timeout=0.2)
+    keep(fresh, *names("fresh", 5))
+    assert "store_unusable" in cache.stats().errors and "store_unusable" in fresh.stats().errors
+    os._exit(0)
+other.execute("COMMIT")
+os.write(set_free, b"!")
+while cache.lookup("pending", "m") is None:
+    time.sleep(0.01)
+keep(cache, *names("parent", 50))
+if {end!r} == "close":
+    cache.close()
+assert os.waitpid(pid, 0)[1] == 0
+if {end!r} == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    code = 0 if end == "close" else -signal.SIGKILL
+    kept = run(program, tmp_path / "a.db", code=code, seconds=10.0)
+    assert kept >= names("before", 5) | names("parent", 50)
+    expect_on_disk(tmp_path / "a.db", kept)
+
+
+def test_a_lookup_when_all_else_has_ended_is_a_miss(tmp_path: Path) -> None:
+    program = """
+class Late:
+    def __del__(self):
+        assert cache.lookup("p", "m") is None
+        os.write(1, b"looked\\n")
+
+cache, late = opened(), Late()
+keep(cache, "p")
+logging.disable()
+"""
+    assert run(program, tmp_path / "a.db") == {"p", "looked"}
+    expect_on_disk(tmp_path / "a.db", ["p"])
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_daemons_that_go_on_looking_do_not_put_the_end_off(threads: int, tmp_path: Path) -> None:
+    program = f"""
+cache = opened()
+keep(cache, *names("p", 20))
+
+def go_on():
+    while True:
+        cache.lookup("p1", "m")
+
+for _ in range({threads}):
+    threading.Thread(target=go_on, daemon=True).start()
+"""
+    for _ in range(3):
+        assert run(program, tmp_path / "a.db") == names("p", 20)
+    expect_on_disk(tmp_path / "a.db", names("p", 20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 import time
@@ -131,6 +132,56 @@ async def test_the_least_recently_used_make_room(opened: list[SQLiteStore], tmp_
     newest = sorted(numbers - set(range(10)))
     assert newest == list(range(newest[0], 2_000)), "and of the others the newest stay"
     assert bound * 0.75 < store.live_bytes()
+
+
+@pytest.mark.parametrize("max_bytes", [0, 2**20])
+def test_what_is_in_use_stays_wherever_it_is_answered_from(max_bytes: int, tmp_path: Path) -> None:
+    hot = [f"hot{number}" for number in range(50)]
+    store = SQLiteStore(tmp_path / "a.db", max_store_bytes=1_000_000)
+    with LLMCache(store, max_bytes=max_bytes, store_timeout=patience()) as cache:
+        for name in hot:
+            cache.update(name, "m", answer(name))
+        for number in range(600):
+            cache.update(f"cold{number}", "m", answer(os.urandom(1_500).hex()))
+            if number % 20 == 0:
+                for name in hot:
+                    assert cache.lookup(name, "m") == answer(name)
+            if number % 200 == 199:
+                time.sleep(1.1)  # The store is told about once a second what memory answers.
+    with LLMCache(store.path, max_bytes=0, store_timeout=patience()) as cache:
+        assert [name for name in hot if cache.lookup(name, "m") is None] == []
+        assert cache.lookup("cold0", "m") is None
+
+
+async def test_changes_do_not_pile_up(opened: list[SQLiteStore], tmp_path: Path) -> None:
+    store = await open_at(opened, tmp_path / "a.db")
+    bound = await open_at(opened, tmp_path / "b.db", 1_000_000)
+    for one, most in ((store, sqlite_upkeep.CHANGES), (bound, 1_000_000 // 1_024)):
+        for _ in range(3 * most // 300):
+            await one.set([record(n, size=100) for n in range(300)])
+        await one.settle()
+        with closing(sqlite3.connect(one.path)) as connection:
+            [(changes,)] = connection.execute("SELECT count(*) FROM changes")
+        assert most <= changes < most + 2 * sqlite_upkeep.ROWS
+        assert one.numbers() == set(range(300))
+
+
+async def test_the_wal_stays_small_though_nobody_writes(
+    opened: list[SQLiteStore], tmp_path: Path
+) -> None:
+    store = await open_at(opened, tmp_path / "a.db")
+    await store.set([record(n, expires=NOW + 1) for n in range(10_000)])
+    await store.settle()
+    wal, most = store.path.with_name("a.db-wal"), 0
+    store.now += 1
+    while store.numbers():
+        store._upkeep._looked = 0.0
+        await store.upkeep()
+        most = max(most, wal.stat().st_size)
+    await store.settle()
+    assert most < 16 * 2**20
+    # And nothing has to be written for the file to become smaller.
+    assert store.path.stat().st_size + wal.stat().st_size < 8 * 2**20
 
 
 async def test_the_bound_holds_though_writes_never_pause(

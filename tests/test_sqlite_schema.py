@@ -155,6 +155,11 @@ def test_a_file_that_becomes_newer_while_it_is_open_is_used_no_more(
         time.sleep(1.5)  # Another look.
         assert cache.stats().errors == {"store_unusable": 1, "store_read": 3, "store_write": 2}
         assert cache.stats().writes_unconfirmed == 2
+        for remove in (cache.clear, lambda: cache.invalidate(llm_string="m")):
+            start = time.monotonic()
+            with pytest.raises(StoreError, match="schema 99"):
+                remove()
+            assert time.monotonic() - start < LIMIT
         assert facts(path) == before
         (line,) = lines(caplog)
         assert "schema 99" in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -56,6 +57,21 @@ def test_what_one_cache_changes_another_stops_serving(how: str, tmp_path: Path) 
         assert other.stats().errors == one.stats().errors == {}
 
 
+def test_what_was_evicted_and_computed_anew_replaces_what_others_remember(tmp_path: Path) -> None:
+    stores = [SQLiteStore(tmp_path / "a.db", max_store_bytes=2**18) for _ in range(2)]
+    one = LLMCache(stores[0], store_timeout=patience())
+    other = LLMCache(stores[1], max_bytes=0, store_timeout=patience())
+    with one, other:
+        one.update("p", "m", answer("old"))
+        for number in range(300):
+            other.update(str(number), "m", answer(os.urandom(1_500).hex()))
+        assert other.lookup("p", "m") is None, "it had to make room"
+        assert one.lookup("p", "m") == answer("old"), "it has it in memory"
+        other.update("p", "m", answer("new"))
+        until(lambda: one.lookup("p", "m") == answer("new"))
+        assert one.stats().errors == other.stats().errors == {}
+
+
 def test_a_caches_own_changes_cost_its_memory_nothing(tmp_path: Path) -> None:
     with LLMCache(tmp_path / "a.db") as cache:
         for turn in range(3):
@@ -86,6 +102,17 @@ async def test_changes_are_those_of_others_since_they_were_asked_for(tmp_path: P
     await one.delete(None)
     assert await other.changes() is None
     assert list(await other.changes() or ()) == []
+    for store in (one, other):
+        await store.close()
+
+
+async def test_what_was_removed_as_damaged_may_return_as_another(tmp_path: Path) -> None:
+    one, other = await two(tmp_path / "a.db")
+    await one.set([record(1, b"old"), record(2)])
+    assert await other.changes() == []
+    await other.discard([record(1, b"not that"), record(2)])
+    await one.set([record(2, b"new")])
+    assert await other.changes() == [record(2).key]
     for store in (one, other):
         await store.close()
 

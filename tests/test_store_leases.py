@@ -201,6 +201,8 @@ async def test_a_file_without_leases_gets_them(tmp_path: Path) -> None:
     await store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE leases")
+        connection.execute("DROP TRIGGER entries_returned")
+        connection.execute("DROP TABLE removals")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
     peer = Peer(SQLiteStore(path), Clock())

@@ -326,6 +326,9 @@ class Memory:
     def clear(self) -> None:
         """Forget everything."""
 
+    def take_used(self) -> list[bytes]:
+        """Keys of entries that were hit since this was asked last: 1,024 of them, at most."""
+
     def epoch(self, key: bytes) -> int:
         """Changes when the entry of this key is removed or replaced; see `fill`."""
 

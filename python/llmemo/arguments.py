@@ -76,6 +76,8 @@ def secret_bytes(secret: str | bytes | None) -> bytes | None:
 def absolute_path(name: str, path: str | os.PathLike[str], *, example: str) -> tuple[str, Path]:
     """A path as it was given, and the absolute one. Whether anything is there is not asked.
 
+    Without symbolic links: SQLite has a database's other files beside what they lead to.
+
     Raises:
         ConfigurationError: It cannot be a path.
     """
@@ -87,7 +89,7 @@ def absolute_path(name: str, path: str | os.PathLike[str], *, example: str) -> t
         msg = f"{name}={path!r} is not a path: give the name of a file, such as {example!r}"
         raise ConfigurationError(msg)
     try:
-        absolute = Path(given).expanduser().absolute()
+        absolute = Path(os.path.realpath(Path(given).expanduser()))
         absolute.exists()
     except (OSError, RuntimeError) as error:  # a name too long; `~somebody` who is not known
         msg = f"{name}={given!r} cannot be a path here: {error}"

@@ -104,6 +104,8 @@ class Caretaker:
             self.is_due = False
             with self._tolerant("upkeep", "could not be looked after"):
                 store = await self._open()
+                if store.counts_uses:
+                    store.saw(self._memory.take_used())
                 await store.upkeep()
                 self._tally.has_store()
 

@@ -13,6 +13,7 @@ is what it takes to use aiosqlite safely from many (docs/decisions.md, "One priv
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,7 @@ class Engine:
         """Send an operation; never waits for the store. `at_once`: see `Worker.submit`.
 
         Raises:
-            StoreError: The engine is closed, or a fork did not end in time.
+            StoreError: The engine is closed, a fork did not end in time, or the interpreter ends.
         """
         worker = self._worker
         if worker is None or worker.is_stopping:
@@ -109,6 +110,9 @@ class Engine:
             self._worker.stop()
 
     def _start(self) -> Worker:
+        if sys.is_finalizing():
+            # A thread that is started now never runs, and who starts it waits for that.
+            raise StoreError(CLOSED)
         # A fork holds the gate until the stores are closed: no longer than a caller would wait.
         if not process.gate.acquire(timeout=self._patience):
             msg = "a fork takes its time"

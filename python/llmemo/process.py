@@ -32,6 +32,7 @@ _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _stuck: list[Worker] = []
 _watcher: threading.Thread | None = None
+_is_ending = False
 
 gate = threading.RLock()
 """Held while a worker is started, and through a fork: forks come one at a time, and none of them
@@ -51,6 +52,9 @@ def started(worker: Worker) -> None:
     """
     global _watcher  # noqa: PLW0603 (one per process)
     _workers.add(worker)
+    # Who begins anew at the end (a daemon thread that goes on looking) is not waited for again.
+    if _is_ending:
+        return
     if _watcher is None or not _watcher.is_alive():
         _watcher = threading.Thread(target=_wait_for_exit, name="llmemo-exit", daemon=False)
         _watcher.start()
@@ -65,7 +69,7 @@ def _stop(workers: list[Worker], timeout: float) -> list[Worker]:
 
 
 def _wait_for_exit() -> None:
-    global _watcher  # noqa: PLW0603
+    global _watcher, _is_ending
     threading.main_thread().join()
     # The others may go on using a cache, as servers do whose main thread has nothing more to do;
     # and once stopped, a worker could not be started again: Python 3.12 refuses new threads then.
@@ -75,7 +79,7 @@ def _wait_for_exit() -> None:
     ]:
         others[0].join()
     with gate:
-        _watcher = None
+        _watcher, _is_ending = None, True
         workers = list(_workers)
     for worker in _stop(workers, EXIT_TIMEOUT):
         worker.give_up()
@@ -99,13 +103,15 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global gate, _watcher
-    gate, _watcher = threading.RLock(), None
+    global gate, _watcher, _is_ending
+    gate, _watcher, _is_ending = threading.RLock(), None, False
     _seed_ids()
     while _stuck:
         # Closing what they have open would release the parent's locks, which belong to the file
         # (sqlite.org/howtocorrupt.html, 2.6): it stays open for ever.
-        _core.leak(_stuck.pop())
+        worker = _stuck.pop()
+        worker.left_open()
+        _core.leak(worker)
     for owner in list(_forkables):
         owner.after_fork_in_child()
 

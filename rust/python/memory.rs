@@ -454,6 +454,11 @@ impl Memory {
         self.tier().clear();
     }
 
+    fn take_used(&self, py: Python<'_>) -> Vec<Py<PyBytes>> {
+        let used = self.tier().take_used();
+        used.iter().map(|key| PyBytes::new(py, &key.0).unbind()).collect()
+    }
+
     fn epoch(&self, key: [u8; 32]) -> u64 {
         self.tier().epoch(&Key(key))
     }

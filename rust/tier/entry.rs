@@ -13,6 +13,8 @@ pub struct Entry {
     pub due: u64,
     /// Whether it was found past its time, and counted.
     pub is_over: bool,
+    /// Whether it is among [`super::Tier::take_used`].
+    pub is_used: bool,
     /// The form that was asked last to be new, here: nearly always it is the only one, and memory
     /// that lies elsewhere is slow to reach.
     pub form: Option<Form>,

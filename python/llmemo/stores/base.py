@@ -80,6 +80,9 @@ class Store(ABC):
     store_requests: bool = False
     """Whether records shall bring their requests, in clear."""
 
+    counts_uses: bool = False
+    """Whether `saw` is to be called."""
+
     grace: float = 0.0
     """Seconds for which a record that has expired is to be kept all the same."""
 
@@ -161,6 +164,9 @@ class Store(ABC):
         Never runs beside `set`, `delete` and `close`.
         """
 
+    def saw(self, keys: Collection[bytes]) -> None:  # noqa: B027 (not every store wants to know)
+        """Records of these keys were of use to somebody who had them in memory. Takes no time."""
+
     async def recent(self, limit: int) -> Sequence[Record]:  # noqa: ARG002 (others need it)
         """The records that were added last, the newest first, their values left out.
 
@@ -171,3 +177,6 @@ class Store(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let go of everything. `open` may follow: a fork closes every store and opens it again."""
+
+    def left_open(self) -> None:  # noqa: B027 (not every store minds)
+        """This is a copy, made by a fork that could not wait for `close`. `open` may follow."""

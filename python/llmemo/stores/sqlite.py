@@ -26,10 +26,13 @@ from llmemo.stores.sqlite_connection import (
 from llmemo.stores.sqlite_file import (
     check_file,
     check_header,
+    check_inherited,
     create_file,
     identity_of,
+    inherit,
     is_ours,
     set_aside,
+    set_wal_aside,
     warn_of_network,
 )
 from llmemo.stores.sqlite_guard import Guard
@@ -41,6 +44,7 @@ from llmemo.stores.sqlite_schema import (
     ADD,
     ADDED_AT_ONCE,
     RECENT,
+    REMOVED,
     UPSERT,
     check_version,
 )
@@ -91,7 +95,7 @@ class SQLiteStore(Store):
         store_requests: bool = False,
     ) -> None:
         """Check the arguments; nothing is created before first use."""
-        if durability not in SYNCHRONOUS:
+        if not isinstance(durability, str) or durability not in SYNCHRONOUS:
             msg = f'durability={durability!r} is not known: it is "normal" or "full"'
             raise ConfigurationError(msg)
         if not isinstance(store_requests, bool):
@@ -103,17 +107,23 @@ class SQLiteStore(Store):
         self.path = check_file(path)
         self.durability = durability
         self.max_store_bytes = max_store_bytes
+        self.counts_uses = max_store_bytes is not None
         self._reader: aiosqlite.Connection | None = None
         self._writer: aiosqlite.Connection | None = None
         self._quick = Quick()
-        self._upkeep = Upkeep(self.path.with_name(self.path.name + "-wal"), max_store_bytes)
+        self._wal = self.path.with_name(self.path.name + "-wal")
+        self._upkeep = Upkeep(self._wal, max_store_bytes)
         self._guard = Guard(self.path, BUSY_TIMEOUT)
         self._changes = Changes()
         self._sweeps: dict[int, Sweep] = {}
         """By the identity of what they were asked for."""
         self._identity: object = None
         """Of the file that is open."""
+        self._wal_identity: object = None
+        """Of the WAL that belongs to it."""
         self._is_damaged = False
+        self._is_detached = False
+        """Whether there is nothing open, until the next write opens it anew."""
         self._leases = self.leases = SQLiteLeases(
             look=self._look, commit=self._commit, row=self._row, clock=self._now
         )
@@ -134,6 +144,9 @@ class SQLiteStore(Store):
             _core.leak(left)
         self._guard.close()
         warn_of_network(self.path)
+        await self._open_sound()
+
+    async def _open_sound(self) -> None:
         found = identity_of(self.path)
         try:
             await self._open()
@@ -144,6 +157,7 @@ class SQLiteStore(Store):
             await self._open()
 
     async def _open(self) -> None:
+        check_inherited(self.path)
         # Before SQLite sees the file: opening one of a newer schema could already change it.
         check_version(check_header(self.path))
         create_file(self.path)
@@ -160,25 +174,48 @@ class SQLiteStore(Store):
                     reader, is_first=before is None, is_another=identity != before
                 )
             undo.pop_all()
-        self._identity, self._is_damaged, self._is_readonly = identity, False, False
+        self._identity, self._wal_identity = identity, identity_of(self._wal)
+        self._is_damaged = self._is_readonly = self._is_detached = False
         self._newer = 0
         self._reader, self._writer = reader, writer
         self._leases.reopened()
 
     async def _mend(self) -> None:
         """Open anew what was deleted, replaced or damaged while it was open, or not for writing."""
-        if self._newer:
-            await self._open()
+        if self._newer or self._is_detached:
+            await self._open_sound()
         reader, writer = self._reader, _opened(self._writer)
+        identity = identity_of(self.path)
         if self._is_damaged:
             await self._set_aside(self._identity, "it was found damaged")
-        elif identity_of(self.path) == self._identity and not self._is_readonly:
+            if identity_of(self.path) == self._identity:
+                # It was cut off, say, and is sound without what it had. What is new would wait for
+                # the locks of what is old.
+                self._is_detached = True
+                await self._let_go()
+                await self._open_sound()
+                return
+        elif identity not in (self._identity, None):
+            # Or SQLite would take the WAL of the one that was replaced for that of the new one.
+            async with self._guard.held():
+                if identity_of(self._wal) == self._wal_identity:
+                    set_wal_aside(self.path)
+        elif identity == self._identity and not self._is_readonly:
             return
         await self._open()
         # SQLite sees that their file has moved, and leaves the WAL of that name alone.
         for connection in (reader, writer):
             if connection is not None:
                 await connection.close()
+
+    async def _let_go(self) -> None:
+        reader, self._reader = self._reader, None
+        writer, self._writer = self._writer, None
+        self._quick.close()
+        for connection in (reader, writer):
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    await connection.close()
 
     async def _set_aside(self, found: object, reason: object) -> None:
         async with self._guard.held():
@@ -280,6 +317,7 @@ class SQLiteStore(Store):
 
     async def invalidate(self, selection: Selection) -> int | None:
         """See `Store.invalidate`."""
+        await self._mend()
         sweep = self._sweeps.pop(id(selection), None) or Sweep(selection, self._changes.writer)
         await sweep.rest()
         try:
@@ -297,7 +335,9 @@ class SQLiteStore(Store):
     async def discard(self, records: Sequence[Record]) -> None:
         """See `Store.discard`."""
         rows = [(record.key, record.value) for record in records]
-        await self._transaction(("DELETE FROM entries WHERE key = ? AND value = ?", rows))
+        await self._transaction(
+            ("DELETE FROM entries WHERE key = ? AND value = ?", rows), (REMOVED, [()])
+        )
 
     async def _transaction(
         self, *steps: tuple[str, Sequence[tuple[Any, ...]]], size: int = 0
@@ -340,6 +380,15 @@ class SQLiteStore(Store):
         check_version(self._newer)
         with self._watched():
             return await in_one_step(_opened(self._reader), work)
+
+    def saw(self, keys: Collection[bytes]) -> None:
+        """See `Store.saw`."""
+        self._upkeep.saw(keys, self.clock())
+
+    def left_open(self) -> None:
+        """See `Store.left_open`."""
+        self._guard.close()
+        inherit(self._identity, identity_of(self.path))
 
     async def upkeep(self) -> None:
         """See `Store.upkeep`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import struct
 from typing import TYPE_CHECKING
@@ -45,8 +46,9 @@ class Changes:
 
     def __init__(self) -> None:
         """Nothing was read yet."""
-        self.writer = secrets.token_bytes(8)
+        self.writer = b""
         """By which our own changes are known."""
+        self._pid = 0
         self._seen: int | None = None
         self._version: int | None = None
 
@@ -55,6 +57,9 @@ class Changes:
     ) -> None:
         """Begin with a connection. In another file than before, nobody knows what is the same."""
         self._version = None
+        if self._pid != os.getpid():
+            # What a fork copied is a writer of its own.
+            self.writer, self._pid = secrets.token_bytes(8), os.getpid()
         if is_first or is_another:
             [(last,)] = await reader.execute_fetchall(LAST)
             self._seen = last if is_first else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,6 +45,9 @@ PRAGMAS = {
     "journal_size_limit": str(WAL_BYTES),
     **READING,
 }
+DAMAGE = {11, 26}
+"""SQLITE_CORRUPT and SQLITE_NOTADB (sqlite.org/rescode.html)."""
+
 SYNCHRONOUS = {
     # Survives kill -9 at any moment; a power loss may take the last commits (sqlite.org/wal.html).
     "normal": "NORMAL",
@@ -160,6 +164,17 @@ async def is_sound(path: Path) -> bool:
         raise
     finally:
         await connection.close()
-    if "error code" in verdict:  # of a page that could not be read
+    return is_ok(verdict)
+
+
+def is_ok(verdict: str) -> bool:
+    """What `PRAGMA integrity_check` says of a file.
+
+    Raises:
+        sqlite3.Error: That a page could not be read, which says nothing of the file.
+    """
+    # The low byte is the kind of an extended code.
+    codes = {int(code) & 0xFF for code in re.findall(r"error code\D{0,3}(\d+)", verdict)}
+    if codes - DAMAGE:
         raise sqlite3.OperationalError(verdict)
-    return bool(verdict == "ok")
+    return verdict == "ok"

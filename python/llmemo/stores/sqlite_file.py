@@ -13,12 +13,16 @@ from typing import NamedTuple
 from llmemo.arguments import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stats import logger
+from llmemo.stores.base import StoreUnusableError
 
 APPLICATION_ID = int.from_bytes(b"lmem", "big")
 """Says whose database it is: bytes 68 to 71 of the file (sqlite.org/fileformat.html, 1.3)."""
 
 LEAST_PAGE = 512
 """Size of the smallest page, and so of the smallest database, in bytes."""
+
+LONGEST_NAME = 255 - len(".corrupt-20261128T000000-wal")
+"""Bytes of a file's name that leave room for those beside it, where 255 are allowed."""
 
 LANGCHAIN_TABLES = {"full_llm_cache", "full_md5_llm_cache"}
 
@@ -49,6 +53,9 @@ def _check(given: str, absolute: Path) -> None:
         msg = f"store={given!r} is a folder: name a file in it, such as {example!r}"
         raise ConfigurationError(msg)
     folder = absolute.parent
+    if len(os.fsencode(absolute.name)) > LONGEST_NAME:
+        msg = f"store={given!r}: a name of at most {LONGEST_NAME} bytes leaves room for its WAL's"
+        raise ConfigurationError(msg)
     if not folder.is_dir():
         msg = f"store={given!r} lies in {str(folder)!r}, which is not a folder: create it first"
         raise ConfigurationError(msg)
@@ -198,6 +205,43 @@ def set_aside(path: Path, reason: object) -> None:
             path.with_name(path.name + suffix).replace(path.with_name(aside + suffix))
     text = "llmemo: %s was damaged (%s): it is now %s, and a new file is started"
     logger.error(text, path, reason, aside)
+
+
+def set_wal_aside(path: Path) -> None:
+    """Rename the WAL, and its index, of a file that another one has taken the place of."""
+    aside = f"{path.name}.replaced-{time.strftime('%Y%m%dT%H%M%S')}"
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).replace(path.with_name(aside + suffix))
+    text = (
+        "llmemo: %s was replaced by another file while it was open: what had been written to it"
+        " last is now in %s-wal"
+    )
+    logger.warning(text, path, aside)
+
+
+_inherited: set[object] = set()
+"""Identities of files that this process has open since a fork, in copies of what another process
+uses: SQLite takes its locks for our own (sqlite.org/howtocorrupt.html, 2.6)."""
+
+
+def inherit(*identities: object) -> None:
+    """Note files of these identities as such."""
+    _inherited.update(one for one in identities if one is not None)
+
+
+def check_inherited(path: Path) -> None:
+    """Raise if the file is one of those.
+
+    Raises:
+        StoreUnusableError: It is.
+    """
+    if identity_of(path) in _inherited:
+        msg = (
+            f"{str(path)!r} was open, and could not be closed in time, when this process was"
+            " forked: it is not used here, and memory alone serves. Close the cache before forking"
+        )
+        raise StoreUnusableError(msg)
 
 
 NETWORK = {

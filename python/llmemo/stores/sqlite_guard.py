@@ -49,8 +49,8 @@ class Guard:
     """An advisory lock on a file of its own beside the database: `cache.db-lock`.
 
     Of its own since a process that closes a database file by any descriptor loses SQLite's locks
-    on it (sqlite.org/howtocorrupt.html, 2.2). It is never removed: a lock on a file that is no
-    longer there holds nobody off.
+    on it (sqlite.org/howtocorrupt.html, 2.2). It is never removed; should somebody else do that, it
+    is made anew: a lock on a file that is no longer there holds nobody off.
     """
 
     def __init__(self, path: Path, timeout: float) -> None:
@@ -75,13 +75,26 @@ class Guard:
         Raises:
             StoreUnavailableError: Another process holds it for too long.
         """
-        if self._file is None:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        await self._lock(self._file)
+        while True:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            file = self._file
+            await self._lock(file)
+            if self._is_there(file):
+                break
+            self.close()
         try:
             yield
         finally:
-            _unlock(self._file)
+            _unlock(file)
+
+    def _is_there(self, file: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file), self._path.stat())
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # as far as one can tell
 
     async def _lock(self, file: int) -> None:
         clock = asyncio.get_running_loop().time

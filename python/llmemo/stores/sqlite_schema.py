@@ -33,7 +33,7 @@ SCHEMA = (
     "CREATE INDEX entries_by_end ON entries (expires) WHERE expires IS NOT NULL",
     # What another process's memory must not serve any more: a key, or NULL for all of them.
     "CREATE TABLE changes (id INTEGER PRIMARY KEY, key BLOB, writer BLOB NOT NULL)",
-    # An insert changes nothing that anybody could have in memory.
+    # An insert changes nothing that anybody could have in memory; but see `REMOVALS`.
     """
     CREATE TRIGGER entries_replaced AFTER UPDATE OF value ON entries
     BEGIN INSERT INTO changes (key, writer) VALUES (new.key, new.writer); END
@@ -50,7 +50,17 @@ CREATE TABLE leases (
     failures INTEGER NOT NULL
 ) WITHOUT ROWID
 """
-MIGRATIONS = (SCHEMA, (LEASES,))
+# Once an answer was removed without a word (evicted, or damaged), others may have it in memory
+# still when a new one takes its place.
+REMOVALS = (
+    "CREATE TABLE removals (id INTEGER PRIMARY KEY)",
+    """
+    CREATE TRIGGER entries_returned AFTER INSERT ON entries WHEN EXISTS (SELECT 1 FROM removals)
+    BEGIN INSERT INTO changes (key, writer) VALUES (new.key, new.writer); END
+    """,
+)
+REMOVED = "INSERT OR IGNORE INTO removals (id) VALUES (1)"
+MIGRATIONS = (SCHEMA, (LEASES,), REMOVALS)
 """What takes a file from each version of the schema, by its place here, to the next one; an empty
 file is of version 0. A change of the schema is a new entry at the end, of statements that leave in
 its place what processes of older versions use: they may have the file open meanwhile.

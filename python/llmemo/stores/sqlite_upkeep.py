@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from llmemo.stores.sqlite_connection import BUSY_TIMEOUT, WAL_BYTES
+from llmemo.stores.sqlite_schema import REMOVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +27,7 @@ PAUSE = 1.0
 NOTES_PAUSE = 60.0
 """Seconds for which uses are gathered before they are written down."""
 
-NOTES_MAX = 1_000
+NOTES_MAX = 10_000
 """Uses that are gathered, at most."""
 
 ROWS = 256
@@ -47,8 +48,15 @@ LOOKS = 16
 FREE = 0.25
 """Part of a file that may be free: what was removed makes room for what comes."""
 
-CHANGES = 10_000
-"""Changes that other processes may still ask for."""
+CHANGES, LEAST_CHANGES, CHANGES_SHARE = 10_000, 256, 1_024
+"""Changes that other processes may still ask for; where the file has a bound, fewer: one for so
+many bytes of it. Whoever asks for more forgets all."""
+
+CHANGES_AT_ONCE = 4_096
+"""Changes that one transaction removes."""
+
+NOTED_BEFORE_EVICTION = 4
+"""Times that `ROWS` of the least used may turn out to be in use before others are removed."""
 
 LEASES_PAUSE = 60.0
 """Seconds between two removals of leases that ended long ago."""
@@ -57,7 +65,9 @@ LEASES_KEPT = 3_600.0
 """Seconds for which they are kept: until then their holders may still bring an answer."""
 
 LOOK = """
-SELECT EXISTS (SELECT 1 FROM entries WHERE expires <= ?), page_count, freelist_count, page_size
+SELECT EXISTS (SELECT 1 FROM entries WHERE expires <= ?),
+    ifnull((SELECT max(id) FROM changes) - (SELECT min(id) FROM changes), 0),
+    page_count, freelist_count, page_size
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
 SIZES = """
@@ -80,7 +90,11 @@ DELETE FROM entries WHERE id IN (
     ) WHERE freed - size < ?
 )
 """
-OLD_CHANGES = "DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?"
+LEAST_USED_KEYS = "SELECT key FROM entries ORDER BY used, id LIMIT ?"
+OLD_CHANGES = """
+DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?
+    AND id < (SELECT min(id) FROM changes) + ?
+"""
 OLD_LEASES = """
 DELETE FROM leases WHERE key IN (SELECT key FROM leases WHERE expires <= ? LIMIT ?)
 """
@@ -94,6 +108,9 @@ class Upkeep:
         """For the file with this WAL; `max_bytes`: what the file may take, or None."""
         self._wal = wal
         self._max_bytes = max_bytes
+        self._changes = CHANGES
+        if max_bytes is not None:
+            self._changes = min(CHANGES, max(LEAST_CHANGES, max_bytes // CHANGES_SHARE))
         self._uses: dict[bytes, float] = {}
         self._looked = self._noted = self._restarted = self._swept = time.monotonic()
         self._has_more = self._is_evicting = False
@@ -108,6 +125,10 @@ class Upkeep:
     async def after_write(self, writer: aiosqlite.Connection, size: int) -> None:
         """Keep the file and its WAL small; `size`: about how many bytes were written."""
         await self._make_room(writer, size)
+        await self._checkpoint(writer)
+
+    async def _checkpoint(self, writer: aiosqlite.Connection, *, cuts: bool = False) -> None:
+        """Write the WAL back if it is large; `cuts`: and cut it at once, if nobody reads."""
         try:
             size = self._wal.stat().st_size
         except OSError:
@@ -121,11 +142,10 @@ class Upkeep:
             # There was always somebody. This keeps writers out until those who read have left;
             # who comes meanwhile has no need of the WAL, all of which is in the file by then.
             self._restarted = now
-            await writer.execute_fetchall(f"PRAGMA busy_timeout = {RESTART_WAIT}")
-            try:
-                await writer.execute_fetchall("PRAGMA wal_checkpoint(RESTART)")
-            finally:
-                await writer.execute_fetchall(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1_000)}")
+            await _begun_anew(writer, "RESTART", wait=RESTART_WAIT)
+        if cuts:
+            # There may be no next commit, and until then neither it nor the file gets smaller.
+            await _begun_anew(writer, "TRUNCATE", wait=0)
 
     async def _make_room(self, writer: aiosqlite.Connection, size: int) -> None:
         """Have the bound hold where writes leave no time for `run`: remove twice what they add."""
@@ -142,8 +162,19 @@ class Upkeep:
             if before < math.inf:
                 room -= before - surplus
             before = surplus
-            await writer.execute(LEAST_USED, (ROWS, min(surplus, room)))
+            await self._evict(writer, min(surplus, room))
             await writer.commit()
+
+    async def _evict(self, writer: aiosqlite.Connection, room: float) -> None:
+        """Remove what was used least, except if that was of use since it was noted last."""
+        for _ in range(NOTED_BEFORE_EVICTION):
+            least = await writer.execute_fetchall(LEAST_USED_KEYS, (ROWS,))
+            used = [(self._uses.pop(key), key) for (key,) in least if key in self._uses]
+            if not used:
+                break
+            await writer.executemany(USED, used)
+        await writer.execute(REMOVED)
+        await writer.execute(LEAST_USED, (ROWS, room))
 
     def _surplus(self, pages: int, free: int, page_bytes: int) -> float:
         """Bytes that are to be removed once eviction has begun; and whether it has."""
@@ -173,25 +204,36 @@ class Upkeep:
             if not await self._step(writer, now):
                 self._has_more = False
                 break
+        await self._checkpoint(writer, cuts=True)
 
     async def _note(self, writer: aiosqlite.Connection) -> None:
         uses, self._uses = self._uses, {}
         await writer.executemany(USED, [(used, key) for key, used in uses.items()])
-        await writer.execute(OLD_CHANGES, (CHANGES,))
         await writer.commit()
 
     async def _step(self, writer: aiosqlite.Connection, now: float) -> bool:
         """Remove some of what has to go. Returns whether there may be more."""
         look = await writer.execute_fetchall(LOOK, (now,))
-        [(has_expired, pages, free, page_bytes)] = look
+        [(has_expired, changes, pages, free, page_bytes)] = look
         surplus, bound = self._surplus(pages, free, page_bytes), self._max_bytes or math.inf
         if has_expired:
             await writer.execute(EXPIRED, (now, ROWS))
+        elif changes >= self._changes + ROWS:
+            await writer.execute(OLD_CHANGES, (self._changes, CHANGES_AT_ONCE))
         elif self._is_evicting:
-            await writer.execute(LEAST_USED, (ROWS, surplus))
+            await self._evict(writer, surplus)
         elif free > 0 and (pages * page_bytes > bound or free > pages * FREE):
             await writer.execute_fetchall(f"PRAGMA incremental_vacuum({PAGES})")
         else:
             return False
         await writer.commit()
         return True
+
+
+async def _begun_anew(writer: aiosqlite.Connection, how: str, *, wait: int) -> None:
+    """Have the WAL begin anew if nobody reads it, for who does so `wait` milliseconds."""
+    await writer.execute_fetchall(f"PRAGMA busy_timeout = {wait}")
+    try:
+        await writer.execute_fetchall(f"PRAGMA wal_checkpoint({how})")
+    finally:
+        await writer.execute_fetchall(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1_000)}")
