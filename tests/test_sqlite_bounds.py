@@ -170,7 +170,7 @@ async def test_the_wal_stays_small_though_nobody_writes(
     opened: list[SQLiteStore], tmp_path: Path
 ) -> None:
     store = await open_at(opened, tmp_path / "a.db")
-    await store.set([record(n, expires=NOW + 1) for n in range(10_000)])
+    await store.set([record(n, expires=NOW + 1) for n in range(6_000)])
     await store.settle()
     wal, most = store.path.with_name("a.db-wal"), 0
     store.now += 1
