@@ -10,10 +10,10 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 LOAD := $(wildcard tests/test_soak_*.py) tests/test_faults.py tests/test_locked.py \
   tests/test_heartbeat.py tests/test_fail_open.py
 # Those that mostly wait, for processes.
-WAITING := $(LOAD) tests/test_leases_processes.py tests/test_flight_processes.py \
-  tests/test_process_end.py
+WAITING := $(wildcard tests/test_soak_*.py) tests/test_locked.py tests/test_process_end.py \
+  tests/test_leases_processes.py tests/test_flight_processes.py
 # And those of the store and of leases: on the newest version only.
-NEWEST := $(WAITING) $(wildcard tests/test_sqlite*.py tests/test_store*.py tests/test_leasing*.py) \
+NEWEST := $(LOAD) $(WAITING) $(wildcard tests/test_sqlite*.py tests/test_store*.py tests/test_leasing*.py) \
   tests/test_flight_schedules.py tests/test_model.py \
   tests/test_concurrency.py tests/test_removal_sweep.py
 # How long each of the two fuzzers runs.

@@ -161,7 +161,7 @@ asyncio.run(main())
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     dice = random.Random(9)
     path = tmp_path / "a.db"
-    for round_ in range(10 * ROUNDS):
+    for round_ in range(5 * ROUNDS):
         # Two writers: one dies while the other has the file open.
         children = [
             subprocess.Popen(
@@ -216,7 +216,7 @@ def test_a_fork_with_an_open_cache(ending: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("when", ["before the fork", "after the fork"])
 def test_a_child_outlives_its_parents_cache(end: str, when: str, tmp_path: Path) -> None:
     program = """
-for turn in range(10):
+for turn in range(5):
     cache = opened()
     keep(cache, f"parent{turn}")
     cache.update("padding", "m", [Generation(text="x" * 500_000)])  # Closing takes a while.
@@ -240,7 +240,7 @@ for turn in range(10):
 """
     program = re.sub("END (.* fork)", lambda match: end if match[1] == when else "", program)
     kept = run(program, tmp_path / "a.db")
-    assert kept == names("parent", 10) | names("childA", 10) | names("childB", 10)
+    assert kept == names("parent", 5) | names("childA", 5) | names("childB", 5)
     expect_on_disk(tmp_path / "a.db", kept)
 
 
