@@ -34,8 +34,9 @@ def fill(path: Path, names: list[str]) -> None:
             cache.update(name, "m", answer(name))
 
 
+@pytest.mark.parametrize("was_damaged", [False, True])
 def test_a_file_in_the_place_of_an_open_one_is_not_given_its_wal(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    was_damaged: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, backup, kept = tmp_path / "a.db", tmp_path / "backup.db", [f"new{n}" for n in range(9)]
     fill(backup, NAMES)
@@ -44,6 +45,9 @@ def test_a_file_in_the_place_of_an_open_one_is_not_given_its_wal(
             cache.update(f"old{number}", "m", answer("x" * 2_000))
         assert other.lookup("old1", "m")
         assert (tmp_path / "a.db-wal").stat().st_size
+        for one in (cache, other):
+            assert isinstance(one._tiers.store, SQLiteStore)
+            one._tiers.store._is_damaged = was_damaged
         backup.replace(path)
         for name in kept:
             cache.update(name, "m", answer(name))

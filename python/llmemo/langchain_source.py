@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmemo.arguments import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError, StoreError
-from llmemo.stores.sqlite_file import LEAST_PAGE
+from llmemo.stores.sqlite_file import LEAST_PAGE, wal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def is_unlocked(path: Path) -> bool:
 
     A reader, too, would create -wal and -shm where there are none, and could not remove them.
     """
-    if _wal_of(path).exists():
+    if wal_of(path).exists():
         return False
     # Without locks SQLite opens no file in WAL mode: so one can tell, without opening it by hand
     # (sqlite.org/howtocorrupt.html, 2.2). Nothing is believed that is read this way.
@@ -86,14 +86,10 @@ def _text(data: bytes) -> str | None:
         return None
 
 
-def _wal_of(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
-
-
 def state_of(path: Path) -> object:
     """What changes with every write to a file in WAL mode."""
     found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns, _wal_of(path).exists()
+    return found.st_ino, found.st_size, found.st_mtime_ns, wal_of(path).exists()
 
 
 def _not_a_database(path: Path) -> NotACacheError:

@@ -33,6 +33,7 @@ from llmemo.stores.sqlite_file import (
     is_ours,
     set_aside,
     set_wal_aside,
+    wal_of,
     warn_of_network,
 )
 from llmemo.stores.sqlite_guard import Guard
@@ -111,7 +112,7 @@ class SQLiteStore(Store):
         self._reader: aiosqlite.Connection | None = None
         self._writer: aiosqlite.Connection | None = None
         self._quick = Quick()
-        self._wal = self.path.with_name(self.path.name + "-wal")
+        self._wal = wal_of(self.path)
         self._upkeep = Upkeep(self._wal, max_store_bytes)
         self._guard = Guard(self.path, BUSY_TIMEOUT)
         self._changes = Changes()
@@ -185,37 +186,34 @@ class SQLiteStore(Store):
         if self._newer or self._is_detached:
             await self._open_sound()
         reader, writer = self._reader, _opened(self._writer)
-        identity = identity_of(self.path)
         if self._is_damaged:
             await self._set_aside(self._identity, "it was found damaged")
-            if identity_of(self.path) == self._identity:
+        identity = identity_of(self.path)
+        if identity == self._identity:
+            if self._is_damaged:
                 # It was cut off, say, and is sound without what it had. What is new would wait for
                 # the locks of what is old.
                 self._is_detached = True
-                await self._let_go()
+                await _closed(*self._detach())
                 await self._open_sound()
                 return
-        elif identity not in (self._identity, None):
+            if not self._is_readonly:
+                return
+        elif identity is not None:
             # Or SQLite would take the WAL of the one that was replaced for that of the new one.
             async with self._guard.held():
                 if identity_of(self._wal) == self._wal_identity:
                     set_wal_aside(self.path)
-        elif identity == self._identity and not self._is_readonly:
-            return
         await self._open()
         # SQLite sees that their file has moved, and leaves the WAL of that name alone.
-        for connection in (reader, writer):
-            if connection is not None:
-                await connection.close()
+        await _closed(reader, writer)
 
-    async def _let_go(self) -> None:
+    def _detach(self) -> tuple[aiosqlite.Connection | None, aiosqlite.Connection | None]:
+        """Have nothing open any more; the caller closes what was."""
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
         self._quick.close()
-        for connection in (reader, writer):
-            if connection is not None:
-                with contextlib.suppress(sqlite3.Error):
-                    await connection.close()
+        return reader, writer
 
     async def _set_aside(self, found: object, reason: object) -> None:
         async with self._guard.held():
@@ -415,9 +413,7 @@ class SQLiteStore(Store):
 
     async def close(self) -> None:
         """See `Store.close`."""
-        reader, self._reader = self._reader, None
-        writer, self._writer = self._writer, None
-        self._quick.close()
+        reader, writer = self._detach()
         if writer is None or reader is None:
             return
         # Who holds the guard for so long is not writing: better to close without it than never.
@@ -436,6 +432,14 @@ class SQLiteStore(Store):
 
 
 GET = SQLiteStore.get
+
+
+async def _closed(*connections: aiosqlite.Connection | None) -> None:
+    """Close connections in whose place there are others: how that goes is of no consequence."""
+    for connection in connections:
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                await connection.close()
 
 
 def _opened(connection: aiosqlite.Connection | None) -> aiosqlite.Connection:

@@ -21,7 +21,7 @@ APPLICATION_ID = int.from_bytes(b"lmem", "big")
 LEAST_PAGE = 512
 """Size of the smallest page, and so of the smallest database, in bytes."""
 
-LONGEST_NAME = 255 - len(".corrupt-20261128T000000-wal")
+LONGEST_NAME = 255 - len(".replaced-20261128T000000-wal")
 """Bytes of a file's name that leave room for those beside it, where 255 are allowed."""
 
 LANGCHAIN_TABLES = {"full_llm_cache", "full_md5_llm_cache"}
@@ -161,9 +161,14 @@ def _refusal(path: Path, look: Look) -> NotACacheError | None:
     return NotACacheError(msg)
 
 
+def wal_of(path: Path) -> Path:
+    """Where SQLite has the WAL of a database."""
+    return path.with_name(path.name + "-wal")
+
+
 def _has_wal(path: Path) -> bool:
     try:
-        return path.with_name(path.name + "-wal").stat().st_size > 0
+        return wal_of(path).stat().st_size > 0
     except OSError:
         return False
 
@@ -196,23 +201,26 @@ def identity_of(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def set_aside(path: Path, reason: object) -> None:
-    """Rename a damaged file, and what belongs to it, so that a new one can be started."""
-    aside = f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}"
-    # The WAL first: should we be killed in between, nobody takes it for that of a new file.
-    for suffix in ("-wal", "-shm", ""):
+def _renamed(path: Path, why: str, *suffixes: str) -> str:
+    """Rename those of a database's files that there are. Returns the name, without a suffix."""
+    aside = f"{path.name}.{why}-{time.strftime('%Y%m%dT%H%M%S')}"
+    for suffix in suffixes:
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + suffix).replace(path.with_name(aside + suffix))
+    return aside
+
+
+def set_aside(path: Path, reason: object) -> None:
+    """Rename a damaged file, and what belongs to it, so that a new one can be started."""
+    # The WAL first: should we be killed in between, nobody takes it for that of a new file.
+    aside = _renamed(path, "corrupt", "-wal", "-shm", "")
     text = "llmemo: %s was damaged (%s): it is now %s, and a new file is started"
     logger.error(text, path, reason, aside)
 
 
 def set_wal_aside(path: Path) -> None:
     """Rename the WAL, and its index, of a file that another one has taken the place of."""
-    aside = f"{path.name}.replaced-{time.strftime('%Y%m%dT%H%M%S')}"
-    for suffix in ("-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).replace(path.with_name(aside + suffix))
+    aside = _renamed(path, "replaced", "-wal", "-shm")
     text = (
         "llmemo: %s was replaced by another file while it was open: what had been written to it"
         " last is now in %s-wal"
