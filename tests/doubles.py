@@ -250,6 +250,13 @@ class Fault:
             raise self.error
 
 
+async def keep_busy(seconds: float, later: int) -> None:
+    """Hold an event loop up, so many passes later, as some application may."""
+    for _ in range(later):
+        await asyncio.sleep(0)
+    time.sleep(seconds)  # noqa: ASYNC251 (its own doing)
+
+
 @contextlib.contextmanager
 def no_thread_stays() -> Iterator[None]:
     """Whatever thread starts in here also ends; but for the one that serves all the process."""

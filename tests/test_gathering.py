@@ -10,7 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doubles import LIMIT, FakeStore, Held, answer
+from doubles import LIMIT, FakeStore, Held, answer, keep_busy
 
 from llmemo import LLMCache
 from llmemo.breaker import FAILURES
@@ -149,14 +149,8 @@ def test_loops_that_close_before_there_is_an_outcome_are_not_kept() -> None:
 @pytest.mark.parametrize("later", range(3))
 async def test_a_loop_that_is_busy_costs_no_hit(later: int) -> None:
     with kept(FakeStore(), store_timeout=0.1) as cache:
-
-        async def keep_busy() -> None:
-            for _ in range(later):
-                await asyncio.sleep(0)
-            time.sleep(0.15)  # noqa: ASYNC251 (the application's own)
-
         looking = (cache.alookup(name, "m") for name in NAMES)
-        *found, _ = await asyncio.gather(*looking, keep_busy())
+        *found, _ = await asyncio.gather(*looking, keep_busy(0.15, later))
         assert found == [answer(name) for name in NAMES]
         assert cache.stats().errors == {}
 

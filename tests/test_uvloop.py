@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doubles import LIMIT, FakeStore, Held, answer, expect_on_disk
+from doubles import LIMIT, FakeStore, Held, answer, expect_on_disk, keep_busy
 from scripted import Scripted, said
 
 from llmemo import LLMCache
@@ -69,18 +68,12 @@ async def test_a_loop_that_is_busy_costs_no_hit(later: int) -> None:
     async with LLMCache(FakeStore(), max_bytes=0, store_timeout=0.1) as cache:
         for name in names:
             await cache.aupdate(name, "m", answer(name))
-
-        async def keep_busy() -> None:
-            for _ in range(later):
-                await asyncio.sleep(0)
-            time.sleep(0.15)  # noqa: ASYNC251 (the application's own)
-
         looking = (cache.alookup(name, "m") for name in names)
-        *found, _ = await asyncio.gather(*looking, keep_busy())
+        *found, _ = await asyncio.gather(*looking, keep_busy(0.15, later))
         assert found == [answer(name) for name in names]
         assert cache.stats().errors == {}
         if later:  # else the updates are not on their way yet
             updating = [cache.aupdate(name, "m", answer(name)) for name in names]
-            await asyncio.gather(*updating, keep_busy())
+            await asyncio.gather(*updating, keep_busy(0.15, later))
             assert cache.stats().errors == {}
             assert cache.stats().writes_unconfirmed == 0

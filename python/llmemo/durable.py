@@ -103,7 +103,8 @@ class Durable:
         And how many seconds are left of the model call's patience.
         """
         if self.reads.is_open:
-            self._look_again(key)
+            self._is_shut(1)
+            self._probe(key)
             return self._unread()
         if make_call == Call.awaited:
             return self._gathering.read(key, self)
@@ -221,16 +222,12 @@ class Durable:
         except Exception as error:  # noqa: BLE001 (it may be closed, or find no thread)
             self.survive(verb, error)
 
-    def _look_again(self, key: bytes) -> None:
-        """Now and then, have a store asked that is in trouble, without waiting."""
-        self._is_shut(1)
-        self._probe(key)
-
     def _is_shut(self, reads: int) -> None:
         text = "llmemo: the store is not asked for a while: it is in trouble"
         self._tally.note("errors", "store_shut", text, count=reads)
 
     def _probe(self, key: bytes) -> None:
+        """Now and then, have a store asked that is in trouble, without waiting."""
         if self.reads.may_try():
             self._try("read", Get([key]))
 

@@ -386,7 +386,4 @@ def _is_brief(call: Sent[Any]) -> bool:
 
 
 def _size(call: Sent[Any]) -> int:
-    if not isinstance(call.operation, Set):
-        return 0
-    record = call.operation.record
-    return len(record.value) + len(record.outline) + len(record.request or b"") + AROUND
+    return call.operation.record.size + AROUND if isinstance(call.operation, Set) else 0

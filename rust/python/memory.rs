@@ -18,7 +18,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Requests longer than this are hashed with the GIL released (bytes). Below, giving the GIL up
 /// and taking it again costs more than it frees: 64 KiB hash in about 2 µs.
@@ -81,6 +81,28 @@ impl Memory {
         })
     }
 
+    /// The key of a request, and what `more` makes of it while it is read.
+    fn named<T: Send>(
+        &self,
+        py: Python<'_>,
+        request: Request<'_>,
+        schema_of: impl Fn(&str) -> Option<[u8; 32]> + Sync,
+        more: impl Send + FnOnce(&mut Remembered, &Asked<'_>) -> T,
+    ) -> PyResult<(Key, T)> {
+        let known = self.models().get(request.llm_string);
+        let named = long_work(py, &request, || {
+            let mut remembered = self.recognised(known, &request)?;
+            let model = Arc::clone(&remembered.model);
+            let asked = Asked::read(request, &model)?;
+            let key = remembered.begun.key(&asked, &schema_of)?;
+            let more = more(&mut remembered, &asked);
+            Ok((remembered, key, more))
+        });
+        let (remembered, key, more) = named.map_err(bypassed)?;
+        self.models().put(remembered);
+        Ok((key, more))
+    }
+
     fn key_of(
         &self,
         py: Python<'_>,
@@ -89,15 +111,7 @@ impl Memory {
     ) -> PyResult<Key> {
         let schemas = schemas.unwrap_or_default();
         let schema_of = |class: &str| schemas.get(class).copied();
-        let known = self.models().get(request.llm_string);
-        let named = long_work(py, &request, || {
-            let model = self.recognised(known, &request)?;
-            let key = model.begun.key(&Asked::read(request, &model.model)?, schema_of)?;
-            Ok((model, key))
-        });
-        let (model, key) = named.map_err(bypassed)?;
-        self.models().put(model);
-        Ok(key)
+        Ok(self.named(py, request, schema_of, |_, _| ())?.0)
     }
 
     fn digests(&self, model: &Model) -> Digests {
@@ -295,20 +309,13 @@ impl Memory {
         let request = strings.request();
         let schemas = schemas.unwrap_or_default();
         let schema_of = |class: &str| schemas.get(class).copied();
-        let known = self.models().get(request.llm_string);
-        let described = long_work(py, &request, || {
-            let mut model = self.recognised(known, &request)?;
-            let asked = Asked::read(request, &model.model)?;
-            let key = model.begun.key(&asked, schema_of)?;
-            let digests = model.digests.take();
-            let digests = digests.unwrap_or_else(|| self.digests(&model.model).into());
+        let (key, (label, outline)) = self.named(py, request, schema_of, |remembered, asked| {
+            let digests = &mut remembered.digests;
+            let digests = digests.get_or_insert_with(|| self.digests(asked.model).into());
             let settings = digests.settings.as_deref();
-            let outline = self.outliner.outline_of(&asked, settings, schema_of, tail);
-            Ok((Remembered { digests: Some(digests), ..model.clone() }, key, outline))
-        });
-        let (model, key, outline) = described.map_err(bypassed)?;
-        let label = model.digests.as_ref().map(|it| it.label).unwrap_or_default();
-        self.models().put(model);
+            let outline = self.outliner.outline_of(asked, settings, schema_of, tail);
+            (digests.label, outline)
+        })?;
         let bytes = |bytes: &[u8]| PyBytes::new(py, bytes).unbind();
         Ok((bytes(&key.0), bytes(&label), bytes(&outline)))
     }

@@ -35,6 +35,11 @@ class Record(NamedTuple):
     request: bytes | None = None
     """The request itself, if the store asked for it. `get` may leave it out."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of value, outline and request together: all of it that may be large."""
+        return len(self.value) + len(self.outline) + len(self.request or b"")
+
 
 class Selection(NamedTuple):
     """Records that match all that is given here."""

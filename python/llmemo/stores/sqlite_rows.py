@@ -30,4 +30,4 @@ def record_of(row: Iterable[Any]) -> Record:
 
 def size_of(record: Record) -> int:
     """About how many bytes its row takes."""
-    return len(record.value) + len(record.outline) + len(record.request or b"") + AROUND
+    return record.size + AROUND

@@ -168,6 +168,8 @@ class Upkeep:
     async def _evict(self, writer: aiosqlite.Connection, room: float) -> None:
         """Remove what was used least, except if that was of use since it was noted last."""
         for _ in range(NOTED_BEFORE_EVICTION):
+            if not self._uses:
+                break
             least = await writer.execute_fetchall(LEAST_USED_KEYS, (ROWS,))
             used = [(self._uses.pop(key), key) for (key,) in least if key in self._uses]
             if not used:
