@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod cursor;
+pub mod description;
 mod encoding;
 mod immaterial;
 mod json;
