@@ -30,7 +30,7 @@ mod literal;
 mod prompt;
 mod reading;
 
-pub use prompt::{messages, prompt};
+pub use prompt::{Objects, messages, prompt};
 
 use cursor::{Fail, contains, has_address};
 use reading::Reading;

@@ -15,7 +15,7 @@ fn keyer(secret: Option<&[u8]>) -> Keyer {
 }
 
 fn key(keyer: &Keyer, request: &Request<'_>) -> Key {
-    keyer.key(request, |_| None).expect("no bypass")
+    keyer.key(request, Seen::default(), |_| None).expect("no bypass")
 }
 
 #[test]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bypass", "framed", "key", "keyed", "label", "llm_string", "prompt"]
 
-VERSION = 1
+VERSION = 2
 KEY_CONTEXT = "llmemo 2026-11 request key"
 SECRET_CONTEXT = "llmemo 2026-11 secret to request key"
 LABEL_CONTEXT = "llmemo 2026-11 label"
@@ -193,6 +193,8 @@ def key(
     *,
     secret: bytes | None = None,
     schemas: Mapping[str, bytes] | None = None,
+    supplement: bytes | None = None,
+    is_text: bool = False,
 ) -> bytes:
     """The key of a request.
 
@@ -209,9 +211,10 @@ def key(
                 if name not in (schemas or {}):
                     raise Bypass("unknown_class", shown(setting.place, setting.name))
                 digests += (schemas or {})[name]
-    messages = prompt(prompt_text)
+    messages = None if is_text else prompt(prompt_text)
     prompt_part = (0, data_of(prompt_text)) if messages is None else (1, messages)
-    frame = framed((0, data_of(namespace)), llm_part, prompt_part, (0, digests))
+    parts = [(0, data_of(namespace)), llm_part, prompt_part, (0, digests), (0, supplement or b"")]
+    frame = framed(*parts)
     if secret is None:
         return blake3(frame, derive_key_context=KEY_CONTEXT).digest()
     return blake3(frame, key=keyed(secret)).digest()

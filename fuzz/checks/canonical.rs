@@ -2,7 +2,7 @@
 //! `cargo test`, of texts that the fuzzer has found.
 
 use super::form::Value;
-use llmemo::canonical::{Canonical, Form, Place, Reason, llm_string, prompt};
+use llmemo::canonical::{Canonical, Form, Objects, Place, Reason, llm_string, prompt};
 
 /// Checks one text.
 ///
@@ -25,7 +25,7 @@ pub fn check(text: &[u8]) {
 fn form_of(text: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
     const BEFORE: &[u8] = b"what was there before";
     let mut out = BEFORE.to_vec();
-    let is_form = prompt(text, &mut out)?;
+    let is_form = prompt(text, Objects::ByRepr, &mut out)?;
     let form = out.strip_prefix(BEFORE).expect("is kept");
     assert!(is_form || form.is_empty());
     assert!(form.len() <= 2 * text.len() + 64, "{} bytes", form.len());

@@ -156,6 +156,10 @@ class Memory:
         llm_string: str,
         namespace: str,
         schemas: Mapping[str, bytes] | None = None,
+        *,
+        supplement: bytes | None = None,
+        is_text: bool = False,
+        objects: bool = False,
     ) -> bytes:
         """The request's durable name: 32 bytes, the same in every process (docs/keys.md).
 
@@ -165,6 +169,11 @@ class Memory:
             namespace: On whose behalf.
             schemas: By the name of a class, as its repr has it, a digest (32 bytes) of what it
                 holds; for classes that `llm_string` names.
+            supplement: What the model object says that the texts do not. None if the object was not
+                seen: an `llm_string` that is known to say too little is then a bypass.
+            is_text: The prompt is a completion model's: text, even if it looks like messages.
+            objects: `supplement` says what the objects in the prompt hold. They count by their type
+                alone, and none is a bypass.
 
         Raises:
             RequestBypassed: It does not say what is asked.
@@ -176,8 +185,14 @@ class Memory:
         llm_string: str,
         namespace: str,
         schemas: Mapping[str, bytes] | None = None,
+        *,
+        supplement: bytes | None = None,
+        is_text: bool = False,
+        objects: bool = False,
     ) -> tuple[bytes, int | None]:
         """For a request that `lookup` did not find: its `key`, and the `epoch` of that.
+
+        Arguments as for `key`.
 
         No epoch if there is an entry of the key: the request may have been asked in another form,
         or its answer may have expired, or be due. `about` and `lookup_key` tell.
@@ -194,6 +209,9 @@ class Memory:
         schemas: Mapping[str, bytes] | None = None,
         *,
         tail: int,
+        supplement: bytes | None = None,
+        is_text: bool = False,
+        objects: bool = False,
     ) -> bytes:
         """Short digests of the request's parts, as `rust/outline.rs` lays them out.
 
@@ -203,6 +221,9 @@ class Memory:
             namespace: On whose behalf; not part of an outline.
             schemas: As for `key`.
             tail: How many messages have a digest of their own, at most: the last ones.
+            supplement: As for `key`. One that is not empty is a setting named `supplement`.
+            is_text: As for `key`.
+            objects: As for `key`.
 
         Raises:
             RequestBypassed: It does not say what is asked.
@@ -216,8 +237,13 @@ class Memory:
         schemas: Mapping[str, bytes] | None = None,
         *,
         tail: int,
+        supplement: bytes | None = None,
+        is_text: bool = False,
+        objects: bool = False,
     ) -> tuple[bytes, bytes, bytes]:
         """`key`, `label` of `llm_string`, and `outline`: what it takes to write a record.
+
+        Arguments as for `outline`.
 
         Raises:
             RequestBypassed: It does not say what is asked.

@@ -41,20 +41,31 @@ const DROPPED: &[(&str, Option<&str>)] = &[
     ("chunk_position", Some("AIMessageChunk")),
 ];
 
+/// How an object in a prompt counts, of which LangChain could write the `id` and the `repr` only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Objects {
+    /// By its `repr`, where that is known to say everything.
+    #[default]
+    ByRepr,
+    /// By its `id`: somebody has seen the object, and has put what it holds into the key.
+    ById,
+}
+
 /// Appends the canonical form of `text` to `out`, and returns true; or returns false, with `out` as
 /// it was, if it is not a list of messages: then it stands for itself.
 ///
 /// # Errors
 /// [`Reason::Address`], if an object's address stands in what is kept.
-pub fn prompt(text: &[u8], out: &mut Vec<u8>) -> Result<bool, Reason> {
+pub fn prompt(text: &[u8], objects: Objects, out: &mut Vec<u8>) -> Result<bool, Reason> {
     let start = out.len();
     let mut json = Json::new(Cursor::new(text));
+    let shown = objects == Objects::ByRepr;
     match list(&mut json, out) {
-        Ok(()) if json.object == Some(Reason::Address) => Err(Reason::Address),
+        Ok(()) if shown && json.object == Some(Reason::Address) => Err(Reason::Address),
         Ok(()) => Ok(true),
         // Nearly a list of messages, as one with a class of the user's own: it stands for itself, but
         // an object in it must not hide behind that.
-        Err(_) if contains(text, b"\"not_implemented\"") && has_address(text) => {
+        Err(_) if shown && contains(text, b"\"not_implemented\"") && has_address(text) => {
             Err(Reason::Address)
         }
         Err(_) => {
