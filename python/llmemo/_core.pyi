@@ -6,6 +6,7 @@ from typing import Any, Final, final
 from langchain_core.outputs import Generation
 
 __all__ = [
+    "Describer",
     "Dumps",
     "Memory",
     "PanicException",
@@ -18,6 +19,7 @@ __all__ = [
     "decode",
     "decompress",
     "encode",
+    "entries",
     "leak",
     "prepare",
     "seed_ids",
@@ -419,3 +421,55 @@ def prepare() -> None:
 
 def leak(object: object) -> None:
     """Keep an object alive until the process ends, whatever else lets go of it."""
+
+@final
+class Describer:
+    """Writes what a model, or an option of a call, says of itself (docs/keys.md)."""
+
+    def __new__(
+        cls,
+        parts: Callable[[Any], tuple[str, Any]],
+        paths: Callable[[Any], tuple[str, tuple[tuple[str, tuple[str, ...]], ...]] | None],
+        known_paths: dict[type, Any],
+        secrets: Sequence[type],
+    ) -> Describer:
+        """A writer.
+
+        Args:
+            parts: The kind and the plain parts of a value of any other type; raises if it has none.
+            paths: What to read of a client, for each attribute a label and the path to it.
+            known_paths: What `paths` has said of classes.
+            secrets: Classes whose instances are told of only that they are there.
+        """
+
+    def model(
+        self, model: object, rows: Mapping[str, object], client: object, entry: bytes
+    ) -> bytes:
+        """The entries of a model: `entry` as it is, then its fields and its clients.
+
+        Args:
+            model: A Pydantic model.
+            rows: The default of each field that counts. A field that has it, and is false, is not told.
+            client: In the place of a default: the field holds a client.
+            entry: Of the model's class.
+
+        Raises:
+            RequestBypassed: A field cannot be told.
+        """
+
+    def options(self, place: int, options: Mapping[str, object]) -> bytes:
+        """An entry of this place for each item.
+
+        Raises:
+            RequestBypassed: One cannot be told.
+        """
+
+    def value(self, value: object) -> bytes:
+        """One value by itself.
+
+        Raises:
+            RequestBypassed: It cannot be told.
+        """
+
+def entries(description: bytes) -> list[tuple[int, str, bytes]]:
+    """The entries of a description: place, name, and all of each. Any bytes have some."""

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
-    from llmemo.durable import MakeCall
+    from llmemo.durable import Durable, MakeCall
     from llmemo.flight import Flights
+    from llmemo.keys.request import Request
     from llmemo.options import Options
     from llmemo.stores import Record
     from llmemo.tiers import Tiers
@@ -37,14 +38,13 @@ STALE_PAUSE = 5.0
 
 
 def fetch(
-    tiers: Tiers, prompt: str, llm_string: str, said: Options | None, make_call: MakeCall
+    tiers: Tiers, request: Request, said: Options | None, make_call: MakeCall
 ) -> Coroutine[Any, Any, Hit | None]:
     """Look for the answer to a request.
 
     Args:
         tiers: Where.
-        prompt: What is asked.
-        llm_string: Of whom, and how.
+        request: What is asked, of whom, and how.
         said: What the caller says of it; if nothing, memory was asked already for the request as it
             is written.
         make_call: Makes the kind of call that the caller can wait for.
@@ -53,7 +53,7 @@ def fetch(
         CacheMiss: There is none, and the caller must not go on without.
         NamespaceRequiredError: The caller has to name a namespace.
     """
-    lookup = Lookup(tiers, prompt, llm_string, said or DEFAULT, make_call)
+    lookup = Lookup(tiers, request, said or DEFAULT, make_call)
     return lookup.run(ask_memory=said is not None)
 
 
@@ -64,15 +64,17 @@ class Lookup(Outcomes):
     """Seconds that the model call may still wait for the store."""
     _old: Record | None = None
     """A record that has expired."""
+    _durable: Durable | None = None
+    """Where the answer lasts, if it is to."""
     _is_unreadable = False
     """Whether the store has an answer that cannot be read here: it would be offered again."""
 
     def __init__(
-        self, tiers: Tiers, prompt: str, llm_string: str, said: Options, make_call: MakeCall
+        self, tiers: Tiers, request: Request, said: Options, make_call: MakeCall
     ) -> None:
         """See `fetch`."""
         self._tiers = tiers
-        self._prompt, self._llm_string = prompt, llm_string
+        self._request, self._prompt = request, request.prompt
         self._said = said
         self._make_call = make_call
 
@@ -90,16 +92,19 @@ class Lookup(Outcomes):
             self.bypass("requested")
             return None
         self._namespace = namespace = tiers.namespace_of(said)
-        if ask_memory and said.mode != "refresh":
-            hit = memory.lookup(prompt, self._llm_string, namespace)
+        request = self._request
+        if ask_memory and said.mode != "refresh" and request.bypass is None:
+            hit = memory.lookup(prompt, request.name(), namespace)
             if hit is not None:
                 return self._hit_in_memory(hit)
         try:
-            asked, key, epoch = tiers.sought(prompt, self._llm_string, namespace)
+            identity, epoch = tiers.sought(request, namespace)
         except RequestBypassed as bypass:
             self.bypass(tiers.bypass(bypass))
             return None
-        self._asked, self._key = asked, key
+        self._asked, self._key = asked, key = identity.asked, identity.key
+        durable = None if identity.request.is_local else tiers.durable
+        self._durable = durable
         if said.mode == "refresh":
             self.miss("refresh")
             return None
@@ -113,8 +118,8 @@ class Lookup(Outcomes):
             if hit is not None:
                 return self._hit_in_memory(hit)
             epoch = memory.epoch(key)
-        if tiers.durable is not None:
-            record, self._left = await tiers.durable.read(key, self._make_call)
+        if durable is not None:
+            record, self._left = await durable.read(key, self._make_call)
             if record is not None:
                 hit = self._hit_in_store(record, epoch)
                 if hit is not None:
@@ -155,8 +160,8 @@ class Lookup(Outcomes):
             if self._said.trackers:
                 self._tell_of_hit("store", created, Worth(*tiers.memory.worth(hit)))
         except Exception as error:  # noqa: BLE001 (a store may say anything)
-            if tiers.durable is not None:
-                tiers.durable.survive("read", error)
+            if self._durable is not None:
+                self._durable.survive("read", error)
             return None
         return hit
 
@@ -243,7 +248,7 @@ class Lookup(Outcomes):
     async def _lead(self, lease: Lease, flights: Flights, lease_timeout: float) -> Hit | None:
         """Hold a lease, and get that among all processes: None to compute, or the answer."""
         hold(lease)
-        durable = self._tiers.durable
+        durable = self._durable
         if durable is None:
             return None
         patience = lease.store_patience = durable.patience(self._left)

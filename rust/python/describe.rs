@@ -89,13 +89,13 @@ impl Describer {
         Self { parts, paths, known_paths, secrets }
     }
 
-    /// The entries of a model: `class` as it is, then its fields and its clients.
+    /// The entries of a model: `entry` as it is, then its fields and its clients.
     fn model<'py>(
         &self,
         model: &Bound<'py, PyAny>,
         rows: &Bound<'py, PyDict>,
         client: &Bound<'py, PyAny>,
-        class: &[u8],
+        entry: &[u8],
     ) -> PyResult<Py<PyBytes>> {
         let py = model.py();
         let mut told = Description::default();
@@ -119,9 +119,9 @@ impl Describer {
             }
         }
         let entries = told.finish();
-        PyBytes::new_with(py, class.len() + entries.len(), |bytes| {
-            bytes[..class.len()].copy_from_slice(class);
-            bytes[class.len()..].copy_from_slice(&entries);
+        PyBytes::new_with(py, entry.len() + entries.len(), |bytes| {
+            bytes[..entry.len()].copy_from_slice(entry);
+            bytes[entry.len()..].copy_from_slice(&entries);
             Ok(())
         })
         .map(Bound::unbind)

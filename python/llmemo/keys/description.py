@@ -39,15 +39,14 @@ if TYPE_CHECKING:
 VERDICTS_MAX = 256
 """Models of other settings that are remembered."""
 
-HEADS_MAX = 8
-"""Texts of one model that are remembered: they differ in what does not count."""
-
 
 class Verdict(NamedTuple):
     """What becomes of the text of a model of certain settings."""
 
-    heads: tuple[str, ...]
-    """How its text begins if it is fresh, up to the parameters of the call; empty if it has no head."""
+    head: str | None
+    """What its text begins with, up to the parameters of the call; None if it has no such part."""
+    shown: tuple[str, ...]
+    """The same as LangChain writes it, if it is fresh."""
     supplement: bytes
     """What counts and is not in the text: entries."""
     mark: str
@@ -84,10 +83,11 @@ def verdict_of(model: BaseLanguageModel[Any], description: bytes) -> Verdict:
 
 def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes) -> Verdict:
     head = None
+    shown: tuple[str, ...] = ()
     told: set[str] = set()
     if isinstance(model, BaseChatModel) and model.is_lc_serializable():
-        told_here = {name for place, name, _ in entries(description) if place == FIELD}
-        head, told = _head_of(model, told_here)
+        head, fresh, told = _head_of(model)
+        shown = (head, fresh)
     elif known.official in TOLD:
         told = _told_by_parameters(model, TOLD[known.official])
     is_whole = known.official is not None and (head is not None or known.official in TOLD)
@@ -102,8 +102,7 @@ def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes)
         )
     ]
     supplement = b"".join(kept)
-    heads = () if head is None else (head,)
-    return Verdict(heads, supplement, mark_of(supplement), is_local(supplement))
+    return Verdict(head, shown, supplement, mark_of(supplement), is_local(supplement))
 
 
 def mark_of(supplement: bytes) -> str:
@@ -137,29 +136,26 @@ def _is_same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
-def _head_of(model: BaseChatModel, fields: set[str]) -> tuple[str, set[str]]:
-    """How the text of a model begins, made anew; and the names of the fields that it tells.
+def _head_of(model: BaseChatModel) -> tuple[str, str, set[str]]:
+    """How the text of a model begins: what of it counts, all that LangChain writes, what it tells.
 
-    What LangChain leaves out of a value, or has only a name for, is taken out of the text: the
-    description has it. (`_cleanup_llm_representation` drops what stands under the key "graph", say.)
+    Fields of which LangChain leaves out some, or has only a name, are taken out of the text, for the
+    description has them. (`_cleanup_llm_representation` drops what stands under the key "graph", say.)
     """
     fresh = copy.copy(model)
     fresh.__dict__.pop("_serialized", None)
     text = fresh._get_llm_string(stop=None)  # noqa: SLF001 (LangChain's own, of this version)
-    head = text.removesuffix(_TAIL)
-    said = json.loads(head)["kwargs"]
-    whole = dumpd(fresh)["kwargs"]
-    told = {name for name, value in said.items() if whole.get(name) == value and not _has_object(value)}
-    untold = (set(said) - told) & fields
-    if untold:
-        parsed = json.loads(head)
-        for name in untold:
-            del parsed["kwargs"][name]
-        head = json.dumps(parsed, sort_keys=True)
-    return head, told
+    head = text.removesuffix(_NO_PARAMETERS)
+    parsed = json.loads(head.removesuffix("---"))
+    said, whole = parsed["kwargs"], dumpd(fresh)["kwargs"]
+    told = {name for name, it in said.items() if whole.get(name) == it and not _has_object(it)}
+    if len(told) == len(said):
+        return head, head, told
+    parsed["kwargs"] = {name: said[name] for name in told}
+    return f"{json.dumps(parsed, sort_keys=True)}---", head, told
 
 
-_TAIL = "---[('stop', None)]"
+_NO_PARAMETERS = "[('stop', None)]"
 
 
 def _has_object(value: Any) -> bool:
