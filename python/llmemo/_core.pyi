@@ -429,21 +429,26 @@ class Describer:
     def __new__(
         cls,
         parts: Callable[[Any], tuple[str, Any]],
-        paths: Callable[[Any], tuple[str, tuple[tuple[str, tuple[str, ...]], ...]] | None],
-        known_paths: dict[type, Any],
+        kind: Callable[[Any], tuple[Any, bool]],
         secrets: Sequence[type],
     ) -> Describer:
         """A writer.
 
         Args:
             parts: The kind and the plain parts of a value of any other type; raises if it has none.
-            paths: What to read of a client, for each attribute a label and the path to it.
-            known_paths: What `paths` has said of classes.
+            kind: What to read of a client (`keys.clients.Kind`, or None), and whether that is the same for
+                all of its class, which is then kept.
             secrets: Classes whose instances are told of only that they are there.
         """
 
     def model(
-        self, model: object, rows: Mapping[str, object], client: object, entry: bytes
+        self,
+        model: object,
+        rows: Mapping[str, object],
+        client: object,
+        entry: bytes,
+        *,
+        skips_untold: bool,
     ) -> bytes:
         """The entries of a model: `entry` as it is, then its fields and its clients.
 
@@ -452,6 +457,7 @@ class Describer:
             rows: The default of each field that counts. A field that has it, and is false, is not told.
             client: In the place of a default: the field holds a client.
             entry: Of the model's class.
+            skips_untold: Leave out fields that cannot be told.
 
         Raises:
             RequestBypassed: A field cannot be told.

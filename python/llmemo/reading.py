@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
-    from llmemo.durable import Durable, MakeCall
+    from llmemo.durable import MakeCall
     from llmemo.flight import Flights
     from llmemo.keys.request import Request
     from llmemo.options import Options
@@ -64,8 +64,6 @@ class Lookup(Outcomes):
     """Seconds that the model call may still wait for the store."""
     _old: Record | None = None
     """A record that has expired."""
-    _durable: Durable | None = None
-    """Where the answer lasts, if it is to."""
     _is_unreadable = False
     """Whether the store has an answer that cannot be read here: it would be offered again."""
 
@@ -103,8 +101,6 @@ class Lookup(Outcomes):
             self.bypass(tiers.bypass(bypass))
             return None
         self._asked, self._key = asked, key = identity.asked, identity.key
-        durable = None if identity.request.is_local else tiers.durable
-        self._durable = durable
         if said.mode == "refresh":
             self.miss("refresh")
             return None
@@ -118,8 +114,8 @@ class Lookup(Outcomes):
             if hit is not None:
                 return self._hit_in_memory(hit)
             epoch = memory.epoch(key)
-        if durable is not None:
-            record, self._left = await durable.read(key, self._make_call)
+        if tiers.durable is not None:
+            record, self._left = await tiers.durable.read(key, self._make_call)
             if record is not None:
                 hit = self._hit_in_store(record, epoch)
                 if hit is not None:
@@ -160,8 +156,8 @@ class Lookup(Outcomes):
             if self._said.trackers:
                 self._tell_of_hit("store", created, Worth(*tiers.memory.worth(hit)))
         except Exception as error:  # noqa: BLE001 (a store may say anything)
-            if self._durable is not None:
-                self._durable.survive("read", error)
+            if tiers.durable is not None:
+                tiers.durable.survive("read", error)
             return None
         return hit
 
@@ -248,7 +244,7 @@ class Lookup(Outcomes):
     async def _lead(self, lease: Lease, flights: Flights, lease_timeout: float) -> Hit | None:
         """Hold a lease, and get that among all processes: None to compute, or the answer."""
         hold(lease)
-        durable = self._durable
+        durable = self._tiers.durable
         if durable is None:
             return None
         patience = lease.store_patience = durable.patience(self._left)

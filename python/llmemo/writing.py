@@ -75,7 +75,7 @@ async def keep(
         early=early,
         worth=tiers.memory.worth(generations),
     )
-    durable = None if request.is_local else tiers.durable
+    durable = tiers.durable
     if durable is None:
         _hand_out(tiers, key, value)
         if is_kept:

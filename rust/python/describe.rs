@@ -7,11 +7,13 @@ use super::RequestBypassed;
 use super::interned::intern;
 use super::requests::bytes_of;
 use crate::canonical::description::{Container, Description, entries as entries_of};
-use pyo3::exceptions::{PyAttributeError, PyException};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType,
 };
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Values nested deeper than this are not described.
 const DEPTH_MAX: usize = 64;
@@ -38,6 +40,10 @@ const UNTOLD_HEADERS: &[&[u8]] = &[
     b"x-goog-api-client",
     b"x-goog-api-key",
 ];
+
+fn is_untold(header: &[u8]) -> bool {
+    UNTOLD_HEADERS.iter().any(|it| it.len() == header.len() && it.eq_ignore_ascii_case(header))
+}
 
 /// Why something cannot be described.
 enum Refusal {
@@ -68,54 +74,108 @@ impl Refusal {
     }
 }
 
+/// What is read of a client of some class.
+struct Kind {
+    name: Vec<u8>,
+    /// Leads to the client, if it is a part of it that was given.
+    base: Vec<Py<PyString>>,
+    paths: Vec<Path>,
+}
+
+/// The attributes that lead to something that a client says.
+struct Path {
+    label: Vec<u8>,
+    steps: Vec<Py<PyString>>,
+    are_headers: bool,
+}
+
+/// As `llmemo.keys.clients` has it: a name, a path to the client, and labelled paths from there.
+type KindParts<'py> =
+    (Bound<'py, PyString>, Vec<Py<PyString>>, Vec<(Bound<'py, PyString>, Vec<Py<PyString>>)>);
+
+/// By the address of the class, which is nobody else's while it is kept.
+type Kinds = HashMap<usize, (Py<PyType>, Option<Arc<Kind>>)>;
+
+impl Kind {
+    fn new((name, base, paths): KindParts<'_>) -> PyResult<Self> {
+        let path = |(label, steps): (Bound<'_, PyString>, _)| {
+            let label = bytes_of(&label)?.into_owned();
+            Ok(Path { are_headers: label.ends_with(b"headers"), label, steps })
+        };
+        let paths = paths.into_iter().map(path).collect::<PyResult<_>>()?;
+        Ok(Self { name: bytes_of(&name)?.into_owned(), base, paths })
+    }
+}
+
+/// What attributes lead to; `None` if one is missing, or None.
+fn follow<'py>(
+    start: &Bound<'py, PyAny>,
+    path: &[Py<PyString>],
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let mut found = start.clone();
+    for name in path {
+        match found.getattr_opt(name.bind(start.py()))? {
+            Some(next) if !next.is_none() => found = next,
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(found))
+}
+
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "llmemo._core")]
 pub struct Describer {
     parts: Py<PyAny>,
-    paths: Py<PyAny>,
-    known_paths: Py<PyDict>,
+    kind: Py<PyAny>,
     secrets: Vec<Py<PyType>>,
+    /// Taken only with the GIL held, and never while Python code runs.
+    kinds: Mutex<Kinds>,
 }
 
 #[pymethods]
 impl Describer {
     #[new]
-    fn new(
-        parts: Py<PyAny>,
-        paths: Py<PyAny>,
-        known_paths: Py<PyDict>,
-        secrets: Vec<Py<PyType>>,
-    ) -> Self {
-        Self { parts, paths, known_paths, secrets }
+    fn new(parts: Py<PyAny>, kind: Py<PyAny>, secrets: Vec<Py<PyType>>) -> Self {
+        Self { parts, kind, secrets, kinds: Mutex::default() }
     }
 
     /// The entries of a model: `entry` as it is, then its fields and its clients.
+    #[pyo3(signature = (model, rows, client, entry, *, skips_untold))]
     fn model<'py>(
         &self,
         model: &Bound<'py, PyAny>,
         rows: &Bound<'py, PyDict>,
         client: &Bound<'py, PyAny>,
         entry: &[u8],
+        skips_untold: bool,
     ) -> PyResult<Py<PyBytes>> {
         let py = model.py();
-        let mut told = Description::default();
-        for (attribute, has_rows) in [
-            (intern!(py, "__dict__"), true),
-            (intern!(py, "__pydantic_private__"), true),
-            (intern!(py, "__pydantic_extra__"), false),
-        ] {
-            let held = model.getattr(attribute)?;
-            let Ok(held) = held.cast_exact::<PyDict>() else { continue };
-            for (name, value) in held {
-                let default = if has_rows { rows.get_item(&name)? } else { Some(name.clone()) };
-                let Some(default) = default else { continue };
-                if default.is(client) {
-                    self.client(&mut told, &value).map_err(|it| it.into_error(&name))?;
-                } else if !is_unset(&value, &default)? && !self.is_secret(&value) {
-                    let text = bytes_of(name.cast::<PyString>()?)?;
-                    told.entry(place::FIELD, &text);
-                    self.put(&mut told, &value, 0).map_err(|it| it.into_error(&name))?;
+        let (mut told, mut seen) = (Description::default(), Vec::new());
+        // What is iterated over is the cache's own, or a copy: other threads may use the model.
+        let held = model.getattr(intern!(py, "__dict__"))?;
+        let private = model.getattr(intern!(py, "__pydantic_private__"))?;
+        for (name, default) in rows {
+            let value = match held.cast_exact::<PyDict>()?.get_item(&name)? {
+                Some(value) => value,
+                None => match private.cast_exact::<PyDict>().map(|it| it.get_item(&name)) {
+                    Ok(value) => value?.unwrap_or_else(|| py.None().into_bound(py)),
+                    Err(_) => continue,
+                },
+            };
+            if default.is(client) {
+                if !value.is_none() {
+                    let outcome = self.client(&mut told, &value, &mut seen);
+                    outcome.map_err(|it| it.into_error(&name))?;
                 }
+            } else if !is_unset(&value, &default)? && !self.is_secret(&value) {
+                self.field(&mut told, &name, &value, skips_untold)?;
+            }
+        }
+        let extra = model.getattr(intern!(py, "__pydantic_extra__"))?;
+        if let Ok(extra) = extra.cast_exact::<PyDict>() {
+            for item in extra.items() {
+                let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+                self.field(&mut told, &name, &value, skips_untold)?;
             }
         }
         let entries = told.finish();
@@ -130,7 +190,8 @@ impl Describer {
     /// An entry for each item of a dict with text as keys.
     fn options(&self, place: u8, options: &Bound<'_, PyDict>) -> PyResult<Py<PyBytes>> {
         let mut told = Description::default();
-        for (name, value) in options {
+        for item in options.items() {
+            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
             told.entry(place, &bytes_of(name.cast::<PyString>()?)?);
             self.put(&mut told, &value, 0).map_err(|it| it.into_error(&name))?;
         }
@@ -170,42 +231,47 @@ fn is_unset(value: &Bound<'_, PyAny>, default: &Bound<'_, PyAny>) -> PyResult<bo
 }
 
 impl Describer {
+    fn field(
+        &self,
+        told: &mut Description,
+        name: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        skips_untold: bool,
+    ) -> PyResult<()> {
+        told.entry(place::FIELD, &bytes_of(name.cast::<PyString>()?)?);
+        match self.put(told, value, 0).map_err(|it| it.into_error(name)) {
+            Err(error) if skips_untold && error.is_instance_of::<RequestBypassed>(name.py()) => {
+                told.withdraw();
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
     fn is_secret(&self, value: &Bound<'_, PyAny>) -> bool {
         let class = value.get_type();
         self.secrets.iter().any(|secret| class.is(secret.bind(value.py())))
     }
 
     /// What a client of a provider's says of where it sends requests to, if it is of a kind that is known.
-    fn client(&self, told: &mut Description, client: &Bound<'_, PyAny>) -> Result<(), Refusal> {
-        let py = client.py();
-        let class = client.get_type();
-        let paths = match self.known_paths.bind(py).get_item(&class)? {
-            Some(paths) => paths,
-            None => self.paths.bind(py).call1((client,))?,
-        };
-        let Ok((kind, paths)) = paths.extract::<(Bound<'_, PyString>, Bound<'_, PyTuple>)>() else {
+    /// `seen`: those that were told of already, for several parts of one client are fields.
+    fn client<'py>(
+        &self,
+        told: &mut Description,
+        client: &Bound<'py, PyAny>,
+        seen: &mut Vec<Bound<'py, PyAny>>,
+    ) -> Result<(), Refusal> {
+        let Some(kind) = self.kind_of(client)? else { return Ok(()) };
+        let Some(client) = follow(client, &kind.base)? else { return Ok(()) };
+        if seen.iter().any(|it| it.is(&client)) {
             return Ok(());
-        };
-        told.entry(place::CLIENT, &bytes_of(&kind)?);
+        }
+        told.entry(place::CLIENT, &kind.name);
         told.open(Container::Dict);
-        for path in &paths {
-            let (label, path): (Bound<'_, PyString>, Bound<'_, PyTuple>) = path.extract()?;
-            let mut value = client.clone();
-            for name in &path {
-                match value.getattr(name.cast::<PyString>().map_err(PyErr::from)?) {
-                    Ok(found) => value = found,
-                    Err(error) if error.is_instance_of::<PyAttributeError>(py) => {
-                        value = py.None().into_bound(py);
-                        break;
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            if value.is_none() {
-                continue;
-            }
-            told.text(&bytes_of(&label)?);
-            if label.to_str().is_ok_and(|label| label.ends_with("headers")) {
+        for Path { label, steps, are_headers } in &kind.paths {
+            let Some(value) = follow(&client, steps)? else { continue };
+            told.text(label);
+            if *are_headers {
                 self.headers(told, &value)?;
             } else if let Ok(tuple) = value.cast::<PyTuple>() {
                 // A URL in its parts: httpx has a class of tuples for it.
@@ -217,33 +283,58 @@ impl Describer {
             }
         }
         told.close();
+        seen.push(client);
         Ok(())
+    }
+
+    /// What to read of a client; `None` if it is of no kind that is known.
+    fn kind_of(&self, client: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Kind>>> {
+        let class = client.get_type();
+        if let Some(kind) = self.kinds().get(&class.as_ptr().addr()) {
+            return Ok(kind.1.clone());
+        }
+        let (found, is_kept): (Option<KindParts<'_>>, bool) =
+            self.kind.bind(client.py()).call1((client,))?.extract()?;
+        let kind = found.map(Kind::new).transpose()?.map(Arc::new);
+        if is_kept {
+            self.kinds().insert(class.as_ptr().addr(), (class.unbind(), kind.clone()));
+        }
+        Ok(kind)
+    }
+
+    fn kinds(&self) -> MutexGuard<'_, Kinds> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Headers that are sent of the client's own accord, less those that no answer depends on: a dict, or
     /// httpx's list of tuples that end with the name in lower case and the value.
     fn headers(&self, told: &mut Description, headers: &Bound<'_, PyAny>) -> Result<(), Refusal> {
-        let items: Vec<Bound<'_, PyAny>> = match headers.cast::<PyDict>() {
-            Ok(dict) => dict.items().iter().collect(),
-            Err(_) => headers.try_iter()?.collect::<PyResult<_>>()?,
-        };
         told.open(Container::List);
-        for item in items {
-            let item = item.cast::<PyTuple>().map_err(PyErr::from)?;
-            let name = item.get_item(item.len().saturating_sub(2))?;
-            let is_told = if let Ok(name) = name.cast::<PyBytes>() {
-                !UNTOLD_HEADERS.contains(&name.as_bytes().to_ascii_lowercase().as_slice())
-            } else if let Ok(name) = name.cast::<PyString>() {
-                !UNTOLD_HEADERS.contains(&bytes_of(name)?.to_ascii_lowercase().as_slice())
-            } else {
-                true
-            };
-            if is_told {
-                self.put(told, &name, 2)?;
-                self.put(told, &item.get_item(item.len() - 1)?, 2)?;
-            }
+        if let Ok(list) = headers.cast_exact::<PyList>() {
+            list.iter().try_for_each(|item| self.header(told, &item))?;
+        } else if let Ok(dict) = headers.cast::<PyDict>() {
+            dict.items().iter().try_for_each(|item| self.header(told, &item))?;
+        } else {
+            self.put(told, headers, 1)?;
         }
         told.close();
+        Ok(())
+    }
+
+    fn header(&self, told: &mut Description, item: &Bound<'_, PyAny>) -> Result<(), Refusal> {
+        let item = item.cast::<PyTuple>().map_err(PyErr::from)?;
+        let name = item.get_borrowed_item(item.len().saturating_sub(2))?;
+        let is_untold = if let Ok(name) = name.cast::<PyBytes>() {
+            is_untold(name.as_bytes())
+        } else if let Ok(name) = name.cast::<PyString>() {
+            is_untold(&bytes_of(&name)?)
+        } else {
+            false
+        };
+        if !is_untold {
+            self.put(told, &name, 2)?;
+            self.put(told, &item.get_item(item.len() - 1)?, 2)?;
+        }
         Ok(())
     }
 
@@ -294,7 +385,8 @@ impl Describer {
     ) -> Result<(), Refusal> {
         if let Ok(dict) = value.cast_exact::<PyDict>() {
             told.open(Container::Dict);
-            for (key, value) in dict {
+            for item in dict.items() {
+                let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
                 self.put(told, &key, depth + 1)?;
                 self.put(told, &value, depth + 1)?;
             }

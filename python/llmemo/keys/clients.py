@@ -19,13 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Path: TypeAlias = tuple[str, tuple[str, ...]]
-"""What it says, and the attributes that lead there."""
+"""What it says, and the attributes that lead there. What ends with "headers" is filtered."""
 
-Paths: TypeAlias = tuple[str, tuple[Path, ...]]
-"""The kind of client, and what is read of it."""
-
-known_paths: dict[type, Paths | None] = {}
-"""Of the classes that modules have, which live as long as the process."""
+Kind: TypeAlias = tuple[str, tuple[str, ...], tuple[Path, ...]]
+"""A kind of client, what leads to it from a part of it, and what is read of it."""
 
 _HTTPX: tuple[Path, ...] = (
     ("base_url", ("_base_url", "_uri_reference")),
@@ -65,32 +62,29 @@ _HUGGING_FACE: tuple[Path, ...] = tuple(
 _COHERE: tuple[Path, ...] = (("base_url", ("_client_wrapper", "_base_url")),)
 
 
-def paths(client: Any) -> Paths | None:
-    """What to read of a client; None of one that is of no kind that is known."""
-    if isinstance(client, BaseLanguageModel):
-        return "model", (("model", ()),)
+def kind_of_client(client: Any) -> tuple[Kind | None, bool]:
+    """What to read of a client, if it is of a kind that is known; and whether its class stays."""
     cls = type(client)
-    found = _of_class(cls)
-    if found is None:
-        # A part of a client (`client.chat.completions`), or a wrapper around one.
-        inner = _of_class(type(getattr(client, "_client", None)))
-        if inner is not None:
-            kind, inner_paths = inner
-            found = kind, tuple((label, ("_client", *path)) for label, path in inner_paths)
+    # boto3 makes a class for each client; those must not be kept.
     module, name = name_of(cls)
-    if getattr(sys.modules.get(module), name, None) is cls:
-        # boto3 makes a class for each client; those must not be kept.
-        known_paths[cls] = found
-    return found
+    is_kept = getattr(sys.modules.get(module), name, None) is cls
+    if isinstance(client, BaseLanguageModel):
+        return ("model", (), (("model", ()),)), is_kept
+    found = _of_class(cls)
+    if found is not None:
+        return (found[0], (), found[1]), is_kept
+    # A part of a client (`client.chat.completions`), or a wrapper around one.
+    found = _of_class(type(getattr(client, "_client", None)))
+    return (None if found is None else (found[0], ("_client",), found[1])), is_kept
 
 
-def _of_class(cls: type) -> Paths | None:
+def _of_class(cls: type) -> tuple[str, tuple[Path, ...]] | None:
     for base in mro_of(cls):
         module, name = name_of(base)
         for is_it, kind, found in _KINDS:
             if is_it(str(module), name):
                 if kind == "http" and str(module).startswith("openai."):
-                    found = found + _OPENAI  # noqa: PLW2901
+                    return kind, (*found, *_OPENAI)
                 return kind, found
     return None
 

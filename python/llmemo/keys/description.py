@@ -29,7 +29,7 @@ from llmemo.keys.model_class import (
     model_class,
 )
 from llmemo.keys.told import TOLD
-from llmemo.keys.values import describer, is_local
+from llmemo.keys.values import describer, plain_describer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +51,6 @@ class Verdict(NamedTuple):
     """What counts and is not in the text: entries."""
     mark: str
     """Stands for the supplement; empty if that is."""
-    is_local: bool
-    """Whether only this process can tell the model from others."""
 
 
 _verdicts: OrderedDict[bytes, Verdict] = OrderedDict()
@@ -66,7 +64,8 @@ def description_of(model: BaseLanguageModel[Any]) -> bytes:
         RequestBypassed: One cannot be told.
     """
     known = model_class(model)
-    return describer.model(model, known.rows, CLIENT, known.entry)
+    writer = plain_describer if known.is_believed else describer
+    return writer.model(model, known.rows, CLIENT, known.entry, skips_untold=known.is_believed)
 
 
 def verdict_of(model: BaseLanguageModel[Any], description: bytes) -> Verdict:
@@ -102,7 +101,7 @@ def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes)
         )
     ]
     supplement = b"".join(kept)
-    return Verdict(head, shown, supplement, mark_of(supplement), is_local(supplement))
+    return Verdict(head, shown, supplement, mark_of(supplement))
 
 
 def mark_of(supplement: bytes) -> str:

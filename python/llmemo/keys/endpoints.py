@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmemo.keys.clients import paths
+from llmemo.keys.clients import kind_of_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,10 +66,11 @@ def is_usual(model: BaseLanguageModel[Any], official: str, clients: Iterator[Any
 
 
 def _is_usual(model: Any, usual: Usual, client: Any) -> bool:
-    found = paths(client)
-    if found is None:
+    kind, _ = kind_of_client(client)
+    if kind is None:
         return True
-    told = {label: _read(client, path) for label, path in found[1]}
+    _, base, paths = kind
+    told = {label: _read(client, (*base, *path)) for label, path in paths}
     fields = model.__dict__
     headers = fields.get("default_headers") or {}
     query = dict(fields.get("default_query") or {})

@@ -40,6 +40,8 @@ class ModelClass(NamedTuple):
     """Its name, if it is itself of a package of LangChain's."""
     rows: dict[str, object]
     """The default of each field that counts, by the field's name."""
+    is_believed: bool
+    """Whether it is a user's, and says itself what identifies a model (`_identifying_params`)."""
     entry: bytes
     """Of the class, for a description."""
     fields: object
@@ -95,6 +97,7 @@ def _inspect(model: BaseLanguageModel[Any]) -> ModelClass:
         name=name,
         official=None if own else official_name(base),
         rows=rows,
+        is_believed=any("_identifying_params" in vars_of(it) for it in own),
         entry=describer.options(CLASS, {"class": name}),
         fields=cls.__pydantic_fields__,
     )
@@ -125,8 +128,11 @@ def _secrets_of(model: BaseLanguageModel[Any]) -> set[str]:
 
 
 def default_of(field: Any) -> object:
+    """A field's default; None if a function makes one, as LangChain takes it."""
     if field.default_factory in {dict, list, set, tuple}:
         return field.default_factory()
+    if field.default_factory is not None:
+        return None
     return UNSET if field.default is PydanticUndefined else field.default
 
 

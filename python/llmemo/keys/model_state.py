@@ -3,12 +3,14 @@
 `self.calls += 1` in a model's own code makes a field another one at every call. Taken for a setting, it
 would make every request a new one. So the code of classes that users wrote is looked at, as bytecode:
 what a model runs to answer, and the methods that calls. A field is state if that code counts it up or
-down, takes out of it what it holds, or only ever writes to it (then no answer can depend on it).
+down, adds to what it holds or takes out of it, or only ever writes to it (then no answer can depend on
+it).
 """
 
 from __future__ import annotations
 
 import dis
+import itertools
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
 ENTRIES = ("_generate", "_agenerate", "_stream", "_astream", "_call", "_acall")
 """Where LangChain lets a model answer."""
 
-_TAKING = {"pop", "popleft", "popitem"}
-_GROWING = {"append", "appendleft", "add", "extend", "update", "insert", "setdefault"}
+_CHANGING = {
+    "add", "append", "appendleft", "extend", "insert", "pop", "popitem", "popleft", "setdefault",
+    "update",
+}  # fmt: skip
+"""Methods that add to what a field holds, or take out of it."""
+
 _ALL_AT_ONCE = {"dict", "model_dump", "model_dump_json", "json", "__dict__", "model_copy", "copy"}
 """Attributes by which all fields are read."""
 
@@ -35,7 +41,7 @@ class _Use(NamedTuple):
 
     name: str
     how: str
-    """`counted`, `taken`, `written` or `read`."""
+    """`changed` (by what it was before), `written` or `read`."""
 
 
 def state_fields(classes: Iterable[type]) -> set[str]:
@@ -44,17 +50,17 @@ def state_fields(classes: Iterable[type]) -> set[str]:
     Args:
         classes: The classes of the model whose code is its user's, itself first.
     """
-    methods: dict[str, types.FunctionType] = {}
+    methods: dict[str, list[types.FunctionType]] = {}
     for cls in classes:
         for name, member in vars_of(cls).items():
             function = getattr(member, "__func__", member)
             function = getattr(function, "fget", function)
             if isinstance(function, types.FunctionType):
-                methods.setdefault(name, function)
+                methods.setdefault(name, []).append(function)  # `super()` may be called
     uses: dict[str, set[str]] = {}
     pending = [name for name in ENTRIES if name in methods]
     for name in pending:
-        for use in _uses_of(methods[name]):
+        for use in itertools.chain.from_iterable(map(_uses_of, methods[name])):
             uses.setdefault(use.name, set()).add(use.how)
             if use.name in methods and use.name not in pending:
                 pending.append(use.name)
@@ -63,7 +69,7 @@ def state_fields(classes: Iterable[type]) -> set[str]:
 
 
 def _is_state(how: set[str], *, is_read_whole: bool) -> bool:
-    if "counted" in how or "taken" in how:
+    if "changed" in how:
         return True
     return "written" in how and "read" not in how and not is_read_whole
 
@@ -88,15 +94,13 @@ def _use_at(steps: list[dis.Instruction], at: int, me: str) -> _Use | None:
         loaded = [i for i in range(max(1, at - 5), at) if _is_load_of(steps[i], step.argval)]
         if loaded and _is_me(steps[loaded[-1] - 1], me):
             is_counted = any(_is_count(it) for it in steps[max(0, at - 2) : at])
-            return _Use(step.argval, "counted" if is_counted else "written")
+            return _Use(step.argval, "changed" if is_counted else "written")
         return _Use(step.argval, "written") if _is_me(before, me) else None
     if step.opname not in _LOADS or not _is_me(before, me):
         return None
     after = steps[at + 1] if at + 1 < len(steps) else None
     method = after.argval if after is not None and after.opname in _LOADS else None
-    if method in _TAKING:
-        return _Use(step.argval, "taken")
-    return _Use(step.argval, "written" if method in _GROWING else "read")
+    return _Use(step.argval, "changed" if method in _CHANGING else "read")
 
 
 def _is_load_of(step: dis.Instruction, name: Any) -> bool:

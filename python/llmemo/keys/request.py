@@ -13,7 +13,7 @@ from llmemo._core import RequestBypassed, entries, settings
 from llmemo.keys.description import Verdict, description_of, mark_of, verdict_of
 from llmemo.keys.messages import objects_in
 from llmemo.keys.model_class import CLIENT_PLACE, OBJECT, OPTION
-from llmemo.keys.values import describer, is_local
+from llmemo.keys.values import plain_describer
 
 if TYPE_CHECKING:
     from llmemo.keys.caller import Caller
@@ -39,8 +39,6 @@ class Request(NamedTuple):
     """Whether the prompt is a completion model's, which is sent it as it is."""
     objects: bool = False
     """Whether the supplement tells what the objects in the prompt hold."""
-    is_local: bool = False
-    """Whether only this process can tell it from others: its answer is kept in memory alone."""
     changes: str = ""
     """Settings of the model that were changed while it answered."""
     bypass: RequestBypassed | None = None
@@ -80,7 +78,7 @@ class Request(NamedTuple):
     def _with_objects(self, caller: Caller) -> Request | None:
         if self.objects or caller.messages is None:
             return None
-        told = describer.options(OBJECT, {"messages": list(objects_in(caller.messages))})
+        told = plain_describer.options(OBJECT, {"messages": list(objects_in(caller.messages))})
         return self._beside(told)._replace(objects=True)
 
     def _with_options(self, caller: Caller) -> Request | None:
@@ -95,13 +93,11 @@ class Request(NamedTuple):
         text = self.head + str(sorted(plain.items()))
         if text == self.llm_string:
             return None
-        return self._beside(describer.options(OPTION, objects))._replace(llm_string=text)
+        return self._beside(plain_describer.options(OPTION, objects))._replace(llm_string=text)
 
     def _beside(self, told: bytes) -> Request:
         supplement = (self.supplement or b"") + told
-        return self._replace(
-            supplement=supplement, mark=mark_of(supplement), is_local=is_local(supplement)
-        )
+        return self._replace(supplement=supplement, mark=mark_of(supplement))
 
 
 def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
@@ -118,12 +114,12 @@ def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
         return Request(prompt, llm_string, b"", is_text=is_text, bypass=bypass)
     request = Request(
         prompt, text, verdict.supplement, verdict.mark, is_text,
-        is_local=verdict.is_local, caller=caller, description=description, head=verdict.head or "",
+        caller=caller, description=description, head=verdict.head or "",
     )  # fmt: skip
     if is_text and caller.options:
         # The text of a completion model has its own settings only.
         try:
-            return request._beside(describer.options(OPTION, caller.options))
+            return request._beside(plain_describer.options(OPTION, caller.options))
         except RequestBypassed as bypass:
             return request._replace(bypass=bypass)
     return request

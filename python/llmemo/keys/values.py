@@ -11,7 +11,7 @@ import array
 import dataclasses
 import enum
 import functools
-import itertools
+import logging
 import os
 import secrets
 import sys
@@ -26,9 +26,11 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from llmemo._core import Describer
 from llmemo.annotations import name_of
-from llmemo.keys.clients import known_paths, paths
+from llmemo.keys.clients import kind_of_client
 from llmemo.objects import taken
 from llmemo.schemas import digest_of
+
+_log = logging.getLogger("llmemo")
 
 Parts: TypeAlias = tuple[str, Any]
 """Kind, and what such a value holds."""
@@ -39,7 +41,19 @@ class UntoldError(Exception):
 
 
 def parts(value: Any) -> Parts:
-    """A value's kind and parts.
+    """A value's kind and parts. One that cannot be told stands for itself.
+
+    Raises:
+        UntoldError: It cannot do that, either.
+    """
+    try:
+        return plain_parts(value)
+    except UntoldError:
+        return _stand_in(value)
+
+
+def plain_parts(value: Any) -> Parts:
+    """A value's kind and parts, which are the same in every process.
 
     Raises:
         UntoldError: It has none.
@@ -74,9 +88,12 @@ def _method(value: types.MethodType) -> Parts:
 def _function(value: types.FunctionType | types.BuiltinFunctionType) -> Parts:
     module, name = value.__module__, value.__qualname__
     if not isinstance(module, str) or found_at(module, name) is not value:
-        # A lambda, or a function that was made by another: its name is not what it does.
-        return _stand_in(value)
+        raise UntoldError  # a lambda, or one that a function made: its name is not what it does
     return "function", f"{module}.{name}"
+
+
+def _descriptor(value: types.MethodDescriptorType | types.WrapperDescriptorType) -> Parts:
+    return "function", f"{kind_of(value.__objclass__)}.{value.__name__}"
 
 
 def found_at(module: str, qualname: str) -> object:
@@ -90,7 +107,7 @@ def found_at(module: str, qualname: str) -> object:
 def _class(value: type) -> Parts:
     digest = digest_of(value)
     if digest is None and found_at(*name_of(value)) is not value:
-        return _stand_in(value)
+        raise UntoldError
     return "class", (kind_of(value), digest)
 
 
@@ -123,6 +140,7 @@ _TELLERS: list[tuple[Any, Callable[[Any], Parts]]] = [
     (functools.partial, _partial),
     (types.MethodType, _method),
     ((types.FunctionType, types.BuiltinFunctionType), _function),
+    ((types.MethodDescriptorType, types.WrapperDescriptorType), _descriptor),
     (type, _class),
     ((bytearray, memoryview, array.array), _buffer),
     (range, lambda value: ("range", (value.start, value.stop, value.step))),
@@ -162,7 +180,10 @@ def _other(value: Any) -> Parts:
         }
     if _is_array(cls):
         return _buffer(value)
-    return _stand_in(value)
+    if isinstance(value, Iterator):
+        # It is used up by being used: what it would give next is no setting.
+        return "iterator", None
+    raise UntoldError
 
 
 def _is_array(cls: type) -> bool:
@@ -172,39 +193,52 @@ def _is_array(cls: type) -> bool:
 
 # What only stands for itself.
 
-_nonce = secrets.token_hex(16)
-_numbers = itertools.count(1)
-_known: dict[int, tuple[weakref.ref[Any], int]] = {}
+_stand_ins: dict[int, tuple[weakref.ref[Any], bytes]] = {}
+"""By the object's address; random, so that neither a fork nor another process has them."""
+
+KINDS_MAX = 32
+"""Kinds of objects that are spoken of in the log."""
+
+_spoken_of: set[str] = set()
 
 
 def _stand_in(value: Any) -> Parts:
-    """An object that says nothing is equal to itself alone, in this process."""
-    if isinstance(value, Iterator):
-        # It is used up by being used: what it would give next is no setting.
-        return "iterator", None
-    known = _known.get(id(value))
+    """An object that says nothing is equal to itself alone, and only in this process."""
+    known = _stand_ins.get(id(value))
     if known is not None and known[0]() is value:
-        number = known[1]
-    else:
-        number = next(_numbers)
-        try:
-            reference = weakref.ref(value, functools.partial(_forget, id(value), number))
-        except TypeError:
-            raise UntoldError from None
-        _known[id(value)] = (reference, number)
-    return "this object", (_nonce, number)
+        return "this object", known[1]
+    token = secrets.token_bytes(16)
+    try:
+        reference = weakref.ref(value, functools.partial(_forget, id(value), token))
+    except TypeError:
+        raise UntoldError from None
+    _stand_ins[id(value)] = (reference, token)
+    _speak_of(kind_of(type(value)))
+    return "this object", token
 
 
-def is_local(description: bytes) -> bool:
-    """Whether a description holds what only this process can tell from others."""
-    return _nonce.encode() in description
+def _forget(identity: int, token: bytes, _: object) -> None:
+    known = _stand_ins.get(identity)
+    if known is not None and known[1] == token:
+        _stand_ins.pop(identity, None)
 
 
-def _forget(identity: int, number: int, _: object) -> None:
-    known = _known.get(identity)
-    if known is not None and known[1] == number:
-        _known.pop(identity, None)
+def _speak_of(kind: str) -> None:
+    if kind not in _spoken_of and len(_spoken_of) < KINDS_MAX:
+        _spoken_of.add(kind)
+        _log.info(
+            "llmemo: a model holds an object that cannot be told (%s): its answers are found again by this"
+            " process only. Give it plain values or `_identifying_params`, or declare the field with"
+            " exclude=True if no answer depends on it",
+            kind,
+        )
 
 
-describer = Describer(parts, paths, known_paths, [SecretStr, SecretBytes])
-"""Writes descriptions. A secret says that it is one; where it is a field, nothing."""
+_SECRETS = [SecretStr, SecretBytes]
+"""A secret says that it is one; where it is a field, nothing."""
+
+describer = Describer(parts, kind_of_client, _SECRETS)
+"""Writes descriptions."""
+
+plain_describer = Describer(plain_parts, kind_of_client, _SECRETS)
+"""The same, of what is the same in every process only."""
