@@ -38,7 +38,7 @@ LEFT_OUT = {
 PROMPT = [
     SystemMessage("Be brief."),
     HumanMessage("1 + 1?"),
-    AIMessage("two"),
+    AIMessage("two", response_metadata={"container": {"id": "container"}}),
     HumanMessage("2 + 2?"),
 ]
 # Credentials come from a file (`surroundings.py`): one boto session then serves all clients.
@@ -102,15 +102,20 @@ class Row:
     cls: type[BaseChatModel] | type[BaseLLM]
     settings: dict[str, Any] = field(default_factory=dict)
 
+    prompt: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def ask(self, model: Any, **options: Any) -> object:
+        """Ask it what the sweep asks."""
+        text = not issubclass(self.cls, BaseChatModel)
+        prompt = self.prompt or ("2 + 2?" if text else PROMPT)
+        return model.invoke(prompt, **self.options, **options)
+
     @property
     def name(self) -> str:
         """The class's."""
         return self.cls.__name__
 
-    @property
-    def prompt(self) -> Any:
-        """What it is asked."""
-        return PROMPT if issubclass(self.cls, BaseChatModel) else "2 + 2?"
 
 
 def _found() -> dict[str, type[Any]]:
@@ -161,4 +166,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "_ChatOpenAICodex": {"model": "gpt-a", "token_provider": CodexTokens()},
 }
 
-ROWS = {name: Row(FOUND[name], settings) for name, settings in SETTINGS.items() if name in FOUND}
+# What some are asked, and how.
+_STOP = {"options": {"stop": ["."]}}
+ASKED: dict[str, dict[str, Any]] = {
+    "BedrockLLM": _STOP,
+    "ChatBedrock": _STOP,
+    # A system message would take the place of its field.
+    "_ChatOpenAICodex": {"prompt": PROMPT[1:]},
+}
+
+ROWS = {
+    name: Row(FOUND[name], settings, **ASKED.get(name, {}))
+    for name, settings in SETTINGS.items()
+    if name in FOUND
+}

@@ -31,6 +31,7 @@ UNSTABLE = {
     "x-api-key",
     "x-goog-api-client",
     "x-goog-api-key",
+    "x-server-timeout",  # how long Google's client waits
 }
 UNSTABLE_PREFIXES = ("x-stainless-",)
 

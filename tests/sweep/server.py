@@ -83,6 +83,7 @@ def _sagemaker(body: dict[str, Any]) -> Any:
 
 # By what the path holds; the first that fits.
 ANSWERS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
+    ("/api/tags", lambda body: {"models": [{"model": "llama-a"}]}),
     ("generateContent", _gemini),
     ("/api/", _ollama),
     ("/converse", _converse),
@@ -145,6 +146,9 @@ class Loopback(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[Request] = []
         self.host = f"127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that has hung up."""
 
     def __enter__(self) -> Self:
         """Serve in a thread."""

@@ -47,6 +47,7 @@ aws_secret_access_key = other
 """
 CONFIG = """\
 [default]
+region = eu-west-1
 [profile other]
 region = ap-south-1
 """
