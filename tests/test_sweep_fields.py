@@ -20,21 +20,18 @@ from sweep.fields import cases
 from sweep.rows import FOUND, LEFT_OUT, ROWS, SETTINGS
 from sweep.seeing import fresh, see
 from sweep.values import NOTHING
-from sweep.ways import WAYS, Sweeper
+from sweep.ways import WAYS
 
 if TYPE_CHECKING:
     from sweep.server import Loopback
+    from sweep.ways import Sweeper
 
 pytest_plugins = ["sweep.surroundings"]
-pytestmark = [pytest.mark.clients]
+# Deprecated classes and settings are swept too, and say so.
+pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("ignore")]
 
 every_class = pytest.mark.parametrize("name", ROWS)
 LATER = [way for way in WAYS if way not in {"default", "constructor", "changed"}]
-
-
-@pytest.fixture(scope="session")
-def sweeper(providers: Loopback) -> Sweeper:
-    return Sweeper(providers)
 
 
 def test_every_class_has_a_row() -> None:

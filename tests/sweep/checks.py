@@ -8,6 +8,7 @@ from sweep.exceptions import APART, FAILS, INERT, INERT_IN, REFUSED
 from sweep.fields import cases
 from sweep.seeing import shown
 from sweep.values import NOTHING
+from sweep.ways import TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,10 +86,21 @@ def constructor(sweeper: Sweeper, name: str) -> list[str]:
     return faults
 
 
+def _is_quiet(sweeper: Sweeper, case: Case) -> bool:
+    if case.beside:
+        return False
+    return sweeper.seen(case, "default") == sweeper.seen(case, "constructor")
+
+
 def later(sweeper: Sweeper, name: str, way: str) -> list[str]:
     """Go through the fields of a class, set in another way."""
     faults = Faults(name, way)
-    for case in _valued(name, way):
+    alone = _valued(name, way)
+    # Most fields that change nothing still do not when all are set at once, which saves time.
+    quiet = [case for case in alone if way in TOGETHER and _is_quiet(sweeper, case)]
+    if quiet and sweeper.together(quiet, way) == sweeper.seen(quiet[0], "default"):
+        alone = [case for case in alone if case not in quiet]
+    for case in alone:
         ways = ["default", "constructor", *(["changed"] if way == "changed within" else [])]
         try:
             known = [(each, sweeper.seen(case, each)) for each in ways]

@@ -109,6 +109,8 @@ INERT_IN: dict[tuple[str, str], str] = {
     ("AnthropicLLM", "client"): "made anew by the constructor",
     ("AzureOpenAI", "model_name"): "the deployment is sent",
     ("BedrockLLM", "base_model_id"): "for models that are named by an ARN",
+    ("BedrockLLM", "provider_stop_sequence_key_name_map"): "read while streaming",
+    ("ChatBedrock", "provider_stop_sequence_key_name_map"): "read while streaming",
     ("BedrockLLM", "provider"): "Mistral's and Meta's requests of one prompt are alike",
     ("ChatAnthropic", "stream_usage"): "how the answer is read",
     ("ChatAnthropicBedrock", "anthropic_api_url"): _UNSENT,
@@ -121,6 +123,7 @@ INERT_IN: dict[tuple[str, str], str] = {
     ("ChatDeepSeek", "openai_api_base"): "the endpoint is api_base",
     ("ChatDeepSeek", "openai_organization"): _UNSENT,
     ("ChatGoogleGenerativeAI", "client"): "made anew by the constructor",
+    ("ChatGoogleGenerativeAI", "media_resolution"): _UNSENT,
     ("ChatGoogleGenerativeAI", "model_kwargs"): _UNSENT,
     ("ChatXAI", "openai_api_base"): "the endpoint is xai_api_base",
     ("ChatXAI", "openai_organization"): _UNSENT,
@@ -130,6 +133,7 @@ INERT_IN: dict[tuple[str, str], str] = {
     ("_ChatOpenAICodex", "stop"): "the Responses API has none",
     ("_ChatOpenAICodex", "stream_usage"): "the chat API's",
     ("_ChatOpenAICodex", "streaming"): "fixed",
+    ("_ChatOpenAICodex", "use_previous_response_id"): "there is no response before",
     ("_ChatOpenAICodex", "use_responses_api"): "fixed",
     **{
         ("GoogleGenerativeAI", field): _UNSENT
@@ -149,6 +153,9 @@ INERT_IN: dict[tuple[str, str], str] = {
 # Where a field cannot be set in that way: the call fails before anything is sent.
 FAILS: dict[tuple[str, ...], str] = {
     ("ChatBedrockConverse", "configured"): "LangChain makes it anew by field names, not taken here",
+    ("ChatBedrockConverse", "supports_tool_choice_values", "changed within"): "not any text",
+    ("ChatSagemakerEndpoint", "configured"): "as ChatBedrockConverse",
+    ("_ChatOpenAICodex", "configured"): "LangChain makes it anew with the sign-in it has made",
     ("GoogleGenerativeAI", "client", "assigned"): "it is a whole model",
     ("GoogleGenerativeAI", "client", "assigned later"): "it is a whole model",
     ("GoogleGenerativeAI", "client", "copied"): "it is a whole model",
@@ -158,3 +165,8 @@ FAILS: dict[tuple[str, ...], str] = {
 # By class, field and way: the request is the same, and the key is not. Each is a needless miss, or
 # an answer that is the same for the provider and not for the caller.
 APART: dict[tuple[str, str, str], str] = {}
+
+# By class and option of a call: likewise.
+OPTIONS_APART: dict[tuple[str, str], str] = {
+    ("ChatGroq", "timeout"): "not in the table of immaterial settings: a needless miss",
+}

@@ -10,6 +10,7 @@ from sweep.rows import ROWS, Row
 from sweep.special import BESIDE, BESIDE_OF_CLASS, LEFT_OUT, OF_CLASS, VALUES, Made
 from sweep.values import NOTHING, another
 
+
 @dataclass(frozen=True)
 class Case:
     """A field, a value that it does not have by itself, and what is set beside it."""

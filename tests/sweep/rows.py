@@ -105,17 +105,19 @@ class Row:
     prompt: Any = None
     options: dict[str, Any] = field(default_factory=dict)
 
-    def ask(self, model: Any, **options: Any) -> object:
-        """Ask it what the sweep asks."""
-        text = not issubclass(self.cls, BaseChatModel)
-        prompt = self.prompt or ("2 + 2?" if text else PROMPT)
-        return model.invoke(prompt, **self.options, **options)
+    @property
+    def asked(self) -> Any:
+        """What it is asked."""
+        return self.prompt or (PROMPT if issubclass(self.cls, BaseChatModel) else "2 + 2?")
+
+    def ask(self, model: Any, /, **options: Any) -> object:
+        """Ask it that."""
+        return model.invoke(self.asked, **self.options | options)
 
     @property
     def name(self) -> str:
         """The class's."""
         return self.cls.__name__
-
 
 
 def _found() -> dict[str, type[Any]]:

@@ -77,6 +77,10 @@ def _converse(body: dict[str, Any]) -> Any:
     }
 
 
+def _bedrock(body: dict[str, Any]) -> Any:
+    return {"outputs": [{"text": "four"}], "generation": "four"}
+
+
 def _sagemaker(body: dict[str, Any]) -> Any:
     return {"generated_text": "four", "choices": [{"message": {"content": "four"}}]}
 
@@ -91,6 +95,7 @@ ANSWERS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("/responses", _responses),
     ("/messages", _anthropic),
     ("anthropic", _anthropic),
+    ("/invoke", _bedrock),
     ("/chat/completions", _openai),
     ("/completions", _completions),
     ("", _openai),

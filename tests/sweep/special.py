@@ -101,7 +101,7 @@ VALUES: dict[str, Any] = {
     "image_config": {"aspect_ratio": "1:1"},
     "media_resolution": MediaResolution.MEDIA_RESOLUTION_LOW,
     "media_response": MediaResponse(overrides=MediaResponseOverrides(return_images=True)),
-    "model_kwargs": {"extra_body": {"added": "a"}},
+    "model_kwargs": {"user": "b"},
     "openai_api_base": f"{B}/v1",
     "openai_proxy": PROXY,
     "output_version": "v1",
@@ -124,6 +124,18 @@ VALUES: dict[str, Any] = {
 }
 # By class and field, where classes differ.
 OF_CLASS: dict[tuple[str, str], Any] = {
+    **{
+        (name, "model_kwargs"): {"extra_body": {"added": "a"}}
+        for name in (
+            "AnthropicLLM",
+            "ChatAnthropic",
+            "ChatAnthropicBedrock",
+            "ChatAnthropicMantle",
+            "ChatPerplexity",
+        )
+    },
+    ("ChatDeepSeek", "stream_usage"): True,
+    ("ChatOpenAIMantle", "stream_usage"): True,
     ("AnthropicLLM", "client"): Made(lambda: anthropic.Anthropic(api_key="key", base_url=B)),
     ("AzureChatOpenAI", "client"): Made(lambda: _azure().chat.completions),
     ("AzureChatOpenAI", "root_client"): Made(_azure),
@@ -142,9 +154,7 @@ OF_CLASS: dict[tuple[str, str], Any] = {
     ("ChatBedrockConverse", "client"): _boto("bedrock-runtime"),
     ("ChatBedrockConverse", "output_config"): {"effort": "low"},
     ("ChatGoogleGenerativeAI", "client"): Made(lambda: genai.Client(api_key="other")),
-    ("ChatGroq", "client"): Made(
-        lambda: groq.Groq(api_key="key", base_url=B).chat.completions
-    ),
+    ("ChatGroq", "client"): Made(lambda: groq.Groq(api_key="key", base_url=B).chat.completions),
     ("ChatMistralAI", "async_client"): Made(httpx.AsyncClient),
     ("ChatMistralAI", "client"): Made(lambda: httpx.Client(base_url=f"{B}/v1")),
     ("ChatPerplexity", "client"): Made(lambda: perplexity.Perplexity(api_key="key", base_url=B)),
@@ -156,7 +166,13 @@ OF_CLASS: dict[tuple[str, str], Any] = {
     ("SagemakerEndpoint", "model_kwargs"): {"top_k": 3},
     **{
         (name, "client"): Made(lambda: _openai().chat.completions)
-        for name in ("ChatDeepSeek", "ChatOpenAI", "ChatOpenAIMantle", "ChatXAI", "_ChatOpenAICodex")
+        for name in (
+            "ChatDeepSeek",
+            "ChatOpenAI",
+            "ChatOpenAIMantle",
+            "ChatXAI",
+            "_ChatOpenAICodex",
+        )
     },
     ("OpenAI", "client"): Made(lambda: _openai().completions),
 }

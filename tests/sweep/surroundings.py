@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sweep.server import Loopback
+    from sweep.ways import Sweeper
 
 PREFIXES = (
     "ANTHROPIC_",
@@ -68,13 +69,23 @@ def bare(patch: pytest.MonkeyPatch, home: os.PathLike[str]) -> None:
     patch.setenv("HOME", str(home))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     """The server that all clients reach, whatever their URL, and nothing else."""
-    from sweep.redirect import redirect
+    from sweep.redirect import redirected
     from sweep.server import Loopback
 
-    with Loopback() as server, pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    logger = logging.getLogger("langchain_aws")  # which tells of each answer it cannot read
+    with Loopback() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logger, "disabled", True)
         bare(patch, tmp_path_factory.mktemp("home"))
-        redirect(patch, server)
-        yield server
+        with redirected(patch, server):
+            yield server
+
+
+@pytest.fixture(scope="module")
+def sweeper(providers: Loopback) -> Sweeper:
+    """The one that knows what was seen."""
+    from sweep.ways import Sweeper
+
+    return Sweeper(providers)

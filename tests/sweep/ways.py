@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import ConfigurableField
@@ -102,6 +103,21 @@ class Sweeper:
         _change(getattr(model, case.field))
         return self._look(case, model)
 
+    def together(self, cases: list[Case], way: str) -> Seen:
+        """What is sent once several fields were set in one of the ways of `TOGETHER`."""
+        first = cases[0]
+        values = {case.field: plain_copy(case.value) for case in cases}
+        if way.startswith("copied"):
+            model = self._called(first) if way.endswith("later") else self._uncalled(first)
+            return self._look(first, model.model_copy(update=values | {"cache": fresh()}))
+        model = self._uncalled(first).model_copy(update={"cache": fresh()})
+        if way.endswith("later"):
+            self._look(first, model)
+            model.cache = fresh()
+        for name, value in values.items():
+            setattr(model, name, value)
+        return self._look(first, model)
+
     # Models take long to make. These two are only copied from.
     def _uncalled(self, case: Case) -> Any:
         key = case.row.name, case.field if case.beside else "", False
@@ -132,11 +148,16 @@ def _change(value: Any) -> None:
         value[at] = not value[at]
     elif isinstance(value[at], (int, float)):
         value[at] += 1
+    elif isinstance(value[at], Enum):
+        value[at] = list(type(value[at]))[-1]
     elif type(value[at]) is str:
         value[at] += "-changed"
     else:
         value.append(value[at])
 
+
+TOGETHER = {"assigned", "assigned later", "copied", "copied later"}
+"""Ways in which several fields can be set at once."""
 
 WAYS: dict[str, Callable[[Sweeper, Case], Seen]] = {
     "default": Sweeper.default,
