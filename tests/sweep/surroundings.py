@@ -1,0 +1,91 @@
+"""Where the sweep runs: no variable, file or sign-in of the machine, all requests to the loopback."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sweep.server import Loopback
+    from sweep.ways import Sweeper
+
+PREFIXES = (
+    "ANTHROPIC_",
+    "AWS_",
+    "AZURE_",
+    "BEDROCK_",
+    "BOTO",
+    "CODEX_",
+    "DEEPSEEK_",
+    "GEMINI_",
+    "GOOGLE_",
+    "GROQ_",
+    "LANGCHAIN_",
+    "LANGSMITH_",
+    "LC_",
+    "MISTRAL",
+    "OLLAMA_",
+    "OPENAI_",
+    "PERPLEXITY_",
+    "PPLX_",
+    "SSL_",
+    "XAI_",
+)
+PROXIES = {"ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "NETRC"}
+
+CREDENTIALS = """\
+[default]
+aws_access_key_id = id
+aws_secret_access_key = secret
+[other]
+aws_access_key_id = other
+aws_secret_access_key = other
+"""
+CONFIG = """\
+[default]
+region = eu-west-1
+[profile other]
+region = ap-south-1
+"""
+
+
+def bare(patch: pytest.MonkeyPatch, home: os.PathLike[str]) -> None:
+    """Take away whatever the machine would add to a request."""
+    for name in list(os.environ):
+        if name.upper().startswith(PREFIXES) or name.upper() in PROXIES:
+            patch.delenv(name)
+    for name, text in (("credentials", CREDENTIALS), ("config", CONFIG)):
+        path = os.path.join(home, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.path.join(home, "credentials"))
+    patch.setenv("AWS_CONFIG_FILE", os.path.join(home, "config"))
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    patch.setenv("HOME", str(home))
+
+
+@pytest.fixture(scope="module")
+def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """The server that all clients reach, whatever their URL, and nothing else."""
+    from sweep.redirect import redirected
+    from sweep.server import Loopback
+
+    logger = logging.getLogger("langchain_aws")  # which tells of each answer it cannot read
+    with Loopback() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logger, "disabled", True)
+        bare(patch, tmp_path_factory.mktemp("home"))
+        with redirected(patch, server):
+            yield server
+
+
+@pytest.fixture(scope="module")
+def sweeper(providers: Loopback) -> Sweeper:
+    """The one that knows what was seen."""
+    from sweep.ways import Sweeper
+
+    return Sweeper(providers)

@@ -1,0 +1,81 @@
+"""Every field of every provider's model: where it changes the request, it changes the key.
+
+The request is what arrives at a server, and the key what `track` says. See `sweep/`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+for package in ("anthropic", "aws", "deepseek", "google_genai", "groq", "mistralai", "ollama"):
+    pytest.importorskip(f"langchain_{package}")
+for package in ("openai", "perplexity", "xai"):
+    pytest.importorskip(f"langchain_{package}")
+
+from sweep import checks
+from sweep.exceptions import INERT, INERT_IN, REFUSED
+from sweep.fields import cases
+from sweep.rows import FOUND, LEFT_OUT, ROWS, SETTINGS
+from sweep.seeing import fresh, see
+from sweep.values import NOTHING
+from sweep.ways import WAYS
+
+if TYPE_CHECKING:
+    from sweep.server import Loopback
+    from sweep.ways import Sweeper
+
+pytest_plugins = ["sweep.surroundings"]
+# Deprecated classes and settings are swept too, and say so.
+pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("ignore")]
+
+every_class = pytest.mark.parametrize("name", ROWS)
+LATER = [way for way in WAYS if way not in {"default", "constructor", "changed"}]
+
+
+def test_every_class_has_a_row() -> None:
+    assert set(FOUND) == set(SETTINGS) | set(LEFT_OUT)
+
+
+@every_class
+def test_every_field_has_a_value(name: str, providers: Loopback) -> None:
+    assert [case.field for case in cases(name) if case.value is NOTHING] == []
+
+
+@every_class
+def test_a_request_is_the_same_each_time(name: str, providers: Loopback) -> None:
+    row = ROWS[name]
+    first, second = (
+        see(providers, lambda: row.ask(row.cls(**case.settings, cache=fresh())))
+        for case in cases(name)[:1] * 2
+    )
+    assert first == second
+    assert first.key
+
+
+@every_class
+def test_a_field_of_the_constructor(name: str, sweeper: Sweeper) -> None:
+    faults = checks.constructor(sweeper, name)
+    assert not faults, checks.report(faults)
+
+
+@every_class
+@pytest.mark.parametrize("way", LATER)
+def test_a_field_set_otherwise(way: str, name: str, sweeper: Sweeper) -> None:
+    faults = checks.later(sweeper, name, way)
+    assert not faults, checks.report(faults)
+
+
+@every_class
+def test_a_refused_field(name: str, sweeper: Sweeper) -> None:
+    faults = checks.refused(sweeper, name)
+    assert not faults, checks.report(faults)
+
+
+def test_the_tables_name_fields_that_there_are() -> None:
+    fields = {name: set(FOUND[name].model_fields) for name in ROWS}
+    everything = set().union(*fields.values())
+    assert set(INERT) <= everything
+    for table in (INERT_IN, REFUSED):
+        assert [at for at in table if at[1] not in fields[at[0]]] == []
