@@ -21,17 +21,21 @@
 //! Such a request must go past the cache: [`Bypass`].
 #![forbid(unsafe_code)]
 
+mod constructor;
 mod cursor;
 mod encoding;
 mod immaterial;
 mod json;
 mod literal;
+mod objects;
 mod prompt;
 mod reading;
 
-pub use prompt::{Objects, messages, prompt};
+pub use objects::Objects;
+pub use prompt::{messages, prompt};
 
 use cursor::{Fail, contains, has_address};
+use objects::reason_of;
 use reading::Reading;
 use std::ops::Range;
 
@@ -177,20 +181,15 @@ fn diagnose(text: &[u8]) -> Reason {
         }
         false
     };
-    let leaf = &text[..text.iter().position(ends).unwrap_or(text.len())];
-    if has_address(leaf) {
-        Reason::Address
-    } else if contains(leaf, b"...") {
-        Reason::Truncated
-    } else {
-        Reason::UnknownRepr
-    }
+    reason_of(&text[..text.iter().position(ends).unwrap_or(text.len())])
 }
 
 #[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod head_tests;
+#[cfg(test)]
+mod object_tests;
 #[cfg(test)]
 mod random_tests;
 #[cfg(test)]

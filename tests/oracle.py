@@ -18,9 +18,8 @@ from oracle_forms import (
     encoded,
     has_address,
     leaf,
-    objects,
-    prompt,
 )
+from oracle_prompt import prompt, settled, worst
 from oracle_repr import LiteralError, Repr, diagnosis
 
 if TYPE_CHECKING:
@@ -111,10 +110,11 @@ class Settings:
         envelope.sort(key=lambda setting: data_of(setting[0]))
         for place, settings in ((ENVELOPE, envelope), (MODEL, arguments)):
             for name, value in settings:
-                obstacles = list(objects(value))
+                obstacles: list[str] = []
                 if place == ENVELOPE and name == "type" and value == "not_implemented":
                     obstacles.append("unknown_repr")
-                self.found.append(Setting(place, name, encoded(value), [], obstacles))
+                form = encoded(settled(value, obstacles))
+                self.found.append(Setting(place, name, form, [], obstacles))
         return json.at
 
     def tail(self, at: int) -> None:
@@ -153,8 +153,7 @@ class Settings:
         kept = [one for one in self.found if (one.place, one.name) not in rows]
         for place, name, _, _, obstacles in kept:
             if obstacles:
-                reason = "address" if "address" in obstacles else "unknown_repr"
-                raise Bypass(reason, shown(place, name))
+                raise Bypass(worst(obstacles), shown(place, name))
         return kept
 
 
@@ -195,6 +194,7 @@ def key(
     schemas: Mapping[str, bytes] | None = None,
     supplement: bytes | None = None,
     is_text: bool = False,
+    objects: bool = False,
 ) -> bytes:
     """The key of a request.
 
@@ -211,7 +211,7 @@ def key(
                 if name not in (schemas or {}):
                     raise Bypass("unknown_class", shown(setting.place, setting.name))
                 digests += (schemas or {})[name]
-    messages = None if is_text else prompt(prompt_text)
+    messages = None if is_text else prompt(prompt_text, objects=objects)
     prompt_part = (0, data_of(prompt_text)) if messages is None else (1, messages)
     parts = [(0, data_of(namespace)), llm_part, prompt_part, (0, digests), (0, supplement or b"")]
     frame = framed(*parts)

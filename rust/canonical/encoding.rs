@@ -31,6 +31,8 @@ pub(super) mod tag {
     pub(in super::super) const SET: u8 = 15;
     /// Members in the order of their bytes.
     pub(in super::super) const FROZENSET: u8 = 16;
+    /// A value that `repr` prints as a call of its constructor, by that text.
+    pub(in super::super) const OBJECT: u8 = 17;
 }
 
 /// Appends a leaf.

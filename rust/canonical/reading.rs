@@ -6,6 +6,7 @@ use super::encoding::{is_str, leaf, tag};
 use super::immaterial::is_immaterial;
 use super::json::Json;
 use super::literal::Literals;
+use super::objects::Objects;
 use super::{Bypass, Canonical, ClassMention, Part, Place, Reason};
 use std::ops::Range;
 
@@ -42,7 +43,7 @@ impl Reading {
     pub(super) fn all(&mut self, text: &[u8]) -> Result<(), Fail> {
         let mut cursor = Cursor::new(text);
         if text.starts_with(b"{") {
-            let mut json = Json::new(cursor);
+            let mut json = Json::new(cursor, Objects::ByRepr);
             self.head(&mut json)?;
             cursor = json.cursor;
             if !cursor.eat(b"---") {

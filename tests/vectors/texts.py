@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PLAIN = "[('_type', 'fake'), ('stop', None)]"
 CHAT_SETTINGS: list[dict[str, Any]] = [
     {"temperature": 0},
     {"temperature": 0.7},
