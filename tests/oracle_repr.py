@@ -210,9 +210,9 @@ class Repr:
 _EMPTY = {"[]": LIST, "()": TUPLE, "{}": DICT, "set()": SET, "frozenset()": FROZENSET}
 
 
-def diagnosis(text: str) -> str:
-    """What is wrong with the leaf at the start of a text."""
-    depth, quote, end = 0, "", len(text)
+def leaf_end(text: str) -> int | None:
+    """Where the leaf at the start of a text ends, if it does."""
+    depth, quote = 0, ""
     for at, character in enumerate(text):
         if quote:
             quote = "" if character == quote else quote
@@ -221,11 +221,15 @@ def diagnosis(text: str) -> str:
         elif character in "([{<":
             depth += 1
         elif character in ")]}>," and depth == 0:
-            end = at
-            break
+            return at
         elif character in ")]}>":
             depth -= 1
-    return reason_of(text[:end])
+    return None
+
+
+def diagnosis(text: str) -> str:
+    """What is wrong with the leaf at the start of a text."""
+    return reason_of(text[: leaf_end(text)])
 
 
 def reason_of(text: str) -> str:

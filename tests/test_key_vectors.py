@@ -19,9 +19,9 @@ VECTORS: list[dict[str, Any]] = json.loads(
 )
 GROUPS = (
     *("messages", "conversations", "models", "classes"),
-    *("variants", "objects", "seen", "parts"),
+    *("variants", "objects", "seen", "thin", "parts"),
 )
-REASONS = {"address", "unknown_repr", "truncated", "too_deep", "unknown_class"}
+REASONS = {"address", "unknown_repr", "truncated", "too_deep", "unknown_class", "thin_text"}
 FINGERPRINTS = bytes(range(7, 199))
 
 

@@ -41,6 +41,8 @@ REMEDIES = {
     "truncated": "a value that is printed only in part: give it as plain values",
     "too_deep": "values that are nested too deep",
     "unknown_class": "a class that was not seen: call the model through LangChain's methods",
+    "thin_text": "a model that lists too few of its settings (others of the same text differ): call"
+    " the model through LangChain's methods, so that the cache can see it",
 }
 """What stands in the way of a key, and what to do about it."""
 

@@ -33,6 +33,7 @@ sys.path.insert(0, str(HERE.parent))
 import oracle  # noqa: E402
 import texts  # noqa: E402
 from seen import objects, seen  # noqa: E402
+from settings import tables, tails, thin  # noqa: E402
 from texts import PLAIN  # noqa: E402
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def variants() -> Iterator[Request]:
         yield "Hi", f"[('p', {text}), ('stop', None)]", {}
     for text in texts.HEAD_VALUES:
         yield "Hi", texts.head(text), {}
-    for text in (*texts.LLM_STRINGS, *texts.tables()):
+    for text in (*texts.LLM_STRINGS, *tables(), *tails()):
         yield "Hi", text, {}
     for text in (*texts.PROMPTS, *texts.OPAQUE):
         yield text, PLAIN, {}
@@ -261,7 +262,7 @@ def parts() -> Iterator[Request]:
 
 
 def vectors() -> Iterator[dict[str, Any]]:
-    for group in (messages, conversations, models, classes, variants, objects, seen, parts):
+    for group in (messages, conversations, models, classes, variants, objects, seen, thin, parts):
         for prompt, llm_string, rest in group():
             namespace = rest.get("namespace", "")
             row: dict[str, Any] = {
