@@ -4,7 +4,7 @@
 //! key. So the last few are remembered, found by equality: [`Models`].
 #![forbid(unsafe_code)]
 
-use crate::canonical::{self, Bypass, Form, Objects};
+use crate::canonical::{self, Bypass, Form, Objects, Reason};
 use crate::frame::Request;
 use crate::key::Begun;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct Model {
     pub text: Box<[u8]>,
     /// What it turned out to be.
     pub form: Form,
+    /// Whether it says too little without the model object.
+    is_thin: bool,
 }
 
 impl Model {
@@ -30,7 +32,9 @@ impl Model {
     /// # Errors
     /// [`Bypass`], if it does not determine the settings.
     pub fn read(text: &[u8]) -> Result<Self, Bypass> {
-        Ok(Self { form: canonical::llm_string(text)?, text: text.into() })
+        let form = canonical::llm_string(text)?;
+        let is_thin = matches!(&form, Form::Params(settings) if settings.is_thin());
+        Ok(Self { text: text.into(), form, is_thin })
     }
 }
 
@@ -72,6 +76,10 @@ impl<'a> Asked<'a> {
     /// # Errors
     /// [`Bypass`], if it does not determine what is asked.
     pub fn read(request: Request<'a>, seen: Seen<'a>, model: &'a Model) -> Result<Self, Bypass> {
+        if model.is_thin && seen.supplement.is_none() {
+            let parameter = Some("_type".to_owned());
+            return Err(Bypass { reason: Reason::ThinText, parameter });
+        }
         let mut asked = Self {
             request,
             model,

@@ -196,6 +196,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_model_says_is_a_setting_of_its_own() {
+        let request = Request { namespace: b"", llm_string: MODEL, prompt: b"p" };
+        let of = |supplement| {
+            let seen = Seen { supplement, ..Seen::default() };
+            Outliner::new([7; 32]).outline(&request, seen, |_| None, 8).expect("no bypass")
+        };
+        assert_eq!(of(None), of(Some(b"")));
+        let (without, one, other) = (of(None), of(Some(b"a")), of(Some(b"b")));
+        assert_eq!((without[0], one[0]), (2, 3));
+        assert_eq!(one[2..18], without[2..18]);
+        assert_eq!(one[26..], without[18..]);
+        assert_eq!(one[18..22], other[18..22], "the name");
+        assert_ne!(one[22..26], other[22..26], "what it says");
+    }
+
+    #[test]
     fn the_schema_of_a_class_is_part_of_its_setting() {
         let request =
             Request { namespace: b"", llm_string: b"[('f', <class 'm.A'>)]", prompt: b"p" };

@@ -46,6 +46,8 @@ REMEDIES = {
         " no answer depends on it"
     ),
     "too_large": "values that are too large for settings",
+    "thin_text": "a model that lists too few of its settings (others of the same text differ): call"
+    " the model through LangChain's methods, so that the cache can see it",
 }
 """What stands in the way of a key, and what to do about it."""
 

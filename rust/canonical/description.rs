@@ -39,7 +39,7 @@ impl Container {
             Self::Dict => tag::DICT,
             Self::Set => tag::SET,
             Self::FrozenSet => tag::FROZENSET,
-            Self::Object => tag::OBJECT,
+            Self::Object => tag::KIND,
         }
     }
 }
