@@ -164,7 +164,8 @@ impl Describer {
             };
             if default.is(client) {
                 if !value.is_none() {
-                    let outcome = self.client(&mut told, &value, &mut seen);
+                    let text = bytes_of(name.cast::<PyString>()?)?;
+                    let outcome = self.client(&mut told, &text, &value, &mut seen);
                     outcome.map_err(|it| it.into_error(&name))?;
                 }
             } else if !is_unset(&value, &default)? && !self.is_secret(&value) {
@@ -258,16 +259,19 @@ impl Describer {
     fn client<'py>(
         &self,
         told: &mut Description,
+        name: &[u8],
         client: &Bound<'py, PyAny>,
-        seen: &mut Vec<Bound<'py, PyAny>>,
+        seen: &mut Vec<(Vec<u8>, Bound<'py, PyAny>)>,
     ) -> Result<(), Refusal> {
         let Some(kind) = self.kind_of(client)? else { return Ok(()) };
         let Some(client) = follow(client, &kind.base)? else { return Ok(()) };
-        if seen.iter().any(|it| it.is(&client)) {
+        told.entry(place::CLIENT, name);
+        if let Some((other, _)) = seen.iter().find(|(_, it)| it.is(&client)) {
+            told.text(other);
             return Ok(());
         }
-        told.entry(place::CLIENT, &kind.name);
-        told.open(Container::Dict);
+        told.open(Container::Object);
+        told.text(&kind.name);
         for Path { label, steps, are_headers } in &kind.paths {
             let Some(value) = follow(&client, steps)? else { continue };
             told.text(label);
@@ -283,7 +287,7 @@ impl Describer {
             }
         }
         told.close();
-        seen.push(client);
+        seen.push((name.to_vec(), client));
         Ok(())
     }
 

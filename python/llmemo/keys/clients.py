@@ -28,21 +28,28 @@ _HTTPX: tuple[Path, ...] = (
     ("base_url", ("_base_url", "_uri_reference")),
     ("headers", ("_headers", "_list")),
     ("query", ("_params", "_dict")),
+    ("hooks", ("_event_hooks",)),
 )
+
+
+def _inner(*steps: str) -> tuple[Path, ...]:
+    """What an httpx client within a client adds to each request."""
+    return tuple((f"inner_{label}", (*steps, *path)) for label, path in _HTTPX[1:])
+
 
 # Clients that Stainless has generated: OpenAI's, Anthropic's and their likes (`_base_client.py`).
 _STAINLESS: tuple[Path, ...] = (
     ("base_url", ("_base_url", "_uri_reference")),
     ("headers", ("_custom_headers",)),
     ("query", ("_custom_query",)),
-    ("inner_headers", ("_client", "_headers", "_list")),
-    ("inner_query", ("_client", "_params", "_dict")),
+    *_inner("_client"),
 )
 _OPENAI: tuple[Path, ...] = (("organization", ("organization",)), ("project", ("project",)))
 
 _BOTO: tuple[Path, ...] = (
     ("base_url", ("meta", "endpoint_url")),
     ("region", ("meta", "region_name")),
+    ("hooks", ("meta", "events")),
 )
 
 _GENAI: tuple[Path, ...] = (
@@ -53,6 +60,7 @@ _GENAI: tuple[Path, ...] = (
     ("vertexai", ("_api_client", "vertexai")),
     ("project", ("_api_client", "project")),
     ("location", ("_api_client", "location")),
+    *_inner("_api_client", "_httpx_client"),
 )
 
 _HUGGING_FACE: tuple[Path, ...] = tuple(
@@ -76,6 +84,23 @@ def kind_of_client(client: Any) -> tuple[Kind | None, bool]:
     # A part of a client (`client.chat.completions`), or a wrapper around one.
     found = _of_class(type(getattr(client, "_client", None)))
     return (None if found is None else (found[0], ("_client",), found[1])), is_kept
+
+
+_SENDING = "before-send.bedrock-runtime.Converse"
+"""What boto3 calls the moment before a request is sent."""
+
+
+def hooks_of(value: Any) -> list[Any]:
+    """What a client calls before it sends a request, other than its own library's functions.
+
+    `value`: httpx's dict of event hooks, or what boto3 registers them with.
+    """
+    if isinstance(value, dict):
+        found = [hook for hooks in value.values() for hook in hooks]
+    else:
+        emitter = getattr(value, "_emitter", value)
+        found = list(emitter._handlers.prefix_search(_SENDING))  # noqa: SLF001 (it shows them nowhere)
+    return [hook for hook in found if not str(getattr(hook, "__module__", "")).startswith("boto")]
 
 
 def _of_class(cls: type) -> tuple[str, tuple[Path, ...]] | None:

@@ -18,7 +18,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
 
 from llmemo._core import entries
-from llmemo.keys.endpoints import is_usual
+from llmemo.keys.endpoints import USUAL, is_usual
 from llmemo.keys.model_class import (
     CLASS,
     CLIENT,
@@ -64,8 +64,21 @@ def description_of(model: BaseLanguageModel[Any]) -> bytes:
         RequestBypassed: One cannot be told.
     """
     known = model_class(model)
+    if known.lazy:
+        _make_clients(model, known)
     writer = plain_describer if known.is_believed else describer
     return writer.model(model, known.rows, CLIENT, known.entry, skips_untold=known.is_believed)
+
+
+def _make_clients(model: BaseLanguageModel[Any], known: ModelClass) -> None:
+    """Make the clients that tell where requests go, unless the model's fields do.
+
+    If one is made, and a field was changed since, the other would be made of other fields.
+    """
+    made = [name in model.__dict__ for name in known.lazy]
+    if not all(made) and (any(made) or known.official not in USUAL):
+        for name in known.lazy:
+            getattr(model, name)
 
 
 def verdict_of(model: BaseLanguageModel[Any], description: bytes) -> Verdict:
@@ -85,7 +98,8 @@ def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes)
     shown: tuple[str, ...] = ()
     told: set[str] = set()
     if isinstance(model, BaseChatModel) and model.is_lc_serializable():
-        head, fresh, told = _head_of(model)
+        fields = {name for place, name, _ in entries(description) if place == FIELD}
+        head, fresh, told = _head_of(model, fields)
         shown = (head, fresh)
     elif known.official in TOLD:
         told = _told_by_parameters(model, TOLD[known.official])
@@ -135,7 +149,7 @@ def _is_same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
-def _head_of(model: BaseChatModel) -> tuple[str, str, set[str]]:
+def _head_of(model: BaseChatModel, fields: set[str]) -> tuple[str, str, set[str]]:
     """How the text of a model begins: what of it counts, all that LangChain writes, what it tells.
 
     Fields of which LangChain leaves out some, or has only a name, are taken out of the text, for the
@@ -147,7 +161,11 @@ def _head_of(model: BaseChatModel) -> tuple[str, str, set[str]]:
     head = text.removesuffix(_NO_PARAMETERS)
     parsed = json.loads(head.removesuffix("---"))
     said, whole = parsed["kwargs"], dumpd(fresh)["kwargs"]
-    told = {name for name, it in said.items() if whole.get(name) == it and not _has_object(it)}
+    told = {
+        name
+        for name, it in said.items()
+        if whole.get(name) == it and not (_has_object(it) or (name in fields and _is_hidden(it)))
+    }
     if len(told) == len(said):
         return head, head, told
     parsed["kwargs"] = {name: said[name] for name in told}
@@ -155,6 +173,10 @@ def _head_of(model: BaseChatModel) -> tuple[str, str, set[str]]:
 
 
 _NO_PARAMETERS = "[('stop', None)]"
+
+
+def _is_hidden(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("type") == "secret"
 
 
 def _has_object(value: Any) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmemo.keys.clients import kind_of_client
+from llmemo.keys.clients import hooks_of, kind_of_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from langchain_core.language_models import BaseLanguageModel
 
@@ -83,9 +83,15 @@ def _is_usual(model: Any, usual: Usual, client: Any) -> bool:
         "organization": fields.get("openai_organization"),
         "region": fields.get("region_name"),
     }
-    shown = {"base_url": _text, "headers": _headers, "inner_headers": _headers}
+    shown: dict[str, Callable[[Any], Any]] = {
+        "base_url": _text,
+        "headers": _headers,
+        "inner_headers": _headers,
+        "hooks": hooks_of,
+        "inner_hooks": hooks_of,
+    }
     for label, value in told.items():
-        value = shown.get(label, lambda it: it)(value)  # noqa: PLW2901
+        value = shown[label](value) if label in shown else value  # noqa: PLW2901
         if (value or None) == (expected.get(label) or None):
             continue
         if not (label == "version" and value in usual.versions):

@@ -34,9 +34,3 @@ IMMATERIAL: dict[str, frozenset[str]] = {
     "langchain_ollama.OllamaLLM": frozenset({"validate_model_on_init"}),
     "langchain_perplexity.ChatPerplexity": _TRANSPORT,
 }
-
-CLIENTS: dict[str, tuple[str, ...]] = {
-    "langchain_anthropic.ChatAnthropic": ("_client", "_async_client"),
-    "langchain_aws.ChatAnthropicBedrock": ("_client", "_async_client"),
-}
-"""Clients that are made at the first call and kept beside the fields (`functools.cached_property`)."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import PydanticUndefined
 
 from llmemo.annotations import mro_of, name_of, vars_of
-from llmemo.keys.immaterial import CLIENTS, IMMATERIAL, LANGCHAIN
+from llmemo.keys.immaterial import IMMATERIAL, LANGCHAIN
 from llmemo.keys.model_state import state_fields
 from llmemo.keys.values import describer, found_at, kind_of
 
@@ -40,6 +40,8 @@ class ModelClass(NamedTuple):
     """Its name, if it is itself of a package of LangChain's."""
     rows: dict[str, object]
     """The default of each field that counts, by the field's name."""
+    lazy: tuple[str, ...]
+    """Clients that are made at the first call and kept beside the fields."""
     is_believed: bool
     """Whether it is a user's, and says itself what identifies a model (`_identifying_params`)."""
     entry: bytes
@@ -89,7 +91,8 @@ def _inspect(model: BaseLanguageModel[Any]) -> ModelClass:
             rows[name] = CLIENT
         elif not field.exclude or not _is_of(name, own):
             rows[name] = default_of(field)
-    for name in (*cls.__private_attributes__, *(CLIENTS.get(names[0], ()))):
+    lazy = tuple(dict.fromkeys(_lazy_clients(cls)))
+    for name in (*cls.__private_attributes__, *lazy):
         if _is_client(name):
             rows[name] = CLIENT
     name = " ".join([*map(_name_of, own), official_name(base)])
@@ -97,6 +100,7 @@ def _inspect(model: BaseLanguageModel[Any]) -> ModelClass:
         name=name,
         official=None if own else official_name(base),
         rows=rows,
+        lazy=lazy,
         is_believed=any("_identifying_params" in vars_of(it) for it in own),
         entry=describer.options(CLASS, {"class": name}),
         fields=cls.__pydantic_fields__,
@@ -119,12 +123,24 @@ def _is_client(name: str) -> bool:
     return name.endswith("client") or name == "session"
 
 
+def _lazy_clients(cls: type) -> Iterator[str]:
+    for base in mro_of(cls):
+        for name, member in vars_of(base).items():
+            if isinstance(member, functools.cached_property) and _is_client(name):
+                yield name
+
+
 def _secrets_of(model: BaseLanguageModel[Any]) -> set[str]:
-    """API keys, whatever they are given as: keys do not tell them apart (`docs/keys.md`)."""
+    """API keys, whatever they are given as: keys do not tell them apart (`docs/keys.md`).
+
+    Not all that LangChain hides is one: `mcp_servers` of `ChatAnthropic` are settings.
+    """
+    fields = type(model).__pydantic_fields__
     try:
-        return set(model.lc_secrets)
+        hidden = set(model.lc_secrets)
     except Exception:  # noqa: BLE001 (a property of a user's class)
         return set()
+    return {name for name in hidden if name in fields and "Secret" in repr(fields[name].annotation)}
 
 
 def default_of(field: Any) -> object:

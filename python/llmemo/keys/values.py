@@ -26,7 +26,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from llmemo._core import Describer
 from llmemo.annotations import name_of
-from llmemo.keys.clients import kind_of_client
+from llmemo.keys.clients import hooks_of, kind_of_client
 from llmemo.objects import taken
 from llmemo.schemas import digest_of
 
@@ -71,6 +71,17 @@ def kind_of(cls: type) -> str:
 
 def _member(value: enum.Enum) -> Parts:
     return f"enum {kind_of(type(value))}", (value.name, value.value)
+
+
+def _hook(value: Any) -> Parts:
+    """What boto3 is to call before it sends a request."""
+    told = []
+    for hook in hooks_of(value):
+        # langchain-aws adds the headers of the model that the client was first made for.
+        cells = [cell.cell_contents for cell in getattr(hook, "__closure__", None) or ()]
+        headers = [getattr(it, "default_headers", it) for it in cells]
+        told.append((getattr(hook, "__qualname__", ""), headers if cells else hook))
+    return "hooks", told
 
 
 def _path(value: PurePath) -> Parts:
@@ -150,6 +161,8 @@ _TELLERS: list[tuple[Any, Callable[[Any], Parts]]] = [
     (types.MappingProxyType, lambda value: ("mapping", dict(value))),
 ]
 
+_HOOKS = {("botocore.hooks", "EventAliaser"), ("botocore.hooks", "HierarchicalEmitter")}
+
 _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (str, lambda value: str.__getitem__(value, slice(None))),
     (int, lambda value: int.__pos__(value)),
@@ -178,6 +191,8 @@ def _other(value: Any) -> Parts:
         return f"dataclass {kind_of(cls)}", {
             field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)
         }
+    if name_of(cls) in _HOOKS:
+        return _hook(value)
     if _is_array(cls):
         return _buffer(value)
     if isinstance(value, Iterator):
