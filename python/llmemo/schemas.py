@@ -153,7 +153,8 @@ def _has_other_forms(schema: Any) -> bool:
 
 def _annotations(cls: type) -> list[Any]:
     """The annotations of a class, of its bases, and of the classes that they name."""
-    reached, said = [cls], []
+    reached: list[type] = [cls]
+    said: list[Any] = []
     for each in reached:
         inner: list[type] = []
         for base in mro_of(each):
