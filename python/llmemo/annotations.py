@@ -22,7 +22,7 @@ DEPTH_MAX = 16
 PARTS_MAX = 20_000
 """Parts of one text (some 10 ms): what comes after them does not count."""
 
-LEAVES = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
+LEAVES = (str, type(None), bool, int, float, complex, bytes, type(Ellipsis))
 
 _EXACT = (date, Decimal, range)
 """Types in C whose state is in no attribute, and whose `repr` says all of it."""
@@ -81,8 +81,11 @@ class Text:
     def of(self, value: Any, depth: int = 0) -> str:  # noqa: PLR0911 (a table)
         """Of anything. An object is told by its type's name, and by its attributes."""
         kind = type(value)
-        if kind in (str, bytes, *_CONTAINERS):
-            self._rest -= 1 + len(value) // (64 if kind in (str, bytes) else 1)
+        if kind in (str, bytes):
+            self._rest -= len(value) // 64
+        elif kind in _CONTAINERS:
+            self._rest -= len(value)
+        self._rest -= 1
         if depth > DEPTH_MAX or self._rest < 0:
             return "..."
         if kind in LEAVES or kind in _EXACT:

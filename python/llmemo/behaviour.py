@@ -22,6 +22,10 @@ _HOOKS = ("__new__", "__init__", "__post_init__", "model_post_init", "__setattr_
 
 _SCHEMA_DEPTH_MAX = 128
 
+_JSON = (str, type(None), bool, int, float)
+
+_REFERENCES = ("ref", "schema_ref")
+
 _CALLED = (types.FunctionType, types.MethodType, functools.partial)
 
 members_of: Any = vars(types.ModuleType)["__dict__"]
@@ -29,24 +33,24 @@ members_of: Any = vars(types.ModuleType)["__dict__"]
 
 
 class Behaviour(Text):
-    """The text of what some classes do."""
+    """The text of what a class does."""
 
-    def __init__(self, home: type) -> None:
-        """`home`: the class whose package's globals are looked at."""
+    def __init__(self, cls: type) -> None:
+        """Nothing has been said of the class."""
         super().__init__()
-        self._home = _package(name_of(home)[0])
+        self._cls = cls
+        self._home = _package(name_of(cls)[0])
         self._met: dict[tuple[int, str], object] = {}
-        self._references: dict[str, int] = {}
+        self._references: dict[Any, int] = {}
         self._names: dict[str, None] = {}
 
-    def of_class(self, cls: type) -> list[Any]:
-        """All that a class does to accept an instance."""
+    def of_class(self) -> list[Any]:
+        """All that it does to accept an instance."""
+        cls = self._cls
         bases = [vars_of(base) for base in mro_of(cls) if not is_foreign(base)]
         hooks = ((name, base[name]) for base in bases for name in _HOOKS if name in base)
         said: list[Any] = [[name, self.of(it)] for name, it in hooks]
-        schema = vars_of(cls).get("__pydantic_core_schema__")
-        if schema is not None:
-            said.append(self._schema(schema, 0))
+        said.append(self._schema(_schema_of(cls)))
         # What they may reach by way of the class: `cls.limit`, `self.check()`.
         looked_at: set[str] = set()
         while new := [name for name in self._names if name not in looked_at]:
@@ -95,23 +99,30 @@ class Behaviour(Text):
             except ValueError:
                 yield None  # not set yet
 
-    def _schema(self, schema: Any, depth: int) -> Any:
-        """A core schema: what Pydantic made the validator of."""
+    def _schema(self, schema: Any, depth: int = 0) -> Any:
+        """A core schema: what Pydantic made the validator of a class of."""
+        kind = type(schema)
+        if kind in _JSON:
+            return schema
         if depth > _SCHEMA_DEPTH_MAX:
             return "..."
-        if type(schema) is dict:
+        if kind is dict:
+            other = schema.get("cls")
+            if issubclass(type(other), type) and other is not self._cls and _schema_of(other):
+                # Described by itself.
+                return [self.of(other)]
             # Metadata are for JSON schemas: keys have those.
-            parts = ((name, it) for name, it in schema.items() if name != "metadata")
-            return [[self.of(name), self._part(name, it, depth)] for name, it in parts]
-        if type(schema) in (list, tuple):
+            return [
+                [name, self._reference(it) if name in _REFERENCES else self._schema(it, depth + 1)]
+                for name, it in schema.items() if name != "metadata"
+            ]  # fmt: skip
+        if kind in (list, tuple):
             return [self._schema(it, depth + 1) for it in schema]
-        return self.of(schema)
+        return [self.of(schema)]
 
-    def _part(self, name: str, it: Any, depth: int) -> Any:
-        if name in ("ref", "schema_ref") and type(it) is str:
-            # Ids are in their names, which are others in the next process.
-            return self._references.setdefault(it, len(self._references))
-        return self._schema(it, depth + 1)
+    def _reference(self, name: Any) -> int:
+        # Ids are in their names, which are others in the next process.
+        return self._references.setdefault(name, len(self._references))
 
     def _code(self, code: types.CodeType, depth: int) -> str:
         self._names.update(dict.fromkeys(code.co_names))
@@ -146,6 +157,10 @@ class Behaviour(Text):
         if type(it) in (types.MemberDescriptorType, types.GetSetDescriptorType):
             return "slot"
         return self.of(it, depth + 1)
+
+
+def _schema_of(cls: type) -> Any:
+    return vars_of(cls).get("__pydantic_core_schema__")
 
 
 def _members_of(cls: type) -> dict[str, Any]:

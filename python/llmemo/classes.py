@@ -64,6 +64,7 @@ class Classes:
     def __init__(self) -> None:
         """None was looked at yet."""
         self._records: dict[int, tuple[type, Record | None]] = {}
+        self._parts: dict[int, tuple[bytes, list[type]]] = {}
         self._slots: dict[int, tuple[type, tuple[types.MemberDescriptorType, ...]]] = {}
         self._asked: list[type] | None = None
 
@@ -72,8 +73,48 @@ class Classes:
         known = self._records.get(id(cls))
         if known is None:
             # The class, too, so that its id stays its own.
-            known = self._records[id(cls)] = cls, record_of(cls)
+            known = self._records[id(cls)] = cls, self._record_of(cls)
         return known[1]
+
+    def _record_of(self, cls: type) -> Record | None:
+        try:
+            slots = self.slots_of(cls)
+            kind = _kind_with(cls, slots)
+            if kind is None:
+                return None
+            reached = {id(cls): cls}
+            parts = []
+            waiting = [cls]
+            for each in waiting:
+                # The classes that its fields name come after it, each once.
+                part, inner = self._part(each)
+                parts.append(part)
+                new = {id(it): it for it in inner if id(it) not in reached}
+                reached.update(new)
+                waiting += new.values()
+            digest = hashlib.blake2b(b"".join(parts), digest_size=32).digest()
+            _met[cls] = None
+        except Exception:  # noqa: BLE001 (whatever such a class may do)
+            return None
+        module, qualname = name_of(cls)
+        return Record(kind, (module, qualname, digest), slots)
+
+    def _part(self, cls: type) -> tuple[bytes, list[type]]:
+        """A digest of one class, and those that its fields name."""
+        part = self._parts.get(id(cls))
+        if part is None:
+            text = Behaviour(cls)
+            said = json.dumps([_describe(cls, text), text.of_class()])
+            inner = [it for it in text.inner if _kind_of(it) is not None]
+            part = hashlib.blake2b(said.encode(), digest_size=32).digest(), inner
+            self._parts[id(cls)] = part
+        return part
+
+    def shape_of(self, cls: type) -> tuple[int, tuple[types.MemberDescriptorType, ...]] | None:
+        """The kind and the slots of a class; None if its instances cannot be stored."""
+        slots = self.slots_of(cls)
+        kind = _kind_with(cls, slots)
+        return None if kind is None else (kind, slots)
 
     def slots_of(self, cls: type) -> tuple[types.MemberDescriptorType, ...]:
         """Where instances of a class keep what is not in their `__dict__`."""
@@ -117,13 +158,7 @@ class Classes:
 
 def record_of(cls: type) -> Record | None:
     """The record of a class, as of now; None if its instances cannot be stored."""
-    try:
-        record = _inspect(cls)
-        if record is not None:
-            _met[cls] = None
-    except Exception:  # noqa: BLE001 (whatever such a class may do)
-        return None
-    return record
+    return Classes().record_of(cls)
 
 
 def _seen() -> Iterator[type]:
@@ -150,27 +185,14 @@ def _at(module: str, qualname: str) -> Iterator[type]:
     yield from type.__subclasses__(found) if bracket else (found,)
 
 
-def _inspect(cls: type) -> Record | None:
+def _kind_with(cls: type, slots: tuple[types.MemberDescriptorType, ...]) -> int | None:
+    """The kind of a class; None if its instances cannot be stored."""
     kind = _kind_of(cls)
-    slots = tuple(_slots_of(cls))
     # A class in C has a place for state that nobody sees. Two words: `__dict__` and `__weakref__`.
     size = object.__basicsize__ + (len(slots) + 2) * struct.calcsize("P")
     if kind is None or len(slots) > SLOTS_MAX or (kind != ENUM and _size_of(cls) > size):
         return None
-    text = Behaviour(cls)
-    reached: list[type] = [cls]
-    parts: list[Any] = []
-    for each in reached:
-        # The classes that its fields name come after it, each once.
-        parts.append([*_describe(each, text), *text.of_class(each)])
-        others, known = {id(it): it for it in text.inner}, set(map(id, reached))
-        text.inner.clear()
-        reached += [
-            it for key, it in others.items() if key not in known and _kind_of(it) is not None
-        ]
-    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=32).digest()
-    module, qualname = name_of(cls)
-    return Record(kind, (module, qualname, digest), slots)
+    return kind
 
 
 def _kind_of(cls: type) -> int | None:

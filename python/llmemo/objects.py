@@ -64,15 +64,24 @@ class Instances:
             record = self._classes.record_of(type(it))
             if record is None:
                 return None
-            if record.kind == ENUM:
-                return ENUM, record.name, _take_member(it)
-            state = _take_state(it, record.slots)
-            if self._is_asked(type(it)) and accepts(it):
+            state = _state_of(it, record.kind, record.slots)
+            if record.kind != ENUM and self._is_asked(type(it)) and accepts(it):
                 # That it did once: what it does not accept now, it no longer accepts.
                 state = (*state, True)
         except Exception:  # noqa: BLE001 (a state that no such object should have)
             return None
         return record.kind, record.name, state
+
+    def state_of(self, it: Any) -> Any:
+        """The state of an object, to be compared; None if it cannot be stored."""
+        plain = _PLAIN.get(type(it))
+        try:
+            if plain is not None:
+                return plain[1](it)
+            shape = self._classes.shape_of(type(it))
+            return None if shape is None else _state_of(it, *shape)
+        except Exception:  # noqa: BLE001 (a state that no such object should have)
+            return None
 
     def made(self, kind: int, cls: type | None, state: Any) -> Any:
         """The object that `taken` took apart.
@@ -210,6 +219,10 @@ _MAKE = [make for _, _, make in sorted(_PLAIN.values(), key=lambda row: row[0])]
 
 
 # Instances.
+
+
+def _state_of(it: Any, kind: int, members: tuple[types.MemberDescriptorType, ...]) -> Any:
+    return _take_member(it) if kind == ENUM else _take_state(it, members)
 
 
 def _take_state(it: Any, members: tuple[types.MemberDescriptorType, ...]) -> Parts:

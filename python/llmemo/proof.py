@@ -20,7 +20,7 @@ UNHASHED_MAX = 64
 
 def unproved(stored: Sequence[Any], returned: Sequence[Any]) -> str | None:
     """The name of the type of something that did not come back as it was; None if all did."""
-    found = _different(list(stored), list(returned), Instances(validates=False))
+    found = _different(list(stored), list(returned), Instances())
     if found is None:
         return None
     module, name = name_of(found[0])
@@ -51,7 +51,7 @@ def _different(one: Any, other: Any, instances: Instances) -> tuple[type] | None
         elif kind is TextAccessor:
             waiting.append((one[:], other[:]))
         else:
-            states = instances.taken(one), instances.taken(other)
+            states = instances.state_of(one), instances.state_of(other)
             if None in states:
                 return (kind,)
             waiting.append(states)

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 DEPTH_MAX = 32
 """Parameters nested deeper than this are not searched for classes."""
 
-_OTHER_FORMS = {
+_OTHER_FORMS = (
     "alias", "validation_alias", "serialization_alias", "serialization", "computed_fields",
-}  # fmt: skip
+)  # fmt: skip
 """What makes a schema in another mode, or by names, say more than the usual one."""
 
 _MODEL_SCHEMA = BaseModel.model_json_schema.__func__  # type: ignore[attr-defined]
@@ -143,7 +143,7 @@ def _has_other_forms(schema: Any) -> bool:
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):
-            if not _OTHER_FORMS.isdisjoint(part):
+            if any(part.get(name) for name in _OTHER_FORMS):
                 return True
             waiting += (it for name, it in part.items() if name != "metadata")
         elif isinstance(part, (list, tuple)):
