@@ -44,16 +44,20 @@ _digests: weakref.WeakKeyDictionary[Run, dict[int, bytes | None]] = weakref.Weak
 
 def schemas() -> dict[str, bytes]:
     """Digests (32 bytes) of the schemas of the classes in the current run's parameters, by name."""
+    runs = open_runs()
+    if not runs:
+        return {}
     named: dict[str, dict[int, type]] = {}
-    for cls in run_classes():
+    for cls in _classes(runs[-1].parameters, DEPTH_MAX):
         name = re.fullmatch(r"<class '(.+)'>", repr(cls))
         if name is not None:
             named.setdefault(name[1], {})[id(cls)] = cls
     # Of two classes of one name nobody can say which is meant where.
     digests = {
-        name: _steady(cls) for name, classes in named.items() for cls in classes.values()
+        name: _steady(next(iter(classes.values())), runs[-1])
+        for name, classes in named.items()
         if len(classes) == 1
-    }  # fmt: skip
+    }
     return {name: digest for name, digest in digests.items() if digest is not None}
 
 
@@ -88,13 +92,13 @@ def _classes(value: Any, depth: int) -> Iterator[type]:
             yield from _classes(member, depth - 1)
 
 
-def _steady(cls: type) -> bytes | None:
-    """The digest of a class; None if it has changed since the current run first asked for it.
+def _steady(cls: type, run: Run) -> bytes | None:
+    """The digest of a class; None if it has changed since the run first asked for it.
 
     The client made its request in between: which of the two schemas it sent is unknown.
     """
     digest = digest_of(cls)
-    first = _digests.setdefault(open_runs()[-1], {}).setdefault(id(cls), digest)
+    first = _digests.setdefault(run, {}).setdefault(id(cls), digest)
     return digest if digest == first else None
 
 
