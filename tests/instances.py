@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from langchain_core.outputs import ChatGeneration, Generation
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    RootModel,
+    field_validator,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass as validated_dataclass
 from pydantic_core import TzInfo
 
@@ -152,6 +160,22 @@ class ScoredChat(ChatGeneration):
     score: Any = None
 
 
+WORDS = frozenset(["one", "two", "three", "four"])
+
+
+class Checked(BaseModel):
+    """Has a validator, with constants and globals whose order is of the process."""
+
+    word: str = "one"
+
+    @field_validator("word")
+    @classmethod
+    def _check(cls, word: str) -> str:
+        if word in {"five", "six", "seven"} or word not in WORDS:
+            raise ValueError(word)
+        return word
+
+
 class Outer:
     class Inner(BaseModel):
         x: Any = None
@@ -281,6 +305,7 @@ KINDS: list[Callable[[Any], Any]] = [
     lambda it: ListBox.model_construct(content=it),
     lambda it: Numbers([it, it]),
     lambda it: Outer.Inner(x=it),
+    lambda it: Checked(),
     lambda it: Document("page", metadata={"it": it}),
     lambda it: Reply(content="x", confidence=it, response_metadata={"it": it}),
     lambda it: ReplyChunk(content="x", provider_chunk=it),

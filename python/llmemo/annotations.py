@@ -1,9 +1,14 @@
-"""Types and defaults of fields as text: the same in every process, and no code of theirs is run."""
+"""Types and values as text: the same in every process, and no code of theirs is run."""
 
 from __future__ import annotations
 
+import functools
+import sys
 import types
 import typing
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pydantic.fields import FieldInfo
@@ -14,7 +19,21 @@ if TYPE_CHECKING:
 DEPTH_MAX = 16
 """What is nested deeper than this does not count."""
 
-LEAVES = (type(None), bool, int, float, str, bytes)
+PARTS_MAX = 20_000
+"""Parts of one text (some 10 ms): what comes after them does not count."""
+
+LEAVES = (str, type(None), bool, int, float, complex, bytes, type(Ellipsis))
+
+_EXACT = (date, Decimal, range)
+"""Types in C whose state is in no attribute, and whose `repr` says all of it."""
+
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
+
+_FOREIGN = {*sys.stdlib_module_names, "pydantic", "pydantic_core", "annotated_types"}
+_FOREIGN |= {"typing_extensions", "langchain_core"}
+"""Packages whose classes and functions are told by their names alone."""
 
 # `type`'s own, so that no metaclass has a say.
 mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
@@ -28,42 +47,112 @@ def name_of(cls: type) -> tuple[Any, str]:
     return _module_of(cls), _qualname_of(cls)
 
 
-def text_of_field(field: Any, inner: list[type]) -> list[str]:
-    """Of a field of Pydantic or of a dataclass; adds the classes that it names to `inner`."""
-    if isinstance(field, FieldInfo):
-        parts = [field.annotation, field.metadata, field.default, field.default_factory]
-    else:
-        parts = [field.type, field.default, field.default_factory, field.init]
-    return [text_of(part, inner) for part in parts]
+def is_foreign(it: type | types.FunctionType) -> bool:
+    """Whether a class or function is the standard library's, Pydantic's or LangChain's."""
+    module = _module_of(it) if issubclass(type(it), type) else it.__module__  # type: ignore[arg-type]
+    return type(module) is str and module.partition(".")[0] in _FOREIGN
 
 
-def text_of(value: Any, inner: list[type], depth: int = 0) -> str:  # noqa: PLR0911 (a table)
-    """Of anything. What cannot be said is told by its type's name, and by its plain attributes."""
-    kind = type(value)
-    if depth > DEPTH_MAX:
-        return "..."
-    if kind in LEAVES:
-        return repr(value)
-    if issubclass(kind, type):
-        inner.append(value)
-        return "{}.{}".format(*name_of(value))
-    if kind in (list, tuple, set, frozenset, dict):
-        parts = value.items() if kind is dict else value
-        texts = [text_of(part, inner, depth + 1) for part in parts]
+def text_of(value: Any, inner: list[type]) -> str:
+    """The text of anything; adds the classes that it names to `inner`."""
+    text = Text()
+    said = text.of(value)
+    inner += text.inner
+    return said
+
+
+class Text:
+    """The text of some values, one after the other."""
+
+    def __init__(self) -> None:
+        """Nothing has been said."""
+        self.inner: list[type] = []
+        """The classes that were named so far."""
+        self._rest = PARTS_MAX
+
+    def of_field(self, field: Any) -> list[str]:
+        """Of a field of Pydantic or of a dataclass."""
+        if isinstance(field, FieldInfo):
+            parts = [field.annotation, field.metadata, field.default, field.default_factory]
+        else:
+            parts = [field.type, field.default, field.default_factory, field.init]
+        return [self.of(part) for part in parts]
+
+    def of(self, value: Any, depth: int = 0) -> str:  # noqa: PLR0911 (a table)
+        """Of anything. An object is told by its type's name, and by its attributes."""
+        kind = type(value)
+        if kind in (str, bytes):
+            self._rest -= len(value) // 64
+        elif kind in _CONTAINERS:
+            self._rest -= len(value)
+        self._rest -= 1
+        if depth > DEPTH_MAX or self._rest < 0:
+            return "..."
+        if kind in LEAVES or kind in _EXACT:
+            return repr(value)
+        if issubclass(kind, type):
+            self.inner.append(value)
+            return "{}.{}".format(*name_of(value))
+        if kind in _CONTAINERS:
+            return self._container(value, depth)
+        origin = typing.get_origin(value)
+        if origin is not None:
+            arguments = [self.of(part, depth + 1) for part in typing.get_args(value)]
+            return f"{self.of(origin, depth + 1)}[{', '.join(arguments)}]"
+        if kind in _FUNCTIONS:
+            return self.function(value, depth)
+        if name_of(kind)[0] == "typing":
+            return repr(value)  # `Any`, a type variable, a reference that is not resolved yet
+        parts = self._special(value, depth)
+        return "{}.{}{}".format(*name_of(kind), parts)
+
+    def function(self, value: Any, depth: int) -> str:
+        """Of a function: its name."""
+        name = f"{value.__module__}.{value.__qualname__}"
+        owner = getattr(value, "__self__", None)  # of a builtin's method: `{1, 2}.__contains__`
+        if type(value) is types.FunctionType or isinstance(owner, types.ModuleType):
+            return name
+        return f"{name} of {self.of(owner, depth + 1)}"
+
+    def _container(self, value: Any, depth: int) -> str:
+        kind = type(value)
+        if kind is dict:
+            pairs = value.items()
+            texts = [f"{self.of(k, depth + 1)}: {self.of(it, depth + 1)}" for k, it in pairs]
+        else:
+            texts = [self.of(part, depth + 1) for part in value]
         return f"{kind.__name__}({', '.join(sorted(texts) if kind in (set, frozenset) else texts)})"
-    origin = typing.get_origin(value)
-    if origin is not None:
-        arguments = [text_of(part, inner, depth + 1) for part in typing.get_args(value)]
-        return f"{text_of(origin, inner, depth + 1)}[{', '.join(arguments)}]"
-    if kind in (types.FunctionType, types.BuiltinFunctionType):
-        return f"{value.__module__}.{value.__qualname__}"
-    if name_of(kind)[0] == "typing":
-        return repr(value)  # `Any`, a type variable, a reference that is not resolved yet
-    plain = {name: repr(it) for name, it in _attributes(value) if type(it) in LEAVES}
-    return "{}.{}{}".format(*name_of(kind), sorted(plain.items()))
+
+    def _special(self, value: Any, depth: int) -> str:  # noqa: PLR0911 (a table)
+        kind = type(value)
+        if kind is types.MethodType:
+            return f"({self.of(value.__func__, depth + 1)}, {self.of(value.__self__, depth + 1)})"
+        if kind in (staticmethod, classmethod):
+            return self.of(value.__func__, depth + 1)
+        if kind is property:
+            return self.of([value.fget, value.fset], depth + 1)
+        if kind is functools.partial:
+            return self.of([value.func, value.args, value.keywords], depth + 1)
+        if kind in (datetime, time):
+            return f"{value.replace(tzinfo=None)!r}{self.of(value.tzinfo, depth + 1)}"
+        if issubclass(kind, PurePath) and is_foreign(kind):
+            return str(value)
+        return str(sorted(self.attributes(value, depth)))
+
+    def attributes(self, value: object, depth: int) -> Iterator[tuple[str, str]]:
+        """The attributes of an object that can be told, by name.
+
+        Not objects in objects: those lead anywhere, and some keep what they have computed.
+        """
+        for name, it in attributes(value):
+            kind = type(it)
+            if kind in LEAVES or kind in _EXACT:
+                yield name, repr(it)
+            elif kind in _FUNCTIONS or kind in (types.MethodType, functools.partial):
+                yield name, self.of(it, depth + 1)
 
 
-def _attributes(value: object) -> Iterator[tuple[str, object]]:
+def attributes(value: object) -> Iterator[tuple[str, object]]:
     """What is in an object's slots and `__dict__`."""
     for base in mro_of(type(value)):
         for name, member in vars_of(base).items():

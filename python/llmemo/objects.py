@@ -1,8 +1,9 @@
 """Objects taken apart into plain values, and put together again as they were.
 
 For what `rust/python/objects.rs` does not know by itself: dates and the like, and instances of
-classes of the user's. Their state is taken and set directly: no constructor, validator, property or
-`__setattr__` of theirs is run, so that nothing is checked anew, and nothing happens.
+classes of the user's. Their state is taken and set directly: no constructor, property or
+`__setattr__` of theirs is run. Nor are validators, but those of the classes that the current model
+run asks for: an instance must also be one that its class would accept today (`acceptance`).
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from zoneinfo import ZoneInfo
 from pydantic_core import TzInfo
 
 from llmemo._core import ValueUnknown
+from llmemo.acceptance import accepts
 from llmemo.annotations import mro_of, name_of, vars_of
-from llmemo.classes import DATACLASS, ENUM, MODEL, record_of, slots_of
+from llmemo.classes import ENUM, Classes
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Callable
 
     Parts = tuple[Any, ...]
@@ -36,36 +39,73 @@ FLAG_BITS_MAX = 256
 """Bits of a combination of flags."""
 
 
-def taken(it: Any) -> tuple[int, tuple[str, str, bytes] | None, Any] | None:
-    """An object as its kind, its class (None: the kind says it) and its state.
+class Instances:
+    """Takes the objects of one value apart, or puts them together."""
 
-    None if it cannot be stored.
-    """
-    plain = _PLAIN.get(type(it))
-    try:
-        if plain is not None:
-            kind, take, _ = plain
-            return kind, None, take(it)
-        record = record_of(type(it))
-        if record is None:
+    def __init__(self, *, validates: bool = True) -> None:
+        """`validates`: whether the classes that the run asks for are to accept their instances."""
+        self._classes = Classes()
+        self._validates = validates
+
+    def find(self, kind: int, module: str, qualname: str, digest: bytes) -> type:
+        """See `Classes.find`."""
+        return self._classes.find(kind, module, qualname, digest)
+
+    def taken(self, it: Any) -> tuple[int, tuple[str, str, bytes] | None, Any] | None:
+        """An object as its kind, its class (None: the kind says it) and its state.
+
+        None if it cannot be stored.
+        """
+        plain = _PLAIN.get(type(it))
+        try:
+            if plain is not None:
+                kind, take, _ = plain
+                return kind, None, take(it)
+            record = self._classes.record_of(type(it))
+            if record is None:
+                return None
+            state = _state_of(it, record.kind, record.slots)
+            if record.kind != ENUM and self._is_asked(type(it)) and accepts(it):
+                # That it did once: what it does not accept now, it no longer accepts.
+                state = (*state, True)
+        except Exception:  # noqa: BLE001 (a state that no such object should have)
             return None
-        return record.kind, record.name, _INSTANCES[record.kind][0](it)
-    except Exception:  # noqa: BLE001 (a state that no such object should have)
-        return None
+        return record.kind, record.name, state
 
+    def state_of(self, it: Any) -> Any:
+        """The state of an object, to be compared; None if it cannot be stored."""
+        plain = _PLAIN.get(type(it))
+        try:
+            if plain is not None:
+                return plain[1](it)
+            shape = self._classes.shape_of(type(it))
+            return None if shape is None else _state_of(it, *shape)
+        except Exception:  # noqa: BLE001 (a state that no such object should have)
+            return None
 
-def made(kind: int, cls: type | None, state: Any) -> Any:
-    """The object that `taken` took apart.
+    def made(self, kind: int, cls: type | None, state: Any) -> Any:
+        """The object that `taken` took apart.
 
-    Raises:
-        ValueUnknown: This process lacks what it takes.
-        Exception: No such object can have this state.
-    """
-    if cls is not None:
-        return _INSTANCES[kind][1](cls, state)
-    if kind >= len(_MAKE):
-        raise ValueUnknown("unknown_type")
-    return _MAKE[kind](*state)
+        Raises:
+            ValueUnknown: This process lacks what it takes, or the class has become stricter.
+            Exception: No such object can have this state.
+        """
+        if cls is None:
+            if kind >= len(_MAKE):
+                raise ValueUnknown("unknown_type")
+            return _MAKE[kind](*state)
+        if kind == ENUM:
+            return _make_member(cls, state)
+        own, slots, *accepted = state
+        it = _make_state(cls, own, slots, self._classes.slots_of(cls))
+        if accepted not in ([], [True]):
+            raise ValueError(accepted)
+        if accepted and self._is_asked(cls) and not accepts(it):
+            raise ValueUnknown("changed_class")
+        return it
+
+    def _is_asked(self, cls: type) -> bool:
+        return self._validates and any(cls is each for each in self._classes.asked())
 
 
 # Plain values. Every argument is named: given bytes alone, a date takes them for its pickled form.
@@ -181,9 +221,13 @@ _MAKE = [make for _, _, make in sorted(_PLAIN.values(), key=lambda row: row[0])]
 # Instances.
 
 
-def _take_state(it: Any) -> Parts:
+def _state_of(it: Any, kind: int, members: tuple[types.MemberDescriptorType, ...]) -> Any:
+    return _take_member(it) if kind == ENUM else _take_state(it, members)
+
+
+def _take_state(it: Any, members: tuple[types.MemberDescriptorType, ...]) -> Parts:
     slots = {}
-    for number, member in enumerate(slots_of(type(it))):
+    for number, member in enumerate(members):
         try:
             slots[number] = member.__get__(it)
         except AttributeError:
@@ -197,9 +241,9 @@ def _take_state(it: Any) -> Parts:
     return own, slots
 
 
-def _make_state(cls: type, state: Parts) -> object:
-    own, slots = state
-    members = slots_of(cls)
+def _make_state(
+    cls: type, own: Any, slots: Any, members: tuple[types.MemberDescriptorType, ...]
+) -> object:
     it: object = object.__new__(cls)
     if own is not None:
         _check_names(own)
@@ -242,10 +286,3 @@ def _combining(cls: type, value: object) -> Callable[[object], object]:
                 break
             return method.__get__(None, cls)  # type: ignore[no-any-return]
     raise TypeError
-
-
-_INSTANCES: dict[int, tuple[Callable[[Any], Any], Callable[[type, Any], Any]]] = {
-    MODEL: (_take_state, _make_state),
-    DATACLASS: (_take_state, _make_state),
-    ENUM: (_take_member, _make_member),
-}

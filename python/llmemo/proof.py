@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages.base import TextAccessor
 
 from llmemo.annotations import name_of
-from llmemo.objects import taken
+from llmemo.objects import Instances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,14 +20,14 @@ UNHASHED_MAX = 64
 
 def unproved(stored: Sequence[Any], returned: Sequence[Any]) -> str | None:
     """The name of the type of something that did not come back as it was; None if all did."""
-    found = _different(list(stored), list(returned))
+    found = _different(list(stored), list(returned), Instances())
     if found is None:
         return None
     module, name = name_of(found[0])
     return name if module == "builtins" else f"{module}.{name}"
 
 
-def _different(one: Any, other: Any) -> tuple[type] | None:
+def _different(one: Any, other: Any, instances: Instances) -> tuple[type] | None:
     """The type of the first thing that differs."""
     # No recursion but for sets: answers may be deeper than what is left of the caller's stack.
     waiting = [(one, other)]
@@ -41,7 +41,7 @@ def _different(one: Any, other: Any) -> tuple[type] | None:
             if kind is dict:
                 waiting += zip(one.values(), other.values(), strict=True)
         elif kind in (set, frozenset):
-            if not _same_items(one, other):
+            if not _same_items(one, other, instances):
                 return (kind,)
         elif kind in (type(None), bool, int, str, bytes):
             if one != other:
@@ -51,28 +51,30 @@ def _different(one: Any, other: Any) -> tuple[type] | None:
         elif kind is TextAccessor:
             waiting.append((one[:], other[:]))
         else:
-            states = taken(one), taken(other)
+            states = instances.state_of(one), instances.state_of(other)
             if None in states:
                 return (kind,)
             waiting.append(states)
     return None
 
 
-def _same_items(one: Any, other: Any) -> bool:
+def _same_items(one: Any, other: Any, instances: Instances) -> bool:
     """Whether two sets hold the same, in whatever order."""
     by_hash: defaultdict[Any, list[Any]] = defaultdict(list)
     for item in other:
         by_hash[type(item), hash(item)].append(item)
-    rest = [item for item in one if not _take_same(by_hash[type(item), hash(item)], item)]
+    rest = [
+        item for item in one if not _take_same(by_hash[type(item), hash(item)], item, instances)
+    ]
     others = [item for items in by_hash.values() for item in items]
     if not len(rest) == len(others) <= UNHASHED_MAX:
         return False
-    return all(_take_same(others, item) for item in rest)
+    return all(_take_same(others, item, instances) for item in rest)
 
 
-def _take_same(items: list[Any], wanted: Any) -> bool:
+def _take_same(items: list[Any], wanted: Any, instances: Instances) -> bool:
     for number, item in enumerate(items):
-        if _different(wanted, item) is None:
+        if _different(wanted, item, instances) is None:
             del items[number]
             return True
     return False

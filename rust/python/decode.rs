@@ -43,8 +43,17 @@ pub fn decode_with<'py>(
 ) -> PyResult<Py<PyList>> {
     let (schema, reader) = (Schema::get(py)?, Reader::new(payload));
     let ids = fresh_ids.then(FreshIds::new);
-    let mut decoder =
-        Decoder { py, schema, payload, reader, text: None, ids, given, classes: Vec::new() };
+    let mut decoder = Decoder {
+        py,
+        schema,
+        payload,
+        reader,
+        text: None,
+        ids,
+        given,
+        classes: Vec::new(),
+        instances: None,
+    };
     let damaged = |Failure(error)| match error {
         // Out of memory is not damage, nor is an interrupt. Any other error of Python's: the bytes
         // do not fit the classes.
@@ -97,6 +106,8 @@ pub struct Decoder<'a, 'py> {
     pub given: &'a [Bound<'py, PyType>],
     /// The classes that were named so far, with their kinds.
     pub classes: Vec<(u8, Bound<'py, PyType>)>,
+    /// `llmemo.objects.Instances`, once one was met.
+    pub instances: Option<Bound<'py, PyAny>>,
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {

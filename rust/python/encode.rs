@@ -42,7 +42,7 @@ impl From<Refusal> for PyErr {
 pub fn encode(generations: &Bound<'_, PyAny>, key: [u8; 32]) -> PyResult<Py<PyBytes>> {
     let py = generations.py();
     let (schema, writer) = (Schema::get(py)?, Writer::new());
-    let mut encoder = Encoder { schema, writer, text: None, classes: Vec::new() };
+    let mut encoder = Encoder { schema, writer, text: None, classes: Vec::new(), instances: None };
     encoder.put_generations(generations)?;
     let classes = encoder.classes;
     let bytes = encoder.writer.seal(&Key(key)).ok_or(Refusal::Reason("too_large"))?;
@@ -73,6 +73,8 @@ pub struct Encoder<'s, 'py> {
     pub writer: Writer,
     /// The classes that were named so far.
     pub classes: Vec<Bound<'py, PyType>>,
+    /// `llmemo.objects.Instances`, once one was met.
+    pub instances: Option<Bound<'py, PyAny>>,
     /// The text of the current generation, which its message's content mostly repeats.
     text: Option<Bound<'py, PyString>>,
 }

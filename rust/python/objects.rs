@@ -7,6 +7,7 @@ use super::decode::{Decoder, Failure, MALFORMED, MESSAGE};
 use super::encode::{Encoder, Refusal, refused_type};
 use super::interned::intern;
 use crate::value::{CLASSES_MAX, Token};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFrozenSet, PySet, PyString, PyTuple, PyType};
 use std::collections::HashMap;
@@ -17,22 +18,33 @@ pub const SAME_HASH_MAX: usize = 64;
 
 /// The functions of `objects.py` and its neighbours.
 pub struct Objects {
-    taken: Py<PyAny>,
-    made: Py<PyAny>,
-    find: Py<PyAny>,
+    instances: Py<PyAny>,
     unproved: Py<PyAny>,
 }
 
 impl Objects {
     /// Of this process.
     pub fn load(py: Python<'_>) -> PyResult<Self> {
-        let objects = py.import("llmemo.objects")?;
         Ok(Self {
-            taken: objects.getattr("taken")?.unbind(),
-            made: objects.getattr("made")?.unbind(),
-            find: py.import("llmemo.classes")?.getattr("find")?.unbind(),
+            instances: py.import("llmemo.objects")?.getattr("Instances")?.unbind(),
             unproved: py.import("llmemo.proof")?.getattr("unproved")?.unbind(),
         })
+    }
+
+    /// Takes the objects of one value apart, or puts them together; made when the first one comes.
+    /// `validates`: whether classes that the current run asks for have to accept their instances.
+    fn instances<'a, 'py>(
+        &self,
+        py: Python<'py>,
+        known: &'a mut Option<Bound<'py, PyAny>>,
+        validates: bool,
+    ) -> PyResult<&'a Bound<'py, PyAny>> {
+        if known.is_none() {
+            let arguments = PyDict::new(py);
+            arguments.set_item(intern!(py, "validates"), validates)?;
+            *known = Some(self.instances.bind(py).call((), Some(&arguments))?);
+        }
+        known.as_ref().ok_or_else(|| PyRuntimeError::new_err("no instances"))
     }
 
     /// The name of a type that did not come back as it was; None if all did.
@@ -60,7 +72,8 @@ impl<'py> Encoder<'_, 'py> {
             self.writer.put(Token::FrozenSet(set.len()));
             return set.iter().try_for_each(|item| self.put(&item, depth + 1));
         }
-        let taken = self.schema.objects.taken.bind(py).call1((any,))?;
+        let instances = self.schema.objects.instances(py, &mut self.instances, true)?;
+        let taken = instances.call_method1(intern!(py, "taken"), (any,))?;
         if taken.is_none() {
             return Err(refused_type(any));
         }
@@ -132,7 +145,6 @@ impl<'py> Decoder<'_, 'py> {
     pub fn other(&mut self, tag: u8, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
         let py = self.py;
         let token = self.reader.rare(tag)?;
-        let objects = &self.schema.objects;
         match token {
             Token::Set(len) | Token::FrozenSet(len) => {
                 let set = PySet::empty(py)?;
@@ -145,7 +157,7 @@ impl<'py> Decoder<'_, 'py> {
             }
             Token::Plain(kind) => {
                 let state = self.any(depth + 1)?;
-                Ok(objects.made.bind(py).call1((kind, py.None(), state))?)
+                Ok(self.instances()?.call_method1(intern!(py, "made"), (kind, py.None(), state))?)
             }
             Token::Class(kind) => {
                 let module = self.any(depth + 1)?.cast_into_exact::<PyString>();
@@ -157,7 +169,8 @@ impl<'py> Decoder<'_, 'py> {
                 let class = if let Some(given) = self.given.get(self.classes.len()) {
                     given.clone()
                 } else {
-                    let class = objects.find.bind(py).call1((kind, module, name, digest))?;
+                    let named = (kind, module, name, digest);
+                    let class = self.instances()?.call_method1(intern!(py, "find"), named)?;
                     class.cast_into::<PyType>().map_err(PyErr::from)?
                 };
                 if self.classes.len() == CLASSES_MAX {
@@ -177,7 +190,14 @@ impl<'py> Decoder<'_, 'py> {
         if depth <= MESSAGE && self.ids.is_some() {
             self.renew_id(&class, &state, depth)?;
         }
-        Ok(self.schema.objects.made.bind(self.py).call1((kind, class, state))?)
+        let made = intern!(self.py, "made");
+        Ok(self.instances()?.call_method1(made, (kind, class, state))?)
+    }
+
+    fn instances(&mut self) -> PyResult<&Bound<'py, PyAny>> {
+        // A proof asks what comes back, no more.
+        let validates = self.given.is_empty();
+        self.schema.objects.instances(self.py, &mut self.instances, validates)
     }
 
     /// Gives a generation's message its new id, if one of the two is of another class than LangChain's.
