@@ -213,10 +213,15 @@ def key(
         Bypass: It must go past the cache.
     """
     settings, digests = llm_string(llm_text), b""
+    messages: bytes | None = None
+    if settings is not None and supplement is None:
+        values = {(one.place, one.name): one.value for one in settings}
+        if is_thin(values):
+            raise Bypass("thin_text", "_type")
+    if not is_text:
+        messages = prompt(prompt_text, objects=objects)
     llm_part = (0, data_of(llm_text))
     if settings is not None:
-        if supplement is None and is_thin({(it.place, it.name): it.value for it in settings}):
-            raise Bypass("thin_text", "_type")
         encodings = (bytes([it.place]) + leaf(STR, it.name) + it.value for it in settings)
         llm_part = (1, b"".join(encodings))
         for setting in settings:
@@ -224,7 +229,6 @@ def key(
                 if name not in (schemas or {}):
                     raise Bypass("unknown_class", shown(setting.place, setting.name))
                 digests += (schemas or {})[name]
-    messages = None if is_text else prompt(prompt_text, objects=objects)
     prompt_part = (0, data_of(prompt_text)) if messages is None else (1, messages)
     parts = [(0, data_of(namespace)), llm_part, prompt_part, (0, digests), (0, supplement or b"")]
     frame = framed(*parts)

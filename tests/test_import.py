@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,6 +115,14 @@ FAULTS: dict[str, tuple[list[Any], str]] = {
     "a class that nobody saw": (
         [row("q", llm="[('response_format', <class '__main__.Unseen'>)]")],
         "bypassed: unknown_class",
+    ),
+    "a model that says too little": (
+        [row("q", llm="[('_type', 'chat-ollama'), ('stop', None)]")],
+        "bypassed: thin_text",
+    ),
+    "an object in the prompt": (
+        [row(dumps([HumanMessage([{"type": "x", "value": Decimal}])]))],
+        "bypassed: unknown_repr",
     ),
     "an answer that is cut off": (
         [

@@ -127,7 +127,8 @@ def keys_of_everything() -> list[str]:
     """Requests whose text depends on the process: sets, ids, chunks, addresses in artifacts."""
     first, second, third = chunks()
     artifact = ToolMessage("x", tool_call_id="1", artifact=object())
-    history = [HumanMessage("é"), first + second + third, artifact]
+    seen = HumanMessage([{"type": "x", "value": {CITIES, *CITIES, Path("a")}}])
+    history = [HumanMessage("é"), first + second + third, artifact, seen]
     settings: dict[str, Any] = {"cities": CITIES, "more": [set(CITIES), {"k": (CITIES,)}]}
     recorder = Recorder()
     FakeListLLM(responses=["it's", "\0"], cache=recorder).invoke("Once")

@@ -235,6 +235,7 @@ def classes() -> Iterator[Request]:
         yield "Hi", text, {"schemas": digests}
         yield "Hi", text, {"schemas": {"m.A": digests["m.B"]}}
         yield "Hi", text, {}
+        yield texts.message('"content": ' + texts.OBJECT % '"T(1)"'), text, {}
 
 
 def variants() -> Iterator[Request]:
