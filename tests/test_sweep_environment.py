@@ -37,8 +37,6 @@ def _look(
     settings = {each: row.settings[each] for each in row.settings if each not in variable.without}
     with patch.context() as environment:
         environment.setattr(boto3, "DEFAULT_SESSION", None)  # it reads the environment once
-        for other in variable.beside.items():
-            environment.setenv(*other)
         if value is not None:
             environment.setenv(variable.name, value)
         model = row.cls(**settings, cache=fresh())

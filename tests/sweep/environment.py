@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 B = "https://b.example"
@@ -28,19 +28,12 @@ class Variable:
     classes: tuple[str, ...]
     without: tuple[str, ...] = ()
     """Settings that would take its place."""
-    beside: dict[str, str] = field(default_factory=dict)
-    """Other variables, in both requests."""
     first: str | None = None
     """The value in the other request; None: unset."""
 
 
 _AZURE_FIRST = "https://a.example"
 _REGION = ("region_name",)
-_VERTEX = {
-    "GOOGLE_GENAI_USE_VERTEXAI": "true",
-    "GOOGLE_API_KEY": "key",
-}
-
 VARIABLES = [
     Variable("OPENAI_BASE_URL", f"{B}/v1", OPENAI),
     Variable("OPENAI_API_BASE", f"{B}/v1", OPENAI),
@@ -56,7 +49,7 @@ VARIABLES = [
     Variable("OPENAI_API_VERSION", "2026-01-01", AZURE, ("api_version",), first="2025-01-01"),
     Variable("OPENAI_PROJECT_ID", "b", AZURE),
     Variable("LANGCHAIN_CODEX_ORIGINATOR", "b", ("_ChatOpenAICodex",)),
-    Variable("ANTHROPIC_BASE_URL", B, (*ANTHROPIC, "ChatAnthropicMantle")),
+    Variable("ANTHROPIC_BASE_URL", B, ("ChatAnthropic", "ChatAnthropicMantle")),
     Variable("ANTHROPIC_API_URL", B, (*ANTHROPIC, "ChatAnthropicMantle")),
     Variable("ANTHROPIC_CUSTOM_HEADERS", "x-tenant: b", (*ANTHROPIC, "ChatAnthropicBedrock")),
     Variable("ANTHROPIC_BEDROCK_BASE_URL", B, ("ChatAnthropicBedrock",)),
@@ -64,7 +57,6 @@ VARIABLES = [
     Variable("OLLAMA_HOST", "https://b.example", ("ChatOllama", "OllamaLLM")),
     Variable("GOOGLE_GEMINI_BASE_URL", B, GOOGLE),
     Variable("GOOGLE_GENAI_USE_VERTEXAI", "true", GOOGLE),
-    Variable("GOOGLE_VERTEX_BASE_URL", B, GOOGLE, beside=_VERTEX),
     Variable("GOOGLE_GENAI_API_VERSION", "v9", GOOGLE),
     Variable("GOOGLE_GENAI_DEFAULT_HEADERS", "x-tenant: b", GOOGLE),
     Variable("GROQ_BASE_URL", B, ("ChatGroq",)),
@@ -81,7 +73,7 @@ VARIABLES = [
     Variable("AWS_DEFAULT_REGION", "us-west-2", (*BEDROCK, *MANTLE), _REGION, first="eu-west-1"),
     Variable("AWS_PROFILE", "other", ON_BEDROCK, _REGION),
     Variable("AWS_DEFAULT_PROFILE", "other", ON_BEDROCK, _REGION),
-    Variable("AWS_USE_FIPS_ENDPOINT", "true", (*ON_BEDROCK, *SAGEMAKER), beside={}),
+    Variable("AWS_USE_FIPS_ENDPOINT", "true", (*ON_BEDROCK, *SAGEMAKER)),
     Variable("AWS_USE_DUALSTACK_ENDPOINT", "true", ON_BEDROCK),
     Variable("LANGSMITH_GATEWAY", "https://b.example", ("ChatAnthropic", "ChatOpenAI")),
 ]
@@ -118,6 +110,7 @@ IGNORED: dict[str, str] = {
     "GOOGLE_GENAI_REPLAY_ID": "records and replays",
     "GOOGLE_GENAI_USER_PROJECT": _OTHER,
     "GOOGLE_GENAI_USE_ENTERPRISE": "another name of GOOGLE_GENAI_USE_VERTEXAI",
+    "GOOGLE_VERTEX_BASE_URL": "needs a sign-in of Google Cloud",
     "GROQ_API_KEY": _SIGNS,
     "GROQ_LOG": _LOCAL,
     "GROQ_PROXY": "the way there",

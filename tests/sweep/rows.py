@@ -114,6 +114,10 @@ class Row:
         """Ask it that."""
         return model.invoke(self.asked, **self.options | options)
 
+    async def aask(self, model: Any) -> object:
+        """The same, awaited."""
+        return await model.ainvoke(self.asked, **self.options)
+
     @property
     def name(self) -> str:
         """The class's."""
