@@ -173,7 +173,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 # What some are asked, and how.
-_STOP = {"options": {"stop": ["."]}}
+_STOP = {"options": {"stop": ["END"]}}
 ASKED: dict[str, dict[str, Any]] = {
     "BedrockLLM": _STOP,
     "ChatBedrock": _STOP,
