@@ -4,7 +4,7 @@
 //! key. So the last few are remembered, found by equality: [`Models`].
 #![forbid(unsafe_code)]
 
-use crate::canonical::{self, Bypass, Form};
+use crate::canonical::{self, Bypass, Form, Objects, Reason};
 use crate::frame::Request;
 use crate::key::Begun;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct Model {
     pub text: Box<[u8]>,
     /// What it turned out to be.
     pub form: Form,
+    /// Whether it says too little without the model object.
+    is_thin: bool,
 }
 
 impl Model {
@@ -30,7 +32,9 @@ impl Model {
     /// # Errors
     /// [`Bypass`], if it does not determine the settings.
     pub fn read(text: &[u8]) -> Result<Self, Bypass> {
-        Ok(Self { form: canonical::llm_string(text)?, text: text.into() })
+        let form = canonical::llm_string(text)?;
+        let is_thin = matches!(&form, Form::Params(settings) if settings.is_thin());
+        Ok(Self { text: text.into(), form, is_thin })
     }
 }
 
@@ -43,12 +47,25 @@ pub struct Digests {
     pub settings: Option<Vec<u8>>,
 }
 
+/// What was seen of a request beside its texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// What the model object says that the texts do not; `None` if only the texts are known.
+    pub supplement: Option<&'a [u8]>,
+    /// The prompt is a completion model's: text, whatever it looks like.
+    pub is_text: bool,
+    /// How an object in the prompt counts.
+    pub objects: Objects,
+}
+
 /// A request that was read.
 pub struct Asked<'a> {
     /// As it was asked.
     pub request: Request<'a>,
     /// Its `llm_string`, read.
     pub model: &'a Model,
+    /// What the model object says beside it.
+    pub supplement: &'a [u8],
     /// The canonical form of its prompt; `None` for one that is no list of messages.
     pub messages: Option<Vec<u8>>,
 }
@@ -58,11 +75,25 @@ impl<'a> Asked<'a> {
     ///
     /// # Errors
     /// [`Bypass`], if it does not determine what is asked.
-    pub fn read(request: Request<'a>, model: &'a Model) -> Result<Self, Bypass> {
+    pub fn read(request: Request<'a>, seen: Seen<'a>, model: &'a Model) -> Result<Self, Bypass> {
+        if model.is_thin && seen.supplement.is_none() {
+            let parameter = Some("_type".to_owned());
+            return Err(Bypass { reason: Reason::ThinText, parameter });
+        }
+        let mut asked = Self {
+            request,
+            model,
+            supplement: seen.supplement.unwrap_or_default(),
+            messages: None,
+        };
+        if seen.is_text {
+            return Ok(asked);
+        }
         let mut messages = Vec::with_capacity(request.prompt.len());
-        let are_messages = canonical::prompt(request.prompt, &mut messages)
+        let are_messages = canonical::prompt(request.prompt, seen.objects, &mut messages)
             .map_err(|reason| Bypass { reason, parameter: Some("messages".to_owned()) })?;
-        Ok(Self { request, model, messages: are_messages.then_some(messages) })
+        asked.messages = are_messages.then_some(messages);
+        Ok(asked)
     }
 }
 

@@ -21,17 +21,23 @@
 //! Such a request must go past the cache: [`Bypass`].
 #![forbid(unsafe_code)]
 
+mod constructor;
 mod cursor;
+pub mod description;
 mod encoding;
 mod immaterial;
 mod json;
 mod literal;
+mod objects;
 mod prompt;
 mod reading;
+mod thin;
 
+pub use objects::Objects;
 pub use prompt::{messages, prompt};
 
-use cursor::{Fail, contains, has_address};
+use cursor::{Fail, contains, has_address, leaf_end};
+use objects::reason_of;
 use reading::Reading;
 use std::ops::Range;
 
@@ -55,6 +61,15 @@ pub struct Canonical {
     pub parts: Vec<Part>,
     /// The classes named in these settings, in order of appearance.
     pub classes: Vec<ClassMention>,
+}
+
+impl Canonical {
+    /// Whether these are the settings of a model that is known to list too few of them: without the
+    /// model object they do not say what is asked.
+    #[must_use]
+    pub fn is_thin(&self) -> bool {
+        thin::is_thin(self)
+    }
 }
 
 /// One setting.
@@ -115,6 +130,8 @@ pub enum Reason {
     TooDeep,
     /// A class whose schema nobody has seen.
     UnknownClass,
+    /// A text that leaves out what is asked, of a model that nobody has seen.
+    ThinText,
 }
 
 impl Reason {
@@ -127,6 +144,7 @@ impl Reason {
             Self::Truncated => "truncated",
             Self::TooDeep => "too_deep",
             Self::UnknownClass => "unknown_class",
+            Self::ThinText => "thin_text",
         }
     }
 }
@@ -164,27 +182,7 @@ fn opaque(text: &[u8]) -> Result<Form, Bypass> {
 
 /// What is wrong with the leaf at the start of `text`, judged by its extent as far as one can tell.
 fn diagnose(text: &[u8]) -> Reason {
-    let mut depth = 0_usize;
-    let mut quote = None;
-    let ends = |&byte: &u8| {
-        match (quote, byte) {
-            (Some(open), _) if open == byte => quote = None,
-            (None, b'\'' | b'"') => quote = Some(byte),
-            (None, b'(' | b'[' | b'{' | b'<') => depth += 1,
-            (None, b')' | b']' | b'}' | b'>' | b',') if depth == 0 => return true,
-            (None, b')' | b']' | b'}' | b'>') => depth -= 1,
-            _ => {}
-        }
-        false
-    };
-    let leaf = &text[..text.iter().position(ends).unwrap_or(text.len())];
-    if has_address(leaf) {
-        Reason::Address
-    } else if contains(leaf, b"...") {
-        Reason::Truncated
-    } else {
-        Reason::UnknownRepr
-    }
+    reason_of(leaf_end(text).map_or(text, |end| &text[..end]))
 }
 
 #[cfg(test)]
@@ -192,6 +190,10 @@ mod golden_tests;
 #[cfg(test)]
 mod head_tests;
 #[cfg(test)]
+mod object_tests;
+#[cfg(test)]
 mod random_tests;
+#[cfg(test)]
+mod tail_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 
 /// Version of keys: of the framing, and of the rules of [`crate::canonical`]. A change of either
 /// changes this byte; older entries then simply miss.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// A request as LangChain asks it.
 ///
@@ -77,7 +77,7 @@ mod tests {
     fn layout_is_the_documented_one() {
         assert_eq!(
             framed(&[Part::Verbatim(b"n"), Part::Canonical(b""), Part::Canonical(b"pq")]),
-            b"\x01\0\x01\0\0\0\0\0\0\0n\x01\0\0\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0pq"
+            b"\x02\0\x01\0\0\0\0\0\0\0n\x01\0\0\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0pq"
         );
     }
 

@@ -6,7 +6,7 @@
 //! * [`Key`]: BLAKE3-256 over the framed request. Whatever leaves the process is named by it.
 #![forbid(unsafe_code)]
 
-use crate::asked::{Asked, Model};
+use crate::asked::{Asked, Model, Seen};
 use crate::canonical::{self, Bypass, Form, Reason};
 use crate::frame::{self, Part, Request};
 use crate::outline::Outliner;
@@ -134,6 +134,7 @@ impl Begun {
         let mut hasher = self.hasher.clone();
         frame::part(prompt, updating(&mut hasher));
         frame::part(Part::Verbatim(&schemas), updating(&mut hasher));
+        frame::part(Part::Verbatim(asked.supplement), updating(&mut hasher));
         Ok(Key(*hasher.finalize().as_bytes()))
     }
 }
@@ -214,10 +215,11 @@ impl Keyer {
     pub fn key(
         &self,
         request: &Request<'_>,
+        seen: Seen<'_>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,
     ) -> Result<Key, Bypass> {
         let model = Model::read(request.llm_string)?;
-        let asked = Asked::read(*request, &model)?;
+        let asked = Asked::read(*request, seen, &model)?;
         self.begin(request.namespace, &model).key(&asked, schema_of)
     }
 

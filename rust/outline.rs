@@ -4,7 +4,8 @@
 //! ```text
 //! size    what
 //! 2       number of settings, little-endian
-//! 8 each  digest of the setting's name, digest of its value; in the order of the `llm_string`
+//! 8 each  digest of the setting's name, digest of its value; in the order of the `llm_string`. Last,
+//!         if the model object says anything beside it, `supplement`
 //! 4       number of messages, little-endian; 0 for a prompt that is no list of messages
 //! 4       fold of the messages' digests that are left out below: see [`fold`]
 //! 4 each  digests of the last messages; of the whole prompt, if it is no list of messages
@@ -14,7 +15,7 @@
 //! (once in 4 billion): an outline explains, it never decides what is served.
 #![forbid(unsafe_code)]
 
-use crate::asked::{Asked, Model};
+use crate::asked::{Asked, Model, Seen};
 use crate::canonical::{self, Bypass, Canonical, Form};
 use crate::frame::Request;
 
@@ -45,11 +46,12 @@ impl Outliner {
     pub fn outline(
         &self,
         request: &Request<'_>,
+        seen: Seen<'_>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,
         tail: usize,
     ) -> Result<Vec<u8>, Bypass> {
         let model = Model::read(request.llm_string)?;
-        Ok(self.outline_of(&Asked::read(*request, &model)?, None, schema_of, tail))
+        Ok(self.outline_of(&Asked::read(*request, seen, &model)?, None, schema_of, tail))
     }
 
     /// [`Self::outline`] of a request that was read. `settings`: what [`Self::settings`] made.
@@ -62,6 +64,7 @@ impl Outliner {
     ) -> Vec<u8> {
         let mut out =
             settings.map_or_else(|| self.settings(asked.model, schema_of), <[u8]>::to_vec);
+        self.supplement(asked.supplement, &mut out);
         if let Some(messages) = &asked.messages {
             let digests: Vec<_> = canonical::messages(messages)
                 .map(|message| self.digest(b"message", &[message]))
@@ -89,6 +92,18 @@ impl Outliner {
             }
         }
         out
+    }
+
+    /// Adds what the model object says to the settings, as one more of them.
+    fn supplement(&self, supplement: &[u8], out: &mut Vec<u8>) {
+        let Some((count, _)) = out.split_first_chunk_mut().filter(|_| !supplement.is_empty())
+        else {
+            return;
+        };
+        // There are far fewer than 65,535: see `SETTINGS_MAX`.
+        *count = u16::from_le_bytes(*count).saturating_add(1).to_le_bytes();
+        out.extend(self.digest(b"name", &[b"supplement"]));
+        out.extend(self.digest(b"value", &[supplement]));
     }
 
     fn params(
@@ -147,7 +162,9 @@ mod tests {
 
     fn outline(llm_string: &[u8], prompt: &[u8], tail: usize) -> Vec<u8> {
         let request = Request { namespace: b"", llm_string, prompt };
-        Outliner::new([7; 32]).outline(&request, |_| None, tail).expect("no bypass")
+        Outliner::new([7; 32])
+            .outline(&request, Seen::default(), |_| None, tail)
+            .expect("no bypass")
     }
 
     #[test]
@@ -179,11 +196,29 @@ mod tests {
     }
 
     #[test]
+    fn what_the_model_says_is_a_setting_of_its_own() {
+        let request = Request { namespace: b"", llm_string: MODEL, prompt: b"p" };
+        let of = |supplement| {
+            let seen = Seen { supplement, ..Seen::default() };
+            Outliner::new([7; 32]).outline(&request, seen, |_| None, 8).expect("no bypass")
+        };
+        assert_eq!(of(None), of(Some(b"")));
+        let (without, one, other) = (of(None), of(Some(b"a")), of(Some(b"b")));
+        assert_eq!((without[0], one[0]), (2, 3));
+        assert_eq!(one[2..18], without[2..18]);
+        assert_eq!(one[26..], without[18..]);
+        assert_eq!(one[18..22], other[18..22], "the name");
+        assert_ne!(one[22..26], other[22..26], "what it says");
+    }
+
+    #[test]
     fn the_schema_of_a_class_is_part_of_its_setting() {
         let request =
             Request { namespace: b"", llm_string: b"[('f', <class 'm.A'>)]", prompt: b"p" };
         let of = |schema: u8| {
-            Outliner::new([7; 32]).outline(&request, |_| Some([schema; 32]), 8).expect("no bypass")
+            Outliner::new([7; 32])
+                .outline(&request, Seen::default(), |_| Some([schema; 32]), 8)
+                .expect("no bypass")
         };
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));

@@ -1,6 +1,7 @@
 //! The memory tier's promises, with fingerprints that collide by construction.
 
 use super::{Answer, FOREVER, Found, Settings, Tier};
+use crate::asked::Seen;
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe, VERBATIM_MAX};
 use crate::lru::Bounds;
@@ -27,7 +28,7 @@ impl Fixture {
     }
 
     pub fn key(&self, request: &Request<'_>) -> Key {
-        self.keyer.key(request, |_| None).expect("no bypass")
+        self.keyer.key(request, Seen::default(), |_| None).expect("no bypass")
     }
 
     pub fn update(&mut self, request: &Request<'_>, value: &[u8]) -> bool {

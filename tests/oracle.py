@@ -5,11 +5,14 @@ It shares no code with the core; see also `oracle_forms.py`.
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
 from oracle_forms import (
     STR,
+    TRUE,
     Bypass,
     DepthError,
     FormError,
@@ -18,43 +21,23 @@ from oracle_forms import (
     encoded,
     has_address,
     leaf,
-    objects,
-    prompt,
 )
-from oracle_repr import LiteralError, Repr, diagnosis
+from oracle_prompt import prompt, settled, worst
+from oracle_repr import LiteralError, Repr, diagnosis, leaf_end
+from oracle_tables import CALL, ENVELOPE, MODEL, counts, is_thin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Bypass", "framed", "key", "keyed", "label", "llm_string", "prompt"]
 
-VERSION = 1
+VERSION = 2
 KEY_CONTEXT = "llmemo 2026-11 request key"
 SECRET_CONTEXT = "llmemo 2026-11 secret to request key"
 LABEL_CONTEXT = "llmemo 2026-11 label"
+_NEXT = re.compile(r"""\), \(["']""")
 
 # Settings.
-
-ENVELOPE, MODEL, CALL = 1, 2, 3
-_LABEL = [(ENVELOPE, "name"), (MODEL, "name")]
-_OPENAI = [
-    *_LABEL,
-    (MODEL, "max_retries"),
-    (MODEL, "request_timeout"),
-    (MODEL, "tiktoken_model_name"),
-    (CALL, "timeout"),
-]
-_ANTHROPIC = [
-    *_LABEL,
-    (MODEL, "max_retries"),
-    (MODEL, "default_request_timeout"),
-    (CALL, "timeout"),
-]
-IMMATERIAL = [
-    (["langchain", "chat_models", "openai", "ChatOpenAI"], _OPENAI),
-    (["langchain", "chat_models", "azure_openai", "AzureChatOpenAI"], _OPENAI),
-    (["langchain", "chat_models", "anthropic", "ChatAnthropic"], _ANTHROPIC),
-]
 
 
 class Setting(NamedTuple):
@@ -79,6 +62,7 @@ class Settings:
         self.found: list[Setting] = []
         self.class_id: list[Any] = []
         self.current: str | None = None
+        self.skipped: list[tuple[int, str | None]] = []
 
     def read(self) -> None:
         self.tail(self.head() if self.text.startswith("{") else 0)
@@ -111,20 +95,28 @@ class Settings:
         envelope.sort(key=lambda setting: data_of(setting[0]))
         for place, settings in ((ENVELOPE, envelope), (MODEL, arguments)):
             for name, value in settings:
-                obstacles = list(objects(value))
+                obstacles: list[str] = []
                 if place == ENVELOPE and name == "type" and value == "not_implemented":
                     obstacles.append("unknown_repr")
-                self.found.append(Setting(place, name, encoded(value), [], obstacles))
+                form = encoded(settled(value, obstacles))
+                self.found.append(Setting(place, name, form, [], obstacles))
         return json.at
 
     def tail(self, at: int) -> None:
         reader = Repr(self.text, at)
         try:
             self.parameters(reader)
-        except LiteralError as failure:
-            raise Bypass(diagnosis(self.text[failure.args[0] :]), self.current) from failure
-        if reader.at < len(self.text):
-            raise FormError
+            names = [data_of(one.name) for one in self.found if one.place == CALL]
+            is_sorted = all(one < other for one, other in itertools.pairwise(names))
+            if reader.at < len(self.text) or (self.skipped and not is_sorted):
+                raise FormError
+        except (LiteralError, FormError) as failure:
+            leaf = failure.args[0] if isinstance(failure, LiteralError) else None
+            if leaf is None and self.skipped:
+                leaf, self.current = self.skipped[0]
+            if leaf is None:
+                raise
+            raise Bypass(diagnosis(self.text[leaf:]), self.current) from failure
 
     def parameters(self, reader: Repr) -> None:
         def need(token: str) -> None:
@@ -139,22 +131,40 @@ class Settings:
             name = reader.name()
             need(", ")
             self.current, reader.classes = shown(CALL, name), []
-            value, _ = reader.value()
+            start = reader.at
+            try:
+                value, _ = reader.value()
+                if not reader.eat(")"):
+                    raise FormError if reader.follows(", ") else reader.failure()
+            except LiteralError as failure:
+                end = self.end_of(name, start)
+                if end is None:
+                    raise
+                self.skipped.append((failure.args[0], self.current))
+                value, reader.classes, reader.at = b"", [], end
             self.found.append(Setting(CALL, name, value, reader.classes, []))
-            if not reader.eat(")"):
-                raise FormError if reader.follows(", ") else reader.failure()
             if not reader.eat(", "):
                 need("]")
                 return
 
+    def end_of(self, name: str, start: int) -> int | None:
+        """Where a parameter ends that is no literal, if it need not be understood."""
+        size = leaf_end(self.text[start:])
+        if size is None or counts(self.class_id, CALL, name) != "not":
+            return None
+        text, rest = self.text[start : start + size], self.text[start + size :]
+        is_end = rest == ")]" or _NEXT.match(rest)
+        return start + size + 1 if is_end and not _NEXT.search(text) else None
+
     def counting(self) -> list[Setting]:
         """Those that count."""
-        rows = [row for path, rows in IMMATERIAL if path == self.class_id for row in rows]
-        kept = [one for one in self.found if (one.place, one.name) not in rows]
-        for place, name, _, _, obstacles in kept:
-            if obstacles:
-                reason = "address" if "address" in obstacles else "unknown_repr"
-                raise Bypass(reason, shown(place, name))
+        kept = []
+        for one in self.found:
+            how = counts(self.class_id, one.place, one.name)
+            if how == "whole" and one.obstacles:
+                raise Bypass(worst(one.obstacles), shown(one.place, one.name))
+            if how != "not":
+                kept.append(one if how == "whole" else one._replace(value=TRUE, classes=[]))
         return kept
 
 
@@ -193,6 +203,9 @@ def key(
     *,
     secret: bytes | None = None,
     schemas: Mapping[str, bytes] | None = None,
+    supplement: bytes | None = None,
+    is_text: bool = False,
+    objects: bool = False,
 ) -> bytes:
     """The key of a request.
 
@@ -202,6 +215,8 @@ def key(
     settings, digests = llm_string(llm_text), b""
     llm_part = (0, data_of(llm_text))
     if settings is not None:
+        if supplement is None and is_thin({(it.place, it.name): it.value for it in settings}):
+            raise Bypass("thin_text", "_type")
         encodings = (bytes([it.place]) + leaf(STR, it.name) + it.value for it in settings)
         llm_part = (1, b"".join(encodings))
         for setting in settings:
@@ -209,9 +224,10 @@ def key(
                 if name not in (schemas or {}):
                     raise Bypass("unknown_class", shown(setting.place, setting.name))
                 digests += (schemas or {})[name]
-    messages = prompt(prompt_text)
+    messages = None if is_text else prompt(prompt_text, objects=objects)
     prompt_part = (0, data_of(prompt_text)) if messages is None else (1, messages)
-    frame = framed((0, data_of(namespace)), llm_part, prompt_part, (0, digests))
+    parts = [(0, data_of(namespace)), llm_part, prompt_part, (0, digests), (0, supplement or b"")]
+    frame = framed(*parts)
     if secret is None:
         return blake3(frame, derive_key_context=KEY_CONTEXT).digest()
     return blake3(frame, key=keyed(secret)).digest()

@@ -1,4 +1,4 @@
-"""An independent reader of docs/keys.md: the encoding, JSON, and the canonical form of a prompt.
+"""An independent reader of docs/keys.md: the encoding, and JSON.
 
 It shares no code with the core and works in another way: the core scans bytes and writes the
 canonical form as it goes, this builds a tree, and then decides. `oracle.py` has the rest.
@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 DEPTH_MAX = 256
 
@@ -32,6 +32,7 @@ class DepthError(Exception):
 
 END, NONE, FALSE, TRUE = b"\0", b"\1", b"\2", b"\3"
 INT, FLOAT, NUMBER, STR, BYTES, SECRET_STR, SECRET_BYTES, CLASS = range(4, 12)
+OBJECT = 17
 LIST, TUPLE, DICT, SET, FROZENSET = (bytes([tag]) for tag in range(12, 17))
 CONSTANTS = {None: NONE, False: FALSE, True: TRUE}
 
@@ -65,6 +66,8 @@ class Pairs(list[tuple[str, Any]]):
 
 def encoded(node: Any) -> bytes:
     """The encoding of what `Json` reads."""
+    if isinstance(node, bytes):
+        return node
     if isinstance(node, Number):
         return leaf(NUMBER, node.lexeme)
     if isinstance(node, str):
@@ -172,105 +175,8 @@ def height(node: Any) -> int:
     return 1 + max(map(height, members))
 
 
-# Objects that LangChain could not serialise.
-
-ONE = Number("1")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]")
-_MASKED = (["pydantic", "types", "SecretStr"], ["pydantic", "types", "SecretBytes"])
 
 
 def has_address(text: str) -> bool:
     return _ADDRESS.search(text) is not None
-
-
-def objects(node: Any) -> Iterator[str]:
-    """The reasons to bypass that are in a value."""
-    if isinstance(node, Pairs):
-        marks = dict(node)
-        if marks.get("lc") == ONE and marks.get("type") == "not_implemented":
-            text = marks.get("repr")
-            if marks.get("id") not in _MASKED:
-                shows = isinstance(text, str) and has_address(text)
-                yield "address" if shows else "unknown_repr"
-    if isinstance(node, list):
-        for member in node:
-            yield from objects(member[1] if isinstance(node, Pairs) else member)
-
-
-# Prompts.
-
-_CLASSES = ("AI", "Human", "System", "Tool", "Function", "Chat")
-WHOLES = {f"{name}Message{end}": f"{name}Message" for name in _CLASSES for end in ("", "Chunk")}
-WHOLES["RemoveMessage"] = "RemoveMessage"
-DROPPED = {"id", "type", "usage_metadata", "artifact"}
-DROPPED_OF_CHUNKS = {"tool_call_chunks", "chunk_position"}
-_HEX = "[0-9a-fA-F]"
-_MADE_UP = re.compile(f"lc_{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}")
-
-
-def _block(node: Any) -> Any:
-    def is_made_up(name: str, value: Any) -> bool:
-        return name == "id" and type(value) is str and _MADE_UP.fullmatch(value) is not None
-
-    if not isinstance(node, Pairs):
-        return _bounded(node)
-    for _, value in node:
-        _bounded(value)
-    return Pairs((name, value) for name, value in node if not is_made_up(name, value))
-
-
-def _bounded(node: Any) -> Any:
-    if height(node) > DEPTH_MAX:
-        raise DepthError
-    return node
-
-
-def _message(node: Any) -> tuple[str, Pairs]:
-    parts = dict(node) if isinstance(node, Pairs) else {}
-    if len(parts) != 4 or len(node) != 4 or set(parts) != {"lc", "type", "id", "kwargs"}:
-        raise FormError
-    path, kwargs = parts["id"], parts["kwargs"]
-    is_path = isinstance(path, list) and len(path) == 4 and path[:3] == _PACKAGE
-    if parts["lc"] != ONE or parts["type"] != "constructor" or not is_path:
-        raise FormError
-    if type(path[3]) is not str or path[3] not in WHOLES or not isinstance(kwargs, Pairs):
-        raise FormError
-    dropped = DROPPED | (DROPPED_OF_CHUNKS if path[3] == "AIMessageChunk" else set())
-    kept = Pairs()
-    for name, value in kwargs:
-        has_blocks = name == "content" and type(value) is list
-        read = list(map(_block, value)) if has_blocks else _bounded(value)
-        if name not in dropped:
-            kept.append((name, read))
-    if len({name for name, _ in kept}) != len(kept):
-        raise FormError
-    kept.sort(key=lambda member: leaf(STR, member[0]))
-    return WHOLES[path[3]], kept
-
-
-_PACKAGE = ["langchain", "schema", "messages"]
-
-
-def prompt(text: str) -> bytes | None:
-    """The canonical form of a prompt; None if it stands for itself."""
-    messages = _messages(text)
-    if messages is None:
-        if '"not_implemented"' in text and has_address(text):
-            raise Bypass("address", "messages")
-        return None
-    if any("address" in objects(kept) for _, kept in messages):
-        raise Bypass("address", "messages")
-    return container(LIST, (leaf(STR, name) + encoded(kept) for name, kept in messages))
-
-
-def _messages(text: str) -> list[tuple[str, Pairs]] | None:
-    try:
-        # A block's member is at most this deep.
-        reader = Json(text, DEPTH_MAX + 8)
-        tree = reader.value()
-        reader.space()
-        if type(tree) is not list or not tree or reader.at < len(text):
-            return None
-        return [_message(node) for node in tree]
-    except (FormError, DepthError):
-        return None

@@ -18,6 +18,7 @@ from oracle_forms import (
     INT,
     LIST,
     NONE,
+    OBJECT,
     SECRET_BYTES,
     SECRET_STR,
     SET,
@@ -47,6 +48,27 @@ _PLAIN = {
 }
 
 
+_NUMBER = r"-?(?:nan|inf|[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
+_TEXT = r"""b?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_NAMES = (
+    "bytearray|range|Decimal|Fraction|UUID|(?:Pure)?(?:Posix|Windows)Path"
+    r"|datetime\.(?:date|time|datetime|timedelta|timezone)"
+)
+_WORDS = r"Ellipsis|datetime\.timezone\.utc"
+
+
+def _call(inner: str) -> str:
+    argument = f"(?:[a-z]+=)?(?:{_TEXT}|{_NUMBER}{inner})"
+    return f"{_WORDS}|(?:{_NAMES})\\({argument}(?:, {argument})*\\)"
+
+
+# Calls in the arguments of calls, and in theirs.
+_CONSTRUCTED = re.compile(
+    rf"\({_NUMBER}(?:\+|(?=-)){_NUMBER}j\)|{_NUMBER}j|{_call('|' + _call('|' + _call('')))}",
+    re.DOTALL,
+)
+
+
 class LiteralError(Exception):
     """A leaf that is no literal; its position."""
 
@@ -54,9 +76,10 @@ class LiteralError(Exception):
 class Repr:
     """Reads literals, as `repr` prints them, from a position in a text."""
 
-    def __init__(self, text: str, at: int) -> None:
+    def __init__(self, text: str, at: int, *, constructors: bool = False) -> None:
         self.text, self.at, self.last = text, at, at
         self.classes: list[str] = []
+        self.constructors = constructors
 
     def eat(self, token: str) -> bool:
         found = self.text.startswith(token, self.at)
@@ -77,6 +100,10 @@ class Repr:
     def value(self, depth: int = 0) -> tuple[bytes, int]:
         """The encoding of a value, and how many sets are inside each other in it."""
         self.last = self.at
+        called = _CONSTRUCTED.match(self.text, self.at) if self.constructors else None
+        if called:
+            self.at = called.end()
+            return leaf(OBJECT, called[0]), 0
         for token, empty in _EMPTY.items():
             if self.eat(token):
                 return container(empty, []), 0
@@ -183,9 +210,9 @@ class Repr:
 _EMPTY = {"[]": LIST, "()": TUPLE, "{}": DICT, "set()": SET, "frozenset()": FROZENSET}
 
 
-def diagnosis(text: str) -> str:
-    """What is wrong with the leaf at the start of a text."""
-    depth, quote, end = 0, "", len(text)
+def leaf_end(text: str) -> int | None:
+    """Where the leaf at the start of a text ends, if it does."""
+    depth, quote = 0, ""
     for at, character in enumerate(text):
         if quote:
             quote = "" if character == quote else quote
@@ -194,10 +221,30 @@ def diagnosis(text: str) -> str:
         elif character in "([{<":
             depth += 1
         elif character in ")]}>," and depth == 0:
-            end = at
-            break
+            return at
         elif character in ")]}>":
             depth -= 1
-    if has_address(text[:end]):
+    return None
+
+
+def diagnosis(text: str) -> str:
+    """What is wrong with the leaf at the start of a text."""
+    return reason_of(text[: leaf_end(text)])
+
+
+def reason_of(text: str) -> str:
+    """Why a text that is no literal cannot stand for an object."""
+    if has_address(text):
         return "address"
-    return "truncated" if "..." in text[:end] else "unknown_repr"
+    return "truncated" if "..." in text or "…" in text else "unknown_repr"
+
+
+def complete(text: str) -> bytes | None:
+    """The encoding of an object's `repr` that says everything; None for one that need not."""
+    reader = Repr(text, 0, constructors=True)
+    try:
+        form, _ = reader.value()
+    except (LiteralError, FormError, DepthError):
+        return None
+    is_kind = form[:1] in (bytes([BYTES]), SET, FROZENSET, bytes([OBJECT]))
+    return form if is_kind and reader.at == len(text) and not reader.classes else None

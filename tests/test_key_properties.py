@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import oracle
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from oracle_forms import WHOLES
+from oracle_prompt import WHOLES
 from strategies import FACTOR, byte_strings, examples, floats, hard_texts, ints, json_values
 
 from llmemo._core import Memory

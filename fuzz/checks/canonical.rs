@@ -2,17 +2,19 @@
 //! `cargo test`, of texts that the fuzzer has found.
 
 use super::form::Value;
-use llmemo::canonical::{Canonical, Form, Place, Reason, llm_string, prompt};
+use llmemo::canonical::{Canonical, Form, Objects, Place, Reason, llm_string, prompt};
 
 /// Checks one text.
 ///
 /// # Panics
 /// If something does not hold.
 pub fn check(text: &[u8]) {
-    let form = form_of(text);
-    assert_eq!(form, form_of(text), "the same text, another form");
-    if let Ok(Some(form)) = form {
-        check_messages(text, &form);
+    for objects in [Objects::ByRepr, Objects::ById] {
+        let form = form_of(text, objects);
+        assert_eq!(form, form_of(text, objects), "the same text, another form");
+        if let Ok(Some(form)) = form {
+            check_messages(text, &form, objects);
+        }
     }
     let settings = llm_string(text);
     assert_eq!(settings, llm_string(text), "the same text, other settings");
@@ -22,18 +24,18 @@ pub fn check(text: &[u8]) {
 }
 
 /// What `prompt` says of a text.
-fn form_of(text: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
+fn form_of(text: &[u8], objects: Objects) -> Result<Option<Vec<u8>>, Reason> {
     const BEFORE: &[u8] = b"what was there before";
     let mut out = BEFORE.to_vec();
-    let is_form = prompt(text, &mut out)?;
+    let is_form = prompt(text, objects, &mut out)?;
     let form = out.strip_prefix(BEFORE).expect("is kept");
     assert!(is_form || form.is_empty());
     assert!(form.len() <= 2 * text.len() + 64, "{} bytes", form.len());
     Ok(is_form.then(|| form.to_vec()))
 }
 
-fn check_messages(text: &[u8], form: &[u8]) {
-    assert_eq!(form_of(&spaced(text)), Ok(Some(form.to_vec())), "white space counts");
+fn check_messages(text: &[u8], form: &[u8], objects: Objects) {
+    assert_eq!(form_of(&spaced(text), objects), Ok(Some(form.to_vec())), "white space counts");
     let mut rest = form;
     let list = Value::take(&mut rest);
     assert!(rest.is_empty());
@@ -48,7 +50,7 @@ fn check_messages(text: &[u8], form: &[u8]) {
         written.push(b'}');
     }
     written.push(b']');
-    assert_eq!(form_of(&written), Ok(Some(form.to_vec())), "{}", written.escape_ascii());
+    assert_eq!(form_of(&written, objects), Ok(Some(form.to_vec())), "{}", written.escape_ascii());
 }
 
 fn check_settings(text: &[u8], settings: &Canonical) {

@@ -19,6 +19,7 @@ mod tag {
     pub const DICT: u8 = 14;
     pub const SET: u8 = 15;
     pub const FROZENSET: u8 = 16;
+    pub const OBJECT: u8 = 17;
 }
 
 /// One value of a canonical form.
@@ -40,7 +41,7 @@ impl<'a> Value<'a> {
         let mut value = Self { tag: take(bytes, 1)[0], bytes: &[], members: Vec::new() };
         match value.tag {
             tag::NONE..=tag::TRUE => {}
-            tag::INT..=tag::CLASS => {
+            tag::INT..=tag::CLASS | tag::OBJECT => {
                 let length = length(bytes);
                 value.bytes = take(bytes, length);
             }
@@ -99,19 +100,15 @@ impl<'a> Value<'a> {
             tag::FALSE => out.extend(b"false"),
             tag::TRUE => out.extend(b"true"),
             tag::NUMBER => out.extend(self.bytes),
-            tag::STR => {
-                out.push(b'"');
-                for &byte in self.bytes {
-                    match byte {
-                        b'"' | b'\\' => out.extend([b'\\', byte]),
-                        ..0x20 => out.extend(format!("\\u{byte:04x}").bytes()),
-                        _ => out.push(byte),
-                    }
-                }
-                out.push(b'"');
-            }
+            tag::STR => json_text(self.bytes, out),
             tag::LIST => self.all(out, Self::json, [b"[", b",", b"]"]),
             tag::DICT => self.all(out, Self::json, [b"{", b":", b"}"]),
+            // The `repr` of an object that LangChain could not serialise.
+            tag::BYTES | tag::SET | tag::FROZENSET | tag::OBJECT => {
+                let mut repr = Vec::new();
+                self.repr(&mut repr);
+                json_text(&repr, out);
+            }
             other => panic!("JSON has no {other}"),
         }
     }
@@ -126,7 +123,7 @@ impl<'a> Value<'a> {
             tag::NONE => out.extend(b"None"),
             tag::FALSE => out.extend(b"False"),
             tag::TRUE => out.extend(b"True"),
-            tag::INT | tag::FLOAT => out.extend(self.bytes),
+            tag::INT | tag::FLOAT | tag::OBJECT => out.extend(self.bytes),
             tag::STR => self.quoted(out, "'", "'"),
             tag::BYTES => self.quoted(out, "b'", "'"),
             tag::SECRET_STR => self.quoted(out, "SecretStr('", "')"),
@@ -172,6 +169,18 @@ impl<'a> Value<'a> {
         }
         out.extend(close.bytes());
     }
+}
+
+fn json_text(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend([b'\\', byte]),
+            ..0x20 => out.extend(format!("\\u{byte:04x}").bytes()),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
 }
 
 fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {

@@ -5,7 +5,7 @@
 //! A piece of each text is repeated, beside itself or inside itself, up to 64 KiB. Those that take the
 //! longest are made as long as 4 MiB: the time for each byte must not grow with them.
 
-use llmemo::canonical::{llm_string, prompt};
+use llmemo::canonical::{Objects, llm_string, prompt};
 use llmemo_fuzz::dice::Dice;
 use llmemo_fuzz::texts::spans;
 use std::ffi::c_long;
@@ -105,7 +105,7 @@ impl Pump {
 
 /// Has a text read as whatever it may be.
 fn read(text: &[u8]) {
-    let _ = black_box(prompt(text, &mut Vec::new()));
+    let _ = black_box(prompt(text, Objects::ByRepr, &mut Vec::new()));
     let _ = black_box(llm_string(text));
 }
 

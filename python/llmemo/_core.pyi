@@ -6,6 +6,7 @@ from typing import Any, Final, final
 from langchain_core.outputs import Generation
 
 __all__ = [
+    "Describer",
     "Dumps",
     "Memory",
     "PanicException",
@@ -18,6 +19,7 @@ __all__ = [
     "decode",
     "decompress",
     "encode",
+    "entries",
     "leak",
     "prepare",
     "seed_ids",
@@ -156,6 +158,10 @@ class Memory:
         llm_string: str,
         namespace: str,
         schemas: Mapping[str, bytes] | None = None,
+        *,
+        supplement: bytes | None = None,
+        is_text: bool = False,
+        objects: bool = False,
     ) -> bytes:
         """The request's durable name: 32 bytes, the same in every process (docs/keys.md).
 
@@ -165,6 +171,11 @@ class Memory:
             namespace: On whose behalf.
             schemas: By the name of a class, as its repr has it, a digest (32 bytes) of what it
                 holds; for classes that `llm_string` names.
+            supplement: What the model object says that the texts do not. None if the object was not
+                seen: an `llm_string` that is known to say too little is then a bypass.
+            is_text: The prompt is a completion model's: text, even if it looks like messages.
+            objects: `supplement` says what the objects in the prompt hold. They count by their type
+                alone, and none is a bypass.
 
         Raises:
             RequestBypassed: It does not say what is asked.
@@ -176,8 +187,14 @@ class Memory:
         llm_string: str,
         namespace: str,
         schemas: Mapping[str, bytes] | None = None,
+        *,
+        supplement: bytes | None = None,
+        is_text: bool = False,
+        objects: bool = False,
     ) -> tuple[bytes, int | None]:
         """For a request that `lookup` did not find: its `key`, and the `epoch` of that.
+
+        Arguments as for `key`.
 
         No epoch if there is an entry of the key: the request may have been asked in another form,
         or its answer may have expired, or be due. `about` and `lookup_key` tell.
@@ -194,6 +211,9 @@ class Memory:
         schemas: Mapping[str, bytes] | None = None,
         *,
         tail: int,
+        supplement: bytes | None = None,
+        is_text: bool = False,
+        objects: bool = False,
     ) -> bytes:
         """Short digests of the request's parts, as `rust/outline.rs` lays them out.
 
@@ -203,6 +223,9 @@ class Memory:
             namespace: On whose behalf; not part of an outline.
             schemas: As for `key`.
             tail: How many messages have a digest of their own, at most: the last ones.
+            supplement: As for `key`. One that is not empty is a setting named `supplement`.
+            is_text: As for `key`.
+            objects: As for `key`.
 
         Raises:
             RequestBypassed: It does not say what is asked.
@@ -216,8 +239,13 @@ class Memory:
         schemas: Mapping[str, bytes] | None = None,
         *,
         tail: int,
+        supplement: bytes | None = None,
+        is_text: bool = False,
+        objects: bool = False,
     ) -> tuple[bytes, bytes, bytes]:
         """`key`, `label` of `llm_string`, and `outline`: what it takes to write a record.
+
+        Arguments as for `outline`.
 
         Raises:
             RequestBypassed: It does not say what is asked.
@@ -393,3 +421,61 @@ def prepare() -> None:
 
 def leak(object: object) -> None:
     """Keep an object alive until the process ends, whatever else lets go of it."""
+
+@final
+class Describer:
+    """Writes what a model, or an option of a call, says of itself (docs/keys.md)."""
+
+    def __new__(
+        cls,
+        parts: Callable[[Any], tuple[str, Any]],
+        kind: Callable[[Any], tuple[Any, bool]],
+        secrets: Sequence[type],
+    ) -> Describer:
+        """A writer.
+
+        Args:
+            parts: The kind and the plain parts of a value of any other type; raises if it has none.
+            kind: What to read of a client (`keys.clients.Kind`, or None), and whether that is the same for
+                all of its class, which is then kept.
+            secrets: Classes whose instances are told of only that they are there.
+        """
+
+    def model(
+        self,
+        model: object,
+        rows: Mapping[str, object],
+        client: object,
+        entry: bytes,
+        *,
+        skips_untold: bool,
+    ) -> bytes:
+        """The entries of a model: `entry` as it is, then its fields and its clients.
+
+        Args:
+            model: A Pydantic model.
+            rows: The default of each field that counts. A field that has it, and is false, is not told.
+            client: In the place of a default: the field holds a client.
+            entry: Of the model's class.
+            skips_untold: Leave out fields that cannot be told.
+
+        Raises:
+            RequestBypassed: A field cannot be told.
+        """
+
+    def options(self, place: int, options: Mapping[str, object]) -> bytes:
+        """An entry of this place for each item.
+
+        Raises:
+            RequestBypassed: One cannot be told.
+        """
+
+    def value(self, value: object) -> bytes:
+        """One value by itself.
+
+        Raises:
+            RequestBypassed: It cannot be told.
+        """
+
+def entries(description: bytes) -> list[tuple[int, str, bytes]]:
+    """The entries of a description: place, name, and all of each. Any bytes have some."""

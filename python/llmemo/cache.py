@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from sys import _getframe
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,6 +19,8 @@ from llmemo.calls import Call, run_inline
 from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
+from llmemo.keys.caller import caller_of
+from llmemo.keys.request import Request, answered, note, seen
 from llmemo.options import REQUIRED, Required, current
 from llmemo.outcomes import insist
 from llmemo.reading import fetch
@@ -181,13 +184,20 @@ class LLMCache(BaseCache):
         """
         try:
             said = current.get()
-            if said is None:
+            caller = caller_of(_getframe(1), prompt, llm_string)
+            request = None if caller is None else seen(caller, prompt, llm_string)
+            if said is None and (request is None or request.bypass is None):
                 # `self._recall(…)` would be looked for in the class first.
                 recall = self._recall
-                hit = recall(prompt, llm_string, self._namespace)
+                name = llm_string if request is None else request.name()
+                hit = recall(prompt, name, self._namespace)
                 if hit is not None:
                     return hit
-            return run_inline(fetch(self._tiers, prompt, llm_string, said, Call.blocking))
+            request = request or Request(prompt, llm_string)
+            hit = run_inline(fetch(self._tiers, request, said, Call.blocking))
+            if hit is None:
+                note(request, llm_string)
+            return hit
         except ASKED_FOR:
             raise
         except SURVIVED as error:
@@ -199,12 +209,19 @@ class LLMCache(BaseCache):
         """As `lookup`. A hit in memory never yields to the event loop."""
         try:
             said = current.get()
-            if said is None:
+            caller = caller_of(_getframe(1), prompt, llm_string)
+            request = None if caller is None else seen(caller, prompt, llm_string)
+            if said is None and (request is None or request.bypass is None):
                 recall = self._recall
-                hit = recall(prompt, llm_string, self._namespace)
+                name = llm_string if request is None else request.name()
+                hit = recall(prompt, name, self._namespace)
                 if hit is not None:
                     return hit
-            return await fetch(self._tiers, prompt, llm_string, said, Call.awaited)
+            request = request or Request(prompt, llm_string)
+            hit = await fetch(self._tiers, request, said, Call.awaited)
+            if hit is None:
+                note(request, llm_string)
+            return hit
         except ASKED_FOR:
             raise
         except SURVIVED as error:
@@ -222,7 +239,9 @@ class LLMCache(BaseCache):
             NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
         """
         try:
-            run_inline(keep(self._tiers, prompt, llm_string, return_val, Call.blocking))
+            caller = caller_of(_getframe(1), prompt, llm_string)
+            request = answered(caller, prompt, llm_string)
+            run_inline(keep(self._tiers, request, return_val, Call.blocking))
         except NamespaceRequiredError:
             raise
         except SURVIVED as error:
@@ -232,7 +251,9 @@ class LLMCache(BaseCache):
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """As `update`."""
         try:
-            await keep(self._tiers, prompt, llm_string, return_val, Call.awaited)
+            caller = caller_of(_getframe(1), prompt, llm_string)
+            request = answered(caller, prompt, llm_string)
+            await keep(self._tiers, request, return_val, Call.awaited)
         except NamespaceRequiredError:
             raise
         except SURVIVED as error:

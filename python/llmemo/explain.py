@@ -13,7 +13,8 @@ from llmemo.calls import Call, Get, NotYetError, Operation, Recent, run_inline
 from llmemo.errors import CacheClosedError, text_of
 from llmemo.options import DEFAULT, current
 from llmemo.outline import Difference, Outline
-from llmemo.tiers import MARK, REMEDIES
+from llmemo.keys.request import MARK, Request
+from llmemo.tiers import REMEDIES
 from llmemo.wording import Texts
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
         return Explanation("bypass", "prompt and llm_string have to be text")
     namespace = tiers.namespace_of(current.get() or DEFAULT)
     try:
-        identity = tiers.identity(prompt, llm_string, namespace)
+        identity = tiers.identity(Request(prompt, llm_string), namespace)
     except RequestBypassed as bypass:
         reason, parameter = bypass.args
         told = f"{parameter or 'llm_string'!r} holds {REMEDIES[reason]}"
@@ -182,8 +183,10 @@ def candidates(
     """
     found: dict[bytes, Candidate] = {}
     for key, told, asked in memory.recent(namespace, MEMORY_ENTRIES, MEMORY_BYTES):
-        llm_string, _, known = _text(told).partition(mark)
-        if asked is not None:
+        llm_string, _, rest = _text(told).partition(mark)
+        known, _, beside = rest.partition(mark)
+        # What its model said beside the text is not at hand: it is another request than its texts.
+        if asked is not None and not beside:
             texts = Texts(llm_string, _text(asked))
             schemas = dict(ast.literal_eval(known)) if known else None
             outline = _outline(memory, Asked(namespace, texts, schemas))

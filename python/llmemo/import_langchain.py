@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.calls import Add, Call, NotYetError, run_inline
 from llmemo.errors import CacheClosedError, StoreError, text_of
-from llmemo.langchain_file import LangChainFile, Request
+from llmemo.keys.request import Request
+from llmemo.langchain_file import ImportedRequest, LangChainFile
 from llmemo.langchain_rows import RowRefused, read
 from llmemo.options import DEFAULT, current
 from llmemo.progress import ProgressBar
@@ -113,7 +114,7 @@ def import_langchain(
 class _Answer(NamedTuple):
     """An answer in our form."""
 
-    request: Request
+    request: ImportedRequest
     identity: Identity
     generations: list[Generation]
     value: bytes
@@ -133,7 +134,7 @@ class _Import:
         self._under_way: deque[tuple[Call[int], int]] = deque()
         self._check()
 
-    def take(self, requests: Iterable[Request]) -> None:
+    def take(self, requests: Iterable[ImportedRequest]) -> None:
         """Take requests over; with a store, they are on their way when this returns."""
         self._check()
         engine = self._tiers.engine
@@ -166,11 +167,13 @@ class _Import:
                 self._settle(run_inline(call.wait(LAST_PATIENCE)), count)
         error.args = (f"{error} ({self.imported:,} answers were imported)",)
 
-    def _translated(self, request: Request) -> _Answer | None:
+    def _translated(self, request: ImportedRequest) -> _Answer | None:
         prompt, llm_string, responses = request
         try:
             identity = self._tiers.identity(
-                prompt, llm_string, self._namespace, for_record=self._tiers.durable is not None
+                Request(prompt, llm_string),
+                self._namespace,
+                for_record=self._tiers.durable is not None,
             )
             generations = [read(text) for text in responses]
             value = encode(generations, identity.key)

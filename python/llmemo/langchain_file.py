@@ -57,7 +57,7 @@ WHERE a.rowid = ? ORDER BY b.idx LIMIT {most}
 """
 
 
-class Request(NamedTuple):
+class ImportedRequest(NamedTuple):
     """A request, and its answer as LangChain wrote it."""
 
     prompt: str
@@ -68,7 +68,7 @@ class Request(NamedTuple):
 class Chunk(NamedTuple):
     """What was read in one go."""
 
-    requests: list[Request]
+    requests: list[ImportedRequest]
     skipped: list[str]
     """Reasons, one for each request that is not whole."""
     position: int
@@ -125,9 +125,9 @@ class LangChainFile:
                 yield Chunk(requests, skipped, before + at - first)
             before += last - first
 
-    def _read(self, table: str, after: int, last: int) -> tuple[list[Request], list[str], int]:
+    def _read(self, table: str, after: int, last: int) -> tuple[list[ImportedRequest], list[str], int]:
         """Some rows of a table, and up to which they go."""
-        requests: list[Request] = []
+        requests: list[ImportedRequest] = []
         skipped: list[str] = []
         with self._unchanged(), self._transaction() as execute:
             rows, at = self._rows(execute, table, after, last)
@@ -141,7 +141,7 @@ class LangChainFile:
                 if reason:
                     skipped.append(reason)
                 else:
-                    requests.append(Request(prompt, llm_string, [text for _, text in found]))
+                    requests.append(ImportedRequest(prompt, llm_string, [text for _, text in found]))
         return requests, skipped, at
 
     def _rows(self, execute: Any, table: str, after: int, last: int) -> tuple[list[Any], int]:

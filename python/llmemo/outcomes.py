@@ -11,6 +11,7 @@ from llmemo.tracking import LookupEvent
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
+    from llmemo.keys.request import Request
     from llmemo.options import Options
     from llmemo.tiers import Tiers
     from llmemo.tracking import Source
@@ -37,7 +38,7 @@ class Outcomes:
     _tiers: Tiers
     _said: Options
     _prompt: str
-    _llm_string: str
+    _request: Request
     _namespace: str
     _key = b""
     """Of the request, once it is known."""
@@ -74,7 +75,8 @@ class Outcomes:
         """A hit that memory has counted."""
         if self._said.trackers:
             tiers, key = self._tiers, self._key
-            key = key or tiers.memory.known(self._prompt, self._llm_string, self._namespace) or b""
+            name = self._request.name()
+            key = key or tiers.memory.known(self._prompt, name, self._namespace) or b""
             about = tiers.memory.about(key) if key else None
             self._key = key
             age = None if about is None else max(0.0, tiers.clock() - about[0])

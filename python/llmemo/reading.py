@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from llmemo.durable import MakeCall
     from llmemo.flight import Flights
+    from llmemo.keys.request import Request
     from llmemo.options import Options
     from llmemo.stores import Record
     from llmemo.tiers import Tiers
@@ -37,14 +38,13 @@ STALE_PAUSE = 5.0
 
 
 def fetch(
-    tiers: Tiers, prompt: str, llm_string: str, said: Options | None, make_call: MakeCall
+    tiers: Tiers, request: Request, said: Options | None, make_call: MakeCall
 ) -> Coroutine[Any, Any, Hit | None]:
     """Look for the answer to a request.
 
     Args:
         tiers: Where.
-        prompt: What is asked.
-        llm_string: Of whom, and how.
+        request: What is asked, of whom, and how.
         said: What the caller says of it; if nothing, memory was asked already for the request as it
             is written.
         make_call: Makes the kind of call that the caller can wait for.
@@ -53,7 +53,7 @@ def fetch(
         CacheMiss: There is none, and the caller must not go on without.
         NamespaceRequiredError: The caller has to name a namespace.
     """
-    lookup = Lookup(tiers, prompt, llm_string, said or DEFAULT, make_call)
+    lookup = Lookup(tiers, request, said or DEFAULT, make_call)
     return lookup.run(ask_memory=said is not None)
 
 
@@ -68,11 +68,11 @@ class Lookup(Outcomes):
     """Whether the store has an answer that cannot be read here: it would be offered again."""
 
     def __init__(
-        self, tiers: Tiers, prompt: str, llm_string: str, said: Options, make_call: MakeCall
+        self, tiers: Tiers, request: Request, said: Options, make_call: MakeCall
     ) -> None:
         """See `fetch`."""
         self._tiers = tiers
-        self._prompt, self._llm_string = prompt, llm_string
+        self._request, self._prompt = request, request.prompt
         self._said = said
         self._make_call = make_call
 
@@ -90,16 +90,17 @@ class Lookup(Outcomes):
             self.bypass("requested")
             return None
         self._namespace = namespace = tiers.namespace_of(said)
-        if ask_memory and said.mode != "refresh":
-            hit = memory.lookup(prompt, self._llm_string, namespace)
+        request = self._request
+        if ask_memory and said.mode != "refresh" and request.bypass is None:
+            hit = memory.lookup(prompt, request.name(), namespace)
             if hit is not None:
                 return self._hit_in_memory(hit)
         try:
-            asked, key, epoch = tiers.sought(prompt, self._llm_string, namespace)
+            identity, epoch = tiers.sought(request, namespace)
         except RequestBypassed as bypass:
             self.bypass(tiers.bypass(bypass))
             return None
-        self._asked, self._key = asked, key
+        self._asked, self._key = asked, key = identity.asked, identity.key
         if said.mode == "refresh":
             self.miss("refresh")
             return None

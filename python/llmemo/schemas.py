@@ -70,3 +70,8 @@ def _digest(cls: type) -> bytes | None:
         digest = hashlib.blake2b(text.encode(), digest_size=32).digest()
         _digests[cls] = digest
     return digest
+
+
+def digest_of(cls: type) -> bytes | None:
+    """The digest of what a class holds now; None if it has no schema."""
+    return _digest(cls)

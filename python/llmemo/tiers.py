@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from llmemo._core import Memory, RequestBypassed, ValueUnknown
 from llmemo.arguments import secret_bytes
@@ -12,6 +12,7 @@ from llmemo.calls import Call, Discard
 from llmemo.durable import Durable
 from llmemo.errors import NamespaceRequiredError
 from llmemo.flight import Flights
+from llmemo.keys.request import MARK, Request
 from llmemo.options import DEFAULT, REQUIRED, Options, current
 from llmemo.outline import TAIL
 from llmemo.prices import Worth
@@ -22,18 +23,17 @@ from llmemo.stores import Store, store_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from llmemo._core import ValueDamaged
     from llmemo.engine import Engine
     from llmemo.settings import Settings
     from llmemo.stores import Record
 
+T = TypeVar("T")
+
 FINGERPRINT_SECRET = secrets.token_bytes(192)
 """XXH3's secret in this process: 192 bytes is the size of its default one (xxhash.h)."""
-
-MARK = f"\0{secrets.token_hex(16)}"
-"""Sets what memory knows a request by apart from any text that somebody could send."""
 
 REMEDIES = {
     "address": "an object whose text is its address: give plain values, or a class with a repr",
@@ -41,9 +41,19 @@ REMEDIES = {
     "truncated": "a value that is printed only in part: give it as plain values",
     "too_deep": "values that are nested too deep",
     "unknown_class": "a class that was not seen: call the model through LangChain's methods",
+    "unknown_value": (
+        "a value that cannot be told: give plain values, or declare the field with exclude=True if"
+        " no answer depends on it"
+    ),
+    "too_large": "values that are too large for settings",
+    "thin_text": "a model that lists too few of its settings (others of the same text differ): call"
+    " the model through LangChain's methods, so that the cache can see it",
 }
 """What stands in the way of a key, and what to do about it."""
 
+
+OBSTACLES_MAX = 2
+"""What may stand in the way of a key and be told beside the texts: objects in the call, and in the prompt."""
 
 CLASS = "<class '"
 """How an `llm_string` names a class."""
@@ -53,11 +63,13 @@ class Identity(NamedTuple):
     """What a request is called."""
 
     asked: str
-    """The `llm_string` by which memory knows it."""
+    """What memory knows its model and call by."""
     key: bytes
     """Its key."""
     schemas: dict[str, bytes] | None
     """Digests of the classes that its `llm_string` names, if it names any."""
+    request: Request
+    """The request, with what stands in its texts as an object told beside them."""
     label: bytes = b""
     """Of the `llm_string`; of an identity `for_record` only."""
     outline: bytes = b""
@@ -132,7 +144,7 @@ class Tiers:
         """
         namespace = self.namespace_of(current.get() or DEFAULT)
         try:
-            return self.identity(prompt, llm_string, namespace).key
+            return self.identity(Request(prompt, llm_string), namespace).key
         except RequestBypassed as bypass:
             self.bypass(bypass)
             return None
@@ -144,37 +156,77 @@ class Tiers:
         self.tally.note("bypassed", reason, text, parameter or "llm_string", REMEDIES[reason])
         return str(reason)
 
-    def sought(self, prompt: str, llm_string: str, namespace: str) -> tuple[str, bytes, int | None]:
+    def sought(self, request: Request, namespace: str) -> tuple[Identity, int | None]:
         """What a lookup needs that memory did not answer.
 
-        The `llm_string` by which memory knows the request, its key, and the epoch under which to
-        read it from a store: None if memory has an entry of that key all the same.
+        What the request is called, and the epoch under which to read it from a store: None if memory
+        has an entry of that key all the same.
 
         Raises:
             RequestBypassed: It does not say what is asked.
         """
-        if CLASS not in llm_string:
-            return llm_string, *self.memory.seek(prompt, llm_string, namespace)
-        asked, known = _with_schemas(llm_string)
-        return asked, *self.memory.seek(prompt, llm_string, namespace, known)
+        return self._named(request, lambda it, schemas: self._sought(it, namespace, schemas))
 
     def identity(
-        self, prompt: str, llm_string: str, namespace: str, *, for_record: bool = False
+        self, request: Request, namespace: str, *, for_record: bool = False
     ) -> Identity:
         """What the request is called here, and everywhere; and what else a record says of it.
 
         Raises:
             RequestBypassed: It does not say what is asked.
         """
-        known = None
-        asked = llm_string
-        if CLASS in llm_string:
-            asked, known = _with_schemas(llm_string)
-        memory = self.memory
-        if for_record:
-            key, *rest = memory.describe(prompt, llm_string, namespace, known, tail=TAIL)
-            return Identity(asked, key, known, *rest)
-        return Identity(asked, memory.key(prompt, llm_string, namespace, known), known)
+        make = self._described if for_record else self._keyed
+        return self._named(request, lambda it, schemas: make(it, namespace, schemas))
+
+    def _named(
+        self, request: Request, make: Callable[[Request, dict[str, bytes] | None], T]
+    ) -> T:
+        if request.bypass is not None:
+            raise request.bypass
+        for _ in range(OBSTACLES_MAX):
+            known = schemas() if CLASS in request.llm_string else None
+            try:
+                return make(request, known)
+            except RequestBypassed as bypass:
+                resolved = request.resolved(bypass)
+                if resolved is None:
+                    raise
+                request = resolved
+        return make(request, known)
+
+    def _sought(
+        self, request: Request, namespace: str, known: dict[str, bytes] | None
+    ) -> tuple[Identity, int | None]:
+        key, epoch = self.memory.seek(
+            request.prompt,
+            request.llm_string,
+            namespace,
+            known,
+            supplement=request.supplement,
+            is_text=request.is_text,
+            objects=request.objects,
+        )
+        return Identity(request.name(known), key, known, request), epoch
+
+    def _keyed(
+        self, request: Request, namespace: str, known: dict[str, bytes] | None
+    ) -> Identity:
+        return self._sought(request, namespace, known)[0]
+
+    def _described(
+        self, request: Request, namespace: str, known: dict[str, bytes] | None
+    ) -> Identity:
+        key, *rest = self.memory.describe(
+            request.prompt,
+            request.llm_string,
+            namespace,
+            known,
+            tail=TAIL,
+            supplement=request.supplement,
+            is_text=request.is_text,
+            objects=request.objects,
+        )
+        return Identity(request.name(known), key, known, request, *rest)
 
     def reject(self, damage: ValueDamaged, record: Record | None = None) -> None:
         """Count an answer that cannot be read; have its record removed if nobody ever could."""
@@ -192,6 +244,14 @@ class Tiers:
     def skip(self, reason: str) -> None:
         """Count an answer that is not kept."""
         self.tally.note("skipped", reason, "llmemo: an answer was not kept (%s)", reason)
+
+    def changed(self, names: str) -> None:
+        """Count an answer that is not kept since its model was changed while it answered."""
+        text = (
+            "llmemo: an answer was not kept, for %s of the model changed while it answered: what is no"
+            " setting of a model belongs into a PrivateAttr"
+        )
+        self.tally.note("skipped", "changed", text, names)
 
     def stats(self) -> CacheStats:
         """Counts of all tiers."""
@@ -227,10 +287,3 @@ class Tiers:
             self.flights.close()
         self.memory.clear()
         return 0 if self.engine is None else self.engine.close(timeout)
-
-
-def _with_schemas(llm_string: str) -> tuple[str, dict[str, bytes]]:
-    """An `llm_string` that names classes, with what these hold; and that by their names."""
-    known = schemas()
-    # Memory compares texts: put what the classes hold beside their names.
-    return f"{llm_string}{MARK}{sorted(known.items())}", known

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from llmemo.durable import MakeCall
     from llmemo.flight import Lease
+    from llmemo.keys.request import Request
     from llmemo.options import Options
     from llmemo.settings import Settings
     from llmemo.tiers import Identity, Tiers
@@ -30,11 +31,7 @@ EARLIEST = 0.1
 
 
 async def keep(
-    tiers: Tiers,
-    prompt: str,
-    llm_string: str,
-    generations: Sequence[Generation],
-    make_call: MakeCall,
+    tiers: Tiers, request: Request, generations: Sequence[Generation], make_call: MakeCall
 ) -> None:
     """Encode an answer, hand it out, and keep it. Arguments as for `reading.fetch`.
 
@@ -51,11 +48,16 @@ async def keep(
     namespace = tiers.namespace_of(said)
     is_durable = tiers.durable is not None
     try:
-        identity = tiers.identity(prompt, llm_string, namespace, for_record=is_durable)
+        identity = tiers.identity(request, namespace, for_record=is_durable)
     except RequestBypassed as bypass:
         tiers.bypass(bypass)
         return
-    key = identity.key
+    request, key = identity.request, identity.key
+    if request.changes:
+        # Nobody can say which of its settings it answered with.
+        tiers.changed(request.changes)
+        _hand_out(tiers, key, None)
+        return
     value = _admitted(tiers, key, generations)
     if value is None:
         return
@@ -63,7 +65,7 @@ async def keep(
     lease = None if tiers.flights is None else tiers.flights.lease(key)
     expires, early = times(tiers.settings, said, namespace, now, lease)
     is_kept = tiers.memory.put(
-        prompt,
+        request.prompt,
         identity.asked,
         namespace,
         key,
@@ -87,7 +89,8 @@ async def keep(
     if is_kept:
         # Who asks from now on finds it there; and nobody has to wait for a disk.
         _hand_out(tiers, key, value, is_stored=True)
-    record = record_of(tiers, (namespace, llm_string, prompt), identity, value, (now, expires))
+    told = (namespace, request.llm_string, request.prompt)
+    record = record_of(tiers, told, identity, value, (now, expires))
     try:
         is_written = await durable.write(Set(record, fence), make_call, patience)
     finally:

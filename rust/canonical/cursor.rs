@@ -96,6 +96,24 @@ pub(super) fn has_address(text: &[u8]) -> bool {
     text.windows(7).any(|window| window.starts_with(b" at 0x") && window[6].is_ascii_hexdigit())
 }
 
+/// Where the leaf at the start of `text` ends, be it a literal or not: at the first comma or closing
+/// bracket outside brackets and quotes. `None` if there is none.
+pub(super) fn leaf_end(text: &[u8]) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut quote = None;
+    text.iter().position(|&byte| {
+        match (quote, byte) {
+            (Some(open), _) if open == byte => quote = None,
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (None, b'(' | b'[' | b'{' | b'<') => depth += 1,
+            (None, b')' | b']' | b'}' | b'>' | b',') if depth == 0 => return true,
+            (None, b')' | b']' | b'}' | b'>') => depth -= 1,
+            _ => {}
+        }
+        false
+    })
+}
+
 /// Whether `part` occurs in `text`.
 pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)

@@ -31,6 +31,10 @@ pub(super) mod tag {
     pub(in super::super) const SET: u8 = 15;
     /// Members in the order of their bytes.
     pub(in super::super) const FROZENSET: u8 = 16;
+    /// A value that `repr` prints as a call of its constructor, by that text.
+    pub(in super::super) const OBJECT: u8 = 17;
+    /// A container: the name of a kind of object, then what it holds (descriptions only).
+    pub(in super::super) const KIND: u8 = 18;
 }
 
 /// Appends a leaf.
@@ -84,7 +88,7 @@ pub(super) fn extent(bytes: &[u8]) -> usize {
         match kind {
             tag::END => open = open.saturating_sub(1),
             tag::NONE | tag::FALSE | tag::TRUE => {}
-            tag::LIST..=tag::FROZENSET => open += 1,
+            tag::LIST..=tag::FROZENSET | tag::KIND => open += 1,
             _ => at = at.saturating_add(leaf_extent(bytes.get(at..).unwrap_or_default())),
         }
         if open == 0 {

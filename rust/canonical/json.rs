@@ -6,19 +6,17 @@
 #![forbid(unsafe_code)]
 
 use super::Reason;
-use super::cursor::{Cursor, DEPTH_MAX, Fail, has_address};
-use super::encoding::{is_path, is_str, leaf, push_code_point, tag, text_of};
-
-/// Objects whose text LangChain keeps or masks on purpose: their id says all that counts.
-const MASKED: [&[&str]; 2] =
-    [&["pydantic", "types", "SecretStr"], &["pydantic", "types", "SecretBytes"]];
+use super::cursor::{Cursor, DEPTH_MAX, Fail};
+use super::encoding::{leaf, push_code_point, tag};
+use super::objects::{Marks, Objects, worse};
 
 /// Reads values from where its cursor stands.
 pub(super) struct Json<'a> {
     pub(super) cursor: Cursor<'a>,
-    /// Set when a value held an object that LangChain could not serialise: its id names a class,
-    /// and nothing says what is inside.
+    /// Set when a value held an object that LangChain could not serialise, and nothing says what is
+    /// inside.
     pub(super) object: Option<Reason>,
+    objects: Objects,
     decoded: Vec<u8>,
 }
 
@@ -32,38 +30,9 @@ struct Frame {
     marks: Marks,
 }
 
-/// What was seen of `{"lc": 1, "type": "not_implemented", "id": […], "repr": "…"}`.
-#[derive(Default)]
-pub(super) struct Marks {
-    lc: bool,
-    not_implemented: bool,
-    masked: bool,
-    address: Option<Reason>,
-}
-
-impl Marks {
-    pub(super) fn see(&mut self, key: &[u8], value: &[u8]) {
-        if is_str(key, "lc") {
-            self.lc = value == [tag::NUMBER, 1, b'1'];
-        } else if is_str(key, "type") {
-            self.not_implemented = is_str(value, "not_implemented");
-        } else if is_str(key, "id") {
-            self.masked = MASKED.iter().any(|path| is_path(value, path));
-        } else if is_str(key, "repr") {
-            // Of a text only, which is read once. A tree would be read again for each `repr` in it.
-            self.address = text_of(value).is_some_and(has_address).then_some(Reason::Address);
-        }
-    }
-
-    fn object(&self) -> Option<Reason> {
-        let reason = self.address.unwrap_or(Reason::UnknownRepr);
-        (self.lc && self.not_implemented && !self.masked).then_some(reason)
-    }
-}
-
 impl<'a> Json<'a> {
-    pub(super) fn new(cursor: Cursor<'a>) -> Self {
-        Self { cursor, object: None, decoded: Vec::new() }
+    pub(super) fn new(cursor: Cursor<'a>, objects: Objects) -> Self {
+        Self { cursor, object: None, objects, decoded: Vec::new() }
     }
 
     /// Steps over white space.
@@ -100,7 +69,7 @@ impl<'a> Json<'a> {
             loop {
                 let Some(frame) = stack.last_mut() else { return Ok(()) };
                 if frame.is_object {
-                    frame.marks.see(&out[frame.key..frame.value], &out[frame.value..]);
+                    frame.marks.see(out, frame.key, frame.value);
                 }
                 if self.eat(b',') {
                     if frame.is_object {
@@ -111,20 +80,19 @@ impl<'a> Json<'a> {
                 if !self.eat(if frame.is_object { b'}' } else { b']' }) {
                     return Err(Fail::Shape);
                 }
+                if let Some(frame) = stack.pop() {
+                    self.settle(&frame.marks, out);
+                }
                 out.push(tag::END);
-                let frame = stack.pop();
-                self.note(&frame.map(|frame| frame.marks).unwrap_or_default());
             }
         }
     }
 
-    /// Remembers the object that `marks` have found, if any. An address is the worst of them:
-    /// nothing that came before may hide it.
-    pub(super) fn note(&mut self, marks: &Marks) {
-        self.object = match (self.object, marks.object()) {
-            (Some(Reason::Address), _) | (_, None) => self.object,
-            (_, found) => found,
-        };
+    /// Gives the object that `marks` have found its form, if any: its members are at the end of `out`.
+    pub(super) fn settle(&mut self, marks: &Marks, out: &mut Vec<u8>) {
+        if marks.is_object() {
+            self.object = worse(self.object, marks.settle(self.objects, out));
+        }
     }
 
     /// Reads a scalar or an empty container whole; opens any other container.

@@ -5,6 +5,7 @@
 //! whether two objects of one `repr` are equal.
 #![forbid(unsafe_code)]
 
+use super::constructor::constructed;
 use super::cursor::{Cursor, DEPTH_MAX, Fail};
 use super::encoding::{leaf, push_code_point, sort_members, tag};
 
@@ -20,6 +21,8 @@ pub(super) struct Literals<'a> {
     /// Where the leaf or container that was read last starts.
     last: usize,
     decoded: Vec<u8>,
+    /// Whether to read dates, decimals, paths and the like, too: see `constructor.rs`.
+    pub(super) constructors: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,7 +58,7 @@ enum Next {
 
 impl<'a> Literals<'a> {
     pub(super) fn new(cursor: Cursor<'a>) -> Self {
-        Self { cursor, classes: Vec::new(), last: 0, decoded: Vec::new() }
+        Self { cursor, classes: Vec::new(), last: 0, decoded: Vec::new(), constructors: false }
     }
 
     /// What to say of a text that cannot go on like this: cut short, or a leaf of no known kind.
@@ -94,6 +97,12 @@ impl<'a> Literals<'a> {
     /// Reads a leaf or an empty container whole; opens any other container.
     fn open(&mut self, out: &mut Vec<u8>) -> Result<Option<Frame>, Fail> {
         let start = out.len();
+        if self.constructors
+            && let Some(text) = constructed(&mut self.cursor)
+        {
+            leaf(out, tag::OBJECT, text);
+            return Ok(None);
+        }
         for (token, tag) in [
             (&b"[]"[..], tag::LIST),
             (b"()", tag::TUPLE),

@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 use super::Reason;
-use super::cursor::{Cursor, Fail, contains, has_address};
+use super::cursor::{Cursor, Fail};
 use super::encoding::{extent, is_path, is_str, leaf, tag};
-use super::json::{Json, Marks};
+use super::json::Json;
+use super::objects::{Marks, Objects, hidden, worse};
+use std::ops::Range;
 
 /// Message classes, and the whole message that a chunk is taken for.
 const CLASSES: &[(&str, &str)] = &[
@@ -45,22 +47,17 @@ const DROPPED: &[(&str, Option<&str>)] = &[
 /// it was, if it is not a list of messages: then it stands for itself.
 ///
 /// # Errors
-/// [`Reason::Address`], if an object's address stands in what is kept.
-pub fn prompt(text: &[u8], out: &mut Vec<u8>) -> Result<bool, Reason> {
+/// The reason to bypass, if an object stands in what is kept whose `repr` need not say everything.
+pub fn prompt(text: &[u8], objects: Objects, out: &mut Vec<u8>) -> Result<bool, Reason> {
     let start = out.len();
-    let mut json = Json::new(Cursor::new(text));
-    match list(&mut json, out) {
-        Ok(()) if json.object == Some(Reason::Address) => Err(Reason::Address),
-        Ok(()) => Ok(true),
-        // Nearly a list of messages, as one with a class of the user's own: it stands for itself, but
-        // an object in it must not hide behind that.
-        Err(_) if contains(text, b"\"not_implemented\"") && has_address(text) => {
-            Err(Reason::Address)
-        }
-        Err(_) => {
-            out.truncate(start);
-            Ok(false)
-        }
+    let mut json = Json::new(Cursor::new(text), objects);
+    if list(&mut json, out).is_ok() {
+        return json.object.map_or(Ok(true), Err);
+    }
+    out.truncate(start);
+    match objects {
+        Objects::ByRepr => hidden(text).map_or(Ok(false), Err),
+        Objects::ById => Ok(false),
     }
 }
 
@@ -107,8 +104,16 @@ struct Scratch {
 #[derive(Default)]
 struct Arguments {
     bytes: Vec<u8>,
-    /// Where each begins, where its value does, and where it ends.
-    members: Vec<(usize, usize, usize)>,
+    members: Vec<Member>,
+}
+
+struct Member {
+    /// Where its name is.
+    name: Range<usize>,
+    /// Where its value ends, which follows at once.
+    end: usize,
+    /// Why an object in it has no form.
+    object: Option<Reason>,
 }
 
 /// `{"lc": 1, "type": "constructor", "id": […, "AIMessage"], "kwargs": {…}}`, in any order.
@@ -155,7 +160,8 @@ fn message(json: &mut Json, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<
     let is_it = |name: &str| is_path(&scratch.class, &["langchain", "schema", "messages", name]);
     let (class, whole) = CLASSES.iter().find(|(name, _)| is_it(name)).ok_or(Fail::Shape)?;
     leaf(out, tag::STR, whole.as_bytes());
-    scratch.arguments.put(class, out)
+    json.object = worse(json.object, scratch.arguments.put(class, out)?);
+    Ok(())
 }
 
 fn arguments(json: &mut Json, found: &mut Arguments) -> Result<(), Fail> {
@@ -170,19 +176,15 @@ fn arguments(json: &mut Json, found: &mut Arguments) -> Result<(), Fail> {
     loop {
         let start = found.bytes.len();
         leaf(&mut found.bytes, tag::STR, json.name()?);
-        let (value, object) = (found.bytes.len(), json.object);
-        let key = &found.bytes[start..value];
-        if is_str(key, "content") && json.next_is(b'[') {
+        let name = start..found.bytes.len();
+        let before = json.object.take();
+        if is_str(&found.bytes[name.clone()], "content") && json.next_is(b'[') {
             blocks(json, &mut found.bytes)?;
         } else {
-            let is_dropped = DROPPED.iter().any(|(name, of)| of.is_none() && is_str(key, name));
             json.value(&mut found.bytes)?;
-            if is_dropped {
-                // Whatever object that was, it is not part of the request.
-                json.object = object;
-            }
         }
-        found.members.push((start, value, found.bytes.len()));
+        let object = std::mem::replace(&mut json.object, before);
+        found.members.push(Member { name, end: found.bytes.len(), object });
         if !json.eat(b',') {
             break;
         }
@@ -191,24 +193,26 @@ fn arguments(json: &mut Json, found: &mut Arguments) -> Result<(), Fail> {
 }
 
 impl Arguments {
-    /// Appends what counts, in the order of the names.
-    fn put(&mut self, class: &str, out: &mut Vec<u8>) -> Result<(), Fail> {
+    /// Appends what counts, in the order of the names. Returns why an object in it has no form.
+    fn put(&mut self, class: &str, out: &mut Vec<u8>) -> Result<Option<Reason>, Fail> {
         let bytes = &self.bytes;
         let is_dropped = |key: &[u8]| {
             DROPPED.iter().any(|(name, of)| is_str(key, name) && of.is_none_or(|of| of == class))
         };
-        self.members.retain(|&(start, value, _)| !is_dropped(&bytes[start..value]));
-        self.members.sort_unstable_by_key(|&(start, value, _)| &bytes[start..value]);
-        let mut names = self.members.windows(2);
-        if names.any(|pair| bytes[pair[0].0..pair[0].1] == bytes[pair[1].0..pair[1].1]) {
+        let name = |member: &Member| &bytes[member.name.clone()];
+        self.members.retain(|member| !is_dropped(name(member)));
+        self.members.sort_unstable_by(|one, other| name(one).cmp(name(other)));
+        if self.members.windows(2).any(|pair| name(&pair[0]) == name(&pair[1])) {
             return Err(Fail::Shape);
         }
         out.push(tag::DICT);
-        for &(start, _, end) in &self.members {
-            out.extend_from_slice(&bytes[start..end]);
+        let mut object = None;
+        for member in &self.members {
+            out.extend_from_slice(&bytes[member.name.start..member.end]);
+            object = worse(object, member.object);
         }
         out.push(tag::END);
-        Ok(())
+        Ok(object)
     }
 }
 
@@ -245,9 +249,10 @@ fn block(json: &mut Json, out: &mut Vec<u8>) -> Result<(), Fail> {
             leaf(out, tag::STR, json.name()?);
             let value = out.len();
             json.value(out)?;
-            marks.see(&out[start..value], &out[value..]);
             if is_str(&out[start..value], "id") && is_made_up(&out[value..]) {
                 out.truncate(start);
+            } else {
+                marks.see(out, start, value);
             }
             if !json.eat(b',') {
                 break;
@@ -257,7 +262,7 @@ fn block(json: &mut Json, out: &mut Vec<u8>) -> Result<(), Fail> {
             return Err(Fail::Shape);
         }
     }
-    json.note(&marks);
+    json.settle(&marks, out);
     out.push(tag::END);
     Ok(())
 }

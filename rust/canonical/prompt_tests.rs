@@ -1,13 +1,17 @@
 //! What a prompt's canonical form drops, and what it keeps.
 
 use super::super::Reason;
-use super::prompt;
+use super::{Objects, prompt};
 
 fn llm_string(text: &str) -> Option<Vec<u8>> {
     let mut out = b"before".to_vec();
-    let is_canonical = prompt(text.as_bytes(), &mut out).expect("no address");
+    let is_canonical = prompt(text.as_bytes(), Objects::ByRepr, &mut out).expect("no address");
     assert!(out.starts_with(b"before") && is_canonical == (out.len() > 6));
     is_canonical.then_some(out)
+}
+
+fn read(text: impl AsRef<[u8]>) -> Result<bool, Reason> {
+    prompt(text.as_ref(), Objects::ByRepr, &mut Vec::new())
 }
 
 fn message(class: &str, kwargs: &str) -> String {
@@ -67,7 +71,11 @@ fn a_chunk_is_its_message() {
     let chunk =
         format!(r#"{BASE}, "tool_call_chunks": [{{"index": 0}}], "chunk_position": "last""#);
     same(&ai(BASE), &format!("[{}]", message("AIMessageChunk", &chunk)));
+    let object = r#"{"lc": 1, "type": "not_implemented", "id": ["x"], "repr": "<X at 0x7f00>"}"#;
+    let chunk_of = chunk.replace(r#"{"index": 0}"#, object);
+    same(&ai(BASE), &format!("[{}]", message("AIMessageChunk", &chunk_of)));
     // On a whole message these would be somebody's own attributes.
+    assert_eq!(read(ai(&chunk_of)), Err(Reason::Address));
     differ(&ai(BASE), &ai(&chunk));
 }
 
@@ -180,16 +188,17 @@ fn an_address_in_what_counts_is_a_bypass() {
             r#""content": "", "additional_kwargs": {{"x": {{"lc": 1, "type": "not_implemented", "id": ["a"], "repr": "{repr}"}}}}"#
         ))
     };
-    assert_eq!(prompt(object("<X at 0x7f0>").as_bytes(), &mut Vec::new()), Err(Reason::Address));
-    assert_eq!(prompt(object("X(1)").as_bytes(), &mut Vec::new()), Ok(true));
+    assert_eq!(read(object("<X at 0x7f0>")), Err(Reason::Address));
+    assert_eq!(read(object("X(1)")), Err(Reason::UnknownRepr));
     // The bytes of an address: of a text, not of its encoding (0x20 is also a length), nor of a tree.
     let at = format!("at 0x1{}", "x".repeat(0x20 - 6));
     for (repr, is_address) in [(format!(" {at}"), true), (at, false)] {
-        let found = prompt(object(&repr).as_bytes(), &mut Vec::new());
-        assert_eq!(found, if is_address { Err(Reason::Address) } else { Ok(true) }, "{repr}");
+        let found = read(object(&repr));
+        let reason = if is_address { Reason::Address } else { Reason::UnknownRepr };
+        assert_eq!(found, Err(reason), "{repr}");
     }
     let tree = object("").replace(r#""repr": """#, r#""repr": ["<X at 0x7f0>"]"#);
-    assert_eq!(prompt(tree.as_bytes(), &mut Vec::new()), Ok(true));
+    assert_eq!(read(tree), Err(Reason::UnknownRepr));
     // Neither a harmless object before it nor a class of the user's own hides it.
     let two = |first: &str, second: &str| {
         let object = |repr: &str| {
@@ -202,9 +211,9 @@ fn an_address_in_what_counts_is_a_bypass() {
         ))
     };
     for (first, second) in [("X(1)", "<X at 0x7f0>"), ("<X at 0x7f0>", "X(1)")] {
-        assert_eq!(prompt(two(first, second).as_bytes(), &mut Vec::new()), Err(Reason::Address));
+        assert_eq!(read(two(first, second)), Err(Reason::Address));
         let own = two(first, second).replace("AIMessage", "MyMessage");
-        assert_eq!(prompt(own.as_bytes(), &mut Vec::new()), Err(Reason::Address));
+        assert_eq!(read(own), Err(Reason::Address));
     }
     // In somebody's text it is only text.
     same(&ai(r#""content": "<X at 0x7f0>""#), &ai(r#""content": "<X at 0x7f0>""#));
@@ -215,11 +224,11 @@ fn every_cut_and_every_changed_byte_is_survived() {
     let text =
         ai(&format!(r#"{BASE}, "content_": [{{"id": "x", "y": [1, 2.5e3, "\ud83d\ude00"]}}]"#));
     for end in 0..text.len() {
-        let _ = prompt(&text.as_bytes()[..end], &mut Vec::new());
+        let _ = read(&text.as_bytes()[..end]);
         for byte in [b'"', b'\\', b'{', b'[', b'0', 0xff] {
             let mut changed = text.clone().into_bytes();
             changed[end] = byte;
-            let _ = prompt(&changed, &mut Vec::new());
+            let _ = read(&changed);
         }
     }
 }

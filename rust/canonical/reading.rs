@@ -1,13 +1,17 @@
 //! Reads the settings of an `llm_string` one by one, and puts together those that count.
 #![forbid(unsafe_code)]
 
-use super::cursor::{Cursor, Fail};
+use super::cursor::{Cursor, Fail, contains, leaf_end};
 use super::encoding::{is_str, leaf, tag};
-use super::immaterial::is_immaterial;
+use super::immaterial::{Counts, counts};
 use super::json::Json;
 use super::literal::Literals;
+use super::objects::Objects;
 use super::{Bypass, Canonical, ClassMention, Part, Place, Reason};
 use std::ops::Range;
+
+/// How a parameter ends that is not the last one.
+const NEXT: [&[u8]; 2] = [b"), ('", b"), (\""];
 
 /// The settings of a text that is being read.
 #[derive(Default)]
@@ -19,6 +23,8 @@ pub(super) struct Reading {
     arguments: usize,
     /// The parameter that is being read.
     current: Option<String>,
+    /// The first leaf that nobody had to understand, since its parameter does not count; and that.
+    skipped: Option<(usize, String)>,
 }
 
 struct Setting {
@@ -42,14 +48,22 @@ impl Reading {
     pub(super) fn all(&mut self, text: &[u8]) -> Result<(), Fail> {
         let mut cursor = Cursor::new(text);
         if text.starts_with(b"{") {
-            let mut json = Json::new(cursor);
+            let mut json = Json::new(cursor, Objects::ByRepr);
             self.head(&mut json)?;
             cursor = json.cursor;
             if !cursor.eat(b"---") {
                 return Err(Fail::Shape);
             }
         }
-        self.tail(&mut Literals::new(cursor))
+        let tail = self.tail(&mut Literals::new(cursor));
+        tail.map_err(|fail| match self.skipped.take() {
+            // It may have ended elsewhere.
+            Some((leaf, parameter)) if fail == Fail::Shape => {
+                self.current = Some(parameter);
+                Fail::Leaf(leaf)
+            }
+            _ => fail,
+        })
     }
 
     /// `{"id": […], "kwargs": {…}, "lc": 1, "name": "…", "type": "constructor"}`
@@ -99,32 +113,65 @@ impl Reading {
 
     /// `[('name', value), …]`, to the very end.
     fn tail(&mut self, literals: &mut Literals) -> Result<(), Fail> {
-        let need = |found: bool| if found { Ok(()) } else { Err(Fail::Shape) };
         need(literals.cursor.eat(b"["))?;
         if !literals.cursor.eat(b"]") {
-            loop {
-                need(literals.cursor.eat(b"("))?;
-                let name = literals.name()?.to_vec();
-                need(literals.cursor.eat(b", "))?;
-                self.current = Some(label(Place::Call, &name));
-                let (start, begin) = (self.values.len(), literals.cursor.at());
-                literals.value(&mut self.values)?;
-                let (value, source) = (start..self.values.len(), begin..literals.cursor.at());
-                let classes = std::mem::take(&mut literals.classes);
-                let place = Place::Call;
-                self.settings.push(Setting { place, name, value, source, classes, object: None });
-                if !literals.cursor.eat(b")") {
-                    // A third member: no parameter. Anything else: the value was only half of a leaf.
-                    need(!literals.cursor.rest().starts_with(b", "))?;
-                    return Err(literals.fail());
-                }
-                if !literals.cursor.eat(b", ") {
-                    break;
-                }
+            self.parameter(literals)?;
+            while literals.cursor.eat(b", ") {
+                self.parameter(literals)?;
             }
             need(literals.cursor.eat(b"]"))?;
         }
-        need(literals.cursor.is_done())
+        need(literals.cursor.is_done())?;
+        // LangChain sorts them: see `skip`.
+        let names = self.settings.iter().filter(|it| it.place == Place::Call).map(|it| &it.name);
+        need(self.skipped.is_none() || names.is_sorted_by(|one, other| one < other))
+    }
+
+    /// `('name', value)`
+    fn parameter(&mut self, literals: &mut Literals) -> Result<(), Fail> {
+        need(literals.cursor.eat(b"("))?;
+        let name = literals.name()?.to_vec();
+        need(literals.cursor.eat(b", "))?;
+        self.current = Some(label(Place::Call, &name));
+        let (start, from) = (self.values.len(), literals.cursor);
+        let read = literals.value(&mut self.values).and_then(|()| {
+            if literals.cursor.eat(b")") {
+                return Ok(());
+            }
+            // A third member: no parameter. Anything else: the value was only half of a leaf.
+            need(!literals.cursor.rest().starts_with(b", "))?;
+            Err(literals.fail())
+        });
+        let mut classes = std::mem::take(&mut literals.classes);
+        if let Err(fail) = read {
+            literals.cursor = self.skip(&name, from, fail).ok_or(fail)?;
+            self.values.truncate(start);
+            classes.clear();
+        }
+        let (value, source) = (start..self.values.len(), from.at()..literals.cursor.at() - 1);
+        let place = Place::Call;
+        self.settings.push(Setting { place, name, value, source, classes, object: None });
+        Ok(())
+    }
+
+    /// Where a parameter ends that starts at `from` and holds an object, if it does not count. That is
+    /// what its brackets and quotes say. Should they be wrong, as those of a `repr` in prose may be, no
+    /// other parameter must be taken for a part of it, nor a part of it for another one.
+    fn skip<'a>(&mut self, name: &[u8], from: Cursor<'a>, fail: Fail) -> Option<Cursor<'a>> {
+        let Fail::Leaf(leaf) = fail else { return None };
+        if counts(self.class(), Place::Call, name) != Counts::Not {
+            return None;
+        }
+        let (value, rest) = from.rest().split_at(leaf_end(from.rest())?);
+        let is_start = |text: &[u8]| NEXT.iter().any(|next| text.starts_with(next));
+        let is_end = rest == b")]" || is_start(rest);
+        if !is_end || NEXT.iter().any(|next| contains(value, next)) {
+            return None;
+        }
+        self.skipped.get_or_insert_with(|| (leaf, label(Place::Call, name)));
+        let mut end = from;
+        end.advance(value.len() + 1);
+        Some(end)
     }
 
     /// The encoded class id, which only a head has.
@@ -144,13 +191,16 @@ impl Reading {
         let class = self.class();
         for setting in &self.settings {
             let Setting { place, name, value, source, classes, object } = setting;
-            if is_immaterial(class, *place, name) {
+            let counts = counts(class, *place, name);
+            if counts == Counts::Not {
                 continue;
             }
-            let value = &self.values[value.clone()];
+            let by_presence = counts == Counts::Presence;
+            let value = if by_presence { &[tag::TRUE] } else { &self.values[value.clone()] };
             let stands_for_object =
                 *place == Place::Envelope && name == b"type" && is_str(value, "not_implemented");
             let object = object.or(stands_for_object.then_some(Reason::UnknownRepr));
+            let object = object.filter(|_| !by_presence);
             let name_shown = label(*place, name);
             if let Some(reason) = object {
                 return Err(Bypass { reason, parameter: Some(name_shown) });
@@ -169,6 +219,10 @@ impl Reading {
         }
         Ok(whole)
     }
+}
+
+fn need(found: bool) -> Result<(), Fail> {
+    if found { Ok(()) } else { Err(Fail::Shape) }
 }
 
 /// How a setting is called in front of users.

@@ -162,9 +162,15 @@ fn what_is_no_literal_bypasses_and_names_the_parameter() {
     }
     let second = "[('a', 1), ('tools', [f(1)]), ('z', <f at 0x7f>)]";
     assert_eq!(bypass(second), (Reason::UnknownRepr, Some("tools".to_owned())));
-    let names = [Reason::Address, Reason::UnknownRepr, Reason::Truncated, Reason::TooDeep];
-    let names = names.map(Reason::name);
-    assert_eq!(names, ["address", "unknown_repr", "truncated", "too_deep"]);
+    let names = [
+        (Reason::Address, "address"),
+        (Reason::UnknownRepr, "unknown_repr"),
+        (Reason::Truncated, "truncated"),
+        (Reason::TooDeep, "too_deep"),
+        (Reason::UnknownClass, "unknown_class"),
+        (Reason::ThinText, "thin_text"),
+    ];
+    assert!(names.iter().all(|(reason, name)| reason.name() == *name));
 }
 
 #[test]

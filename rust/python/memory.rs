@@ -6,8 +6,8 @@ use super::damage_error;
 use super::decode::decode_payload;
 use super::prices::Prices;
 use super::requests::{Strings, bypassed, bytes_of};
-use crate::asked::{Asked, Digests, Model, Models, Remembered};
-use crate::canonical::{Bypass, Form};
+use crate::asked::{Asked, Digests, Model, Models, Remembered, Seen};
+use crate::canonical::{Bypass, Form, Objects};
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
 use crate::lru::Bounds;
@@ -53,6 +53,11 @@ fn long_work<T: Send>(py: Python<'_>, request: &Request<'_>, work: impl Send + F
     if request.prompt.len() + request.llm_string.len() > LONG { py.detach(work) } else { work() }
 }
 
+fn seen(supplement: Option<&[u8]>, is_text: bool, objects: bool) -> Seen<'_> {
+    let objects = if objects { Objects::ById } else { Objects::ByRepr };
+    Seen { supplement, is_text, objects }
+}
+
 impl Memory {
     fn tier(&self) -> MutexGuard<'_, Tier> {
         // The tier has no state in between: what a panic interrupted is at worst an entry lost.
@@ -86,6 +91,7 @@ impl Memory {
         &self,
         py: Python<'_>,
         request: Request<'_>,
+        seen: Seen<'_>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]> + Sync,
         more: impl Send + FnOnce(&mut Remembered, &Asked<'_>) -> T,
     ) -> PyResult<(Key, T)> {
@@ -93,7 +99,7 @@ impl Memory {
         let named = long_work(py, &request, || {
             let mut remembered = self.recognised(known, &request)?;
             let model = Arc::clone(&remembered.model);
-            let asked = Asked::read(request, &model)?;
+            let asked = Asked::read(request, seen, &model)?;
             let key = remembered.begun.key(&asked, &schema_of)?;
             let more = more(&mut remembered, &asked);
             Ok((remembered, key, more))
@@ -107,11 +113,12 @@ impl Memory {
         &self,
         py: Python<'_>,
         request: Request<'_>,
+        seen: Seen<'_>,
         schemas: Option<HashMap<String, [u8; 32]>>,
     ) -> PyResult<Key> {
         let schemas = schemas.unwrap_or_default();
         let schema_of = |class: &str| schemas.get(class).copied();
-        Ok(self.named(py, request, schema_of, |_, _| ())?.0)
+        Ok(self.named(py, request, seen, schema_of, |_, _| ())?.0)
     }
 
     fn digests(&self, model: &Model) -> Digests {
@@ -262,7 +269,8 @@ impl Memory {
         }))
     }
 
-    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None))]
+    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None, *, supplement=None, is_text=false, objects=false))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments, on the Python side")]
     fn key(
         &self,
         py: Python<'_>,
@@ -270,14 +278,19 @@ impl Memory {
         llm_string: &Bound<'_, PyString>,
         namespace: &Bound<'_, PyString>,
         schemas: Option<HashMap<String, [u8; 32]>>,
+        supplement: Option<&[u8]>,
+        is_text: bool,
+        objects: bool,
     ) -> PyResult<Py<PyBytes>> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
-        let key = self.key_of(py, strings.request(), schemas)?;
+        let seen = seen(supplement, is_text, objects);
+        let key = self.key_of(py, strings.request(), seen, schemas)?;
         Ok(PyBytes::new(py, &key.0).unbind())
     }
 
     /// See `_core.pyi`.
-    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None))]
+    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None, *, supplement=None, is_text=false, objects=false))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments, on the Python side")]
     fn seek(
         &self,
         py: Python<'_>,
@@ -285,9 +298,13 @@ impl Memory {
         llm_string: &Bound<'_, PyString>,
         namespace: &Bound<'_, PyString>,
         schemas: Option<HashMap<String, [u8; 32]>>,
+        supplement: Option<&[u8]>,
+        is_text: bool,
+        objects: bool,
     ) -> PyResult<(Py<PyBytes>, Option<u64>)> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
-        let key = self.key_of(py, strings.request(), schemas)?;
+        let seen = seen(supplement, is_text, objects);
+        let key = self.key_of(py, strings.request(), seen, schemas)?;
         let tier = self.tier();
         let epoch = (!tier.knows(&key)).then(|| tier.epoch(&key));
         drop(tier);
@@ -295,7 +312,8 @@ impl Memory {
     }
 
     /// Key, label of the `llm_string`, outline: what a record is named by, read only once.
-    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None, *, tail))]
+    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None, *, tail, supplement=None, is_text=false, objects=false))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments, on the Python side")]
     fn describe(
         &self,
         py: Python<'_>,
@@ -304,23 +322,29 @@ impl Memory {
         namespace: &Bound<'_, PyString>,
         schemas: Option<HashMap<String, [u8; 32]>>,
         tail: usize,
+        supplement: Option<&[u8]>,
+        is_text: bool,
+        objects: bool,
     ) -> PyResult<(Py<PyBytes>, Py<PyBytes>, Py<PyBytes>)> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
         let schemas = schemas.unwrap_or_default();
         let schema_of = |class: &str| schemas.get(class).copied();
-        let (key, (label, outline)) = self.named(py, request, schema_of, |remembered, asked| {
-            let digests = &mut remembered.digests;
-            let digests = digests.get_or_insert_with(|| self.digests(asked.model).into());
-            let settings = digests.settings.as_deref();
-            let outline = self.outliner.outline_of(asked, settings, schema_of, tail);
-            (digests.label, outline)
-        })?;
+        let seen = seen(supplement, is_text, objects);
+        let (key, (label, outline)) =
+            self.named(py, request, seen, schema_of, |remembered, asked| {
+                let digests = &mut remembered.digests;
+                let digests = digests.get_or_insert_with(|| self.digests(asked.model).into());
+                let settings = digests.settings.as_deref();
+                let outline = self.outliner.outline_of(asked, settings, schema_of, tail);
+                (digests.label, outline)
+            })?;
         let bytes = |bytes: &[u8]| PyBytes::new(py, bytes).unbind();
         Ok((bytes(&key.0), bytes(&label), bytes(&outline)))
     }
 
-    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None, *, tail))]
+    #[pyo3(signature = (prompt, llm_string, namespace, schemas=None, *, tail, supplement=None, is_text=false, objects=false))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments, on the Python side")]
     fn outline(
         &self,
         py: Python<'_>,
@@ -329,12 +353,16 @@ impl Memory {
         namespace: &Bound<'_, PyString>,
         schemas: Option<HashMap<String, [u8; 32]>>,
         tail: usize,
+        supplement: Option<&[u8]>,
+        is_text: bool,
+        objects: bool,
     ) -> PyResult<Py<PyBytes>> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
         let schemas = schemas.unwrap_or_default();
         let schema_of = |class: &str| schemas.get(class).copied();
-        match long_work(py, &request, || self.outliner.outline(&request, schema_of, tail)) {
+        let seen = seen(supplement, is_text, objects);
+        match long_work(py, &request, || self.outliner.outline(&request, seen, schema_of, tail)) {
             Ok(outline) => Ok(PyBytes::new(py, &outline).unbind()),
             Err(bypass) => Err(bypassed(bypass)),
         }

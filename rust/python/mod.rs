@@ -3,6 +3,7 @@
 mod clock;
 mod compression;
 mod decode;
+mod describe;
 mod dumps;
 mod encode;
 mod entries;
@@ -74,6 +75,8 @@ mod _core {
     use super::compression::{compress, decompress};
     #[pymodule_export]
     use super::decode::decode;
+    #[pymodule_export]
+    use super::describe::{Describer, entries};
     #[pymodule_export]
     use super::dumps::Dumps;
     #[pymodule_export]

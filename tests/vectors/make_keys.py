@@ -32,13 +32,15 @@ sys.path.insert(0, str(HERE.parent))
 
 import oracle  # noqa: E402
 import texts  # noqa: E402
+from seen import objects, seen  # noqa: E402
+from settings import tables, tails, thin  # noqa: E402
+from texts import PLAIN  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     Request = tuple[str, str, dict[str, Any]]  # prompt, llm_string, and what else there is
 
-PLAIN = "[('_type', 'fake'), ('stop', None)]"
 UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 USAGE: Any = {"input_tokens": 11, "output_tokens": 7, "total_tokens": 18}
 CALLS = [
@@ -241,7 +243,7 @@ def variants() -> Iterator[Request]:
         yield "Hi", f"[('p', {text}), ('stop', None)]", {}
     for text in texts.HEAD_VALUES:
         yield "Hi", texts.head(text), {}
-    for text in (*texts.LLM_STRINGS, *texts.tables()):
+    for text in (*texts.LLM_STRINGS, *tables(), *tails()):
         yield "Hi", text, {}
     for text in (*texts.PROMPTS, *texts.OPAQUE):
         yield text, PLAIN, {}
@@ -260,7 +262,7 @@ def parts() -> Iterator[Request]:
 
 
 def vectors() -> Iterator[dict[str, Any]]:
-    for group in (messages, conversations, models, classes, variants, parts):
+    for group in (messages, conversations, models, classes, variants, objects, seen, thin, parts):
         for prompt, llm_string, rest in group():
             namespace = rest.get("namespace", "")
             row: dict[str, Any] = {
@@ -268,17 +270,16 @@ def vectors() -> Iterator[dict[str, Any]]:
                 "prompt": prompt,
                 "llm_string": llm_string,
             }
-            given: dict[str, Any] = {
-                name: rest[name] for name in ("secret", "schemas") if name in rest
-            }
+            given = {name: it for name, it in rest.items() if name != "namespace"}
             try:
                 result: dict[str, Any] = {
                     "key": oracle.key(prompt, llm_string, namespace, **given).hex()
                 }
             except oracle.Bypass as bypass:
                 result = {"bypass": bypass.args}
-            if "secret" in given:
-                given["secret"] = given["secret"].hex()
+            for name in ("secret", "supplement"):
+                if name in given:
+                    given[name] = given[name].hex()
             if "schemas" in given:
                 given["schemas"] = {name: it.hex() for name, it in given["schemas"].items()}
             yield {**row, "namespace": namespace, **given, **result}

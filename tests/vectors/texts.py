@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+PLAIN = "[('_type', 'fake'), ('stop', None)]"
 CHAT_SETTINGS: list[dict[str, Any]] = [
     {"temperature": 0},
     {"temperature": 0.7},
@@ -243,21 +240,3 @@ SPLIT = (
     "aaaa\0\0\0\0a---a[]---[]",
     "{}---[('a', 1)]{}---",
 )
-
-
-def tables() -> Iterator[str]:
-    """Settings that do not count for some classes, with others and without."""
-    rows: dict[str, list[str]] = {
-        "openai.ChatOpenAI": ["max_retries", "request_timeout", "tiktoken_model_name", "name"],
-        "azure_openai.AzureChatOpenAI": ["max_retries", "request_timeout", "tiktoken_model_name"],
-        "anthropic.ChatAnthropic": ["max_retries", "default_request_timeout", "name"],
-        "openai.MyChatOpenAI": ["max_retries", "request_timeout", "name"],
-    }
-    for model, names in rows.items():
-        path = ["langchain", "chat_models", *model.split(".")]
-        for name in (None, *names, "timeout", "verbose", "default_headers"):
-            for value in (1, {"lc": 1, "type": "not_implemented", "id": ["httpx", "Timeout"]}):
-                kwargs = {"model": "x"} if name is None else {"model": "x", name: value}
-                head = {"id": path, "kwargs": kwargs, "lc": 1, "name": "N", "type": "constructor"}
-                yield json.dumps(head) + "---[('stop', None), ('timeout', 3.0)]"
-                yield json.dumps({**head, "name": "O"}) + "---[('max_retries', 3), ('stop', None)]"

@@ -1,0 +1,77 @@
+"""The frame of LangChain's that asks a cache, and the model in it.
+
+A cache is told two texts. The call comes from LangChain's own code, whose `self` is the model: of chat
+models the frame that calls `lookup` or awaits `alookup`, of completion models the one above it, which
+also has the options of the call. Seen on langchain-core 1.0 to 1.8, sync and async. A frame counts only if
+the texts in it are the very ones that were given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
+from langchain_core.language_models.llms import BaseLLM
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+CHAT = frozenset({"_generate_with_cache", "_agenerate_with_cache"})
+"""Methods of `BaseChatModel` that ask a cache and tell it."""
+
+COMPLETION = frozenset({"get_prompts", "aget_prompts", "update_cache", "aupdate_cache"})
+"""Functions that `BaseLLM.generate` and `agenerate` ask and tell a cache by."""
+
+NAMES = CHAT | COMPLETION
+
+DEPTH = 3
+"""Frames that are looked at: a cache of the user's may stand between LangChain and this one."""
+
+
+class Caller(NamedTuple):
+    """Who asks, as far as LangChain's frame tells."""
+
+    model: BaseLanguageModel[Any]
+    options: dict[str, Any]
+    """Of the call: what was bound, or given to `invoke`."""
+    stop: Any
+    messages: list[Any] | None
+    """What a chat model is asked; None of a completion model."""
+    parameters: dict[str, Any] | None
+    """What the text of a completion model was made of, where that is at hand."""
+
+
+def caller_of(frame: FrameType | None, prompt: str, llm_string: str) -> Caller | None:
+    """Who asks from this frame, or from one of those above it; None if that is not LangChain."""
+    for _ in range(DEPTH):
+        if frame is None:
+            return None
+        name = frame.f_code.co_name
+        if name in CHAT:
+            return _chat(frame.f_locals, prompt, llm_string)
+        if name in COMPLETION:
+            return _completion(frame, prompt, llm_string)
+        frame = frame.f_back
+    return None
+
+
+def _chat(held: dict[str, Any], prompt: str, llm_string: str) -> Caller | None:
+    model = held.get("self")
+    is_it = held.get("llm_string") is llm_string and held.get("prompt") is prompt
+    if not is_it or not isinstance(model, BaseChatModel):
+        return None
+    return Caller(model, held.get("kwargs", {}), held.get("stop"), held.get("messages"), None)
+
+
+def _completion(frame: FrameType, prompt: str, llm_string: str) -> Caller | None:
+    held = frame.f_locals
+    if held.get("llm_string") is not llm_string or held.get("prompt") is not prompt:
+        return None
+    above = frame.f_back
+    if above is None or above.f_code.co_name not in {"generate", "agenerate"}:
+        return None
+    outer = above.f_locals
+    model = outer.get("self")
+    if not isinstance(model, BaseLLM):
+        return None
+    return Caller(model, outer.get("kwargs", {}), outer.get("stop"), None, held.get("params"))

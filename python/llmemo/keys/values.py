@@ -1,0 +1,244 @@
+"""Values that are neither JSON's nor Python's plainest, as a kind and plain parts.
+
+For `Describer` (`rust/python/describe.rs`), which writes plain values itself. Two values have the same
+kind and parts only if a model would be asked the same with either. A value that cannot be told is
+`Untold`, and what holds it has no key.
+"""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import enum
+import functools
+import logging
+import os
+import secrets
+import sys
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
+from typing import Any, TypeAlias
+
+from langchain_core.language_models import BaseLanguageModel
+from pydantic import BaseModel, SecretBytes, SecretStr
+
+from llmemo._core import Describer
+from llmemo.annotations import name_of
+from llmemo.keys.clients import kind_of_client
+from llmemo.objects import taken
+from llmemo.schemas import digest_of
+
+_log = logging.getLogger("llmemo")
+
+Parts: TypeAlias = tuple[str, Any]
+"""Kind, and what such a value holds."""
+
+
+class UntoldError(Exception):
+    """A value that may hold what cannot be seen."""
+
+
+def parts(value: Any) -> Parts:
+    """A value's kind and parts. One that cannot be told stands for itself.
+
+    Raises:
+        UntoldError: It cannot do that, either.
+    """
+    try:
+        return plain_parts(value)
+    except UntoldError:
+        return _stand_in(value)
+
+
+def plain_parts(value: Any) -> Parts:
+    """A value's kind and parts, which are the same in every process.
+
+    Raises:
+        UntoldError: It has none.
+    """
+    for kinds, tell in _TELLERS:
+        if isinstance(value, kinds):
+            return tell(value)
+    return _other(value)
+
+
+def kind_of(cls: type) -> str:
+    """The name of a class: module and qualified name."""
+    return "{}.{}".format(*name_of(cls))
+
+
+def _member(value: enum.Enum) -> Parts:
+    return f"enum {kind_of(type(value))}", (value.name, value.value)
+
+
+def _path(value: PurePath) -> Parts:
+    return "path", os.fspath(value)
+
+
+def _partial(value: functools.partial[Any]) -> Parts:
+    return "partial", (value.func, value.args, value.keywords)
+
+
+def _method(value: types.MethodType) -> Parts:
+    return "method", (value.__self__, value.__func__)
+
+
+def _function(value: types.FunctionType | types.BuiltinFunctionType) -> Parts:
+    module, name = value.__module__, value.__qualname__
+    if not isinstance(module, str) or found_at(module, name) is not value:
+        raise UntoldError  # a lambda, or one that a function made: its name is not what it does
+    return "function", f"{module}.{name}"
+
+
+def _descriptor(value: types.MethodDescriptorType | types.WrapperDescriptorType) -> Parts:
+    return "function", f"{kind_of(value.__objclass__)}.{value.__name__}"
+
+
+def found_at(module: str, qualname: str) -> object:
+    """What has that name in a module that is loaded; None if nothing has."""
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _class(value: type) -> Parts:
+    digest = digest_of(value)
+    if digest is None and found_at(*name_of(value)) is not value:
+        raise UntoldError
+    return "class", (kind_of(value), digest)
+
+
+def _buffer(value: Any) -> Parts:
+    view = memoryview(value)
+    if "O" in view.format or "P" in view.format:
+        raise UntoldError  # pointers
+    return kind_of(type(value)), (view.format, view.shape, view.tobytes())
+
+
+def _fields(value: BaseModel) -> Parts:
+    own = dict(object.__getattribute__(value, "__dict__"))
+    fields = type(value).__pydantic_fields__
+    told = {name: it for name, it in own.items() if name in fields}
+    return f"model {kind_of(type(value))}", (told, value.__pydantic_extra__ or {})
+
+
+def _language_model(value: BaseLanguageModel[Any]) -> Parts:
+    # Late: a description of a model describes its values.
+    from llmemo.keys.description import description_of  # noqa: PLC0415
+
+    return "language model", description_of(value)
+
+
+_TELLERS: list[tuple[Any, Callable[[Any], Parts]]] = [
+    (enum.Enum, _member),
+    (PurePath, _path),
+    (BaseLanguageModel, _language_model),
+    (BaseModel, _fields),
+    (functools.partial, _partial),
+    (types.MethodType, _method),
+    ((types.FunctionType, types.BuiltinFunctionType), _function),
+    ((types.MethodDescriptorType, types.WrapperDescriptorType), _descriptor),
+    (type, _class),
+    ((bytearray, memoryview, array.array), _buffer),
+    (range, lambda value: ("range", (value.start, value.stop, value.step))),
+    (complex, lambda value: ("complex", (value.real, value.imag))),
+    (types.EllipsisType, lambda value: ("ellipsis", None)),
+    (slice, lambda value: ("slice", (value.start, value.stop, value.step))),
+    (types.MappingProxyType, lambda value: ("mapping", dict(value))),
+]
+
+_BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, lambda value: str.__getitem__(value, slice(None))),
+    (int, lambda value: int.__pos__(value)),
+    (float, lambda value: float.__pos__(value)),
+    (bytes, lambda value: bytes.__getitem__(value, slice(None))),
+    # In their order, which an OrderedDict's equality goes by, too.
+    (dict, lambda value: list(dict.items(value))),
+    (list, lambda value: list(list.__iter__(value))),
+    (tuple, lambda value: list(tuple.__iter__(value))),
+    (set, lambda value: set(set.__iter__(value))),
+    (frozenset, lambda value: frozenset(frozenset.__iter__(value))),
+)
+"""What plain values come out of instances of subclasses by, past what these override."""
+
+
+def _other(value: Any) -> Parts:
+    cls = type(value)
+    known = taken(value)
+    if known is not None and known[1] is None:
+        return f"plain {known[0]}", known[2]  # dates and the like
+    for base, plain in _BASES:
+        if isinstance(value, base):
+            state = getattr(value, "__dict__", None)
+            return kind_of(cls), (plain(value), state or None)
+    if dataclasses.is_dataclass(value):
+        return f"dataclass {kind_of(cls)}", {
+            field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)
+        }
+    if _is_array(cls):
+        return _buffer(value)
+    if isinstance(value, Iterator):
+        # It is used up by being used: what it would give next is no setting.
+        return "iterator", None
+    raise UntoldError
+
+
+def _is_array(cls: type) -> bool:
+    """Whether a buffer says all of it: numpy's arrays and scalars, and no subclass with more state."""
+    return cls.__module__ == "numpy" and hasattr(cls, "dtype")
+
+
+# What only stands for itself.
+
+_stand_ins: dict[int, tuple[weakref.ref[Any], bytes]] = {}
+"""By the object's address; random, so that neither a fork nor another process has them."""
+
+KINDS_MAX = 32
+"""Kinds of objects that are spoken of in the log."""
+
+_spoken_of: set[str] = set()
+
+
+def _stand_in(value: Any) -> Parts:
+    """An object that says nothing is equal to itself alone, and only in this process."""
+    known = _stand_ins.get(id(value))
+    if known is not None and known[0]() is value:
+        return "this object", known[1]
+    token = secrets.token_bytes(16)
+    try:
+        reference = weakref.ref(value, functools.partial(_forget, id(value), token))
+    except TypeError:
+        raise UntoldError from None
+    _stand_ins[id(value)] = (reference, token)
+    _speak_of(kind_of(type(value)))
+    return "this object", token
+
+
+def _forget(identity: int, token: bytes, _: object) -> None:
+    known = _stand_ins.get(identity)
+    if known is not None and known[1] == token:
+        _stand_ins.pop(identity, None)
+
+
+def _speak_of(kind: str) -> None:
+    if kind not in _spoken_of and len(_spoken_of) < KINDS_MAX:
+        _spoken_of.add(kind)
+        _log.info(
+            "llmemo: a model holds an object that cannot be told (%s): its answers are found again by this"
+            " process only. Give it plain values or `_identifying_params`, or declare the field with"
+            " exclude=True if no answer depends on it",
+            kind,
+        )
+
+
+_SECRETS = [SecretStr, SecretBytes]
+"""A secret says that it is one; where it is a field, nothing."""
+
+describer = Describer(parts, kind_of_client, _SECRETS)
+"""Writes descriptions."""
+
+plain_describer = Describer(plain_parts, kind_of_client, _SECRETS)
+"""The same, of what is the same in every process only."""
