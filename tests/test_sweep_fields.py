@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sweep.server import Loopback
     from sweep.ways import Sweeper
 
-pytest_plugins = ["sweep.surroundings"]
+pytest_plugins = ["sweep.fixtures"]
 # Deprecated classes and settings are swept too, and say so.
 pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("ignore")]
 

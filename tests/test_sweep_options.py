@@ -16,7 +16,7 @@ from sweep.seeing import Seen, fresh, see
 if TYPE_CHECKING:
     from sweep.server import Loopback
 
-pytest_plugins = ["sweep.surroundings"]
+pytest_plugins = ["sweep.fixtures"]
 # Deprecated classes and settings are swept too, and say so.
 pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("ignore")]
 

@@ -114,6 +114,10 @@ class Row:
         """Ask it that."""
         return model.invoke(self.asked, **self.options | options)
 
+    async def aask(self, model: Any) -> object:
+        """The same, awaited."""
+        return await model.ainvoke(self.asked, **self.options)
+
     @property
     def name(self) -> str:
         """The class's."""
@@ -169,7 +173,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 # What some are asked, and how.
-_STOP = {"options": {"stop": ["."]}}
+_STOP = {"options": {"stop": ["END"]}}
 ASKED: dict[str, dict[str, Any]] = {
     "BedrockLLM": _STOP,
     "ChatBedrock": _STOP,

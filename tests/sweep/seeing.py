@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from llmemo import LLMCache, track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from sweep.server import Loopback, Request
+
+    from llmemo.tracking import Tracker
 
 # What signs a request, says who sent it, or is another one each time.
 UNSTABLE = {
@@ -75,6 +77,22 @@ def see(server: Loopback, call: Callable[[], object]) -> Seen:
             call()
         except Exception as raised:  # noqa: BLE001 (an answer that is not understood is no matter)
             error = raised
+    return _seen(server, tracker, error)
+
+
+async def asee(server: Loopback, call: Callable[[], Awaitable[object]]) -> Seen:
+    """The same, of a call that is awaited."""
+    server.requests.clear()
+    error: Exception | None = None
+    with track() as tracker:
+        try:
+            await call()
+        except Exception as raised:  # noqa: BLE001 (as above)
+            error = raised
+    return _seen(server, tracker, error)
+
+
+def _seen(server: Loopback, tracker: Tracker, error: Exception | None) -> Seen:
     requests = [each for each in server.requests if not each.url.endswith(LISTING)]
     if len(requests) != 1 or len(tracker.events) != 1:
         sent = [each.url for each in requests]

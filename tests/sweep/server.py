@@ -78,7 +78,8 @@ def _converse(body: dict[str, Any]) -> Any:
 
 
 def _bedrock(body: dict[str, Any]) -> Any:
-    return {"outputs": [{"text": "four"}], "generation": "four"}
+    # Of Anthropic, Mistral and Meta; the path need not say which.
+    return _anthropic(body) | {"outputs": [{"text": "four"}], "generation": "four"}
 
 
 def _sagemaker(body: dict[str, Any]) -> Any:
@@ -94,7 +95,6 @@ ANSWERS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("/invocations", _sagemaker),
     ("/responses", _responses),
     ("/messages", _anthropic),
-    ("anthropic", _anthropic),
     ("/invoke", _bedrock),
     ("/chat/completions", _openai),
     ("/completions", _completions),

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sweep.server import Loopback
-    from sweep.ways import Sweeper
+    import pytest
 
 PREFIXES = (
     "ANTHROPIC_",
@@ -67,25 +61,3 @@ def bare(patch: pytest.MonkeyPatch, home: os.PathLike[str]) -> None:
     patch.setenv("AWS_CONFIG_FILE", os.path.join(home, "config"))
     patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     patch.setenv("HOME", str(home))
-
-
-@pytest.fixture(scope="module")
-def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
-    """The server that all clients reach, whatever their URL, and nothing else."""
-    from sweep.redirect import redirected
-    from sweep.server import Loopback
-
-    logger = logging.getLogger("langchain_aws")  # which tells of each answer it cannot read
-    with Loopback() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logger, "disabled", True)
-        bare(patch, tmp_path_factory.mktemp("home"))
-        with redirected(patch, server):
-            yield server
-
-
-@pytest.fixture(scope="module")
-def sweeper(providers: Loopback) -> Sweeper:
-    """The one that knows what was seen."""
-    from sweep.ways import Sweeper
-
-    return Sweeper(providers)

@@ -1,0 +1,45 @@
+"""A call that is awaited has the request and the key of one that is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("sweep.rows", exc_type=ImportError)
+
+from sweep.fields import Case, cases
+from sweep.rows import ROWS
+from sweep.seeing import Seen, asee, fresh, see
+
+if TYPE_CHECKING:
+    from sweep.server import Loopback
+
+pytest_plugins = ["sweep.fixtures"]
+# Deprecated classes and settings are swept too, and say so.
+pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("ignore")]
+
+# A field of each class that changes the request.
+TRIED = ("temperature", "top_p", "endpoint_name", "instructions", "content_handler")
+BESIDE: dict[str, dict[str, Any]] = {"BedrockLLM": {"streaming": True}}
+
+
+async def _both_ways(server: Loopback, case: Case, settings: dict[str, Any]) -> Seen:
+    model = case.row.cls(**settings | BESIDE.get(case.row.name, {}), cache=fresh())
+    awaited = await asee(server, lambda: case.row.aask(model))
+    model.cache = fresh()
+    assert awaited == see(server, lambda: case.row.ask(model))
+    return awaited
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ROWS)
+async def test_awaited(name: str, providers: Loopback) -> None:
+    case = next(case for field in TRIED for case in cases(name) if case.field == field)
+    before = await _both_ways(providers, case, case.settings)
+    after = await _both_ways(providers, case, case.set(case.value))
+    assert before.key
+    assert after.key
+    assert len({before.request, after.request}) == 2
+    collides = before.key == after.key
+    assert not collides

@@ -1,0 +1,54 @@
+"""Configured models of every provider have the same keys in another process, and find their answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("sweep.rows", exc_type=ImportError)
+
+from sweep.process import ask_all
+from sweep.rows import ROWS
+
+if TYPE_CHECKING:
+    from sweep.server import Loopback
+
+pytest_plugins = ["sweep.fixtures"]
+# Deprecated classes and settings are swept too, and say so.
+pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("ignore")]
+
+# It always streams, which the server does not: its answer is never stored.
+UNANSWERED = {"_ChatOpenAICodex"}
+
+
+def _elsewhere(database: Path, home: Path) -> dict[str, object]:
+    """Ask in another process, where sets and dicts of texts have another order."""
+    here = os.environ.get("PYTHONHASHSEED", "")
+    environment = os.environ | {"PYTHONHASHSEED": "2" if here == "1" else "1"}
+    environment["PYTHONPATH"] = str(Path(__file__).parent)
+    command = [sys.executable, "-m", "sweep.process", str(database), str(home)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_another_process_after_a_restart(providers: Loopback, tmp_path: Path) -> None:
+    database = tmp_path / "cache.db"
+    here = ask_all(database)
+    assert {name: found[1:] for name, found in here.items()} == {
+        name: ["miss", None] for name in ROWS
+    }
+    there = _elsewhere(database, tmp_path)
+    assert there["found"] == {
+        name: [found[0], *(("miss", None) if name in UNANSWERED else ("hit", "store"))]
+        for name, found in here.items()
+    }
+    assert there["requests"] == len(UNANSWERED)
