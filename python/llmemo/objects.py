@@ -39,6 +39,12 @@ FLAG_BITS_MAX = 256
 """Bits of a combination of flags."""
 
 
+def plain_state(it: object) -> tuple[int, Parts] | None:
+    """A date or the like as its number and its state; None of anything else."""
+    plain = _PLAIN.get(type(it))
+    return None if plain is None else (plain[0], plain[1](it))
+
+
 class Instances:
     """Takes the objects of one value apart, or puts them together."""
 

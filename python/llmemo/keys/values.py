@@ -27,7 +27,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from llmemo._core import Describer
 from llmemo.annotations import name_of
 from llmemo.keys.clients import hooks_of, kind_of_client
-from llmemo.objects import taken
+from llmemo.objects import plain_state
 from llmemo.schemas import digest_of
 
 _log = logging.getLogger("llmemo")
@@ -180,9 +180,9 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 
 def _other(value: Any) -> Parts:
     cls = type(value)
-    known = taken(value)
-    if known is not None and known[1] is None:
-        return f"plain {known[0]}", known[2]  # dates and the like
+    plain_kind = plain_state(value)
+    if plain_kind is not None:
+        return f"plain {plain_kind[0]}", plain_kind[1]
     for base, plain in _BASES:
         if isinstance(value, base):
             state = getattr(value, "__dict__", None)
