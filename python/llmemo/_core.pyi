@@ -8,6 +8,7 @@ from langchain_core.outputs import Generation
 __all__ = [
     "Describer",
     "Dumps",
+    "Entry",
     "Memory",
     "PanicException",
     "RequestBypassed",
@@ -436,8 +437,8 @@ class Describer:
 
         Args:
             parts: The kind and the plain parts of a value of any other type; raises if it has none.
-            kind: What to read of a client (`keys.clients.Kind`, or None), and whether that is the same for
-                all of its class, which is then kept.
+            kind: What to read of a client (`keys.clients.Kind`, or None), and whether that is the
+                same for its whole class, which is kept then.
             secrets: Classes whose instances are told of only that they are there.
         """
 
@@ -454,7 +455,8 @@ class Describer:
 
         Args:
             model: A Pydantic model.
-            rows: The default of each field that counts. A field that has it, and is false, is not told.
+            rows: The default of each field that counts. A field that has its default is not told if
+                that is false.
             client: In the place of a default: the field holds a client.
             entry: Of the model's class.
             skips_untold: Leave out fields that cannot be told.
@@ -477,5 +479,21 @@ class Describer:
             RequestBypassed: It cannot be told.
         """
 
-def entries(description: bytes) -> list[tuple[int, str, bytes]]:
-    """The entries of a description: place, name, and all of each. Any bytes have some."""
+@final
+class Entry:
+    """One entry of a description."""
+
+    @property
+    def place(self) -> int:
+        """What it is about (docs/keys.md)."""
+
+    @property
+    def name(self) -> str:
+        """The name of the field, client or option."""
+
+    @property
+    def whole(self) -> bytes:
+        """All of it, place and name included."""
+
+def entries(description: bytes) -> list[Entry]:
+    """The entries of a description. Any bytes have some."""

@@ -20,7 +20,7 @@ from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
 from llmemo.keys.caller import caller_of
-from llmemo.keys.request import Request, answered, note, seen
+from llmemo.keys.request import Request, answered, seen
 from llmemo.options import REQUIRED, Required, current
 from llmemo.outcomes import insist
 from llmemo.reading import fetch
@@ -194,10 +194,7 @@ class LLMCache(BaseCache):
                 if hit is not None:
                     return hit
             request = request or Request(prompt, llm_string)
-            hit = run_inline(fetch(self._tiers, request, said, Call.blocking))
-            if hit is None:
-                note(request, llm_string)
-            return hit
+            return run_inline(fetch(self._tiers, request, said, Call.blocking))
         except ASKED_FOR:
             raise
         except SURVIVED as error:
@@ -218,10 +215,7 @@ class LLMCache(BaseCache):
                 if hit is not None:
                     return hit
             request = request or Request(prompt, llm_string)
-            hit = await fetch(self._tiers, request, said, Call.awaited)
-            if hit is None:
-                note(request, llm_string)
-            return hit
+            return await fetch(self._tiers, request, said, Call.awaited)
         except ASKED_FOR:
             raise
         except SURVIVED as error:

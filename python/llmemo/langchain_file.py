@@ -125,7 +125,9 @@ class LangChainFile:
                 yield Chunk(requests, skipped, before + at - first)
             before += last - first
 
-    def _read(self, table: str, after: int, last: int) -> tuple[list[ImportedRequest], list[str], int]:
+    def _read(
+        self, table: str, after: int, last: int
+    ) -> tuple[list[ImportedRequest], list[str], int]:
         """Some rows of a table, and up to which they go."""
         requests: list[ImportedRequest] = []
         skipped: list[str] = []
@@ -141,7 +143,9 @@ class LangChainFile:
                 if reason:
                     skipped.append(reason)
                 else:
-                    requests.append(ImportedRequest(prompt, llm_string, [text for _, text in found]))
+                    requests.append(
+                        ImportedRequest(prompt, llm_string, [text for _, text in found])
+                    )
         return requests, skipped, at
 
     def _rows(self, execute: Any, table: str, after: int, last: int) -> tuple[list[Any], int]:

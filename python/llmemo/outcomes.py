@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmemo.errors import CacheMiss
+from llmemo.keys.request import remember
 from llmemo.prices import Worth
 from llmemo.tracking import LookupEvent
 
@@ -50,6 +51,7 @@ class Outcomes:
             CacheMiss: The caller must not go there.
         """
         self._tiers.tally.add("misses")
+        remember(self._request)
         if self._said.trackers:
             self._tell(LookupEvent("miss", key=self._name(), reason=reason))
         insist(self._said, reason, self._key)

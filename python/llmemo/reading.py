@@ -67,9 +67,7 @@ class Lookup(Outcomes):
     _is_unreadable = False
     """Whether the store has an answer that cannot be read here: it would be offered again."""
 
-    def __init__(
-        self, tiers: Tiers, request: Request, said: Options, make_call: MakeCall
-    ) -> None:
+    def __init__(self, tiers: Tiers, request: Request, said: Options, make_call: MakeCall) -> None:
         """See `fetch`."""
         self._tiers = tiers
         self._request, self._prompt = request, request.prompt

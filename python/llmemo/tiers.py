@@ -53,7 +53,7 @@ REMEDIES = {
 
 
 OBSTACLES_MAX = 2
-"""What may stand in the way of a key and be told beside the texts: objects in the call, and in the prompt."""
+"""Obstacles that may be told beside the texts: objects in the call, objects in the prompt."""
 
 CLASS = "<class '"
 """How an `llm_string` names a class."""
@@ -159,17 +159,15 @@ class Tiers:
     def sought(self, request: Request, namespace: str) -> tuple[Identity, int | None]:
         """What a lookup needs that memory did not answer.
 
-        What the request is called, and the epoch under which to read it from a store: None if memory
-        has an entry of that key all the same.
+        What the request is called, and the epoch under which to read it from a store: None if
+        memory has an entry of that key all the same.
 
         Raises:
             RequestBypassed: It does not say what is asked.
         """
         return self._named(request, lambda it, schemas: self._sought(it, namespace, schemas))
 
-    def identity(
-        self, request: Request, namespace: str, *, for_record: bool = False
-    ) -> Identity:
+    def identity(self, request: Request, namespace: str, *, for_record: bool = False) -> Identity:
         """What the request is called here, and everywhere; and what else a record says of it.
 
         Raises:
@@ -178,9 +176,7 @@ class Tiers:
         make = self._described if for_record else self._keyed
         return self._named(request, lambda it, schemas: make(it, namespace, schemas))
 
-    def _named(
-        self, request: Request, make: Callable[[Request, dict[str, bytes] | None], T]
-    ) -> T:
+    def _named(self, request: Request, make: Callable[[Request, dict[str, bytes] | None], T]) -> T:
         if request.bypass is not None:
             raise request.bypass
         for _ in range(OBSTACLES_MAX):
@@ -208,9 +204,7 @@ class Tiers:
         )
         return Identity(request.name(known), key, known, request), epoch
 
-    def _keyed(
-        self, request: Request, namespace: str, known: dict[str, bytes] | None
-    ) -> Identity:
+    def _keyed(self, request: Request, namespace: str, known: dict[str, bytes] | None) -> Identity:
         return self._sought(request, namespace, known)[0]
 
     def _described(
@@ -248,8 +242,8 @@ class Tiers:
     def changed(self, names: str) -> None:
         """Count an answer that is not kept since its model was changed while it answered."""
         text = (
-            "llmemo: an answer was not kept, for %s of the model changed while it answered: what is no"
-            " setting of a model belongs into a PrivateAttr"
+            "llmemo: an answer was not kept because %s of its model changed while it answered: keep"
+            " what is not a setting of the model in a PrivateAttr"
         )
         self.tally.note("skipped", "changed", text, names)
 

@@ -53,12 +53,7 @@ async def keep(
         tiers.bypass(bypass)
         return
     request, key = identity.request, identity.key
-    if request.changes:
-        # Nobody can say which of its settings it answered with.
-        tiers.changed(request.changes)
-        _hand_out(tiers, key, None)
-        return
-    value = _admitted(tiers, key, generations)
+    value = _admitted(tiers, request, key, generations)
     if value is None:
         return
     now = tiers.clock()
@@ -128,8 +123,15 @@ def record_of(
     )
 
 
-def _admitted(tiers: Tiers, key: bytes, generations: Sequence[Generation]) -> bytes | None:
+def _admitted(
+    tiers: Tiers, request: Request, key: bytes, generations: Sequence[Generation]
+) -> bytes | None:
     """The answer encoded, if it is to be kept; who waits for it gets it in any case."""
+    if request.changes:
+        # It is unknown which of its settings the model answered with: waiters get nothing, either.
+        tiers.changed(request.changes)
+        _hand_out(tiers, key, None)
+        return None
     try:
         value = encode(generations, key)
     except ValueRefused as error:

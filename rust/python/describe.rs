@@ -428,13 +428,22 @@ impl Describer {
     }
 }
 
-/// The entries of a description: place, name, and all of each.
+/// One entry of a description; see `_core.pyi`.
+#[pyclass(frozen, get_all, module = "llmemo._core")]
+pub struct Entry {
+    place: u8,
+    name: String,
+    whole: Py<PyBytes>,
+}
+
+/// The entries of a description.
 #[pyfunction]
-pub fn entries(py: Python<'_>, description: &[u8]) -> Vec<(u8, String, Py<PyBytes>)> {
+pub fn entries(py: Python<'_>, description: &[u8]) -> Vec<Entry> {
     entries_of(description)
-        .map(|it| {
-            let name = String::from_utf8_lossy(it.name).into_owned();
-            (it.place, name, PyBytes::new(py, it.whole).unbind())
+        .map(|it| Entry {
+            place: it.place,
+            name: String::from_utf8_lossy(it.name).into_owned(),
+            whole: PyBytes::new(py, it.whole).unbind(),
         })
         .collect()
 }

@@ -76,7 +76,7 @@ mod _core {
     #[pymodule_export]
     use super::decode::decode;
     #[pymodule_export]
-    use super::describe::{Describer, entries};
+    use super::describe::{Describer, Entry, entries};
     #[pymodule_export]
     use super::dumps::Dumps;
     #[pymodule_export]

@@ -1,9 +1,9 @@
 """The frame of LangChain's that asks a cache, and the model in it.
 
-A cache is told two texts. The call comes from LangChain's own code, whose `self` is the model: of chat
-models the frame that calls `lookup` or awaits `alookup`, of completion models the one above it, which
-also has the options of the call. Seen on langchain-core 1.0 to 1.8, sync and async. A frame counts only if
-the texts in it are the very ones that were given.
+A cache is told two texts. The call comes from LangChain's own code, whose `self` is the model: for
+chat models the frame that calls `lookup` or awaits `alookup`, for completion models the one above
+it, which also has the options of the call. Seen on langchain-core 1.0 to 1.8, sync and async. A
+counts only if it holds the very text objects that were given.
 """
 
 from __future__ import annotations

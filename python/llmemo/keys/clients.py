@@ -1,9 +1,9 @@
 """Where a provider's client sends requests to: the attributes that say so, by the kind of client.
 
 The endpoint, headers and query of a client may come from the environment, or from arguments that
-LangChain does not write down; the client has them, whoever set them. Read off the sources of openai
-3.57, anthropic 2.14, groq 0.37, perplexity 1, fireworks 1, httpx 0.28, httpx2 2.16, ollama 0.6, botocore
-1.44, google-genai 3.6, huggingface_hub 1 and cohere 5. A client of another kind says nothing here.
+LangChain does not write down. The client has them in any case. Read off the sources of openai 3.57,
+anthropic 2.14, groq 0.37, perplexity 1, fireworks 1, httpx 0.28, httpx2 2.16, ollama 0.6, botocore
+1.44, google-genai 3.6, huggingface_hub 1 and cohere 5. Of a client of another kind nothing is read.
 """
 
 from __future__ import annotations
@@ -115,14 +115,24 @@ def _of_class(cls: type) -> tuple[str, tuple[Path, ...]] | None:
 
 
 _KINDS: tuple[tuple[Callable[[str, str], bool], str, tuple[Path, ...]], ...] = (
-    (lambda module, name: module.endswith("._base_client") and name == "BaseClient", "http", _STAINLESS),
+    (
+        lambda module, name: module.endswith("._base_client") and name == "BaseClient",
+        "http",
+        _STAINLESS,
+    ),
     (lambda module, name: module.startswith("httpx") and name == "BaseClient", "httpx", _HTTPX),
     (lambda module, name: (module, name) == ("botocore.client", "BaseClient"), "boto", _BOTO),
     (lambda module, name: (module, name) == ("google.genai.client", "Client"), "genai", _GENAI),
     (
-        lambda module, name: module.startswith("huggingface_hub") and name.endswith("InferenceClient"),
+        lambda module, name: (
+            module.startswith("huggingface_hub") and name.endswith("InferenceClient")
+        ),
         "hugging face",
         _HUGGING_FACE,
     ),
-    (lambda module, name: module.startswith("cohere.base_client") and name.startswith("Base"), "cohere", _COHERE),
+    (
+        lambda module, name: module.startswith("cohere.base_client") and name.startswith("Base"),
+        "cohere",
+        _COHERE,
+    ),
 )

@@ -1,8 +1,8 @@
-"""What a model says of itself: all settings that count, and what of them its text leaves out.
+"""What a model says of itself: every setting that counts, and which of them its text leaves out.
 
-LangChain's `llm_string` is not the request. Of models that it cannot serialise it is little more than a
-type; it is stale once a field was changed after the first call (`_serialized` is kept); and it is
-silent about endpoints that come from the environment. The model has all of that.
+LangChain's `llm_string` is not the request. For models that LangChain cannot serialise it is little
+more than a type. It is stale once a field was changed after the first call, because LangChain keeps
+`_serialized`. It does not name endpoints that come from the environment. The model knows all three.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
@@ -19,108 +17,96 @@ from langchain_core.load import dumpd
 
 from llmemo._core import entries
 from llmemo.keys.endpoints import USUAL, is_usual
-from llmemo.keys.model_class import (
-    CLASS,
-    CLIENT,
-    CLIENT_PLACE,
-    FIELD,
-    ModelClass,
-    default_of,
-    model_class,
-)
+from llmemo.keys.model_class import CLIENT, ModelClass, Place, default_of, model_class
 from llmemo.keys.told import TOLD
 from llmemo.keys.values import describer, plain_describer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from langchain_core.language_models import BaseLanguageModel
 
 VERDICTS_MAX = 256
-"""Models of other settings that are remembered."""
+"""Number of descriptions whose verdict is remembered."""
+
+_NO_PARAMETERS = "[('stop', None)]"
+"""How an `llm_string` ends for a call without options."""
 
 
 class Verdict(NamedTuple):
-    """What becomes of the text of a model of certain settings."""
+    """What to make of the text of a model with a certain description."""
 
     head: str | None
-    """What its text begins with, up to the parameters of the call; None if it has no such part."""
+    """The text up to the parameters of the call; None for a text that has no such part."""
     shown: tuple[str, ...]
-    """The same as LangChain writes it, if it is fresh."""
+    """The beginnings of a fresh text: `head`, and the same as LangChain writes it."""
     supplement: bytes
-    """What counts and is not in the text: entries."""
+    """The entries that count and are not in the text."""
     mark: str
-    """Stands for the supplement; empty if that is."""
+    """Stands for the supplement in memory; empty if that is empty."""
 
 
-_verdicts: OrderedDict[bytes, Verdict] = OrderedDict()
-_lock = threading.Lock()
+_verdicts: dict[bytes, Verdict] = {}
 
 
 def description_of(model: BaseLanguageModel[Any]) -> bytes:
-    """All settings of a model that count: entries.
+    """All settings of a model that count, as entries (docs/keys.md).
 
     Raises:
-        RequestBypassed: One cannot be told.
+        RequestBypassed: A setting cannot be told.
     """
     known = model_class(model)
-    if known.lazy:
+    if known.lazy_clients:
         _make_clients(model, known)
     writer = plain_describer if known.is_believed else describer
     return writer.model(model, known.rows, CLIENT, known.entry, skips_untold=known.is_believed)
 
 
-def _make_clients(model: BaseLanguageModel[Any], known: ModelClass) -> None:
-    """Make the clients that tell where requests go, unless the model's fields do.
-
-    If one is made, and a field was changed since, the other would be made of other fields.
-    """
-    made = [name in model.__dict__ for name in known.lazy]
-    if not all(made) and (any(made) or known.official not in USUAL):
-        for name in known.lazy:
-            getattr(model, name)
-
-
 def verdict_of(model: BaseLanguageModel[Any], description: bytes) -> Verdict:
-    """What becomes of the text of a model of this description."""
+    """What to make of the text of a model, whose description this is."""
     verdict = _verdicts.get(description)
     if verdict is None:
         verdict = _judge(model, model_class(model), description)
-        with _lock:
-            _verdicts[description] = verdict
-            while len(_verdicts) > VERDICTS_MAX:
-                _verdicts.popitem(last=False)
+        if len(_verdicts) >= VERDICTS_MAX:
+            _verdicts.clear()
+        _verdicts[description] = verdict
     return verdict
 
 
+def mark_of(supplement: bytes) -> str:
+    """A short text that stands for a supplement; empty for an empty one."""
+    return hashlib.blake2b(supplement, digest_size=16).hexdigest() if supplement else ""
+
+
+def _make_clients(model: BaseLanguageModel[Any], known: ModelClass) -> None:
+    """Make the clients that a class makes at its first call, unless the fields say where they send.
+
+    If one exists already, a field may have changed since: the other would be made of other fields.
+    """
+    made = [name in model.__dict__ for name in known.lazy_clients]
+    if not all(made) and (any(made) or known.official not in USUAL):
+        for name in known.lazy_clients:
+            getattr(model, name)
+
+
 def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes) -> Verdict:
-    head = None
+    parts = entries(description)
+    head: str | None = None
     shown: tuple[str, ...] = ()
     told: set[str] = set()
     if isinstance(model, BaseChatModel) and model.is_lc_serializable():
-        fields = {name for place, name, _ in entries(description) if place == FIELD}
-        head, fresh, told = _head_of(model, fields)
-        shown = (head, fresh)
+        head, shown, told = _head_of(model, {it.name for it in parts if it.place == Place.FIELD})
     elif known.official in TOLD:
         told = _told_by_parameters(model, TOLD[known.official])
     is_whole = known.official is not None and (head is not None or known.official in TOLD)
     are_usual = is_whole and is_usual(model, str(known.official), _clients(model, known))
-    kept = [
-        whole
-        for place, name, whole in entries(description)
-        if not (
-            (place == CLASS and is_whole)
-            or (place == FIELD and name in told)
-            or (place == CLIENT_PLACE and are_usual)
-        )
-    ]
-    supplement = b"".join(kept)
+    is_told: dict[Place, Callable[[str], bool]] = {
+        Place.CLASS: lambda _: is_whole,
+        Place.FIELD: lambda name: name in told,
+        Place.CLIENT: lambda _: are_usual,
+    }
+    supplement = b"".join(it.whole for it in parts if not is_told[Place(it.place)](it.name))
     return Verdict(head, shown, supplement, mark_of(supplement))
-
-
-def mark_of(supplement: bytes) -> str:
-    """A short text that stands for a supplement; none for none."""
-    return hashlib.blake2b(supplement, digest_size=16).hexdigest() if supplement else ""
 
 
 def _clients(model: Any, known: ModelClass) -> Iterator[Any]:
@@ -130,49 +116,45 @@ def _clients(model: Any, known: ModelClass) -> Iterator[Any]:
             yield held[name]
 
 
-def _told_by_parameters(model: Any, fields: dict[str, str]) -> set[str]:
-    """The fields that a text without a head tells, by the names of its parameters."""
-    parameters = model._identifying_params  # noqa: SLF001 (what LangChain makes the text of)
-    own = type(model).__pydantic_fields__
-    held = model.__dict__
+def _told_by_parameters(model: Any, parameter_of: dict[str, str]) -> set[str]:
+    """The fields that a text without a head tells, by the names of its parameters.
+
+    A default need not be told: of these classes it is known what the text leaves out.
+    """
+    parameters, held = model._identifying_params, model.__dict__  # noqa: SLF001
     told = {
-        name for name, parameter in fields.items()
-        if name in held and parameter in parameters and _is_same(parameters[parameter], held[name])
+        name
+        for name, parameter in parameter_of.items()
+        if parameter in parameters and _is_same(parameters[parameter], held.get(name))
     }
-    # Of a class whose text is known, what is as it always is need not be told.
-    return told | {
-        name for name, it in held.items() if name in own and _is_same(it, default_of(own[name]))
-    }
+    defaults = {name: default_of(field) for name, field in type(model).model_fields.items()}
+    return told | {name for name, it in defaults.items() if _is_same(held.get(name), it)}
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def _is_same(one: object, other: object) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
-def _head_of(model: BaseChatModel, fields: set[str]) -> tuple[str, str, set[str]]:
-    """How the text of a model begins: what of it counts, all that LangChain writes, what it tells.
+def _head_of(model: BaseChatModel, fields: set[str]) -> tuple[str, tuple[str, ...], set[str]]:
+    """How a fresh text of a model begins: what counts of it, its forms, and the fields it tells.
 
-    Fields of which LangChain leaves out some, or has only a name, are taken out of the text, for the
-    description has them. (`_cleanup_llm_representation` drops what stands under the key "graph", say.)
+    A field of which LangChain writes only a part, or only a name, is taken out of the text, because
+    the description has all of it. (`_cleanup_llm_representation` drops what stands under the key
+    "graph", for example, and `lc_secrets` of `ChatAnthropic` hide its `mcp_servers`.)
     """
     fresh = copy.copy(model)
     fresh.__dict__.pop("_serialized", None)
-    text = fresh._get_llm_string(stop=None)  # noqa: SLF001 (LangChain's own, of this version)
-    head = text.removesuffix(_NO_PARAMETERS)
-    parsed = json.loads(head.removesuffix("---"))
+    text = fresh._get_llm_string(stop=None)  # noqa: SLF001 (as this version of LangChain writes it)
+    written = text.removesuffix(_NO_PARAMETERS)
+    parsed = json.loads(written.removesuffix("---"))
     said, whole = parsed["kwargs"], dumpd(fresh)["kwargs"]
-    told = {
-        name
-        for name, it in said.items()
-        if whole.get(name) == it and not (_has_object(it) or (name in fields and _is_hidden(it)))
-    }
+    told = {name for name, it in said.items() if whole.get(name) == it and not _has_object(it)}
+    told -= {name for name in told & fields if _is_hidden(said[name])}
     if len(told) == len(said):
-        return head, head, told
-    parsed["kwargs"] = {name: said[name] for name in told}
-    return f"{json.dumps(parsed, sort_keys=True)}---", head, told
-
-
-_NO_PARAMETERS = "[('stop', None)]"
+        return written, (written,), told
+    parsed["kwargs"] = {name: said[name] for name in said if name in told}
+    head = f"{json.dumps(parsed, sort_keys=True)}---"
+    return head, (written, head), told
 
 
 def _is_hidden(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a client sends requests where the text of its model says, or to the provider's usual place.
+"""Whether a client sends requests to where the text of its model says, or to the usual endpoint.
 
 Then the text says all, and a key is what it would be without the model at hand: that of an imported
 answer. A client that was made from the environment, or that was replaced, is told beside the text.
@@ -55,8 +55,8 @@ USUAL: dict[str, Usual] = {
     "langchain_fireworks.ChatFireworks": Usual("fireworks_api_base", "https://api.fireworks.ai"),
     "langchain_xai.ChatXAI": Usual("xai_api_base", "https://api.x.ai/v1"),
 }
-"""By class: read off the packages' sources (langchain-openai 1.7, -anthropic 1.7, -google-genai 4.4, -aws
-1.9, -mistralai 1.1, -groq 1.1, -fireworks 1.7, -xai 1.3)."""
+"""By class. Read off the sources of langchain-openai 1.7, -anthropic 1.7, -google-genai 4.4, -aws
+1.9, -mistralai 1.1, -groq 1.1, -fireworks 1.7 and -xai 1.3."""
 
 
 def is_usual(model: BaseLanguageModel[Any], official: str, clients: Iterator[Any]) -> bool:
@@ -114,7 +114,7 @@ def _read(client: Any, path: tuple[str, ...]) -> Any:
 
 
 def _text(url: Any) -> str:
-    if isinstance(url, tuple) and len(url) == 7:  # noqa: PLR2004 (as httpx parses a URL)
+    if isinstance(url, tuple) and len(url) == 7:  # as httpx parses a URL
         scheme, user, host, port, path, query, fragment = url
         port = "" if port is None else f":{port}"
         user = f"{user}@" if user else ""

@@ -1,10 +1,9 @@
-"""Fields that are no settings of a model, but what it keeps while it answers: counters, logs.
+"""Fields that are not settings of a model but its state: counters, logs.
 
-`self.calls += 1` in a model's own code makes a field another one at every call. Taken for a setting, it
-would make every request a new one. So the code of classes that users wrote is looked at, as bytecode:
-what a model runs to answer, and the methods that calls. A field is state if that code counts it up or
-down, adds to what it holds or takes out of it, or only ever writes to it (then no answer can depend on
-it).
+`self.calls += 1` in a model's own code changes a field with every call. If it counted as a setting,
+every request would be a new one. So the bytecode of users' classes is read: what a model runs to
+answer, and the methods which that calls. A field is state if this code counts it up or down, adds
+to what it holds or takes out of it, or only ever writes to it (then no answer can depend on it).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import itertools
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmemo.annotations import mro_of, vars_of
+from llmemo.annotations import vars_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -111,7 +110,7 @@ def _is_me(step: dis.Instruction, me: str) -> bool:
     """Whether a step loads `self`; some load two variables at once."""
     if not step.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD_FAST")):
         return False
-    return (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == me
+    return bool((step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == me)
 
 
 def _is_count(step: dis.Instruction) -> bool:

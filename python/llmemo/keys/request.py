@@ -1,4 +1,4 @@
-"""A request: the two texts that LangChain gives a cache, and what the model that asks says beside them."""
+"""A request: the two texts that LangChain gives a cache, and what the model adds to them."""
 
 from __future__ import annotations
 
@@ -12,150 +12,157 @@ from langchain_core.language_models import BaseChatModel
 from llmemo._core import RequestBypassed, entries, settings
 from llmemo.keys.description import Verdict, description_of, mark_of, verdict_of
 from llmemo.keys.messages import objects_in
-from llmemo.keys.model_class import CLIENT_PLACE, OBJECT, OPTION
+from llmemo.keys.model_class import Place
 from llmemo.keys.values import plain_describer
 
 if TYPE_CHECKING:
     from llmemo.keys.caller import Caller
 
 MARK = f"\0{secrets.token_hex(16)}"
-"""Sets what memory knows a request by apart from any text that somebody could send."""
+"""Separates what memory knows a request by from any text that a user could send."""
 
-UNTOLD = "unknown_value"
-"""Why a model whose settings cannot be told has no key."""
+UNKNOWN_VALUE = "unknown_value"
+"""Why a request has no key if a setting of its model cannot be told."""
+
+MISSES_MAX = 8
+"""Number of misses that a context remembers until their updates: models may call models."""
 
 
 class Request(NamedTuple):
-    """What is asked, of whom, and how."""
+    """What is asked, of which model, and how."""
 
     prompt: str
     llm_string: str
-    """LangChain's description of the model and the call; made again where that was stale."""
+    """LangChain's description of the model and the call; written again where it was stale."""
     supplement: bytes | None = None
-    """What counts and is not in it; None if nobody saw the model."""
+    """What counts and is not in the texts; None if the model was not seen."""
     mark: str = ""
-    """Stands for the supplement in memory; empty if that is."""
+    """Stands for the supplement in memory; empty if that is empty."""
     is_text: bool = False
     """Whether the prompt is a completion model's, which is sent it as it is."""
     objects: bool = False
     """Whether the supplement tells what the objects in the prompt hold."""
-    changes: str = ""
-    """Settings of the model that were changed while it answered."""
-    bypass: RequestBypassed | None = None
-    """Why it has no key, if the model showed that."""
     caller: Caller | None = None
-    """Who asks."""
+    """The call that asks, if it was seen."""
     description: bytes = b""
     """All settings of the model that count."""
     head: str = ""
-    """What the text begins with, before the parameters of the call."""
+    """The beginning of the text, before the parameters of the call."""
+    given: str = ""
+    """The text as LangChain gave it."""
+    bypass: RequestBypassed | None = None
+    """Why the request has no key, if the model showed that."""
+    changes: str = ""
+    """Names of the settings that changed while the model answered."""
 
     def name(self, schemas: dict[str, bytes] | None = None) -> str:
-        """By what memory knows the model and the call; `schemas`: of the classes in the text."""
+        """What memory knows the model and the call by.
+
+        Args:
+            schemas: Digests of the classes in the text, if it names any.
+        """
         mark = self.mark
         if self.is_text and self.prompt.lstrip()[:1] == "[":
-            mark += "t"  # the same text as a list of messages is another request
+            mark += "t"  # the same text, read as messages, is another request
         if not mark and schemas is None:
             return self.llm_string
         known = "" if schemas is None else sorted(schemas.items())
         return f"{self.llm_string}{MARK}{known}{MARK}{mark}"
 
     def resolved(self, bypass: RequestBypassed) -> Request | None:
-        """The same request without the obstacle: what stands in the text as an object is told.
+        """The same request with the obstacle told in the supplement.
 
-        None if nobody saw the object, or it cannot be told.
+        None if the object was not seen, or cannot be told.
         """
-        if self.caller is None or self.bypass is not None:
+        if self.caller is None:
             return None
         _, parameter = bypass.args
         try:
             if parameter == "messages":
                 return self._with_objects(self.caller)
-            return self._with_options(self.caller)
+            return self._with_parameters(self.caller)
         except RequestBypassed:
             return None
+
+    def beside(self, place: Place, values: dict[str, Any]) -> Request:
+        """The same request with these values told in the supplement.
+
+        Raises:
+            RequestBypassed: A value cannot be told.
+        """
+        supplement = (self.supplement or b"") + plain_describer.options(place, values)
+        return self._replace(supplement=supplement, mark=mark_of(supplement))
 
     def _with_objects(self, caller: Caller) -> Request | None:
         if self.objects or caller.messages is None:
             return None
-        told = plain_describer.options(OBJECT, {"messages": list(objects_in(caller.messages))})
-        return self._beside(told)._replace(objects=True)
+        told = {"messages": list(objects_in(caller.messages))}
+        return self.beside(Place.OBJECT, told)._replace(objects=True)
 
-    def _with_options(self, caller: Caller) -> Request | None:
+    def _with_parameters(self, caller: Caller) -> Request | None:
         """With the parameters of the call that are no literals told beside the text."""
         parameters = _parameters(caller)
-        if parameters is None:
-            return None
         objects = {name: it for name, it in parameters.items() if not _is_literal(it)}
         if not objects:
             return None
         plain = {name: it for name, it in parameters.items() if name not in objects}
         text = self.head + str(sorted(plain.items()))
-        if text == self.llm_string:
-            return None
-        return self._beside(plain_describer.options(OPTION, objects))._replace(llm_string=text)
-
-    def _beside(self, told: bytes) -> Request:
-        supplement = (self.supplement or b"") + told
-        return self._replace(supplement=supplement, mark=mark_of(supplement))
+        return self.beside(Place.OPTION, objects)._replace(llm_string=text)
 
 
 def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
-    """The request of a caller that was seen."""
+    """The request of a call whose model was seen."""
     is_text = caller.messages is None
     try:
         description = description_of(caller.model)
         verdict = verdict_of(caller.model, description)
-        text = _fresh(verdict, caller, llm_string)
+        request = Request(
+            prompt,
+            _fresh(verdict, caller, llm_string),
+            verdict.supplement,
+            verdict.mark,
+            is_text,
+            caller=caller,
+            description=description,
+            head=verdict.head or "",
+            given=llm_string,
+        )
+        if is_text and caller.options:
+            # The text of a completion model has the model's own settings only.
+            request = request.beside(Place.OPTION, caller.options)
     except RequestBypassed as bypass:
-        return Request(prompt, llm_string, b"", is_text=is_text, bypass=bypass)
-    except Exception:  # noqa: BLE001 (models are users' classes, too)
-        bypass = RequestBypassed(UNTOLD, type(caller.model).__name__)
-        return Request(prompt, llm_string, b"", is_text=is_text, bypass=bypass)
-    request = Request(
-        prompt, text, verdict.supplement, verdict.mark, is_text,
-        caller=caller, description=description, head=verdict.head or "",
-    )  # fmt: skip
-    if is_text and caller.options:
-        # The text of a completion model has its own settings only.
-        try:
-            return request._beside(plain_describer.options(OPTION, caller.options))
-        except RequestBypassed as bypass:
-            return request._replace(bypass=bypass)
+        return Request(prompt, llm_string, b"", bypass=bypass)
+    except Exception:  # noqa: BLE001 (the model may be a user's class)
+        refusal = RequestBypassed(UNKNOWN_VALUE, type(caller.model).__name__)
+        return Request(prompt, llm_string, b"", bypass=refusal)
     return request
 
 
 def _fresh(verdict: Verdict, caller: Caller, llm_string: str) -> str:
-    """The text as LangChain would make it now."""
+    """The text as LangChain would write it now."""
     if verdict.head is None:
         return llm_string
     for head in verdict.shown:
         if llm_string.startswith(head):
-            tail = llm_string[len(head) :]
-            return llm_string if head == verdict.head else verdict.head + tail
-    parameters = {**caller.options, "stop": caller.stop}
-    return verdict.head + str(sorted(parameters.items()))
+            return llm_string if head is verdict.head else verdict.head + llm_string[len(head) :]
+    return verdict.head + str(sorted({**caller.options, "stop": caller.stop}.items()))
 
 
-def _parameters(caller: Caller) -> dict[str, Any] | None:
-    """What the end of a text is made of: as LangChain does, in `_get_llm_string` and `generate`."""
+def _parameters(caller: Caller) -> dict[str, Any]:
+    """What the end of a text is made of, as `_get_llm_string` and `generate` of LangChain do."""
     model, options = caller.model, caller.options
-    if caller.parameters is not None:
-        return caller.parameters
     if not isinstance(model, BaseChatModel):
-        return {**_settings_of(model), "stop": caller.stop}
+        if caller.parameters is not None:
+            return caller.parameters
+        own = {**model._identifying_params, "_type": model._llm_type}  # type: ignore[attr-defined] # noqa: SLF001
+        return {**own, "stop": caller.stop}
     if model.is_lc_serializable():
         return {**options, "stop": caller.stop}
-    own = model._get_invocation_params(stop=caller.stop, **options)  # noqa: SLF001
-    return {**own, **options}
-
-
-def _settings_of(model: Any) -> dict[str, Any]:
-    return {**model._identifying_params, "_type": model._llm_type}  # noqa: SLF001
+    return {**model._get_invocation_params(stop=caller.stop, **options), **options}  # noqa: SLF001
 
 
 def _is_literal(value: Any) -> bool:
-    """Whether a text that holds this value says all of it."""
+    """Whether a text with this value in it says all of the value."""
     try:
         settings(str([("value", value)]))
     except RequestBypassed:
@@ -166,43 +173,46 @@ def _is_literal(value: Any) -> bool:
 # From a lookup to its update.
 
 
-class Asked(NamedTuple):
-    """What was looked up last in a context, and not found."""
+class Missed(NamedTuple):
+    """A request that was not found: its caller asks the model now."""
 
-    llm_string: str
     model: weakref.ref[Any]
     request: Request
 
+    def is_of(self, caller: Caller, llm_string: str) -> bool:
+        """Whether it is of this model and this text."""
+        return self.request.given == llm_string and self.model() is caller.model
 
-_asked: ContextVar[Asked | None] = ContextVar("llmemo_asked", default=None)
+
+_missed: ContextVar[tuple[Missed, ...]] = ContextVar("llmemo_missed", default=())
+"""The last misses of this context, one for each model and text, the newest first."""
 
 
-def note(request: Request, llm_string: str) -> None:
-    """A request was not found: its caller will ask the model."""
-    if request.caller is not None:
-        without = request._replace(caller=None)
-        _asked.set(Asked(llm_string, weakref.ref(request.caller.model), without))
+def remember(request: Request) -> None:
+    """Remember a request that was not found until its update."""
+    caller = request.caller
+    if caller is not None:
+        others = (it for it in _missed.get() if not it.is_of(caller, request.given))
+        kept = request._replace(prompt="", caller=None)
+        _missed.set((Missed(weakref.ref(caller.model), kept), *others)[:MISSES_MAX])
 
 
 def answered(caller: Caller | None, prompt: str, llm_string: str) -> Request:
-    """The request that is answered now: as it was looked up, if the model was changed since.
+    """The request that an update answers.
 
-    Clients that were made in the meantime do not count: the first call makes some.
+    If the model changed since the lookup, this is the request that was looked up, with `changes`.
+    Clients that were made since do not count: the first call makes some.
     """
     if caller is None:
         return Request(prompt, llm_string)
     request = seen(caller, prompt, llm_string)
-    asked = _asked.get()
-    if asked is None or asked.llm_string != llm_string or asked.model() is not caller.model:
-        return request
-    before = asked.request
+    missed = (it.request for it in _missed.get() if it.is_of(caller, llm_string))
+    before = next(missed, request)
     if before.description == request.description:
         return request
     old, new = (
-        {(name, whole) for place, name, whole in entries(one.description) if place != CLIENT_PLACE}
+        {(it.name, it.whole) for it in entries(one.description) if it.place != Place.CLIENT}
         for one in (before, request)
     )
-    if old == new:
-        return before._replace(prompt=prompt, caller=caller)
-    names = sorted({name for name, _ in old ^ new})
-    return before._replace(prompt=prompt, changes=", ".join(names))
+    changes = ", ".join(sorted({name for name, _ in old ^ new}))
+    return before._replace(prompt=prompt, caller=caller, changes=changes)

@@ -1,7 +1,7 @@
-"""Classes whose text has no head and tells what counts all the same: by what names.
+"""Classes whose text has no head and tells what counts all the same, and by what names.
 
-For each field, the parameter of the text (`_identifying_params`) that tells it. A field that has its
-default need not be told, for these classes' texts are known; what is neither is told beside the text.
+For each field, the parameter of the text that tells it (`_identifying_params`). A field with its
+default value need not be told; any other field is told beside the text.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ _OPENAI = _same(
 
 TOLD: dict[str, dict[str, str]] = {
     "langchain_openai.OpenAI": _OPENAI,
-    **{
-        f"langchain_core.{name}": _same("responses")
-        for name in ("FakeListLLM", "FakeStreamingListLLM", "FakeListChatModel")
-    },
+    "langchain_core.FakeListLLM": _same("responses"),
+    "langchain_core.FakeStreamingListLLM": _same("responses"),
+    "langchain_core.FakeListChatModel": _same("responses"),
 }
 """Read off langchain-openai 1.7 and langchain-core 1.8."""

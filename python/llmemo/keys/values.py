@@ -1,8 +1,7 @@
-"""Values that are neither JSON's nor Python's plainest, as a kind and plain parts.
+"""Values that are neither JSON's nor plain Python's, as a kind and plain parts.
 
-For `Describer` (`rust/python/describe.rs`), which writes plain values itself. Two values have the same
-kind and parts only if a model would be asked the same with either. A value that cannot be told is
-`Untold`, and what holds it has no key.
+For `Describer` (`rust/python/describe.rs`), which writes plain values itself. Two values have the
+same kind and parts only if a model would be asked the same with either.
 """
 
 from __future__ import annotations
@@ -156,7 +155,7 @@ _TELLERS: list[tuple[Any, Callable[[Any], Parts]]] = [
     ((bytearray, memoryview, array.array), _buffer),
     (range, lambda value: ("range", (value.start, value.stop, value.step))),
     (complex, lambda value: ("complex", (value.real, value.imag))),
-    (types.EllipsisType, lambda value: ("ellipsis", None)),
+    (types.EllipsisType, lambda _: ("ellipsis", None)),
     (slice, lambda value: ("slice", (value.start, value.stop, value.step))),
     (types.MappingProxyType, lambda value: ("mapping", dict(value))),
 ]
@@ -165,13 +164,13 @@ _HOOKS = {("botocore.hooks", "EventAliaser"), ("botocore.hooks", "HierarchicalEm
 
 _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (str, lambda value: str.__getitem__(value, slice(None))),
-    (int, lambda value: int.__pos__(value)),
-    (float, lambda value: float.__pos__(value)),
+    (int, int.__pos__),
+    (float, float.__pos__),
     (bytes, lambda value: bytes.__getitem__(value, slice(None))),
     # In their order, which an OrderedDict's equality goes by, too.
     (dict, lambda value: list(dict.items(value))),
-    (list, lambda value: list(list.__iter__(value))),
-    (tuple, lambda value: list(tuple.__iter__(value))),
+    (list, lambda value: [*list.__iter__(value)]),
+    (tuple, lambda value: [*tuple.__iter__(value)]),
     (set, lambda value: set(set.__iter__(value))),
     (frozenset, lambda value: frozenset(frozenset.__iter__(value))),
 )
@@ -202,7 +201,7 @@ def _other(value: Any) -> Parts:
 
 
 def _is_array(cls: type) -> bool:
-    """Whether a buffer says all of it: numpy's arrays and scalars, and no subclass with more state."""
+    """Whether a buffer says all of it: numpy's arrays and scalars, but not subclasses of users."""
     return cls.__module__ == "numpy" and hasattr(cls, "dtype")
 
 
@@ -242,9 +241,9 @@ def _speak_of(kind: str) -> None:
     if kind not in _spoken_of and len(_spoken_of) < KINDS_MAX:
         _spoken_of.add(kind)
         _log.info(
-            "llmemo: a model holds an object that cannot be told (%s): its answers are found again by this"
-            " process only. Give it plain values or `_identifying_params`, or declare the field with"
-            " exclude=True if no answer depends on it",
+            "llmemo: a model holds an object that cannot be told (%s): its answers are found again"
+            " by this process only. Give it plain values or `_identifying_params`, or declare the"
+            " field with exclude=True if no answer depends on it",
             kind,
         )
 
