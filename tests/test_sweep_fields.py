@@ -31,7 +31,7 @@ pytest_plugins = ["sweep.fixtures"]
 pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("ignore")]
 
 every_class = pytest.mark.parametrize("name", ROWS)
-LATER = [way for way in WAYS if way not in {"default", "constructor", "changed"}]
+LATER = [way for way in WAYS if way not in {"default", "constructor", "afterwards", "changed"}]
 
 
 def test_every_class_has_a_row() -> None:
@@ -57,6 +57,12 @@ def test_a_request_is_the_same_each_time(name: str, providers: Loopback) -> None
 @every_class
 def test_a_field_of_the_constructor(name: str, sweeper: Sweeper) -> None:
     faults = checks.constructor(sweeper, name)
+    assert not faults, checks.report(faults)
+
+
+@every_class
+def test_a_key_has_no_history(name: str, sweeper: Sweeper) -> None:
+    faults = checks.history(sweeper, name)
     assert not faults, checks.report(faults)
 
 

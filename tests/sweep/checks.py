@@ -67,6 +67,19 @@ def _valued(name: str, way: str) -> list[Case]:
     return [case for case in found if (name, case.field) not in REFUSED]
 
 
+def history(sweeper: Sweeper, name: str) -> list[str]:
+    """Fields whose key depends on which model was asked before."""
+    return [
+        f"  {name}.{case.field}: another key after another model"
+        for case in _valued(name, "constructor")
+        if case.field in INERT and _has_history(sweeper, case)
+    ]
+
+
+def _has_history(sweeper: Sweeper, case: Case) -> bool:
+    return sweeper.seen(case, "constructor") != sweeper.seen(case, "afterwards")
+
+
 def constructor(sweeper: Sweeper, name: str) -> list[str]:
     """Go through the fields of a class."""
     faults = Faults(name, "constructor")

@@ -56,6 +56,12 @@ class Sweeper:
         """Given to the constructor."""
         return self._look(case, self._make(case, case.set(case.value)))
 
+    def afterwards(self, case: Case) -> Seen:
+        """The same, where the model that it is compared with was asked just before."""
+        self.default(case)
+        model = self._make(case, case.set(case.value))
+        return see(self.server, lambda: case.row.ask(model), anew=False)
+
     def alias(self, case: Case) -> Seen:
         """The same, by its other name."""
         return self._look(case, self._make(case, case.set(case.value, by_alias=True)))
@@ -162,6 +168,7 @@ TOGETHER = {"assigned", "assigned later", "copied", "copied later"}
 WAYS: dict[str, Callable[[Sweeper, Case], Seen]] = {
     "default": Sweeper.default,
     "constructor": Sweeper.constructor,
+    "afterwards": Sweeper.afterwards,
     "alias": Sweeper.alias,
     "assigned": Sweeper.assigned,
     "assigned later": Sweeper.assigned_later,
