@@ -84,8 +84,10 @@ class LLMCache(BaseCache):
             LangGraph's `add_messages` takes a message whose id it knows for a new state of that
             one, and would put a repeated answer in the place of the earlier one.
         admit: Asked whether to keep an answer (a list of generations). By default what is not worth
-            keeping is not: what the model says it truncated, filtered or refused, what is empty,
-            and invalid tool calls. A function of your own is asked beside that. None keeps all.
+            keeping is not: what the model stopped for another reason than a good one (it says that
+            it was truncated, filtered or refused, or a word that is not known), what is empty, and
+            invalid tool calls. A function of your own is asked beside that, and alone decides on
+            reasons that are not known. None keeps all.
         store_timeout: Seconds that a model call waits for the store, lookup and update together, at
             most. After five reads in a row that failed, or five writes, nobody waits for these
             until the store is well again.
