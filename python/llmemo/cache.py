@@ -15,6 +15,7 @@ from typing_extensions import Self, override
 from llmemo._core import PanicException, ValueDamaged
 from llmemo.admission import worth_keeping
 from llmemo.calls import Call, run_inline
+from llmemo.chains import in_chain
 from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
@@ -183,7 +184,7 @@ class LLMCache(BaseCache):
         """
         try:
             said = current.get()
-            if said is None:
+            if said is None and in_chain.get() is None:
                 # `self._recall(…)` would be looked for in the class first.
                 recall = self._recall
                 hit = recall(prompt, llm_string, self._namespace)
@@ -201,7 +202,7 @@ class LLMCache(BaseCache):
         """As `lookup`. A hit in memory never yields to the event loop."""
         try:
             said = current.get()
-            if said is None:
+            if said is None and in_chain.get() is None:
                 recall = self._recall
                 hit = recall(prompt, llm_string, self._namespace)
                 if hit is not None:

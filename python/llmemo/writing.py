@@ -7,6 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from llmemo import chains
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import refusal_of, refuse
 from llmemo.calls import Set
@@ -73,6 +74,7 @@ async def keep(
         early=early,
         worth=tiers.memory.worth(generations),
     )
+    chains.given(tiers, key)
     durable = tiers.durable
     if durable is None:
         _hand_out(tiers, key, value)
@@ -93,11 +95,18 @@ async def keep(
     finally:
         if not is_kept:
             _hand_out(tiers, key, value, is_stored=True)
+    _written(tiers, key, is_written=is_written)
+
+
+def _written(tiers: Tiers, key: bytes, *, is_written: bool | None) -> None:
+    """What has become of an answer in the store."""
     if is_written is None:
         # Another process was given the lease, and its answer stays: here, too.
         tiers.memory.remove(key)
         tiers.skip("superseded")
-    elif not is_written:
+    elif is_written:
+        tiers.doubts.lift(key)
+    else:
         tiers.tally.add("writes_unconfirmed")
 
 
