@@ -4,9 +4,11 @@ LangChain tells its callbacks of each run of a chain, a graph, a node of one, a 
 follow from that which a cache cannot know otherwise:
 
 - **A retry asks the model.** `with_retry` tags the attempts from the second on. What failed was
-  made from the answers that the first one got, so they are not what the second one wants. Unless
-  it was a model that failed: then what others had answered is as good as before.
+  made from the answers that the first one got, so they are not what the second one wants.
 - **An answer that a parser has refused is not served again** (`doubts`).
+
+A retry has no need to ask others anew where that is settled: it was a model that failed, or the
+answers that a parser refused are gone already. Then callers who retry at once share an answer.
 
 A run's parent is known by its id, which is told; the context says it only to completion models,
 which ask a cache before their runs begin.
@@ -51,8 +53,8 @@ class Given(NamedTuple):
 
     tiers: weakref.ref[Tiers]
     key: bytes
-    when: float
-    """Unix time, in seconds."""
+    created: float
+    """Unix time in seconds."""
 
 
 class Chain:
@@ -64,8 +66,8 @@ class Chain:
         "is_open",
         "is_parser",
         "is_to_blame",
-        "model_error",
         "parent",
+        "settled",
     )
 
     def __init__(self, parent: Chain | None, *, is_parser: bool = False) -> None:
@@ -76,10 +78,10 @@ class Chain:
         self.asks_anew: bool = parent is not None and parent.asks_anew
         """Whether it is, or is inside, a retry that wants other answers."""
         self.is_to_blame = False
-        """Whether an attempt inside has failed by itself, and not by a model that failed."""
-        self.model_error: tuple[int, str] | None = None
-        """The error that a model raised inside, and nobody has caught so far. Not itself: it has
-        the frames that it went through, and what these hold."""
+        """Whether an attempt inside has failed for another reason than one that is settled."""
+        self.settled: tuple[int, str] | None = None
+        """The error inside that is no reason to ask others anew, until something caught it. Not
+        the error itself: it has the frames that it went through, and what these hold."""
         self.answers: deque[Given] | None = None
 
     def said(self, said: Options | None) -> Options | None:
@@ -103,7 +105,9 @@ class Chain:
         """It was given the answer of this key."""
         if self.answers is None:
             self.answers = deque(maxlen=ANSWERS_MAX)
-        self.answers.append(Given(weakref.ref(tiers), key, tiers.clock()))
+        about = tiers.memory.about(key)
+        created = tiers.clock() if about is None else about[0]
+        self.answers.append(Given(weakref.ref(tiers), key, created))
 
     def end(self) -> None:
         """It has ended well: what it was given, the one around it was."""
@@ -116,23 +120,27 @@ class Chain:
     def fail(self, error: BaseException) -> None:
         """It has ended with an error."""
         self.is_open = False
-        if self.model_error == _name(error) and self.parent is not None:
-            self.parent.model_error = self.model_error
-        if self.is_parser:
-            self._doubt()
+        if self.is_parser and self._doubt():
+            self.settled = _name(error)
+        if self.settled == _name(error) and self.parent is not None:
+            self.parent.settled = self.settled
 
-    def _doubt(self) -> None:
-        """What a parser could not read was made from what the innermost chain was given."""
+    def _doubt(self) -> bool:
+        """What a parser could not read was made from what the innermost chain was given.
+
+        Returns whether that was something.
+        """
         chain = self.parent
         while chain is not None and not chain.answers:
             chain = chain.parent
         if chain is None or chain.answers is None:
-            return
+            return False
         answers, chain.answers = tuple(chain.answers), None
         for given in answers:
             tiers = given.tiers()
             if tiers is not None:
-                tiers.doubts.cast(tiers, given.key, given.when)
+                tiers.doubts.cast(tiers, given.key, given.created)
+        return True
 
 
 in_chain: ContextVar[Chain | None] = ContextVar("llmemo_chain", default=None)
@@ -176,10 +184,10 @@ def begin(
     if parent is not None:
         if tags and any(map(ATTEMPT.fullmatch, tags)):
             # Once it is, it stays so: what failed first may be what is in the cache.
-            parent.is_to_blame = parent.is_to_blame or parent.model_error is None
+            parent.is_to_blame = parent.is_to_blame or parent.settled is None
             chain.asks_anew = chain.asks_anew or parent.is_to_blame
-        # Whatever a model raised there was caught.
-        parent.model_error = None
+        # Whatever was raised there was caught.
+        parent.settled = None
     _by_id[run_id] = chain
     if len(_by_id) > OPEN_MAX:
         _by_id.pop(next(iter(_by_id)), None)
@@ -203,7 +211,7 @@ def enter(parent_run_id: UUID | None) -> None:
     """A model's run begins, in this context."""
     chain = around(parent_run_id)
     if chain is not None:
-        chain.model_error = None
+        chain.settled = None
     if in_chain.get() is not chain:
         in_chain.set(chain)
 
@@ -212,7 +220,7 @@ def model_failed(parent_run_id: UUID | None, error: BaseException) -> None:
     """A model's run has ended with an error."""
     chain = around(parent_run_id)
     if chain is not None:
-        chain.model_error = _name(error)
+        chain.settled = _name(error)
 
 
 def _name(error: BaseException) -> tuple[int, str]:

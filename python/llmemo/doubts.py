@@ -10,37 +10,36 @@ if TYPE_CHECKING:
     from llmemo.tiers import Tiers
 
 REMEMBERED = 1024
-"""Keys in doubt that are remembered; the oldest is forgotten."""
+"""So many keys are remembered; the oldest is forgotten."""
 
 
 class Doubts:
-    """The keys of one cache whose answers are in doubt, until there are others."""
+    """The answers of one cache that are in doubt: by key, and by when they were made."""
 
     def __init__(self) -> None:
-        """There is no doubt."""
-        self._keys: dict[bytes, None] = {}
+        """There are none."""
+        self._made: dict[bytes, float] = {}
 
-    def __contains__(self, key: bytes) -> bool:
-        """Whether what the store has for this key is not to be served."""
-        return key in self._keys
+    def cover(self, key: bytes, created: float) -> bool:
+        """Whether an answer of this key, made then (Unix time), is in doubt."""
+        return created <= self._made.get(key, -1.0)
 
-    def cast(self, tiers: Tiers, key: bytes, given: float) -> None:
-        """Let go of an answer that somebody was given then. Waits for nothing.
+    def cast(self, tiers: Tiers, key: bytes, created: float) -> None:
+        """Let go of an answer that was made then; a newer one stays. Waits for nothing.
 
-        A newer one stays. The store is told, and not read meanwhile.
+        The store is told to remove it, and not believed while it has not.
         """
+        if tiers.is_closed or self.cover(key, created):
+            return
         about = tiers.memory.about(key)
-        if tiers.is_closed or (about is not None and about[0] > given):
+        if about is not None and about[0] > created:
             return
         if tiers.engine is not None:
-            self._keys[key] = None
-            if len(self._keys) > REMEMBERED:
-                self._keys.pop(next(iter(self._keys)), None)
+            self._made.pop(key, None)
+            self._made[key] = created
+            if len(self._made) > REMEMBERED:
+                self._made.pop(next(iter(self._made)), None)
             tiers.engine.submit(Call.blocking(Delete([key])))
         tiers.memory.remove(key)
         text = "llmemo: an answer was let go of, since a parser could not read it"
         tiers.tally.note("skipped", "not_parsed", text)
-
-    def lift(self, key: bytes) -> None:
-        """There is another answer, in every tier."""
-        self._keys.pop(key, None)

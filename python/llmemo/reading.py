@@ -120,9 +120,7 @@ class Lookup(Outcomes):
             if hit is not None:
                 return self._hit_in_memory(hit)
             epoch = memory.epoch(key)
-        if key in tiers.doubts:
-            self._is_unreadable = True
-        elif tiers.durable is not None:
+        if tiers.durable is not None:
             record, self._left = await tiers.durable.read(key, self._make_call)
             if record is not None:
                 hit = self._hit_in_store(record, epoch)
@@ -146,6 +144,9 @@ class Lookup(Outcomes):
                 self._old = record
                 return None
             created = float(record.created)
+            if tiers.doubts.cover(key, created):
+                self._is_unreadable = True
+                return None
             try:
                 # By the key that was asked for, whatever the store says that it found.
                 hit = tiers.memory.fill(

@@ -95,18 +95,11 @@ async def keep(
     finally:
         if not is_kept:
             _hand_out(tiers, key, value, is_stored=True)
-    _written(tiers, key, is_written=is_written)
-
-
-def _written(tiers: Tiers, key: bytes, *, is_written: bool | None) -> None:
-    """What has become of an answer in the store."""
     if is_written is None:
         # Another process was given the lease, and its answer stays: here, too.
         tiers.memory.remove(key)
         tiers.skip("superseded")
-    elif is_written:
-        tiers.doubts.lift(key)
-    else:
+    elif not is_written:
         tiers.tally.add("writes_unconfirmed")
 
 
