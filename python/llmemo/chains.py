@@ -16,7 +16,6 @@ which ask a cache before their runs begin.
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections import deque
 from contextvars import ContextVar
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     Hit = list[Generation]
 
-ATTEMPT = re.compile(r"retry:attempt:\d+")
+ATTEMPT = "retry:attempt:"
 """How `RunnableRetry` tags its attempts, but for the first."""
 
 ANSWERS_MAX = 8
@@ -145,9 +144,9 @@ class Chain:
 
 in_chain: ContextVar[Chain | None] = ContextVar("llmemo_chain", default=None)
 """The chain that was begun last in this context. It may have ended since: callbacks of async runs
-end in a task of their own."""
+end in a task of their own, so no end takes it back."""
 
-_by_id: dict[UUID, Chain] = {}
+_by_id: dict[UUID | None, Chain] = {}
 
 
 def current_chain() -> Chain | None:
@@ -179,16 +178,16 @@ def begin(
     run_id: UUID, parent_run_id: UUID | None, tags: Sequence[str] | None, run_type: str | None
 ) -> None:
     """A chain begins."""
-    parent = around(parent_run_id)
-    chain = Chain(parent, is_parser=run_type == "parser")
+    parent = _by_id.get(parent_run_id) or around(parent_run_id)
+    _by_id[run_id] = chain = Chain(parent, is_parser=run_type == "parser")
     if parent is not None:
-        if tags and any(map(ATTEMPT.fullmatch, tags)):
-            # Once it is, it stays so: what failed first may be what is in the cache.
-            parent.is_to_blame = parent.is_to_blame or parent.settled is None
-            chain.asks_anew = chain.asks_anew or parent.is_to_blame
+        for tag in tags or ():
+            if tag.startswith(ATTEMPT):
+                # Once it is, it stays so: what failed first may be what is in the cache.
+                parent.is_to_blame = parent.is_to_blame or parent.settled is None
+                chain.asks_anew = chain.asks_anew or parent.is_to_blame
         # Whatever was raised there was caught.
         parent.settled = None
-    _by_id[run_id] = chain
     if len(_by_id) > OPEN_MAX:
         _by_id.pop(next(iter(_by_id)), None)
     in_chain.set(chain)
@@ -199,12 +198,12 @@ def end(run_id: UUID, error: BaseException | None = None) -> None:
     chain = _by_id.pop(run_id, None)
     if chain is None:
         return
-    if error is None:
+    if error is not None:
+        chain.fail(error)
+    elif chain.answers:
         chain.end()
     else:
-        chain.fail(error)
-    if in_chain.get() is chain:
-        in_chain.set(chain.parent)
+        chain.is_open = False
 
 
 def enter(parent_run_id: UUID | None) -> None:
