@@ -10,7 +10,7 @@ use super::objects::Objects;
 use super::{Bypass, Canonical, ClassMention, Part, Place, Reason};
 use std::ops::Range;
 
-/// How a parameter ends that is not the last one.
+/// How a parameter ends that is not the last one, and the next one begins.
 const NEXT: [&[u8]; 2] = [b"), ('", b"), (\""];
 
 /// The settings of a text that is being read.
@@ -142,11 +142,10 @@ impl Reading {
             need(!literals.cursor.rest().starts_with(b", "))?;
             Err(literals.fail())
         });
-        let mut classes = std::mem::take(&mut literals.classes);
+        let classes = std::mem::take(&mut literals.classes);
         if let Err(fail) = read {
             literals.cursor = self.skip(&name, from, fail).ok_or(fail)?;
             self.values.truncate(start);
-            classes.clear();
         }
         let (value, source) = (start..self.values.len(), from.at()..literals.cursor.at() - 1);
         let place = Place::Call;
@@ -163,9 +162,7 @@ impl Reading {
             return None;
         }
         let (value, rest) = from.rest().split_at(leaf_end(from.rest())?);
-        let is_start = |text: &[u8]| NEXT.iter().any(|next| text.starts_with(next));
-        let is_end = rest == b")]" || is_start(rest);
-        if !is_end || NEXT.iter().any(|next| contains(value, next)) {
+        if !rest.starts_with(b")") || NEXT.iter().any(|next| contains(value, next)) {
             return None;
         }
         self.skipped.get_or_insert_with(|| (leaf, label(Place::Call, name)));
