@@ -3,7 +3,7 @@
 
 use super::cursor::{Cursor, Fail, contains, leaf_end};
 use super::encoding::{is_str, leaf, tag};
-use super::immaterial::{Counts, counts};
+use super::immaterial::{Counts, Rows};
 use super::json::Json;
 use super::literal::Literals;
 use super::objects::Objects;
@@ -158,7 +158,7 @@ impl Reading {
     /// other parameter must be taken for a part of it, nor a part of it for another one.
     fn skip<'a>(&mut self, name: &[u8], from: Cursor<'a>, fail: Fail) -> Option<Cursor<'a>> {
         let Fail::Leaf(leaf) = fail else { return None };
-        if counts(self.class(), Place::Call, name) != Counts::Not {
+        if Rows::of(self.class()).counts(Place::Call, name) != Counts::Not {
             return None;
         }
         let (value, rest) = from.rest().split_at(leaf_end(from.rest())?);
@@ -185,10 +185,10 @@ impl Reading {
     /// Puts together what counts.
     pub(super) fn finish(self) -> Result<Canonical, Bypass> {
         let mut whole = Canonical::default();
-        let class = self.class();
+        let rows = Rows::of(self.class());
         for setting in &self.settings {
             let Setting { place, name, value, source, classes, object } = setting;
-            let counts = counts(class, *place, name);
+            let counts = rows.counts(*place, name);
             if counts == Counts::Not {
                 continue;
             }
