@@ -180,9 +180,10 @@ mod tests {
 
     #[test]
     fn a_response_is_named_as_langchain_would() {
-        let name = |id, nonce| String::from_utf8_lossy(renamed(id, nonce).as_bytes()).into_owned();
+        let name =
+            |id: &str, nonce| String::from_utf8_lossy(renamed(id, nonce).as_bytes()).into_owned();
         let new = name(&"resp_".repeat(100), 7);
-        assert!(new.strip_prefix("lc_run--").is_some_and(|rest| is_uuid(rest)), "{new}");
+        assert!(new.strip_prefix("lc_run--").is_some_and(is_uuid), "{new}");
         assert_eq!(name("resp_1", 7), name("resp_1", 7));
         assert!(name("resp_1", 7) != name("resp_2", 7) && name("resp_1", 7) != name("resp_1", 8));
     }
