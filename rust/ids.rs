@@ -3,13 +3,23 @@
 //! LangChain names a message after the run that made it: `lc_run--<uuid>`, `lc_run--<uuid>-0`, and
 //! `run-<uuid>` in its earlier versions. An answer that is served a second time is another message,
 //! and needs another name: `LangGraph` takes two messages of one id for two states of one message.
-//! What a provider called its answer means something to the provider, and stays.
+//! What a provider called its answer means something to the provider, and stays; unless the answer says
+//! it a second time, as those of `OpenAI`'s Responses API do.
 #![forbid(unsafe_code)]
 
 use twox_hash::XxHash3_128;
 
 /// How LangChain's own ids begin; it tells them apart by the same prefixes.
 const PREFIXES: [&str; 2] = ["lc_run-", "run-"];
+
+/// How a message is named to which LangChain gives the first id: as its `lc_run--<uuid>`.
+const NAMED: &str = "lc_run--";
+
+/// How ids of `OpenAI`'s responses begin.
+const RESPONSE: &str = "resp_";
+
+/// What `response_metadata` calls an answer of the Responses API.
+const OBJECT: &str = "response";
 
 /// Characters of a UUID.
 const UUID: usize = 36;
@@ -68,6 +78,24 @@ pub fn fresh(id: &str, nonce: u128) -> Option<Id> {
     new.push(&uuid(XxHash3_128::oneshot(old.as_bytes()) ^ nonce));
     new.push(suffix.as_bytes());
     Some(new)
+}
+
+/// Whether a message's id may be another one though the provider made it: it is that of a response,
+/// and `response_metadata` has it, too, from where it is sent (`previous_response_id`). Not so the
+/// ids `msg_…` of `output_version="v0"`: these are sent with the message.
+#[must_use]
+pub fn is_said_twice(id: &str, response: &str, object: Option<&str>) -> bool {
+    id == response && (response.starts_with(RESPONSE) || object == Some(OBJECT))
+}
+
+/// The id that takes the place of a provider's: as LangChain would name the message. Equal ones
+/// stay equal.
+#[must_use]
+pub fn renamed(id: &str, nonce: u128) -> Id {
+    let mut new = Id { bytes: [0; LEN_MAX], len: 0 };
+    new.push(NAMED.as_bytes());
+    new.push(&uuid(XxHash3_128::oneshot(id.as_bytes()) ^ nonce));
+    new
 }
 
 /// Whether a text of that length has the hyphens of a UUID: as much as there is to know it by.
@@ -132,6 +160,32 @@ mod tests {
         for id in ids.into_iter().chain([OLD]) {
             assert_eq!(text(id, 7), None, "{id}");
         }
+    }
+
+    #[test]
+    fn what_names_a_response_is_said_twice() {
+        for (id, response, object, expected) in [
+            ("resp_1", "resp_1", None, true),
+            ("resp_1", "resp_1", Some("response"), true),
+            ("7f3a", "7f3a", Some("response"), true),
+            ("resp_1", "resp_2", Some("response"), false),
+            ("7f3a", "7f3a", None, false),
+            ("chatcmpl-1", "chatcmpl-1", Some("chat.completion"), false),
+            ("msg_1", "msg_1", None, false),
+            ("msg_1", "resp_1", Some("response"), false),
+        ] {
+            assert_eq!(is_said_twice(id, response, object), expected, "{id} {response}");
+        }
+    }
+
+    #[test]
+    fn a_response_is_named_as_langchain_would() {
+        let name =
+            |id: &str, nonce| String::from_utf8_lossy(renamed(id, nonce).as_bytes()).into_owned();
+        let new = name(&"resp_".repeat(100), 7);
+        assert!(new.strip_prefix("lc_run--").is_some_and(is_uuid), "{new}");
+        assert_eq!(name("resp_1", 7), name("resp_1", 7));
+        assert!(name("resp_1", 7) != name("resp_2", 7) && name("resp_1", 7) != name("resp_1", 8));
     }
 
     #[test]

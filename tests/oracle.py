@@ -152,9 +152,9 @@ class Settings:
         size = leaf_end(self.text[start:])
         if size is None or counts(self.class_id, CALL, name) != "not":
             return None
-        text, rest = self.text[start : start + size], self.text[start + size :]
-        is_end = rest == ")]" or _NEXT.match(rest)
-        return start + size + 1 if is_end and not _NEXT.search(text) else None
+        is_end = self.text.startswith(")", start + size)
+        has_next = _NEXT.search(self.text[start : start + size])
+        return start + size + 1 if is_end and not has_next else None
 
     def counting(self) -> list[Setting]:
         """Those that count."""

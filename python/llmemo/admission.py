@@ -1,79 +1,118 @@
-"""What is not worth keeping: answers that nobody would want a second time.
+"""What is worth keeping: a whole answer that says something.
 
-The model says so itself, in words that differ by provider; they are compared without regard to
-case. Sources: OpenAI's `finish_reason` (length, content_filter), `incomplete_details` and
-`refusal`; Anthropic's `stop_reason` (max_tokens, model_context_window_exceeded, refusal); Google's
-`finish_reason` (MAX_TOKENS, SAFETY and what stands beside it); Bedrock's `stopReason`
-(guardrail_intervened, content_filtered); Ollama's `done_reason` (length); Cohere's (MAX_TOKENS,
-ERROR_TOXIC, ERROR).
+Whether it is whole the model says itself, in words that differ by provider: see `reasons`.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
+from llmemo import reasons
+from llmemo.reasons import UNKNOWN
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-WHERE = ("finish_reason", "stop_reason", "stopReason", "done_reason")
-"""What providers call the reason why a model stopped."""
+    from langchain_core.messages import BaseMessage
 
-REASONS = {
-    "length": "truncated",
-    "max_tokens": "truncated",
-    "max_output_tokens": "truncated",
-    "model_length": "truncated",
-    "model_context_window_exceeded": "truncated",
-    "incomplete": "truncated",
-    "content_filter": "filtered",
-    "content_filtered": "filtered",
-    "guardrail_intervened": "filtered",
-    "safety": "filtered",
-    "recitation": "filtered",
-    "blocklist": "filtered",
-    "prohibited_content": "filtered",
-    "spii": "filtered",
-    "image_safety": "filtered",
-    "error_toxic": "filtered",
-    "refusal": "refused",
-    "malformed_function_call": "invalid_tool_calls",
-    "error": "failed",
-    "error_limit": "failed",
-}
+    from llmemo.tiers import Tiers
+
+REMEDY = (
+    "llmemo: answers are not kept: the model stopped for a reason that is not known (%s); if they"
+    " are whole, keep them by `admit=` a function of your own, or None"
+)
+"""What to do about reasons that are not known."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+"""A reason that may be shown: anything longer, or with spaces, could be part of an answer."""
 
 
 def worth_keeping(generations: Sequence[Generation]) -> bool:
     """Whether an answer is worth keeping: it is whole, and says something.
 
-    Not if the model says that it was truncated, filtered or refused, if it is empty, or if it has
-    tool calls that are not valid.
+    Not if the model stopped for any other reason than one that is known to be good (the end of its
+    turn, a stop sequence, a tool call: in OpenAI's words `stop` and `tool_calls`), if it is empty,
+    or if it has tool calls that are not valid. An answer that names no reason is taken for whole.
+
+    The reasons are those of OpenAI (Responses API included), Anthropic, Google, Bedrock, Cohere,
+    Mistral, Groq, DeepSeek, Fireworks, Together, Cerebras, xAI, Perplexity, NVIDIA, Ollama,
+    Hugging Face, watsonx, vLLM, SGLang and llama.cpp, as their SDKs and documentation have them.
     """
     return reason_against(generations) is None
 
 
 def reason_against(generations: Sequence[Generation]) -> str | None:
     """Why an answer is not worth keeping; None if it is. One bad generation is enough."""
+    against = [reason for generation in generations if (reason := _reason(generation))]
+    # What is known speaks louder than what is not.
+    return next(
+        (reason for reason in against if reason != UNKNOWN), against[0] if against else None
+    )
+
+
+def refusal_of(tiers: Tiers, generations: Sequence[Generation]) -> str | None:
+    """Why a cache does not keep an answer; None if it does."""
+    admit = tiers.settings.admit
+    if admit is None:
+        return None
+    reason = reason_against(generations)
+    # A user's function may know reasons that are not known here.
+    if admit is worth_keeping or reason not in (None, UNKNOWN):
+        return reason
+    try:
+        return None if admit(generations) else reason or "not_admitted"
+    except Exception as error:  # noqa: BLE001 (a user's function may raise anything)
+        text = "llmemo: `admit` raised, and the answer was not kept: %s"
+        tiers.tally.note("errors", "admit", text, type(error).__name__)
+        return "not_admitted"
+
+
+def refuse(tiers: Tiers, generations: Sequence[Generation], refusal: str) -> None:
+    """Count an answer that is not kept, and say so."""
+    if refusal == UNKNOWN:
+        tiers.tally.note("skipped", refusal, REMEDY, _unknown_word(generations))
+    else:
+        tiers.skip(refusal)
+
+
+def _unknown_word(generations: Sequence[Generation]) -> str:
+    """A reason that is not known; for a log."""
     for generation in generations:
-        reason = _reason(generation)
-        if reason is not None:
-            return reason
-    return None
+        for place in _places(generation):
+            found = reasons.against(place)
+            if found is not None and found[0] == UNKNOWN and NAME.fullmatch(found[1]):
+                return repr(found[1])
+    return "no plain word"
+
+
+def _places(generation: Generation) -> tuple[Mapping[str, Any] | None, ...]:
+    """Where a provider says why its model stopped."""
+    message = generation.message if isinstance(generation, ChatGeneration) else None
+    return generation.generation_info, message.response_metadata if message else None
 
 
 def _reason(generation: Generation) -> str | None:
+    unknown = None
+    for place in _places(generation):
+        found = reasons.against(place)
+        if found is not None and found[0] != UNKNOWN:
+            return found[0]
+        unknown = unknown or found
     message = generation.message if isinstance(generation, ChatGeneration) else None
-    if message is None:
-        return _stopped((generation.generation_info,)) or (None if generation.text else "empty")
-    stopped = _stopped((generation.generation_info, message.response_metadata))
-    if stopped is not None:
-        return stopped
+    reason = _empty(generation.text) if message is None else _reason_in(message)
+    return reason or (unknown and unknown[0])
+
+
+def _reason_in(message: BaseMessage) -> str | None:
+    """What speaks against a message, whatever its model stopped for."""
     if message.additional_kwargs.get("refusal") or _has_block(message.content, "refusal"):
         return "refused"
     if not isinstance(message, AIMessage):
-        return None if message.content else "empty"
+        return _empty(message.content)
     if message.invalid_tool_calls:
         return "invalid_tool_calls"
     # What is said by neither text nor a tool call stands among the last: audio, a function call.
@@ -85,17 +124,8 @@ def _reason(generation: Generation) -> str | None:
     return None if says_something else "empty"
 
 
-def _stopped(places: Iterable[Mapping[str, Any] | None]) -> str | None:
-    for place in places:
-        if not place:
-            continue
-        details = place.get("incomplete_details")
-        told = [place.get(name) for name in WHERE]
-        told.append(details.get("reason") if isinstance(details, dict) else None)
-        for said in told:
-            if isinstance(said, str) and said.lower() in REASONS:
-                return REASONS[said.lower()]
-    return None
+def _empty(content: object) -> str | None:
+    return None if content else "empty"
 
 
 def _says_something(content: object) -> bool:

@@ -16,6 +16,7 @@ from typing_extensions import Self, override
 from llmemo._core import PanicException, ValueDamaged
 from llmemo.admission import worth_keeping
 from llmemo.calls import Call, run_inline
+from llmemo.chains import in_chain
 from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
@@ -87,8 +88,10 @@ class LLMCache(BaseCache):
             LangGraph's `add_messages` takes a message whose id it knows for a new state of that
             one, and would put a repeated answer in the place of the earlier one.
         admit: Asked whether to keep an answer (a list of generations). By default what is not worth
-            keeping is not: what the model says it truncated, filtered or refused, what is empty,
-            and invalid tool calls. A function of your own is asked beside that. None keeps all.
+            keeping is not: what the model stopped for another reason than a good one (it says that
+            it was truncated, filtered or refused, or a word that is not known), what is empty, and
+            invalid tool calls. A function of your own is asked beside that, and alone decides on
+            reasons that are not known. None keeps all.
         store_timeout: Seconds that a model call waits for the store, lookup and update together, at
             most. After five reads in a row that failed, or five writes, nobody waits for these
             until the store is well again.
@@ -186,7 +189,8 @@ class LLMCache(BaseCache):
             said = current.get()
             caller = caller_of(_getframe(1), prompt, llm_string)
             request = None if caller is None else seen(caller, prompt, llm_string)
-            if said is None and (request is None or request.bypass is None):
+            is_plain = request is None or request.bypass is None
+            if said is None and is_plain and in_chain.get() is None:
                 # `self._recall(…)` would be looked for in the class first.
                 recall = self._recall
                 name = llm_string if request is None else request.name()
@@ -208,7 +212,8 @@ class LLMCache(BaseCache):
             said = current.get()
             caller = caller_of(_getframe(1), prompt, llm_string)
             request = None if caller is None else seen(caller, prompt, llm_string)
-            if said is None and (request is None or request.bypass is None):
+            is_plain = request is None or request.bypass is None
+            if said is None and is_plain and in_chain.get() is None:
                 recall = self._recall
                 name = llm_string if request is None else request.name()
                 hit = recall(prompt, name, self._namespace)

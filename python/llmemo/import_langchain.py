@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import RequestBypassed, ValueRefused, encode
+from llmemo.admission import refusal_of
 from llmemo.calls import Add, Call, NotYetError, run_inline
 from llmemo.errors import CacheClosedError, StoreError, text_of
 from llmemo.keys.request import Request
@@ -19,7 +20,7 @@ from llmemo.langchain_file import ImportedRequest, LangChainFile
 from llmemo.langchain_rows import RowRefused, read
 from llmemo.options import DEFAULT, current
 from llmemo.progress import ProgressBar
-from llmemo.writing import record_of, refusal_of, times
+from llmemo.writing import record_of, times
 
 if TYPE_CHECKING:
     import os

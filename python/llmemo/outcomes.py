@@ -66,6 +66,14 @@ class Outcomes:
             self._tell(LookupEvent("bypass", reason=reason))
         insist(self._said, reason)
 
+    def key_of_hit(self) -> bytes:
+        """The key of the request that was a hit; empty if it is not known any more."""
+        if not self._key:
+            name = self._request.name()
+            known = self._tiers.memory.known(self._prompt, name, self._namespace)
+            self._key = known or b""
+        return self._key
+
     def _name(self) -> str | None:
         return self._key.hex() or None
 
@@ -76,11 +84,8 @@ class Outcomes:
     def _hit_in_memory(self, hit: Hit) -> Hit:
         """A hit that memory has counted."""
         if self._said.trackers:
-            tiers, key = self._tiers, self._key
-            name = self._request.name()
-            key = key or tiers.memory.known(self._prompt, name, self._namespace) or b""
+            tiers, key = self._tiers, self.key_of_hit()
             about = tiers.memory.about(key) if key else None
-            self._key = key
             age = None if about is None else max(0.0, tiers.clock() - about[0])
             worth = Worth(*tiers.memory.worth(hit))
             self._tell(LookupEvent("hit", "memory", age, self._name(), worth=worth))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo._core import RequestBypassed, ValueDamaged, decode
 from llmemo.calls import Call, NotYetError
+from llmemo.chains import current_chain, in_chain
 from llmemo.flight import Lease
 from llmemo.options import DEFAULT
 from llmemo.outcomes import Outcomes
@@ -45,16 +46,22 @@ def fetch(
     Args:
         tiers: Where.
         request: What is asked, of whom, and how.
-        said: What the caller says of it; if nothing, memory was asked already for the request as it
-            is written.
+        said: What the caller says of it; if nothing, and this is inside no chain, memory was asked
+            already for the request as it is written.
         make_call: Makes the kind of call that the caller can wait for.
 
     Raises:
         CacheMiss: There is none, and the caller must not go on without.
         NamespaceRequiredError: The caller has to name a namespace.
     """
+    ask_memory = said is not None or in_chain.get() is not None
+    chain = current_chain()
+    if chain is not None:
+        said = chain.said(said)
     lookup = Lookup(tiers, request, said or DEFAULT, make_call)
-    return lookup.run(ask_memory=said is not None)
+    if chain is None:
+        return lookup.run(ask_memory=ask_memory)
+    return chain.ask(tiers, lookup)
 
 
 class Lookup(Outcomes):
@@ -65,7 +72,7 @@ class Lookup(Outcomes):
     _old: Record | None = None
     """A record that has expired."""
     _is_unreadable = False
-    """Whether the store has an answer that cannot be read here: it would be offered again."""
+    """Whether the store has an answer that is not for this caller: it would be offered again."""
 
     def __init__(self, tiers: Tiers, request: Request, said: Options, make_call: MakeCall) -> None:
         """See `fetch`."""
@@ -136,6 +143,9 @@ class Lookup(Outcomes):
                 self._old = record
                 return None
             created = float(record.created)
+            if tiers.doubts.cover(key, created):
+                self._is_unreadable = True
+                return None
             try:
                 # By the key that was asked for, whatever the store says that it found.
                 hit = tiers.memory.fill(

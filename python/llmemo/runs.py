@@ -19,6 +19,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
+from llmemo import chains
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from uuid import UUID
@@ -188,10 +190,9 @@ def hold(dependent: Dependent) -> None:
 
 
 class RunWatch(BaseCallbackHandler):
-    """Keeps the stack of runs."""
+    """Keeps the stack of runs, and tells of chains (`chains`)."""
 
     run_inline = True
-    ignore_chain = True
     ignore_agent = True
     ignore_retriever = True
     ignore_custom_event = True
@@ -203,14 +204,23 @@ class RunWatch(BaseCallbackHandler):
         messages: list[list[BaseMessage]],
         *,
         run_id: UUID,
+        parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
+        chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 
     @override
     def on_llm_start(
-        self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **kwargs: Any
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
     ) -> None:
+        chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 
     @override
@@ -218,8 +228,38 @@ class RunWatch(BaseCallbackHandler):
         _end(run_id, failed=False)
 
     @override
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_error(
+        self,
+        error: BaseException,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        chains.model_failed(parent_run_id, error)
         _end(run_id, failed=not isinstance(error, asyncio.CancelledError))
+
+    @override
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: dict[str, Any],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        run_type: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        chains.begin(run_id, parent_run_id, tags, run_type)
+
+    @override
+    def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
+        chains.end(run_id)
+
+    @override
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        chains.end(run_id, error)
 
 
 def _begin(run_id: UUID, told: dict[str, Any]) -> None:

@@ -57,7 +57,8 @@ class CacheStats:
     """Lookups and updates of requests that do not say what is asked, or that were told to
     (`requested`), by reason; such a lookup is neither a hit nor a miss."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """Answers that were not kept, by reason."""
+    """Answers that were not kept, by reason. `not_parsed`: they were, until an output parser could
+    not read them."""
     errors: dict[str, int] = field(default_factory=dict)
     """Troubles that were survived, by kind."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from llmemo._core import Memory, RequestBypassed, ValueUnknown
 from llmemo.arguments import secret_bytes
 from llmemo.calls import Call, Discard
+from llmemo.doubts import Doubts
 from llmemo.durable import Durable
 from llmemo.errors import NamespaceRequiredError
 from llmemo.flight import Flights
@@ -92,6 +93,7 @@ class Tiers:
         self.clock = settings.clock
         self.is_closed = False
         self.tally = Tally()
+        self.doubts = Doubts()
         self.memory = Memory(
             settings.max_bytes,
             settings.max_entries,

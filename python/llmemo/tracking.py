@@ -33,8 +33,8 @@ class LookupEvent:
     is_stale: bool = False
     """Whether a hit is past its time to live: served since the model failed (`stale_if_error`)."""
     reason: str | None = None
-    """Of a miss: `absent`, `early` (to be refreshed before it expires), `refresh` (as was said), or
-    `closed`. Of a bypass: as in `stats().bypassed`."""
+    """Of a miss: `absent`, `early` (to be refreshed before it expires), `refresh` (as was
+    said, or a retry wants), or `closed`. Of a bypass: as in `stats().bypassed`."""
     worth: Worth = NOTHING
     """What a hit saved."""
 

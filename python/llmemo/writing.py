@@ -7,8 +7,9 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from llmemo import chains
 from llmemo._core import RequestBypassed, ValueRefused, encode
-from llmemo.admission import reason_against, worth_keeping
+from llmemo.admission import refusal_of, refuse
 from llmemo.calls import Set
 from llmemo.flight import FAILURES
 from llmemo.options import DEFAULT, current
@@ -70,6 +71,7 @@ async def keep(
         early=early,
         worth=tiers.memory.worth(generations),
     )
+    chains.given(tiers, key)
     durable = tiers.durable
     if durable is None:
         _hand_out(tiers, key, value)
@@ -141,7 +143,7 @@ def _admitted(
     refusal = refusal_of(tiers, generations)
     if refusal is None:
         return value
-    tiers.skip(refusal)
+    refuse(tiers, generations, refusal)
     _hand_out(tiers, key, value)
     return None
 
@@ -173,22 +175,6 @@ def _hand_out(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool 
     fence = None if lease is None or is_stored else lease.fence
     if fence is not None and tiers.durable is not None:
         tiers.durable.let_go(key, fence, FAILURES)
-
-
-def refusal_of(tiers: Tiers, generations: Sequence[Generation]) -> str | None:
-    """Why an answer is not worth keeping; None if it is."""
-    admit = tiers.settings.admit
-    if admit is None:
-        return None
-    reason = reason_against(generations)
-    if reason is not None or admit is worth_keeping:
-        return reason
-    try:
-        return None if admit(generations) else "not_admitted"
-    except Exception as error:  # noqa: BLE001 (a user's function may raise anything)
-        text = "llmemo: `admit` raised, and the answer was not kept: %s"
-        tiers.tally.note("errors", "admit", text, type(error).__name__)
-        return "not_admitted"
 
 
 def _request(

@@ -130,12 +130,21 @@ const TABLE: &[(&[&str], &[&[Row]])] = &[
     (&["langchain", "chat_models", "fireworks", "ChatFireworks"], &[GROQ_AND_FIREWORKS]),
 ];
 
-/// How a setting of the class with this encoded id counts.
-pub(super) fn counts(class: &[u8], place: Place, parameter: &[u8]) -> Counts {
-    let is_it = |row: &&Row| row.place == place && row.parameter.as_bytes() == parameter;
-    let of_class = TABLE.iter().filter(|(path, _)| is_path(class, path));
-    let mut rows = of_class.flat_map(|(_, groups)| groups.iter().copied().flatten());
-    rows.find(is_it).map_or(Counts::Whole, |row| row.counts)
+/// The rows of one class.
+#[derive(Clone, Copy)]
+pub(super) struct Rows(&'static [&'static [Row]]);
+
+impl Rows {
+    /// Those of the class with this encoded id.
+    pub(super) fn of(class: &[u8]) -> Self {
+        Self(TABLE.iter().find(|(path, _)| is_path(class, path)).map_or(&[], |(_, rows)| rows))
+    }
+
+    /// How a setting counts.
+    pub(super) fn counts(self, place: Place, parameter: &[u8]) -> Counts {
+        let is_it = |row: &&Row| row.place == place && row.parameter.as_bytes() == parameter;
+        self.0.iter().copied().flatten().find(is_it).map_or(Counts::Whole, |row| row.counts)
+    }
 }
 
 #[cfg(test)]

@@ -163,6 +163,7 @@ fn what_need_not_say_everything_is_a_bypass() {
         ("builtins.range", "range(0, 3", Reason::UnknownRepr),
         ("builtins.range", "range()", Reason::UnknownRepr),
         ("builtins.complex", "(1 2j)", Reason::UnknownRepr),
+        ("builtins.complex", "(1nanj)", Reason::UnknownRepr),
         ("builtins.complex", "1", Reason::UnknownRepr),
         ("datetime.date", "datetime.dates(1)", Reason::UnknownRepr),
         ("decimal.Decimal", "Decimal(Decimal(Decimal(Decimal('1'))))", Reason::UnknownRepr),

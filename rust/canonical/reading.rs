@@ -3,14 +3,14 @@
 
 use super::cursor::{Cursor, Fail, contains, leaf_end};
 use super::encoding::{is_str, leaf, tag};
-use super::immaterial::{Counts, counts};
+use super::immaterial::{Counts, Rows};
 use super::json::Json;
 use super::literal::Literals;
 use super::objects::Objects;
 use super::{Bypass, Canonical, ClassMention, Part, Place, Reason};
 use std::ops::Range;
 
-/// How a parameter ends that is not the last one.
+/// How a parameter ends that is not the last one, and the next one begins.
 const NEXT: [&[u8]; 2] = [b"), ('", b"), (\""];
 
 /// The settings of a text that is being read.
@@ -142,11 +142,10 @@ impl Reading {
             need(!literals.cursor.rest().starts_with(b", "))?;
             Err(literals.fail())
         });
-        let mut classes = std::mem::take(&mut literals.classes);
+        let classes = std::mem::take(&mut literals.classes);
         if let Err(fail) = read {
             literals.cursor = self.skip(&name, from, fail).ok_or(fail)?;
             self.values.truncate(start);
-            classes.clear();
         }
         let (value, source) = (start..self.values.len(), from.at()..literals.cursor.at() - 1);
         let place = Place::Call;
@@ -159,13 +158,11 @@ impl Reading {
     /// other parameter must be taken for a part of it, nor a part of it for another one.
     fn skip<'a>(&mut self, name: &[u8], from: Cursor<'a>, fail: Fail) -> Option<Cursor<'a>> {
         let Fail::Leaf(leaf) = fail else { return None };
-        if counts(self.class(), Place::Call, name) != Counts::Not {
+        if Rows::of(self.class()).counts(Place::Call, name) != Counts::Not {
             return None;
         }
         let (value, rest) = from.rest().split_at(leaf_end(from.rest())?);
-        let is_start = |text: &[u8]| NEXT.iter().any(|next| text.starts_with(next));
-        let is_end = rest == b")]" || is_start(rest);
-        if !is_end || NEXT.iter().any(|next| contains(value, next)) {
+        if !rest.starts_with(b")") || NEXT.iter().any(|next| contains(value, next)) {
             return None;
         }
         self.skipped.get_or_insert_with(|| (leaf, label(Place::Call, name)));
@@ -188,10 +185,10 @@ impl Reading {
     /// Puts together what counts.
     pub(super) fn finish(self) -> Result<Canonical, Bypass> {
         let mut whole = Canonical::default();
-        let class = self.class();
+        let rows = Rows::of(self.class());
         for setting in &self.settings {
             let Setting { place, name, value, source, classes, object } = setting;
-            let counts = counts(class, *place, name);
+            let counts = rows.counts(*place, name);
             if counts == Counts::Not {
                 continue;
             }

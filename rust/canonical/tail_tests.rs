@@ -101,6 +101,8 @@ fn an_object_whose_end_is_not_certain_is_a_bypass() {
         "('timeout', T(1), 2), ('user', 'x')",
         "('timeout', T(1)), ('user'",
         "('timeout', T(1)), 5",
+        "('timeout', T(1)], ('user', 'x')",
+        "('timeout', T(1),, ('user', 'x')",
         "('timeout', T(1",
     ] {
         assert_eq!(bypass(call(tail)), (Reason::UnknownRepr, timeout()), "{tail}");

@@ -291,7 +291,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             if names.is_none() {
                 let field = &class.fields[at];
                 if word.is_some() && field.word == word {
-                    match self.fresh_id(word, depth)? {
+                    match self.fresh_id(word, &dict, depth)? {
                         Some(id) => dict.set_item(&field.name, id)?,
                         None => self.set(&dict, &field.name, Some(&field.initial), depth)?,
                     }
@@ -314,7 +314,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             if !template.contains(&name)? {
                 return Err(unknown("unknown_field"));
             }
-            match self.fresh_id(word, depth)? {
+            match self.fresh_id(word, &dict, depth)? {
                 Some(id) => dict.set_item(&name, id)?,
                 None => dict.set_item(&name, self.any(depth + 1)?)?,
             }
@@ -327,20 +327,24 @@ impl<'a, 'py> Decoder<'a, 'py> {
     }
 
     /// Instead of the value of the field of this word, of an object at this depth: a fresh id, if
-    /// it is one that is to be renewed. Otherwise nothing is read.
+    /// it is one that is to be renewed. Otherwise nothing is read. `dict`: the fields before it.
     #[inline]
     fn fresh_id(
         &mut self,
         word: Option<u8>,
+        dict: &Bound<'py, PyDict>,
         depth: usize,
     ) -> Result<Option<Bound<'py, PyString>>, Failure> {
-        if depth == MESSAGE && word == Some(ID) { self.renewed() } else { Ok(None) }
+        if depth == MESSAGE && word == Some(ID) { self.renewed(dict) } else { Ok(None) }
     }
 
-    fn renewed(&mut self) -> Result<Option<Bound<'py, PyString>>, Failure> {
+    fn renewed(
+        &mut self,
+        dict: &Bound<'py, PyDict>,
+    ) -> Result<Option<Bound<'py, PyString>>, Failure> {
         if let Some(ids) = &mut self.ids
             && let Some(id) = self.reader.peek_str()
-            && let Some(new) = ids.renewed(id)
+            && let Some(new) = ids.renewed(id, dict)?
         {
             self.reader.next()?;
             return Ok(Some(PyString::from_bytes(self.py, new.as_bytes())?));

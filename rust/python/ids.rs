@@ -1,7 +1,9 @@
 //! Message ids of hits: see [`crate::ids`].
 
-use crate::ids::{Id, fresh, nonce};
+use crate::ids::{Id, fresh, is_said_twice, nonce, renamed};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Random, in each process.
@@ -32,15 +34,42 @@ impl FreshIds {
         Self::default()
     }
 
-    /// The new id of a message, if LangChain made the one that was stored.
-    pub fn renewed(&mut self, id: &[u8]) -> Option<Id> {
+    /// The new id of a message, if the stored one may be replaced: LangChain made it, or what was
+    /// read of the message so far (`fields`) has it, too.
+    pub fn renewed(&mut self, id: &[u8], fields: &Bound<'_, PyDict>) -> PyResult<Option<Id>> {
         // What is no UTF-8 is for the decoder to refuse.
-        let id = std::str::from_utf8(id).ok()?;
-        let nonce = *self.nonce.get_or_insert_with(|| {
+        let Ok(id) = std::str::from_utf8(id) else { return Ok(None) };
+        let nonce = self.nonce();
+        if let Some(new) = fresh(id, nonce) {
+            return Ok(Some(new));
+        }
+        Ok(is_elsewhere(id, fields)?.then(|| renamed(id, nonce)))
+    }
+
+    fn nonce(&mut self) -> u128 {
+        *self.nonce.get_or_insert_with(|| {
             let [low, high] = [&SEED[0], &SEED[1]].map(|half| half.load(Ordering::Relaxed));
             let seed = u128::from(high) << 64 | u128::from(low);
             nonce(seed, COUNT.fetch_add(1, Ordering::Relaxed))
-        });
-        fresh(id, nonce)
+        })
     }
+}
+
+/// Whether `response_metadata` holds what the provider needs of this id.
+#[cold]
+fn is_elsewhere(id: &str, fields: &Bound<'_, PyDict>) -> PyResult<bool> {
+    let py = fields.py();
+    let Some(metadata) = fields.get_item(intern!(py, "response_metadata"))? else {
+        return Ok(false);
+    };
+    let Ok(metadata) = metadata.cast::<PyDict>() else { return Ok(false) };
+    let Some(response) = metadata.get_item(intern!(py, "id"))? else { return Ok(false) };
+    let object = metadata.get_item(intern!(py, "object"))?;
+    let object = object.as_ref().and_then(|object| object.cast::<PyString>().ok());
+    // Half a surrogate pair is no text of a provider's.
+    let Some(Ok(response)) = response.cast::<PyString>().ok().map(|text| text.to_cow()) else {
+        return Ok(false);
+    };
+    let object = object.and_then(|object| object.to_cow().ok());
+    Ok(is_said_twice(id, &response, object.as_deref()))
 }

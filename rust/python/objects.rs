@@ -221,7 +221,8 @@ impl<'py> Decoder<'_, 'py> {
             && let Some(id) = fields.get_item(name)?
             && let Ok(id) = id.cast_exact::<PyString>()
             && let Ok(id) = id.to_str()
-            && let Some(new) = self.ids.as_mut().and_then(|ids| ids.renewed(id.as_bytes()))
+            && let Some(ids) = &mut self.ids
+            && let Some(new) = ids.renewed(id.as_bytes(), &fields)?
         {
             fields.set_item(name, PyString::from_bytes(self.py, new.as_bytes())?)?;
         }

@@ -51,6 +51,8 @@ TAILS = """\
 ('timeout', T(1)), ('user', [)
 ('timeout', T(1)), ('user'
 ('timeout', T(1)), 5
+('timeout', T(1)], ('user', 'x')
+('timeout', T(1),, ('user', 'x')
 ('timeout', T(1)), ('user', <class 'm.A'>)
 ('timeout', <class 'm.A'>), ('user', 'x')
 ('timeout', T(<class 'm.A'>)), ('user', 'x')

@@ -2,7 +2,7 @@
 
 A cache is told two texts. The call comes from LangChain's own code, whose `self` is the model: for
 chat models the frame that calls `lookup` or awaits `alookup`, for completion models the one above
-it, which also has the options of the call. Seen on langchain-core 1.0 to 1.8, sync and async. A
+it, which also has the options of the call. Seen on langchain-core 1.0 to 1.8, sync and async. A frame
 counts only if it holds the very text objects that were given.
 """
 

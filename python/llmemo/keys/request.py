@@ -76,7 +76,9 @@ class Request(NamedTuple):
         """
         if self.caller is None:
             return None
-        _, parameter = bypass.args
+        reason, parameter = bypass.args
+        if reason == "unknown_class" and parameter in self.caller.options:
+            return None  # `schemas` saw it, and could not tell it
         try:
             if parameter == "messages":
                 return self._with_objects(self.caller)
@@ -100,7 +102,10 @@ class Request(NamedTuple):
         return self.beside(Place.OBJECT, told)._replace(objects=True)
 
     def _with_parameters(self, caller: Caller) -> Request | None:
-        """With the parameters of the call that are no literals told beside the text."""
+        """With the parameters of the call that are no literals told beside the text.
+
+        Classes among them are told as they are now, by the digests of their schemas.
+        """
         parameters = _parameters(caller)
         objects = {name: it for name, it in parameters.items() if not _is_literal(it)}
         if not objects:
@@ -163,11 +168,12 @@ def _parameters(caller: Caller) -> dict[str, Any]:
 
 def _is_literal(value: Any) -> bool:
     """Whether a text with this value in it says all of the value."""
+    text = str([("value", value)])
     try:
-        settings(str([("value", value)]))
+        settings(text)
     except RequestBypassed:
         return False
-    return True
+    return "<class '" not in text
 
 
 # From a lookup to its update.
