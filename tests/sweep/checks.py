@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sweep.exceptions import APART, FAILS, INERT, INERT_IN, REFUSED
+from sweep.apart import APART
+from sweep.exceptions import FAILS, INERT, INERT_IN, REFUSED
 from sweep.fields import cases
 from sweep.seeing import shown
 from sweep.values import NOTHING

@@ -162,11 +162,8 @@ FAILS: dict[tuple[str, ...], str] = {
     ("GoogleGenerativeAI", "client", "copied later"): "it is a whole model",
 }
 
-# By class, field and way: the request is the same, and the key is not. Each is a needless miss, or
-# an answer that is the same for the provider and not for the caller.
-APART: dict[tuple[str, str, str], str] = {}
-
-# By class and option of a call: likewise.
+# By class and option of a call: the request is the same, and the key is not.
 OPTIONS_APART: dict[tuple[str, str], str] = {
-    ("ChatGroq", "timeout"): "not in the table of immaterial settings: a needless miss",
+    ("AzureOpenAI", "timeout"): "an option of a completion model counts, whatever it is",
+    ("OpenAI", "timeout"): "an option of a completion model counts, whatever it is",
 }
