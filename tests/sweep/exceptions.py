@@ -156,10 +156,6 @@ FAILS: dict[tuple[str, ...], str] = {
     ("ChatBedrockConverse", "supports_tool_choice_values", "changed within"): "not any text",
     ("ChatSagemakerEndpoint", "configured"): "as ChatBedrockConverse",
     ("_ChatOpenAICodex", "configured"): "LangChain makes it anew with the sign-in it has made",
-    ("GoogleGenerativeAI", "client", "assigned"): "it is a whole model",
-    ("GoogleGenerativeAI", "client", "assigned later"): "it is a whole model",
-    ("GoogleGenerativeAI", "client", "copied"): "it is a whole model",
-    ("GoogleGenerativeAI", "client", "copied later"): "it is a whole model",
 }
 
 # By class and option of a call: the request is the same, and the key is not.

@@ -17,6 +17,7 @@ from google.genai.types import MediaResolution, Modality
 from google.oauth2.credentials import Credentials
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_perplexity.types import MediaResponse, MediaResponseOverrides, WebSearchOptions
 from sweep.rows import ChatHandler, CodexTokens, TextHandler
 
@@ -160,7 +161,9 @@ OF_CLASS: dict[tuple[str, str], Any] = {
     ("ChatPerplexity", "client"): Made(lambda: perplexity.Perplexity(api_key="key", base_url=B)),
     ("ChatSagemakerEndpoint", "client"): _boto("sagemaker-runtime"),
     ("ChatSagemakerEndpoint", "model_kwargs"): {"top_k": 3},
-    ("GoogleGenerativeAI", "client"): Made(object),
+    ("GoogleGenerativeAI", "client"): Made(
+        lambda: ChatGoogleGenerativeAI(model="gemini-b", api_key="key")
+    ),
     ("SagemakerEndpoint", "client"): _boto("sagemaker-runtime"),
     ("SagemakerEndpoint", "content_handler"): _OtherTextHandler(),
     ("SagemakerEndpoint", "model_kwargs"): {"top_k": 3},
