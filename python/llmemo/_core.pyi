@@ -12,6 +12,7 @@ __all__ = [
     "Memory",
     "PanicException",
     "RequestBypassed",
+    "Rows",
     "ValueDamaged",
     "ValueRefused",
     "ValueUnknown",
@@ -442,29 +443,6 @@ class Describer:
             secrets: Classes whose instances are told of only that they are there.
         """
 
-    def model(
-        self,
-        model: object,
-        rows: Mapping[str, object],
-        client: object,
-        entry: bytes,
-        *,
-        skips_untold: bool,
-    ) -> bytes:
-        """The entries of a model: `entry` as it is, then its fields and its clients.
-
-        Args:
-            model: A Pydantic model.
-            rows: The default of each field that counts. A field that has its default is not told if
-                that is false.
-            client: In the place of a default: the field holds a client.
-            entry: Of the model's class.
-            skips_untold: Leave out fields that cannot be told.
-
-        Raises:
-            RequestBypassed: A field cannot be told.
-        """
-
     def options(self, place: int, options: Mapping[str, object]) -> bytes:
         """An entry of this place for each item.
 
@@ -477,6 +455,30 @@ class Describer:
 
         Raises:
             RequestBypassed: It cannot be told.
+        """
+
+@final
+class Rows:
+    """The fields of a class of models that count."""
+
+    def __new__(cls, defaults: Mapping[str, object], client: object) -> Rows:
+        """By the fields' defaults, in the place of which `client` says that one holds a client."""
+
+    def describe(
+        self, model: object, describer: Describer, entry: bytes, *, skips_untold: bool
+    ) -> bytes:
+        """The entries of a model: `entry` as it is, then its fields and its clients.
+
+        A field that has its default is not told if that is false. A secret is never told.
+
+        Args:
+            model: A Pydantic model.
+            describer: Writes the values.
+            entry: Of the model's class.
+            skips_untold: Leave out fields that cannot be told.
+
+        Raises:
+            RequestBypassed: A field cannot be told.
         """
 
 @final

@@ -67,7 +67,7 @@ fn is_elsewhere(id: &str, fields: &Bound<'_, PyDict>) -> PyResult<bool> {
     let object = metadata.get_item(intern!(py, "object"))?;
     let object = object.as_ref().and_then(|object| object.cast::<PyString>().ok());
     // Half a surrogate pair is no text of a provider's.
-    let Some(Ok(response)) = response.cast::<PyString>().ok().map(|text| text.to_cow()) else {
+    let Some(Ok(response)) = response.cast::<PyString>().ok().map(PyStringMethods::to_cow) else {
         return Ok(false);
     };
     let object = object.and_then(|object| object.to_cow().ok());

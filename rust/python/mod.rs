@@ -1,5 +1,6 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
 
+mod clients;
 mod clock;
 mod compression;
 mod decode;
@@ -12,6 +13,7 @@ mod ids;
 mod interned;
 mod memory;
 mod model;
+mod model_fields;
 mod objects;
 mod prices;
 mod requests;
@@ -87,6 +89,8 @@ mod _core {
     use super::leak;
     #[pymodule_export]
     use super::memory::Memory;
+    #[pymodule_export]
+    use super::model_fields::Rows;
     #[pymodule_export]
     use super::requests::settings;
     #[pymodule_export]

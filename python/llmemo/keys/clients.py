@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Path: TypeAlias = tuple[str, tuple[str, ...]]
-"""What it says, and the attributes that lead there. What ends with "headers" is filtered."""
+"""What it says, and the attributes that lead there. "headers" are filtered, and a "client" is read as
+one."""
 
 Kind: TypeAlias = tuple[str, tuple[str, ...], tuple[Path, ...]]
 """A kind of client, what leads to it from a part of it, and what is read of it."""
@@ -31,18 +32,12 @@ _HTTPX: tuple[Path, ...] = (
     ("hooks", ("_event_hooks",)),
 )
 
-
-def _inner(*steps: str) -> tuple[Path, ...]:
-    """What an httpx client within a client adds to each request."""
-    return tuple((f"inner_{label}", (*steps, *path)) for label, path in _HTTPX[1:])
-
-
 # Clients that Stainless has generated: OpenAI's, Anthropic's and their likes (`_base_client.py`).
 _STAINLESS: tuple[Path, ...] = (
     ("base_url", ("_base_url", "_uri_reference")),
     ("headers", ("_custom_headers",)),
     ("query", ("_custom_query",)),
-    *_inner("_client"),
+    ("client", ("_client",)),
 )
 _OPENAI: tuple[Path, ...] = (("organization", ("organization",)), ("project", ("project",)))
 
@@ -60,7 +55,7 @@ _GENAI: tuple[Path, ...] = (
     ("vertexai", ("_api_client", "vertexai")),
     ("project", ("_api_client", "project")),
     ("location", ("_api_client", "location")),
-    *_inner("_api_client", "_httpx_client"),
+    ("client", ("_api_client", "_httpx_client")),
 )
 
 _HUGGING_FACE: tuple[Path, ...] = tuple(
@@ -78,6 +73,9 @@ def kind_of_client(client: Any) -> tuple[Kind | None, bool]:
     is_kept = getattr(sys.modules.get(module), name, None) is cls
     if isinstance(client, BaseLanguageModel):
         return ("model", (), (("model", ()),)), is_kept
+    if name.endswith("HttpxClientWrapper"):
+        # Made by the SDK, or by LangChain for it: it adds nothing that the SDK's client does not say.
+        return None, is_kept
     found = _of_class(cls)
     if found is not None:
         return (found[0], (), found[1]), is_kept

@@ -17,7 +17,7 @@ from langchain_core.load import dumpd
 
 from llmemo._core import entries
 from llmemo.keys.endpoints import USUAL, is_usual
-from llmemo.keys.model_class import CLIENT, ModelClass, Place, default_of, model_class
+from llmemo.keys.model_class import ModelClass, Place, default_of, model_class
 from llmemo.keys.told import TOLD
 from llmemo.keys.values import describer, plain_describer
 
@@ -59,7 +59,7 @@ def description_of(model: BaseLanguageModel[Any]) -> bytes:
     if known.lazy_clients:
         _make_clients(model, known)
     writer = plain_describer if known.is_believed else describer
-    return writer.model(model, known.rows, CLIENT, known.entry, skips_untold=known.is_believed)
+    return known.rows.describe(model, writer, known.entry, skips_untold=known.is_believed)
 
 
 def verdict_of(model: BaseLanguageModel[Any], description: bytes) -> Verdict:
@@ -111,9 +111,7 @@ def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes)
 
 def _clients(model: Any, known: ModelClass) -> Iterator[Any]:
     held = {**(model.__pydantic_private__ or {}), **model.__dict__}
-    for name, default in known.rows.items():
-        if default is CLIENT and held.get(name) is not None:
-            yield held[name]
+    yield from (held[name] for name in known.clients if held.get(name) is not None)
 
 
 def _told_by_parameters(model: Any, parameter_of: dict[str, str]) -> set[str]:

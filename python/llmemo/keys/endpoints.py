@@ -6,13 +6,13 @@ answer. A client that was made from the environment, or that was replaced, is to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo.keys.clients import hooks_of, kind_of_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from langchain_core.language_models import BaseLanguageModel
 
@@ -66,11 +66,6 @@ def is_usual(model: BaseLanguageModel[Any], official: str, clients: Iterator[Any
 
 
 def _is_usual(model: Any, usual: Usual, client: Any) -> bool:
-    kind, _ = kind_of_client(client)
-    if kind is None:
-        return True
-    _, base, paths = kind
-    told = {label: _read(client, (*base, *path)) for label, path in paths}
     fields = model.__dict__
     headers = fields.get("default_headers") or {}
     query = dict(fields.get("default_query") or {})
@@ -83,20 +78,30 @@ def _is_usual(model: Any, usual: Usual, client: Any) -> bool:
         "organization": fields.get("openai_organization"),
         "region": fields.get("region_name"),
     }
-    shown: dict[str, Callable[[Any], Any]] = {
-        "base_url": _text,
-        "headers": _headers,
-        "inner_headers": _headers,
-        "hooks": hooks_of,
-        "inner_hooks": hooks_of,
-    }
-    for label, value in told.items():
-        value = shown[label](value) if label in shown else value  # noqa: PLW2901
-        if (value or None) == (expected.get(label) or None):
-            continue
-        if not (label == "version" and value in usual.versions):
-            return False
-    return True
+    return all(
+        (value or None) == (expected.get(label) or None)
+        or (label == "version" and value in usual.versions)
+        for label, value in _told(client)
+    )
+
+
+_SHOWN: dict[str, Callable[[Any], Any]] = {
+    "base_url": lambda url: _text(url),
+    "headers": lambda headers: _headers(headers),
+    "hooks": hooks_of,
+    "client": lambda client: [value for _, value in _told(client) if value],
+}
+"""How what a client says is compared. What a client within it adds has to be nothing."""
+
+
+def _told(client: Any) -> Iterator[tuple[str, Any]]:
+    """What a client says, by its label."""
+    kind, _ = kind_of_client(client)
+    if kind is not None:
+        _, base, paths = kind
+        for label, path in paths:
+            value = _read(client, (*base, *path))
+            yield label, _SHOWN.get(label, lambda it: it)(value)
 
 
 def _expected_url(fields: Mapping[str, Any], usual: Usual) -> str:

@@ -9,8 +9,10 @@ import types
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from llmemo._core import Rows
 from llmemo.annotations import mro_of, name_of, vars_of
 from llmemo.behaviour import Behaviour
 from llmemo.keys.immaterial import IMMATERIAL, LANGCHAIN
@@ -49,8 +51,10 @@ class ModelClass(NamedTuple):
 
     official: str | None
     """Its name, if it belongs to langchain-core or to a package that integrates a provider."""
-    rows: dict[str, object]
-    """The fields that count, by name, with their defaults."""
+    rows: Rows
+    """The fields that count, for a description."""
+    clients: tuple[str, ...]
+    """The fields, and what is kept beside them, that hold clients."""
     lazy_clients: tuple[str, ...]
     """Clients that are made at the first call and kept beside the fields."""
     is_believed: bool
@@ -62,16 +66,24 @@ class ModelClass(NamedTuple):
     """The class's fields when this was made."""
 
 
-_classes: weakref.WeakKeyDictionary[type, ModelClass] = weakref.WeakKeyDictionary()
+_classes: dict[int, tuple[weakref.ref[type], ModelClass]] = {}
+"""By the address of the class. Not a `WeakKeyDictionary`, which takes a microsecond."""
+
+# Its name before Pydantic 2.10.
+_FIELDS = "__pydantic_fields__" if hasattr(BaseModel, "__pydantic_fields__") else "model_fields"
 
 
 def model_class(model: BaseLanguageModel[Any]) -> ModelClass:
     """What there is to know about the class of a model."""
     cls = type(model)
-    known = _classes.get(cls)
+    reference, known = _classes.get(id(cls), (None, None))
     # `model_rebuild` may give a class other fields in place.
-    if known is None or known.fields is not cls.model_fields:
-        known = _classes[cls] = _inspect(model)
+    is_it = reference is not None and reference() is cls
+    if known is None or not is_it or known.fields is not getattr(cls, _FIELDS):
+        known = _inspect(model)
+        address = id(cls)
+        reference = weakref.ref(cls, lambda _: _classes.pop(address, None))
+        _classes[address] = (reference, known)
     return known
 
 
@@ -101,13 +113,15 @@ def _inspect(model: BaseLanguageModel[Any]) -> ModelClass:
     officials = [it for it in mro_of(cls) if is_official(it)]
     lazy_clients = tuple(dict.fromkeys(_lazy_clients(cls)))
     name = " ".join([*map(_own_name, own), official_name(officials[0])])
+    rows = dict(_rows(model, own, officials)) | dict.fromkeys(lazy_clients, CLIENT)
     return ModelClass(
         official=None if own else official_name(officials[0]),
-        rows=dict(_rows(model, own, officials)) | dict.fromkeys(lazy_clients, CLIENT),
+        rows=Rows(rows, CLIENT),
+        clients=tuple(field for field, default in rows.items() if default is CLIENT),
         lazy_clients=lazy_clients,
         is_believed=any("_identifying_params" in vars_of(it) for it in own),
         entry=describer.options(Place.CLASS, {"class": name}),
-        fields=cls.model_fields,
+        fields=getattr(cls, _FIELDS),
     )
 
 

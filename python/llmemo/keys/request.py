@@ -121,16 +121,18 @@ def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
     try:
         description = description_of(caller.model)
         verdict = verdict_of(caller.model, description)
+        # By position, which takes half as long: a hit in memory takes this path, too.
         request = Request(
             prompt,
             _fresh(verdict, caller, llm_string),
             verdict.supplement,
             verdict.mark,
             is_text,
-            caller=caller,
-            description=description,
-            head=verdict.head or "",
-            given=llm_string,
+            False,  # noqa: FBT003
+            caller,
+            description,
+            verdict.head or "",
+            llm_string,
         )
         if is_text and caller.options:
             # The text of a completion model has the model's own settings only.

@@ -1,0 +1,221 @@
+//! Clients of providers' SDKs: what they say of where they send requests to.
+//!
+//! `llmemo.keys.clients` knows the kinds of clients, and which attributes to read.
+
+use super::describe::{Describer, Refusal};
+use super::requests::bytes_of;
+use crate::canonical::description::{Container, Description};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The place of the entries of clients: see `docs/keys.md`.
+const CLIENT: u8 = 5;
+
+/// Headers that say how, by which client and on whose account a request is sent, not what it asks.
+const UNTOLD_HEADERS: &[&[u8]] = &[
+    b"accept",
+    b"accept-encoding",
+    b"api-key",
+    b"authorization",
+    b"connection",
+    b"content-type",
+    b"user-agent",
+    b"x-api-key",
+    b"x-goog-api-client",
+    b"x-goog-api-key",
+];
+
+fn is_untold(header: &[u8]) -> bool {
+    UNTOLD_HEADERS.iter().any(|it| it.len() == header.len() && it.eq_ignore_ascii_case(header))
+}
+
+/// What is read of a client of some class.
+pub struct Kind {
+    name: Vec<u8>,
+    /// Leads to the client, if it is a part of it that was given.
+    base: Vec<Py<PyString>>,
+    paths: Vec<Path>,
+}
+
+/// The attributes that lead to something that a client says.
+struct Path {
+    label: Vec<u8>,
+    steps: Vec<Py<PyString>>,
+    holds: Holds,
+}
+
+/// What is at the end of a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Value,
+    /// A dict, or a list of tuples that end with a name and a value.
+    Headers,
+    /// Another client, which this one sends through.
+    Client,
+}
+
+/// As `llmemo.keys.clients` has it: a name, a path to the client, and labelled paths from there.
+type KindParts<'py> =
+    (Bound<'py, PyString>, Vec<Py<PyString>>, Vec<(Bound<'py, PyString>, Vec<Py<PyString>>)>);
+
+impl Kind {
+    fn new((name, base, paths): KindParts<'_>) -> PyResult<Self> {
+        let path = |(label, steps): (Bound<'_, PyString>, _)| {
+            let label = bytes_of(&label)?.into_owned();
+            let holds = match &label[..] {
+                b"headers" => Holds::Headers,
+                b"client" => Holds::Client,
+                _ => Holds::Value,
+            };
+            Ok(Path { label, steps, holds })
+        };
+        let paths = paths.into_iter().map(path).collect::<PyResult<_>>()?;
+        Ok(Self { name: bytes_of(&name)?.into_owned(), base, paths })
+    }
+}
+
+/// By the address of the class, which is nobody else's while it is kept.
+type Known = HashMap<usize, (Py<PyType>, Option<Arc<Kind>>)>;
+
+/// The kinds of clients that were met.
+pub struct Kinds {
+    ask: Py<PyAny>,
+    /// Taken only with the GIL held, and never while Python code runs.
+    known: Mutex<Known>,
+}
+
+impl Kinds {
+    /// `ask` is `llmemo.keys.clients.kind_of_client`.
+    pub fn new(ask: Py<PyAny>) -> Self {
+        Self { ask, known: Mutex::default() }
+    }
+
+    /// What to read of a client; `None` if it is of no kind that is known.
+    fn of(&self, client: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Kind>>> {
+        let class = client.get_type();
+        if let Some((_, kind)) = self.known().get(&class.as_ptr().addr()) {
+            return Ok(kind.clone());
+        }
+        let (found, is_kept): (Option<KindParts<'_>>, bool) =
+            self.ask.bind(client.py()).call1((client,))?.extract()?;
+        let kind = found.map(Kind::new).transpose()?.map(Arc::new);
+        if is_kept {
+            self.known().insert(class.as_ptr().addr(), (class.unbind(), kind.clone()));
+        }
+        Ok(kind)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What attributes lead to; `None` if one is missing, or None.
+fn follow<'py>(
+    start: &Bound<'py, PyAny>,
+    steps: &[Py<PyString>],
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let mut found = start.clone();
+    for name in steps {
+        match found.getattr_opt(name.bind(start.py()))? {
+            Some(next) if !next.is_none() => found = next,
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(found))
+}
+
+impl Describer {
+    /// An entry for a client, if it is of a kind that is known. `seen`: those that were told already,
+    /// since several parts of one client may be fields.
+    pub fn client<'py>(
+        &self,
+        told: &mut Description,
+        name: &[u8],
+        client: &Bound<'py, PyAny>,
+        seen: &mut Vec<(Vec<u8>, Bound<'py, PyAny>)>,
+    ) -> Result<(), Refusal> {
+        let Some(kind) = self.kinds.of(client)? else { return Ok(()) };
+        let Some(client) = follow(client, &kind.base)? else { return Ok(()) };
+        told.entry(CLIENT, name);
+        if let Some((other, _)) = seen.iter().find(|(_, it)| it.is(&client)) {
+            told.text(other);
+            return Ok(());
+        }
+        self.told_by(told, &kind, &client)?;
+        seen.push((name.to_vec(), client));
+        Ok(())
+    }
+
+    fn told_by(
+        &self,
+        told: &mut Description,
+        kind: &Kind,
+        client: &Bound<'_, PyAny>,
+    ) -> Result<(), Refusal> {
+        told.open(Container::Object);
+        told.text(&kind.name);
+        for Path { label, steps, holds } in &kind.paths {
+            let Some(value) = follow(client, steps)? else { continue };
+            match *holds {
+                Holds::Headers => {
+                    told.text(label);
+                    self.headers(told, &value)?;
+                }
+                Holds::Client => {
+                    if let Some(inner) = self.kinds.of(&value)? {
+                        told.text(label);
+                        self.told_by(told, &inner, &value)?;
+                    }
+                }
+                Holds::Value => {
+                    told.text(label);
+                    if let Ok(tuple) = value.cast::<PyTuple>() {
+                        // A URL in its parts: httpx has a class of tuples for it.
+                        told.open(Container::Tuple);
+                        tuple.iter().try_for_each(|item| self.put(told, &item, 2))?;
+                        told.close();
+                    } else {
+                        self.put(told, &value, 1)?;
+                    }
+                }
+            }
+        }
+        told.close();
+        Ok(())
+    }
+
+    /// Headers that are sent of the client's own accord, less those that no answer depends on: a dict, or
+    /// httpx's list of tuples that end with the name in lower case and the value.
+    fn headers(&self, told: &mut Description, headers: &Bound<'_, PyAny>) -> Result<(), Refusal> {
+        told.open(Container::List);
+        if let Ok(list) = headers.cast_exact::<PyList>() {
+            list.iter().try_for_each(|item| self.header(told, &item))?;
+        } else if let Ok(dict) = headers.cast::<PyDict>() {
+            dict.items().iter().try_for_each(|item| self.header(told, &item))?;
+        } else {
+            self.put(told, headers, 1)?;
+        }
+        told.close();
+        Ok(())
+    }
+
+    fn header(&self, told: &mut Description, item: &Bound<'_, PyAny>) -> Result<(), Refusal> {
+        let item = item.cast::<PyTuple>().map_err(PyErr::from)?;
+        let name = item.get_borrowed_item(item.len().saturating_sub(2))?;
+        let is_untold = if let Ok(name) = name.cast::<PyBytes>() {
+            is_untold(name.as_bytes())
+        } else if let Ok(name) = name.cast::<PyString>() {
+            is_untold(&bytes_of(&name)?)
+        } else {
+            false
+        };
+        if !is_untold {
+            self.put(told, &name, 2)?;
+            self.put(told, &item.get_item(item.len() - 1)?, 2)?;
+        }
+        Ok(())
+    }
+}
