@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.importorskip("sweep.rows", exc_type=ImportError)
+pytest.importorskip("sweep.rows", exc_type=ModuleNotFoundError)
 
 from sweep.fields import Case, cases
 from sweep.rows import ROWS

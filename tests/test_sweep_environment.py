@@ -1,4 +1,4 @@
-"""Every variable that a provider's package reads: where it changes the request, it changes the key."""
+"""Every variable that a provider's package reads: where it changes the request, so does the key."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("sweep.rows", exc_type=ImportError)
+pytest.importorskip("sweep.rows", exc_type=ModuleNotFoundError)
 
-import boto3
+import boto3  # type: ignore[import-untyped]
 from sweep.environment import (
     IGNORED,
     IGNORED_PREFIXES,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.importorskip("sweep.rows", exc_type=ImportError)
+pytest.importorskip("sweep.rows", exc_type=ModuleNotFoundError)
 
 from langchain_core.caches import BaseCache
 from langchain_core.load import dumps

@@ -1,4 +1,4 @@
-"""Every option of a call, of every provider's model: where it changes the request, it changes the key."""
+"""Every option of a call: where it changes a provider's request, it changes the key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.importorskip("sweep.rows", exc_type=ImportError)
+pytest.importorskip("sweep.rows", exc_type=ModuleNotFoundError)
 
 from sweep.exceptions import OPTIONS_APART
 from sweep.options import OPTIONS, WAITING

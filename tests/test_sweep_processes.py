@@ -1,4 +1,4 @@
-"""Configured models of every provider have the same keys in another process, and find their answers."""
+"""Configured models of every provider have the same keys in another process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.importorskip("sweep.rows", exc_type=ImportError)
+pytest.importorskip("sweep.rows", exc_type=ModuleNotFoundError)
 
 from sweep.process import ask_all
 from sweep.rows import ROWS
@@ -23,8 +23,8 @@ pytest_plugins = ["sweep.fixtures"]
 # Deprecated classes and settings are swept too, and say so.
 pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("ignore")]
 
-# Those that hold an object of the user's that says nothing of itself: a handler, or a sign-in. It is
-# equal to itself alone, and its model's answers are found by the same process only.
+# Those that hold an object of the user's that says nothing of itself: a handler, or a sign-in. It
+# is equal to itself alone, and its model's answers are found by the same process only.
 UNTOLD = {"ChatSagemakerEndpoint", "SagemakerEndpoint", "_ChatOpenAICodex"}
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("sweep.rows", exc_type=ImportError)
+pytest.importorskip("sweep.rows", exc_type=ModuleNotFoundError)
 
 from sweep.seeing import written
 from sweep.server import Loopback
@@ -52,7 +52,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     core = f"langchain-core=={version('langchain-core')}"
     packages = [_last_minor(package) for package in PACKAGES]
     command = [
-        python,
+        str(python),
         "-m",
         "pip",
         "install",
@@ -72,7 +72,7 @@ def _asked(server: Loopback, python: str | Path) -> tuple[dict[str, str], Sequen
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent / "python")])
     }
-    command = [python, "-m", "sweep.versions", f"http://{server.host}"]
+    command = [str(python), "-m", "sweep.versions", f"http://{server.host}"]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=120
     )

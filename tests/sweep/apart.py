@@ -70,9 +70,10 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         ("assigned", "assigned later", "configured", "copied", "copied later"),
         _AWAITED,
         {
-            "async_client": "AzureChatOpenAI ChatDeepSeek ChatOpenAIMantle",
-            "http_async_client": "AzureChatOpenAI ChatOpenAI",
-            "root_async_client": "AzureChatOpenAI",
+            "async_client": "ChatDeepSeek ChatOpenAIMantle",
+            "http_async_client": (
+                "AzureChatOpenAI ChatDeepSeek ChatGroq ChatOpenAI ChatOpenAIMantle ChatXAI"
+            ),
         },
     ),
     (
@@ -80,6 +81,7 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         _AWAITED,
         {
             "async_client": "_ChatOpenAICodex",
+            "http_async_client": "AzureOpenAI OpenAI _ChatOpenAICodex",
         },
     ),
     (
@@ -180,11 +182,12 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         ("assigned", "assigned later", "changed within", "copied", "copied later"),
         _MADE,
         {
-            "additional_headers": "ChatGoogleGenerativeAI",
+            "additional_headers": "ChatGoogleGenerativeAI GoogleGenerativeAI",
             "client_args": "ChatGoogleGenerativeAI",
             "client_kwargs": "ChatOllama OllamaLLM",
             "default_headers": "AzureOpenAI",
             "default_query": "AzureOpenAI",
+            "safety_settings": "GoogleGenerativeAI",
             "sync_client_kwargs": "ChatOllama OllamaLLM",
         },
     ),
@@ -223,7 +226,7 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
             "api_version": "ChatGoogleGenerativeAI",
             "async_client": "AnthropicLLM",
             "azure_endpoint": "AzureOpenAI",
-            "base_url": "ChatGoogleGenerativeAI ChatOllama OllamaLLM",
+            "base_url": "ChatGoogleGenerativeAI ChatOllama GoogleGenerativeAI OllamaLLM",
             "config": "ChatBedrockConverse ChatSagemakerEndpoint",
             "context_management": "AzureChatOpenAI ChatOpenAI ChatOpenAIMantle ChatXAI",
             "credentials_profile_name": "ChatSagemakerEndpoint",
@@ -232,21 +235,30 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
             "default_query": "OpenAI _ChatOpenAICodex",
             "endpoint": "ChatMistralAI",
             "endpoint_url": "ChatBedrockConverse ChatSagemakerEndpoint",
+            "frequency_penalty": "GoogleGenerativeAI",
             "http_client": "AzureOpenAI OpenAI _ChatOpenAICodex",
             "include": "AzureChatOpenAI ChatOpenAI ChatOpenAIMantle ChatXAI",
-            "location": "ChatGoogleGenerativeAI",
+            "location": "ChatGoogleGenerativeAI GoogleGenerativeAI",
+            "max_output_tokens": "GoogleGenerativeAI",
+            "model": "GoogleGenerativeAI",
             "model_id": "ChatBedrockConverse",
+            "n": "GoogleGenerativeAI",
             "openai_api_base": "OpenAI",
             "openai_api_version": "AzureOpenAI",
             "openai_organization": "AzureOpenAI OpenAI _ChatOpenAICodex",
-            "project": "ChatGoogleGenerativeAI",
+            "presence_penalty": "GoogleGenerativeAI",
+            "project": "ChatGoogleGenerativeAI GoogleGenerativeAI",
             "reasoning": "AzureChatOpenAI ChatOpenAI ChatOpenAIMantle ChatXAI",
             "reasoning_effort": "ChatBedrockConverse",
             "region_name": "ChatBedrockConverse ChatSagemakerEndpoint",
             "root_async_client": "_ChatOpenAICodex",
+            "seed": "GoogleGenerativeAI",
+            "temperature": "GoogleGenerativeAI",
+            "top_k": "GoogleGenerativeAI",
+            "top_p": "GoogleGenerativeAI",
             "truncation": "AzureChatOpenAI ChatOpenAI ChatOpenAIMantle ChatXAI",
             "use_previous_response_id": "AzureChatOpenAI ChatOpenAI ChatOpenAIMantle ChatXAI",
-            "vertexai": "ChatGoogleGenerativeAI",
+            "vertexai": "ChatGoogleGenerativeAI GoogleGenerativeAI",
         },
     ),
     (
@@ -262,14 +274,6 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         {
             "anthropic_api_url": "ChatAnthropic ChatAnthropicMantle",
             "region_name": "ChatAnthropicBedrock ChatAnthropicMantle",
-        },
-    ),
-    (
-        ("changed within",),
-        _MADE,
-        {
-            "additional_headers": "GoogleGenerativeAI",
-            "safety_settings": "GoogleGenerativeAI",
         },
     ),
 ]

@@ -163,7 +163,7 @@ SOURCES = (
     "perplexity",
 )
 _READ = re.compile(
-    r"(?:environ|getenv|from_env|dict_or_env)\b[^\n]{0,40}?[\[(]([^)\]]{0,160})", re.S
+    r"(?:environ|getenv|from_env|dict_or_env)\b[^\n]{0,40}?[\[(]([^)\]]{0,160})", re.DOTALL
 )
 _NAME = re.compile(r"[\"']([A-Z][A-Z0-9]+_[A-Z0-9_]+)[\"']")
 

@@ -24,7 +24,9 @@ class Case:
     @property
     def settings(self) -> dict[str, Any]:
         """Those of the model that it is compared with."""
-        return plain_copy(self.row.settings | self.beside)
+        return {
+            name: plain_copy(value) for name, value in (self.row.settings | self.beside).items()
+        }
 
     def set(self, value: Any, *, by_alias: bool = False) -> dict[str, Any]:
         """The settings with another value, under either name."""

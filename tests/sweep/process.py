@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from llmemo import LLMCache, track
 from sweep.many import settings
 from sweep.redirect import redirected
 from sweep.rows import ROWS
 from sweep.server import Loopback
 from sweep.surroundings import bare
-
-from llmemo import LLMCache, track
 
 if TYPE_CHECKING:
     import os

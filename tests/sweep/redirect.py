@@ -13,17 +13,19 @@ import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
-import botocore.httpsession
-import botocore.loaders
-import botocore.session
+import boto3  # type: ignore[import-untyped]
+import botocore.httpsession  # type: ignore[import-untyped]
+import botocore.loaders  # type: ignore[import-untyped]
+import botocore.session  # type: ignore[import-untyped]
 import google.genai._api_client
+
 from sweep.server import ORIGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pytest
+
     from sweep.server import Loopback
 
     Closer = Callable[[], None]

@@ -99,7 +99,7 @@ class CodexTokens:
 class Row:
     """A class, and the least that it needs."""
 
-    cls: type[BaseChatModel] | type[BaseLLM]
+    cls: type[BaseChatModel | BaseLLM]
     settings: dict[str, Any] = field(default_factory=dict)
 
     prompt: Any = None
@@ -131,7 +131,7 @@ def _found() -> dict[str, type[Any]]:
         module = importlib.import_module(package)
         for info in pkgutil.walk_packages(module.__path__, f"{package}."):
             if ".chat_models" in info.name or ".llms" in info.name:
-                for name, value in vars(importlib.import_module(info.name)).items():
+                for value in vars(importlib.import_module(info.name)).values():
                     if (
                         inspect.isclass(value)
                         and issubclass(value, (BaseChatModel, BaseLLM))

@@ -13,9 +13,8 @@ from llmemo.keys import description
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sweep.server import Loopback, Request
-
     from llmemo.tracking import Tracker
+    from sweep.server import Loopback, Request
 
 # What signs a request, says who sent it, or is another one each time.
 UNSTABLE = {

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+Body = dict[str, Any]
+
 ORIGIN = "x-sweep-origin"
 """Header with the scheme and host that a request was meant for."""
 
@@ -27,49 +29,50 @@ class Request:
     body: Any
 
 
-def _openai(body: dict[str, Any]) -> Any:
+def _openai(body: Body) -> Body:
     message = {"role": "assistant", "content": "four"}
-    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-    name = body.get("model", "m")
-    return {"id": "c", "object": "chat.completion", "created": 1, "model": name} | {
-        "choices": choices,
-        "usage": usage,
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": body.get("model", "m"),
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
     }
 
 
-def _completions(body: dict[str, Any]) -> Any:
+def _completions(body: Body) -> Body:
     count = body.get("n", 1) * (len(body["prompt"]) if isinstance(body["prompt"], list) else 1)
     choices = [{"index": at, "text": "four", "finish_reason": "stop"} for at in range(count)]
     return _openai(body) | {"object": "text_completion", "choices": choices}
 
 
-def _responses(body: dict[str, Any]) -> Any:
+def _responses(body: Body) -> Body:
     text = {"type": "output_text", "text": "four", "annotations": []}
     message = {"id": "m", "type": "message", "role": "assistant", "status": "completed"}
-    whole = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed"}
+    whole: Body = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed"}
     whole |= {"model": body.get("model", "m"), "parallel_tool_calls": True, "tool_choice": "auto"}
     return whole | {"tools": [], "output": [message | {"content": [text]}]}
 
 
-def _anthropic(body: dict[str, Any]) -> Any:
-    whole = {"id": "msg_1", "type": "message", "role": "assistant", "stop_reason": "end_turn"}
+def _anthropic(body: Body) -> Body:
+    whole: Body = {"id": "msg_1", "type": "message", "role": "assistant", "stop_reason": "end_turn"}
     whole |= {"model": body.get("model", "m"), "content": [{"type": "text", "text": "four"}]}
     return whole | {"usage": {"input_tokens": 1, "output_tokens": 1}}
 
 
-def _gemini(body: dict[str, Any]) -> Any:
+def _gemini(body: Body) -> Body:
     content = {"role": "model", "parts": [{"text": "four"}]}
     return {"candidates": [{"content": content, "finishReason": "STOP", "index": 0}]}
 
 
-def _ollama(body: dict[str, Any]) -> Any:
+def _ollama(body: Body) -> Body:
     message = {"role": "assistant", "content": "four"}
-    done = {"model": body.get("model", "m"), "done": True, "done_reason": "stop"}
+    done: Body = {"model": body.get("model", "m"), "done": True, "done_reason": "stop"}
     return done | {"message": message, "response": "four", "created_at": "2026-01-01T00:00:00Z"}
 
 
-def _converse(body: dict[str, Any]) -> Any:
+def _converse(body: Body) -> Body:
     message = {"role": "assistant", "content": [{"text": "four"}]}
     usage = {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}
     return {"output": {"message": message}, "stopReason": "end_turn", "usage": usage} | {
@@ -77,17 +80,17 @@ def _converse(body: dict[str, Any]) -> Any:
     }
 
 
-def _bedrock(body: dict[str, Any]) -> Any:
+def _bedrock(body: Body) -> Body:
     # Of Anthropic, Mistral and Meta; the path need not say which.
     return _anthropic(body) | {"outputs": [{"text": "four"}], "generation": "four"}
 
 
-def _sagemaker(body: dict[str, Any]) -> Any:
+def _sagemaker(body: Body) -> Body:
     return {"generated_text": "four", "choices": [{"message": {"content": "four"}}]}
 
 
 # By what the path holds; the first that fits.
-ANSWERS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
+ANSWERS: list[tuple[str, Callable[[Body], Body]]] = [
     ("/api/tags", lambda body: {"models": [{"model": "llama-a"}]}),
     ("generateContent", _gemini),
     ("/api/", _ollama),
@@ -107,8 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Loopback
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
 
     def do_GET(self) -> None:
         self._take(b"")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anthropic
-import boto3
+import boto3  # type: ignore[import-untyped]
 import groq
 import httpx
 import openai
 import perplexity
-from botocore.config import Config
+from botocore.config import Config  # type: ignore[import-untyped]
 from google import genai
 from google.genai.types import MediaResolution, Modality
 from google.oauth2.credentials import Credentials
@@ -19,6 +19,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_perplexity.types import MediaResponse, MediaResponseOverrides, WebSearchOptions
+
 from sweep.rows import ChatHandler, CodexTokens, TextHandler
 
 if TYPE_CHECKING:

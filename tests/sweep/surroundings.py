@@ -1,4 +1,4 @@
-"""Where the sweep runs: no variable, file or sign-in of the machine, all requests to the loopback."""
+"""Where the sweep runs: without the variables, files and sign-ins of the machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 PREFIXES = (
@@ -48,16 +50,14 @@ region = ap-south-1
 """
 
 
-def bare(patch: pytest.MonkeyPatch, home: os.PathLike[str]) -> None:
+def bare(patch: pytest.MonkeyPatch, home: Path) -> None:
     """Take away whatever the machine would add to a request."""
     for name in list(os.environ):
         if name.upper().startswith(PREFIXES) or name.upper() in PROXIES:
             patch.delenv(name)
     for name, text in (("credentials", CREDENTIALS), ("config", CONFIG)):
-        path = os.path.join(home, name)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-    patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.path.join(home, "credentials"))
-    patch.setenv("AWS_CONFIG_FILE", os.path.join(home, "config"))
+        (home / name).write_text(text, encoding="utf-8")
+    patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "credentials"))
+    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
     patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     patch.setenv("HOME", str(home))

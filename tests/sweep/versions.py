@@ -1,4 +1,4 @@
-"""Models that are asked with two versions of their packages. A program, for an environment of either:
+"""Models that are asked with two versions of their packages: a program for either environment.
 
     python -m sweep.versions http://127.0.0.1:PORT    # prints {class: key}
 

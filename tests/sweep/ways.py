@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import ConfigurableField
+
 from sweep.fields import plain_copy
 from sweep.seeing import Seen, fresh, see
 
@@ -155,7 +156,8 @@ def _change(value: Any) -> None:
     elif isinstance(value[at], (int, float)):
         value[at] += 1
     elif isinstance(value[at], Enum):
-        value[at] = list(type(value[at]))[-1]
+        kind: Any = type(value[at])
+        value[at] = list(kind)[-1]
     elif type(value[at]) is str:
         value[at] += "-changed"
     else:
