@@ -85,15 +85,6 @@ def _is_usual(model: Any, usual: Usual, client: Any) -> bool:
     )
 
 
-_SHOWN: dict[str, Callable[[Any], Any]] = {
-    "base_url": lambda url: _text(url),
-    "headers": lambda headers: _headers(headers),
-    "hooks": hooks_of,
-    "client": lambda client: [value for _, value in _told(client) if value],
-}
-"""How what a client says is compared. What a client within it adds has to be nothing."""
-
-
 def _told(client: Any) -> Iterator[tuple[str, Any]]:
     """What a client says, by its label."""
     kind, _ = kind_of_client(client)
@@ -136,3 +127,12 @@ def _headers(headers: Any) -> list[tuple[str, str]]:
 
 def _str(part: Any) -> str:
     return part.decode("latin-1") if isinstance(part, bytes) else str(part)
+
+
+_SHOWN: dict[str, Callable[[Any], Any]] = {
+    "base_url": _text,
+    "headers": _headers,
+    "hooks": hooks_of,
+    "client": lambda client: [value for _, value in _told(client) if value],
+}
+"""How what a client says is compared. What a client within it adds has to be nothing."""
