@@ -45,6 +45,10 @@ CLASSES = {"full_llm_cache": SQLiteCache, "full_md5_llm_cache": SQLAlchemyMd5Cac
 # Those that name a class: what it holds is not in the file.
 BYPASSED = {"json_schema"}
 
+ELSEWHERE = {"completion", "completion n=2"}
+"""Their text does not say where the model is, and here it is at no usual endpoint: an answer that
+was imported may be another server's."""
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[OpenAIServer]:
@@ -87,13 +91,27 @@ def test_their_tables_are_those_of_the_other_tests(table: str, path: Path) -> No
         assert schema(copy) == schema(real)
 
 
+@pytest.mark.parametrize("name", sorted(ELSEWHERE))
+def test_after_an_import_a_client_of_another_endpoint_asks(
+    name: str, path: Path, server: OpenAIServer
+) -> None:
+    server.reset()
+    row = ROWS[name]
+    with theirs("full_llm_cache", path) as cache:
+        row.run(cache, server.url)
+    with LLMCache() as cache_of_ours:
+        assert cache_of_ours.import_langchain(path).imported > 0
+        row.run(cache_of_ours, server.url)
+    assert server.requests == 2 * row.requests
+
+
 @pytest.mark.parametrize("store", [None, "cache.db"])
 @pytest.mark.parametrize("table", CLASSES)
 def test_after_an_import_no_client_asks_again(
     table: str, store: str | None, path: Path, server: OpenAIServer
 ) -> None:
     server.reset()
-    rows = [row for name, row in ROWS.items() if name not in BYPASSED]
+    rows = [row for name, row in ROWS.items() if name not in BYPASSED | ELSEWHERE]
     with theirs(table, path) as cache:
         first = [comparable(row.run(cache, server.url)) for row in rows]
     asked = server.requests

@@ -9,14 +9,16 @@ import pathlib
 import threading
 import uuid
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.language_models import LLM, FakeListChatModel, SimpleChatModel
-from langchain_core.messages import BaseMessage
 from pydantic import Field, PrivateAttr, SecretStr
 
 from llmemo import LLMCache
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
 
 
 class Local(LLM):

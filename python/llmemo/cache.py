@@ -20,7 +20,7 @@ from llmemo.chains import in_chain
 from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
-from llmemo.keys.caller import caller_of
+from llmemo.keys.caller import ASKING, caller_of
 from llmemo.keys.request import Request, answered, seen
 from llmemo.options import REQUIRED, Required, current
 from llmemo.outcomes import insist
@@ -187,13 +187,16 @@ class LLMCache(BaseCache):
         """
         try:
             said = current.get()
-            caller = caller_of(_getframe(1), prompt, llm_string)
-            request = None if caller is None else seen(caller, prompt, llm_string)
-            is_plain = request is None or request.bypass is None
-            if said is None and is_plain and in_chain.get() is None:
+            request = None
+            name: str | None = llm_string
+            if _getframe(1).f_code.co_name in ASKING:
+                caller = caller_of(_getframe(1), prompt, llm_string)
+                if caller is not None:
+                    request = seen(caller, prompt, llm_string)
+                    name = request.name() if request.bypass is None else None
+            if said is None and name is not None and in_chain.get() is None:
                 # `self._recall(…)` would be looked for in the class first.
                 recall = self._recall
-                name = llm_string if request is None else request.name()
                 hit = recall(prompt, name, self._namespace)
                 if hit is not None:
                     return hit
@@ -210,12 +213,15 @@ class LLMCache(BaseCache):
         """As `lookup`. A hit in memory never yields to the event loop."""
         try:
             said = current.get()
-            caller = caller_of(_getframe(1), prompt, llm_string)
-            request = None if caller is None else seen(caller, prompt, llm_string)
-            is_plain = request is None or request.bypass is None
-            if said is None and is_plain and in_chain.get() is None:
+            request = None
+            name: str | None = llm_string
+            if _getframe(1).f_code.co_name in ASKING:
+                caller = caller_of(_getframe(1), prompt, llm_string)
+                if caller is not None:
+                    request = seen(caller, prompt, llm_string)
+                    name = request.name() if request.bypass is None else None
+            if said is None and name is not None and in_chain.get() is None:
                 recall = self._recall
-                name = llm_string if request is None else request.name()
                 hit = recall(prompt, name, self._namespace)
                 if hit is not None:
                     return hit
@@ -238,8 +244,7 @@ class LLMCache(BaseCache):
             NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
         """
         try:
-            caller = caller_of(_getframe(1), prompt, llm_string)
-            request = answered(caller, prompt, llm_string)
+            request = answered(caller_of(_getframe(1), prompt, llm_string), prompt, llm_string)
             run_inline(keep(self._tiers, request, return_val, Call.blocking))
         except NamespaceRequiredError:
             raise
@@ -250,8 +255,7 @@ class LLMCache(BaseCache):
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """As `update`."""
         try:
-            caller = caller_of(_getframe(1), prompt, llm_string)
-            request = answered(caller, prompt, llm_string)
+            request = answered(caller_of(_getframe(1), prompt, llm_string), prompt, llm_string)
             await keep(self._tiers, request, return_val, Call.awaited)
         except NamespaceRequiredError:
             raise

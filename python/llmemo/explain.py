@@ -49,7 +49,8 @@ FAMILIAR = (
     "class", "extra_body", "frequency_penalty", "logprobs", "max_completion_tokens", "max_retries",
     "max_tokens", "model", "model_kwargs", "model_name", "n", "parallel_tool_calls",
     "presence_penalty", "reasoning", "reasoning_effort", "response_format", "seed", "service_tier",
-    "stop", "stream", "temperature", "tool_choice", "tools", "top_k", "top_p", "user", "verbosity",
+    "stop", "stream", "supplement", "temperature", "tool_choice", "tools", "top_k", "top_p", "user",
+    "verbosity",
 )  # fmt: skip
 """Settings whose digests are recognised where only another request has them."""
 
@@ -107,6 +108,8 @@ class Candidate(NamedTuple):
     texts: Texts | None
     tier: Literal["memory", "store"]
     created: float | None
+    is_seen: bool = False
+    """Whether its model said more than its texts, which is not at hand."""
 
 
 def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
@@ -185,12 +188,11 @@ def candidates(
     for key, told, asked in memory.recent(namespace, MEMORY_ENTRIES, MEMORY_BYTES):
         llm_string, _, rest = _text(told).partition(mark)
         known, _, beside = rest.partition(mark)
-        # What its model said beside the text is not at hand: it is another request than its texts.
-        if asked is not None and not beside:
+        if asked is not None:
             texts = Texts(llm_string, _text(asked))
             schemas = dict(ast.literal_eval(known)) if known else None
             outline = _outline(memory, Asked(namespace, texts, schemas))
-            found[key] = Candidate(outline, texts, "memory", None)
+            found[key] = Candidate(outline, texts, "memory", None, is_seen=bool(beside))
     label = memory.label(namespace)
     for record in records:
         if record.namespace == label and record.outline and record.key not in found:
@@ -233,6 +235,8 @@ class Comparison:
         names = self._names
         if one.texts is not None:
             names = {**_names(one.texts, one.outline), **names}
+        if one.is_seen:
+            yield "what its model says beside its text"
         for difference in differences[:TOLD]:
             yield self._sentence(one.texts, difference, names)
         if len(differences) > TOLD:
@@ -244,6 +248,8 @@ class Comparison:
         kind, setting, at = difference
         if kind == "setting":
             name = names.get(setting)
+            if name == "supplement":
+                return "what the model says beside its text"
             return wording.setting(name, self._texts, old) if name else "another setting"
         if kind == "message":
             return wording.message(at, self._texts, old)

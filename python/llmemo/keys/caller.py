@@ -2,8 +2,8 @@
 
 A cache is told two texts. The call comes from LangChain's own code, whose `self` is the model: for
 chat models the frame that calls `lookup` or awaits `alookup`, for completion models the one above
-it, which also has the options of the call. Seen on langchain-core 1.0 to 1.8, sync and async. A frame
-counts only if it holds the very text objects that were given.
+it, which also has the options of the call. Seen on langchain-core 1.0 to 1.8, sync and async. A
+frame counts only if it holds the very text objects that were given.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ CHAT = frozenset({"_generate_with_cache", "_agenerate_with_cache"})
 COMPLETION = frozenset({"get_prompts", "aget_prompts", "update_cache", "aupdate_cache"})
 """Functions that `BaseLLM.generate` and `agenerate` ask and tell a cache by."""
 
-NAMES = CHAT | COMPLETION
+PASSING = frozenset({"lookup", "alookup", "update", "aupdate"})
+"""Methods of a cache of the user's that stands between LangChain and this one."""
 
-DEPTH = 3
-"""Frames that are looked at: a cache of the user's may stand between LangChain and this one."""
+ASKING = CHAT | COMPLETION | PASSING
+"""Names of the functions from which LangChain asks, directly or not."""
 
 
 class Caller(NamedTuple):
@@ -42,17 +43,15 @@ class Caller(NamedTuple):
 
 
 def caller_of(frame: FrameType | None, prompt: str, llm_string: str) -> Caller | None:
-    """Who asks from this frame, or from one of those above it; None if that is not LangChain."""
-    for _ in range(DEPTH):
-        if frame is None:
-            return None
-        name = frame.f_code.co_name
-        if name in CHAT:
-            return _chat(frame.f_locals, prompt, llm_string)
-        if name in COMPLETION:
-            return _completion(frame, prompt, llm_string)
+    """Who asks from this frame; None if that is not LangChain."""
+    while frame is not None and frame.f_code.co_name in PASSING:
         frame = frame.f_back
-    return None
+    if frame is None:
+        return None
+    name = frame.f_code.co_name
+    if name in CHAT:
+        return _chat(frame.f_locals, prompt, llm_string)
+    return _completion(frame, prompt, llm_string) if name in COMPLETION else None
 
 
 def _chat(held: dict[str, Any], prompt: str, llm_string: str) -> Caller | None:
@@ -60,7 +59,7 @@ def _chat(held: dict[str, Any], prompt: str, llm_string: str) -> Caller | None:
     is_it = held.get("llm_string") is llm_string and held.get("prompt") is prompt
     if not is_it or not isinstance(model, BaseChatModel):
         return None
-    return Caller(model, held.get("kwargs", {}), held.get("stop"), held.get("messages"), None)
+    return Caller(model, held["kwargs"], held["stop"], held["messages"], None)
 
 
 def _completion(frame: FrameType, prompt: str, llm_string: str) -> Caller | None:
@@ -74,4 +73,4 @@ def _completion(frame: FrameType, prompt: str, llm_string: str) -> Caller | None
     model = outer.get("self")
     if not isinstance(model, BaseLLM):
         return None
-    return Caller(model, outer.get("kwargs", {}), outer.get("stop"), None, held.get("params"))
+    return Caller(model, outer["kwargs"], outer["stop"], None, held.get("params"))

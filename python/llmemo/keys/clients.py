@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Path: TypeAlias = tuple[str, tuple[str, ...]]
-"""What it says, and the attributes that lead there. "headers" are filtered, and a "client" is read as
+"""What it says, and the attributes that lead there. "headers" are filtered; a "client" is read as
 one."""
 
 Kind: TypeAlias = tuple[str, tuple[str, ...], tuple[Path, ...]]
@@ -74,7 +74,7 @@ def kind_of_client(client: Any) -> tuple[Kind | None, bool]:
     if isinstance(client, BaseLanguageModel):
         return ("model", (), (("model", ()),)), is_kept
     if name.endswith("HttpxClientWrapper"):
-        # Made by the SDK, or by LangChain for it: it adds nothing that the SDK's client does not say.
+        # Made by the SDK, or by LangChain for it: it adds nothing to what the SDK's client says.
         return None, is_kept
     found = _of_class(cls)
     if found is not None:

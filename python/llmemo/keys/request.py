@@ -128,7 +128,7 @@ def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
             verdict.supplement,
             verdict.mark,
             is_text,
-            False,  # noqa: FBT003
+            False,
             caller,
             description,
             verdict.head or "",
