@@ -72,7 +72,7 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         {
             "async_client": "ChatDeepSeek ChatOpenAIMantle",
             "http_async_client": (
-                "AzureChatOpenAI ChatDeepSeek ChatGroq ChatOpenAI ChatOpenAIMantle ChatXAI"
+                "AzureChatOpenAI ChatDeepSeek ChatOpenAIMantle"
             ),
         },
     ),
@@ -81,7 +81,7 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         _AWAITED,
         {
             "async_client": "_ChatOpenAICodex",
-            "http_async_client": "AzureOpenAI OpenAI _ChatOpenAICodex",
+            "http_async_client": "AzureOpenAI _ChatOpenAICodex",
         },
     ),
     (
@@ -89,13 +89,13 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         _AWAITED,
         {
             "async_client": (
-                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatMistralAI ChatOpenAI "
+                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatOpenAI "
                 "ChatOpenAIMantle ChatPerplexity _ChatOpenAICodex"
             ),
             "async_client_kwargs": "ChatOllama OllamaLLM",
             "http_async_client": (
-                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatGroq ChatOpenAI "
-                "ChatOpenAIMantle ChatXAI OpenAI _ChatOpenAICodex"
+                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatOpenAIMantle "
+                "_ChatOpenAICodex"
             ),
             "root_async_client": "AzureChatOpenAI ChatOpenAI",
         },

@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
 
 from llmemo._core import entries
-from llmemo.keys.endpoints import USUAL, is_usual
+from llmemo.keys.endpoints import is_usual
 from llmemo.keys.model_class import ModelClass, Place, default_of, model_class
 from llmemo.keys.told import TOLD
 from llmemo.keys.values import describer, plain_describer
@@ -79,13 +79,12 @@ def mark_of(supplement: bytes) -> str:
 
 
 def _make_clients(model: BaseLanguageModel[Any], known: ModelClass) -> None:
-    """Make the clients that a class makes at its first call, unless the fields say where they send.
+    """Make the clients that a class makes at its first call: they read the environment, too.
 
-    If one exists already, a field may have changed since: the other would be made of other fields.
+    All of them, since a field may change before the next is made, which then sends elsewhere.
     """
-    made = [name in model.__dict__ for name in known.lazy_clients]
-    if not all(made) and (any(made) or known.official not in USUAL):
-        for name in known.lazy_clients:
+    for name in known.lazy_clients:
+        if name not in model.__dict__:
             getattr(model, name)
 
 
