@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
 
-from llmemo._core import entries
+from llmemo._core import Snapshot, Snapshots, entries
 from llmemo.keys.endpoints import USUAL, is_usual
-from llmemo.keys.model_class import ModelClass, Place, default_of, model_class
+from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model_class
 from llmemo.keys.told import TOLD
 from llmemo.keys.values import describer, plain_describer
 
@@ -36,6 +36,8 @@ _NO_PARAMETERS = "[('stop', None)]"
 class Verdict(NamedTuple):
     """What to make of the text of a model with a certain description."""
 
+    description: bytes
+
     head: str | None
     """The text up to the parameters of the call; None for a text that has no such part."""
     shown: tuple[str, ...]
@@ -45,8 +47,37 @@ class Verdict(NamedTuple):
     mark: str
     """Stands for the supplement in memory; empty if that is empty."""
 
+    def shows(self, llm_string: str) -> str | None:
+        """A text as LangChain would write it now; None if it is stale."""
+        if self.head is None:
+            return llm_string
+        for head in self.shown:
+            if llm_string.startswith(head):
+                return llm_string if head is self.head else self.head + llm_string[len(head) :]
+        return None
+
 
 _verdicts: dict[bytes, Verdict] = {}
+
+_snapshots = Snapshots(FIELDS)
+
+verdict_before: Callable[[object], Verdict | None] = _snapshots.find
+"""The verdict on a model that has not changed since it was given; None if it has, or is none."""
+
+
+def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
+    """What to make of the text of a model.
+
+    Raises:
+        RequestBypassed: A setting cannot be told.
+    """
+    verdict = verdict_before(model)
+    if verdict is None:
+        known = model_class(model)
+        snapshot = _read(model, known)
+        verdict = _verdict_on(model, known, snapshot.description)
+        _snapshots.keep(model, known.fields, snapshot, verdict)
+    return verdict
 
 
 def description_of(model: BaseLanguageModel[Any]) -> bytes:
@@ -55,18 +86,20 @@ def description_of(model: BaseLanguageModel[Any]) -> bytes:
     Raises:
         RequestBypassed: A setting cannot be told.
     """
-    known = model_class(model)
+    return _read(model, model_class(model)).description
+
+
+def _read(model: BaseLanguageModel[Any], known: ModelClass) -> Snapshot:
     if known.lazy_clients:
         _make_clients(model, known)
     writer = plain_describer if known.is_believed else describer
-    return known.rows.describe(model, writer, known.entry, skips_untold=known.is_believed)
+    return known.rows.read(model, writer, known.entry, skips_untold=known.is_believed)
 
 
-def verdict_of(model: BaseLanguageModel[Any], description: bytes) -> Verdict:
-    """What to make of the text of a model, whose description this is."""
+def _verdict_on(model: BaseLanguageModel[Any], known: ModelClass, description: bytes) -> Verdict:
     verdict = _verdicts.get(description)
     if verdict is None:
-        verdict = _judge(model, model_class(model), description)
+        verdict = _judge(model, known, description)
         if len(_verdicts) >= VERDICTS_MAX:
             _verdicts.clear()
         _verdicts[description] = verdict
@@ -106,7 +139,7 @@ def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes)
         Place.CLIENT: lambda _: are_usual,
     }
     supplement = b"".join(it.whole for it in parts if not is_told[Place(it.place)](it.name))
-    return Verdict(head, shown, supplement, mark_of(supplement))
+    return Verdict(description, head, shown, supplement, mark_of(supplement))
 
 
 def _clients(model: Any, known: ModelClass) -> Iterator[Any]:

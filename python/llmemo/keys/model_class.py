@@ -70,7 +70,7 @@ _classes: dict[int, tuple[weakref.ref[type], ModelClass]] = {}
 """By the address of the class. Not a `WeakKeyDictionary`, which takes a microsecond."""
 
 # Its name before Pydantic 2.10.
-_FIELDS = "__pydantic_fields__" if hasattr(BaseModel, "__pydantic_fields__") else "model_fields"
+FIELDS = "__pydantic_fields__" if hasattr(BaseModel, "__pydantic_fields__") else "model_fields"
 
 
 def model_class(model: BaseLanguageModel[Any]) -> ModelClass:
@@ -79,7 +79,7 @@ def model_class(model: BaseLanguageModel[Any]) -> ModelClass:
     reference, known = _classes.get(id(cls), (None, None))
     # `model_rebuild` may give a class other fields in place.
     is_it = reference is not None and reference() is cls
-    if known is None or not is_it or known.fields is not getattr(cls, _FIELDS):
+    if known is None or not is_it or known.fields is not getattr(cls, FIELDS):
         known = _inspect(model)
         address = id(cls)
         reference = weakref.ref(cls, lambda _: _classes.pop(address, None))
@@ -121,7 +121,7 @@ def _inspect(model: BaseLanguageModel[Any]) -> ModelClass:
         lazy_clients=lazy_clients,
         is_believed=any("_identifying_params" in vars_of(it) for it in own),
         entry=describer.options(Place.CLASS, {"class": name}),
-        fields=getattr(cls, _FIELDS),
+        fields=getattr(cls, FIELDS),
     )
 
 
