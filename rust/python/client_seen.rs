@@ -2,9 +2,10 @@
 
 use super::clients::{Holds, Kind, Path, follow, is_untold_item};
 use super::describe::{Describer, Refusal};
+use super::entries::all_entries;
 use crate::canonical::description::Description;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use std::slice;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub enum Leaf {
     Missing,
     /// Nothing of it changes as long as it is the same object.
     Pinned(Py<PyAny>),
+    /// A dict of empty lists, or with nothing in it: its keys.
+    Empty(Vec<Py<PyAny>>),
     /// httpx's list of headers; `None` for one that is not told, which may be a secret.
     Headers(Vec<Option<Py<PyTuple>>>),
     /// Another client, of which the leaves follow; `None` if it is of no kind that is known.
@@ -44,8 +47,7 @@ pub fn is_plain(value: &Bound<'_, PyAny>) -> bool {
 }
 
 impl Leaf {
-    /// Of a value that is told next; `None` if it has to be told again to be compared. Neither this
-    /// nor telling what it is not `None` of runs any Python code: it is of what is told.
+    /// Of a value that is told next; `None` if it has to be told again to be compared.
     pub fn of(holds: Holds, value: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let is_url = |tuple: &Bound<'_, PyTuple>| tuple.iter().all(|it| is_plain(&it));
         if is_plain(value) || holds == Holds::Value && value.cast::<PyTuple>().is_ok_and(is_url) {
@@ -53,8 +55,14 @@ impl Leaf {
         }
         match value.cast_exact::<PyList>() {
             Ok(list) if holds == Holds::Headers => Self::headers(list),
-            _ => Ok(None),
+            _ => Ok(Self::empty(value)),
         }
+    }
+
+    fn empty(value: &Bound<'_, PyAny>) -> Option<Self> {
+        let held: Vec<_> = value.cast_exact::<PyDict>().ok()?.iter().collect();
+        let is_empty = held.iter().all(|(key, value)| is_plain(key) && is_empty_list(value));
+        is_empty.then(|| Self::Empty(held.into_iter().map(|(key, _)| key.unbind()).collect()))
     }
 
     fn headers(list: &Bound<'_, PyList>) -> PyResult<Option<Self>> {
@@ -73,7 +81,8 @@ impl Leaf {
         Ok(Some(Self::Headers(headers)))
     }
 
-    fn is_still(
+    /// Whether a value is told by the same bytes.
+    pub fn is_still(
         &self,
         describer: &Describer,
         holds: Holds,
@@ -81,6 +90,14 @@ impl Leaf {
     ) -> Result<bool, Refusal> {
         Ok(match self {
             Self::Pinned(pinned) => value.is(pinned),
+            Self::Empty(keys) => value.cast_exact::<PyDict>().is_ok_and(|dict| {
+                let mut keys = keys.iter();
+                dict.len() == keys.len()
+                    && all_entries(dict, |key, value| {
+                        keys.next().is_some_and(|it| it.as_ptr().addr() == key)
+                            && is_empty_list(&value)
+                    })
+            }),
             Self::Headers(headers) => match value.cast_exact::<PyList>() {
                 Ok(list) => are_still(headers, list)?,
                 Err(_) => false,
@@ -93,6 +110,10 @@ impl Leaf {
             Self::Missing | Self::Client(_) => false,
         })
     }
+}
+
+fn is_empty_list(value: &Bound<'_, PyAny>) -> bool {
+    value.cast_exact::<PyList>().is_ok_and(|it| it.is_empty())
 }
 
 fn are_still(headers: &[Option<Py<PyTuple>>], list: &Bound<'_, PyList>) -> PyResult<bool> {

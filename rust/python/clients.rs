@@ -203,7 +203,11 @@ impl Describer {
             told.text(label);
             let (leaf, start) = (Leaf::of(*holds, &value)?, told.at());
             self.read(told, *holds, &value)?;
-            leaves.push(leaf.unwrap_or_else(|| Leaf::Told(told.since(start).to_vec())));
+            // Another thread may have changed it meanwhile.
+            leaves.push(match leaf {
+                Some(leaf) if leaf.is_still(self, *holds, &value)? => leaf,
+                _ => Leaf::Told(told.since(start).to_vec()),
+            });
         }
         told.close();
         Ok(())

@@ -4,6 +4,7 @@
 //! not: most of what it holds cannot change as long as it is the same object.
 
 use super::client_seen::{ClientSeen, is_plain};
+use super::entries::all_entries;
 use super::gil::GilCell;
 use super::interned::intern;
 use super::model_fields::Reader;
@@ -109,24 +110,26 @@ impl Snapshot {
         }
         // No Python code runs in this loop, so the dict does not change under it.
         let (mut told, mut clients) = (Vec::new(), Vec::new());
-        for ((name, value), slot) in held.iter().zip(&self.slots) {
-            let is_same = name.is(&slot.name)
+        let (mut slots, describer) = (self.slots.iter(), self.reader.describer.get());
+        let are_same = all_entries(held, |name, value| {
+            let Some(slot) = slots.next() else { return false };
+            name == slot.name.as_ptr().addr()
                 && match &slot.held {
                     Held::Anything => true,
                     Held::Pinned(pinned) => value.is(pinned),
-                    Held::Secret => self.reader.describer.get().is_secret(&value),
+                    Held::Secret => describer.is_secret(&value),
                     Held::Told(row, before) => {
-                        told.push((*row, before, value));
+                        told.push((*row, before, value.to_owned()));
                         true
                     }
                     Held::Client(row) => {
-                        clients.push((*row, value));
+                        clients.push((*row, value.to_owned()));
                         true
                     }
-                };
-            if !is_same {
-                return Ok(false);
-            }
+                }
+        });
+        if !are_same {
+            return Ok(false);
         }
         for (row, before, value) in told {
             let mut told = Description::default();
