@@ -113,7 +113,7 @@ impl Leaf {
 }
 
 fn is_empty_list(value: &Bound<'_, PyAny>) -> bool {
-    value.cast_exact::<PyList>().is_ok_and(|it| it.is_empty())
+    value.cast_exact::<PyList>().is_ok_and(PyListMethods::is_empty)
 }
 
 fn are_still(headers: &[Option<Py<PyTuple>>], list: &Bound<'_, PyList>) -> PyResult<bool> {

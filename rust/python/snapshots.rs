@@ -1,7 +1,6 @@
 //! Models as they were read: whether a description made before still holds.
 //!
-//! To describe a model takes as long as the rest of a hit in memory. To see that it is as it was does
-//! not: most of what it holds cannot change as long as it is the same object.
+//! That is quick to see: most of what a model holds cannot change as long as it is the same object.
 
 use super::client_seen::{ClientSeen, is_plain};
 use super::entries::all_entries;
@@ -52,7 +51,6 @@ enum Held {
     Client(usize),
 }
 
-/// Whether a field's value cannot change.
 fn is_fixed(value: &Bound<'_, PyAny>) -> bool {
     is_plain(value)
         || value.cast_exact::<PyTuple>().is_ok_and(|it| it.iter().all(|it| is_plain(&it)))
@@ -111,7 +109,7 @@ impl Snapshot {
         // No Python code runs in this loop, so the dict does not change under it.
         let (mut told, mut clients) = (Vec::new(), Vec::new());
         let (mut slots, describer) = (self.slots.iter(), self.reader.describer.get());
-        let are_same = all_entries(held, |name, value| {
+        if !all_entries(held, |name, value| {
             let Some(slot) = slots.next() else { return false };
             name == slot.name.as_ptr().addr()
                 && match &slot.held {
@@ -127,8 +125,7 @@ impl Snapshot {
                         true
                     }
                 }
-        });
-        if !are_same {
+        }) {
             return Ok(false);
         }
         for (row, before, value) in told {
@@ -246,7 +243,6 @@ impl Snapshots {
         Self { fields, kept: GilCell::new(HashMap::new()) }
     }
 
-    /// See `_core.pyi`.
     fn find(&self, model: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
         let py = model.py();
         let kept = self.kept.with(py, |kept| kept.get(&model.as_ptr().addr()).cloned());
@@ -260,7 +256,6 @@ impl Snapshots {
         }
     }
 
-    /// See `_core.pyi`.
     fn keep(
         slf: &Bound<'_, Self>,
         model: &Bound<'_, PyAny>,
