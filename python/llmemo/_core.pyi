@@ -13,6 +13,8 @@ __all__ = [
     "PanicException",
     "RequestBypassed",
     "Rows",
+    "Snapshot",
+    "Snapshots",
     "ValueDamaged",
     "ValueRefused",
     "ValueUnknown",
@@ -464,10 +466,10 @@ class Rows:
     def __new__(cls, defaults: Mapping[str, object], client: object) -> Rows:
         """By the fields' defaults, in the place of which `client` says that one holds a client."""
 
-    def describe(
+    def read(
         self, model: object, describer: Describer, entry: bytes, *, skips_untold: bool
-    ) -> bytes:
-        """The entries of a model: `entry` as it is, then its fields and its clients.
+    ) -> Snapshot:
+        """Read a model, and describe it.
 
         A field that has its default is not told if that is false. A secret is never told.
 
@@ -480,6 +482,41 @@ class Rows:
         Raises:
             RequestBypassed: A field cannot be told.
         """
+
+@final
+class Snapshot:
+    """A model as `Rows.read` read it. Keeps nothing of it alive but plain values."""
+
+    @property
+    def description(self) -> bytes:
+        """The entries of the model: that of its class, then its fields and its clients."""
+
+@final
+class Snapshots:
+    """What goes with models as long as they are as they were. Keeps none of them alive."""
+
+    def __new__(cls, fields: str) -> Snapshots:
+        """`fields`: the attribute of a model's class that holds its fields."""
+
+    def find(self, model: object) -> Any:
+        """What goes with a model that would be described as it was; otherwise None.
+
+        The same object is asked for, not an equal one. Most of what a model holds cannot change as
+        long as it is the same object, so that no Python code runs; the rest is described again.
+        """
+
+    def keep(self, model: object, fields: object, snapshot: Snapshot, answer: object) -> None:
+        """Remember what goes with a model, until it is gone.
+
+        Args:
+            model: A Pydantic model.
+            fields: Those of its class when it was read.
+            snapshot: As it was read.
+            answer: Must not keep the model alive.
+        """
+
+    def __len__(self) -> int:
+        """Number of models that are remembered."""
 
 @final
 class Entry:

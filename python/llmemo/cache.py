@@ -21,7 +21,7 @@ from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
 from llmemo.keys.caller import ASKING, caller_of
-from llmemo.keys.request import Request, answered, seen
+from llmemo.keys.request import Request, answered, asked, name_of
 from llmemo.options import REQUIRED, Required, current
 from llmemo.outcomes import insist
 from llmemo.reading import fetch
@@ -187,20 +187,19 @@ class LLMCache(BaseCache):
         """
         try:
             said = current.get()
-            request = None
             name: str | None = llm_string
-            if _getframe(1).f_code.co_name in ASKING:
-                caller = caller_of(_getframe(1), prompt, llm_string)
-                if caller is not None:
-                    request = seen(caller, prompt, llm_string)
-                    name = request.name() if request.bypass is None else None
+            is_langchain = _getframe(1).f_code.co_name in ASKING
+            if is_langchain:
+                name = name_of(_getframe(1), prompt, llm_string)
             if said is None and name is not None and in_chain.get() is None:
                 # `self._recall(…)` would be looked for in the class first.
                 recall = self._recall
                 hit = recall(prompt, name, self._namespace)
                 if hit is not None:
                     return hit
-            request = request or Request(prompt, llm_string)
+            request = Request(prompt, llm_string)
+            if is_langchain:
+                request = asked(_getframe(1), prompt, llm_string)
             return run_inline(fetch(self._tiers, request, said, Call.blocking))
         except ASKED_FOR:
             raise
@@ -213,19 +212,18 @@ class LLMCache(BaseCache):
         """As `lookup`. A hit in memory never yields to the event loop."""
         try:
             said = current.get()
-            request = None
             name: str | None = llm_string
-            if _getframe(1).f_code.co_name in ASKING:
-                caller = caller_of(_getframe(1), prompt, llm_string)
-                if caller is not None:
-                    request = seen(caller, prompt, llm_string)
-                    name = request.name() if request.bypass is None else None
+            is_langchain = _getframe(1).f_code.co_name in ASKING
+            if is_langchain:
+                name = name_of(_getframe(1), prompt, llm_string)
             if said is None and name is not None and in_chain.get() is None:
                 recall = self._recall
                 hit = recall(prompt, name, self._namespace)
                 if hit is not None:
                     return hit
-            request = request or Request(prompt, llm_string)
+            request = Request(prompt, llm_string)
+            if is_langchain:
+                request = asked(_getframe(1), prompt, llm_string)
             return await fetch(self._tiers, request, said, Call.awaited)
         except ASKED_FOR:
             raise

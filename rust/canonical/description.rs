@@ -65,6 +65,12 @@ impl Description {
         self.bytes.len()
     }
 
+    /// What was written from there on.
+    #[must_use]
+    pub fn since(&self, start: usize) -> &[u8] {
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
     /// None.
     pub fn none(&mut self) {
         self.bytes.push(tag::NONE);

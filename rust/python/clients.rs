@@ -2,6 +2,7 @@
 //!
 //! `llmemo.keys.clients` knows the kinds of clients, and which attributes to read.
 
+use super::client_seen::{ClientSeen, Leaf};
 use super::describe::{Describer, Refusal};
 use super::requests::bytes_of;
 use crate::canonical::description::{Container, Description};
@@ -31,24 +32,33 @@ fn is_untold(header: &[u8]) -> bool {
     UNTOLD_HEADERS.iter().any(|it| it.len() == header.len() && it.eq_ignore_ascii_case(header))
 }
 
+/// Whether no answer depends on a header: a tuple that ends with its name and its value.
+pub fn is_untold_item(item: &Bound<'_, PyTuple>) -> PyResult<bool> {
+    let name = item.get_borrowed_item(item.len().saturating_sub(2))?;
+    if let Ok(name) = name.cast::<PyBytes>() {
+        return Ok(is_untold(name.as_bytes()));
+    }
+    name.cast::<PyString>().map_or(Ok(false), |name| Ok(is_untold(&bytes_of(&name)?)))
+}
+
 /// What is read of a client of some class.
 pub struct Kind {
     name: Vec<u8>,
     /// Leads to the client, if it is a part of it that was given.
-    base: Vec<Py<PyString>>,
-    paths: Vec<Path>,
+    pub base: Vec<Py<PyString>>,
+    pub paths: Vec<Path>,
 }
 
 /// The attributes that lead to something that a client says.
-struct Path {
-    label: Vec<u8>,
-    steps: Vec<Py<PyString>>,
-    holds: Holds,
+pub struct Path {
+    pub label: Vec<u8>,
+    pub steps: Vec<Py<PyString>>,
+    pub holds: Holds,
 }
 
 /// What is at the end of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Holds {
+pub enum Holds {
     Value,
     /// A dict, or a list of tuples that end with a name and a value.
     Headers,
@@ -74,6 +84,20 @@ impl Kind {
         let paths = paths.into_iter().map(path).collect::<PyResult<_>>()?;
         Ok(Self { name: bytes_of(&name)?.into_owned(), base, paths })
     }
+
+    /// Whether the same is read of both: the kind of a class that is not kept is made anew each time.
+    pub fn is(&self, other: &Self) -> bool {
+        let is_same = |one: &[Py<PyString>], other: &[Py<PyString>]| {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.is(other))
+        };
+        std::ptr::eq(self, other)
+            || self.name == other.name
+                && is_same(&self.base, &other.base)
+                && self.paths.len() == other.paths.len()
+                && self.paths.iter().zip(&other.paths).all(|(one, other)| {
+                    one.label == other.label && is_same(&one.steps, &other.steps)
+                })
+    }
 }
 
 /// By the address of the class, which is nobody else's while it is kept.
@@ -93,7 +117,7 @@ impl Kinds {
     }
 
     /// What to read of a client; `None` if it is of no kind that is known.
-    fn of(&self, client: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Kind>>> {
+    pub fn of(&self, client: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Kind>>> {
         let class = client.get_type();
         if let Some((_, kind)) = self.known().get(&class.as_ptr().addr()) {
             return Ok(kind.clone());
@@ -113,7 +137,7 @@ impl Kinds {
 }
 
 /// What attributes lead to; `None` if one is missing, or None.
-fn follow<'py>(
+pub fn follow<'py>(
     start: &Bound<'py, PyAny>,
     steps: &[Py<PyString>],
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -136,55 +160,77 @@ impl Describer {
         name: &[u8],
         client: &Bound<'py, PyAny>,
         seen: &mut Vec<(Vec<u8>, Bound<'py, PyAny>)>,
-    ) -> Result<(), Refusal> {
-        let Some(kind) = self.kinds.of(client)? else { return Ok(()) };
-        let Some(client) = follow(client, &kind.base)? else { return Ok(()) };
+    ) -> Result<ClientSeen, Refusal> {
+        let Some(kind) = self.kinds.of(client)? else { return Ok(ClientSeen::default()) };
+        let found = follow(client, &kind.base)?;
+        let mut reading = ClientSeen::of(kind.clone(), found.as_ref());
+        let Some(client) = found else { return Ok(reading) };
         told.entry(CLIENT, name);
         if let Some((other, _)) = seen.iter().find(|(_, it)| it.is(&client)) {
             told.text(other);
-            return Ok(());
+            reading.is_again = true;
+            return Ok(reading);
         }
-        self.told_by(told, &kind, &client)?;
+        self.told_by(told, &mut reading.leaves, &kind, &client)?;
         seen.push((name.to_vec(), client));
-        Ok(())
+        Ok(reading)
     }
 
+    /// `leaves`: takes what was read, in the order of the paths.
     fn told_by(
         &self,
         told: &mut Description,
+        leaves: &mut Vec<Leaf>,
         kind: &Kind,
         client: &Bound<'_, PyAny>,
     ) -> Result<(), Refusal> {
         told.open(Container::Object);
         told.text(&kind.name);
         for Path { label, steps, holds } in &kind.paths {
-            let Some(value) = follow(client, steps)? else { continue };
-            match *holds {
-                Holds::Headers => {
+            let Some(value) = follow(client, steps)? else {
+                leaves.push(Leaf::Missing);
+                continue;
+            };
+            if *holds == Holds::Client {
+                let inner = self.kinds.of(&value)?;
+                leaves.push(Leaf::Client(inner.clone()));
+                if let Some(inner) = inner {
                     told.text(label);
-                    self.headers(told, &value)?;
+                    self.told_by(told, leaves, &inner, &value)?;
                 }
-                Holds::Client => {
-                    if let Some(inner) = self.kinds.of(&value)? {
-                        told.text(label);
-                        self.told_by(told, &inner, &value)?;
-                    }
-                }
-                Holds::Value => {
-                    told.text(label);
-                    if let Ok(tuple) = value.cast::<PyTuple>() {
-                        // A URL in its parts: httpx has a class of tuples for it.
-                        told.open(Container::Tuple);
-                        tuple.iter().try_for_each(|item| self.put(told, &item, 2))?;
-                        told.close();
-                    } else {
-                        self.put(told, &value, 1)?;
-                    }
-                }
+                continue;
             }
+            told.text(label);
+            let (leaf, start) = (Leaf::of(*holds, &value)?, told.at());
+            self.read(told, *holds, &value)?;
+            // Another thread may have changed it meanwhile.
+            leaves.push(match leaf {
+                Some(leaf) if leaf.is_still(self, *holds, &value)? => leaf,
+                _ => Leaf::Told(told.since(start).to_vec()),
+            });
         }
         told.close();
         Ok(())
+    }
+
+    /// What is at the end of a path.
+    pub fn read(
+        &self,
+        told: &mut Description,
+        holds: Holds,
+        value: &Bound<'_, PyAny>,
+    ) -> Result<(), Refusal> {
+        if holds == Holds::Headers {
+            return self.headers(told, value);
+        }
+        if let Ok(tuple) = value.cast::<PyTuple>() {
+            // A URL in its parts: httpx has a class of tuples for it.
+            told.open(Container::Tuple);
+            tuple.iter().try_for_each(|item| self.put(told, &item, 2))?;
+            told.close();
+            return Ok(());
+        }
+        self.put(told, value, 1)
     }
 
     /// Headers that are sent of the client's own accord, less those that no answer depends on: a dict, or
@@ -204,16 +250,8 @@ impl Describer {
 
     fn header(&self, told: &mut Description, item: &Bound<'_, PyAny>) -> Result<(), Refusal> {
         let item = item.cast::<PyTuple>().map_err(PyErr::from)?;
-        let name = item.get_borrowed_item(item.len().saturating_sub(2))?;
-        let is_untold = if let Ok(name) = name.cast::<PyBytes>() {
-            is_untold(name.as_bytes())
-        } else if let Ok(name) = name.cast::<PyString>() {
-            is_untold(&bytes_of(&name)?)
-        } else {
-            false
-        };
-        if !is_untold {
-            self.put(told, &name, 2)?;
+        if !is_untold_item(item)? {
+            self.put(told, &item.get_item(item.len().saturating_sub(2))?, 2)?;
             self.put(told, &item.get_item(item.len() - 1)?, 2)?;
         }
         Ok(())

@@ -8,6 +8,27 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+/// Whether all entries of a dict are as they should be, in order: the address of the key, and the
+/// value. Lent, since counting the references of what is only looked at takes most of the time.
+///
+/// `is_right` must not run Python code, nor drop Python objects: the dict must stay as it is.
+pub fn all_entries<'py>(
+    dict: &Bound<'py, PyDict>,
+    mut is_right: impl FnMut(usize, Borrowed<'_, 'py, PyAny>) -> bool,
+) -> bool {
+    let (mut key, mut value, mut at) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+    // SAFETY: a live dict and three places to write to; what is found lives as long as the dict is
+    // not changed, which nobody does before the next round.
+    unsafe {
+        while ffi::PyDict_Next(dict.as_ptr(), &raw mut at, &raw mut key, &raw mut value) != 0 {
+            if !is_right(key.addr(), Borrowed::from_ptr(dict.py(), value)) {
+                return false;
+            }
+        }
+    }
+    true
+}
+
 /// The entries in order; an error, and the end, once the dict is of another length.
 pub struct Entries<'a, 'py> {
     dict: &'a Bound<'py, PyDict>,

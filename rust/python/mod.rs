@@ -1,5 +1,6 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
 
+mod client_seen;
 mod clients;
 mod clock;
 mod compression;
@@ -19,6 +20,7 @@ mod prices;
 mod requests;
 mod schema;
 mod shapes;
+mod snapshots;
 mod strings;
 
 use crate::value::Damage;
@@ -93,6 +95,8 @@ mod _core {
     use super::model_fields::Rows;
     #[pymodule_export]
     use super::requests::settings;
+    #[pymodule_export]
+    use super::snapshots::{Snapshot, Snapshots};
     #[pymodule_export]
     use super::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown, prepare};
 

@@ -4,16 +4,21 @@ use super::RequestBypassed;
 use super::describe::Describer;
 use super::interned::intern;
 use super::requests::bytes_of;
+use super::snapshots::Snapshot;
 use crate::canonical::description::Description;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
+use std::collections::HashMap;
 
 /// The place of the entries of fields: see `docs/keys.md`.
 const FIELD: u8 = 4;
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "llmemo._core")]
-pub struct Rows(Vec<Row>);
+pub struct Rows {
+    rows: Vec<Row>,
+    by_name: HashMap<Vec<u8>, usize>,
+}
 
 /// A field of a class of models.
 struct Row {
@@ -26,65 +31,83 @@ struct Row {
 impl Rows {
     #[new]
     fn new(defaults: &Bound<'_, PyDict>, client: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let row = |(name, default): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
-            let name = name.cast_into::<PyString>()?.unbind();
+        let (mut rows, mut by_name) = (Vec::new(), HashMap::new());
+        for (name, default) in defaults.iter() {
+            let name = name.cast_into::<PyString>()?;
+            by_name.insert(bytes_of(&name)?.into_owned(), rows.len());
             let default = (!default.is(client)).then(|| default.unbind());
-            Ok(Row { name, default })
-        };
-        defaults.iter().map(row).collect::<PyResult<_>>().map(Self)
+            rows.push(Row { name: name.unbind(), default });
+        }
+        Ok(Self { rows, by_name })
     }
 
-    /// The entries of a model: `entry` as it is, then its fields and its clients.
+    /// See `_core.pyi`.
     #[pyo3(signature = (model, describer, entry, *, skips_untold))]
-    fn describe(
-        &self,
+    fn read(
+        slf: &Bound<'_, Self>,
         model: &Bound<'_, PyAny>,
-        describer: &Describer,
+        describer: Py<Describer>,
         entry: &[u8],
         skips_untold: bool,
-    ) -> PyResult<Py<PyBytes>> {
-        let py = model.py();
-        let (mut told, mut seen) = (Description::default(), Vec::new());
-        // Not iterated over, since other threads may change it.
-        let held = model.getattr(intern!(py, "__dict__"))?;
-        let held = held.cast_exact::<PyDict>()?;
-        let private = model.getattr(intern!(py, "__pydantic_private__"))?;
-        for Row { name, default } in &self.0 {
-            let name = name.bind(py);
-            let mut value = held.get_item(name)?;
-            if value.is_none() && default.is_none() {
-                // The clients of some classes are private attributes.
-                value = match private.cast_exact::<PyDict>() {
-                    Ok(private) => private.get_item(name)?,
-                    Err(_) => None,
-                };
-            }
-            let Some(value) = value else { continue };
-            match default {
-                None if value.is_none() => {}
-                None => {
-                    let outcome = describer.client(&mut told, &bytes_of(name)?, &value, &mut seen);
-                    outcome.map_err(|it| it.into_error(name))?;
-                }
-                Some(default) if is_unset(&value, default.bind(py))? => {}
-                Some(_) if describer.is_secret(&value) => {}
-                Some(_) => describer.field(&mut told, name, &value, skips_untold)?,
-            }
+    ) -> PyResult<Snapshot> {
+        Snapshot::read(Reader { rows: slf.clone().unbind(), describer, skips_untold }, model, entry)
+    }
+}
+
+impl Rows {
+    /// The row of a name.
+    pub fn of(&self, name: &Bound<'_, PyString>) -> PyResult<Option<usize>> {
+        Ok(self.by_name.get(&*bytes_of(name)?).copied())
+    }
+
+    pub fn name<'py>(&self, py: Python<'py>, row: usize) -> &Bound<'py, PyString> {
+        self.rows[row].name.bind(py)
+    }
+
+    pub fn is_client(&self, row: usize) -> bool {
+        self.rows[row].default.is_none()
+    }
+
+    /// The rows of clients.
+    pub fn clients(&self) -> impl Iterator<Item = usize> {
+        (0..self.rows.len()).filter(|&row| self.is_client(row))
+    }
+}
+
+/// Reads models of a class.
+pub struct Reader {
+    pub rows: Py<Rows>,
+    pub describer: Py<Describer>,
+    pub skips_untold: bool,
+}
+
+impl Reader {
+    /// The entry of a field that holds no client, if it is told.
+    pub fn field(
+        &self,
+        told: &mut Description,
+        row: usize,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = value.py();
+        let Row { name, default } = &self.rows.get().rows[row];
+        let describer = self.describer.get();
+        match default {
+            Some(default) if is_unset(value, default.bind(py))? => Ok(()),
+            _ if describer.is_secret(value) => Ok(()),
+            _ => describer.field(told, name.bind(py), value, self.skips_untold),
         }
-        let extra = model.getattr(intern!(py, "__pydantic_extra__"))?;
-        if let Ok(extra) = extra.cast_exact::<PyDict>() {
-            for item in extra.items() {
-                let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) = item.extract()?;
-                describer.field(&mut told, &name, &value, skips_untold)?;
-            }
+    }
+
+    /// The entries of what a model has that its class does not name.
+    pub fn extra(&self, told: &mut Description, model: &Bound<'_, PyAny>) -> PyResult<()> {
+        let extra = model.getattr(intern!(model.py(), "__pydantic_extra__"))?;
+        let Ok(extra) = extra.cast_exact::<PyDict>() else { return Ok(()) };
+        for item in extra.items() {
+            let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) = item.extract()?;
+            self.describer.get().field(told, &name, &value, self.skips_untold)?;
         }
-        let entries = told.finish();
-        PyBytes::new_with(py, entry.len() + entries.len(), |bytes| {
-            bytes[..entry.len()].copy_from_slice(entry);
-            bytes[entry.len()..].copy_from_slice(&entries);
-            Ok(())
-        })
-        .map(Bound::unbind)
+        Ok(())
     }
 }
 

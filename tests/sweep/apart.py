@@ -71,9 +71,7 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         _AWAITED,
         {
             "async_client": "ChatDeepSeek ChatOpenAIMantle",
-            "http_async_client": (
-                "AzureChatOpenAI ChatDeepSeek ChatOpenAIMantle"
-            ),
+            "http_async_client": ("AzureChatOpenAI ChatDeepSeek ChatOpenAIMantle"),
         },
     ),
     (
@@ -94,8 +92,7 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
             ),
             "async_client_kwargs": "ChatOllama OllamaLLM",
             "http_async_client": (
-                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatOpenAIMantle "
-                "_ChatOpenAICodex"
+                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatOpenAIMantle _ChatOpenAICodex"
             ),
             "root_async_client": "AzureChatOpenAI ChatOpenAI",
         },

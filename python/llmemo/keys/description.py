@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
 
-from llmemo._core import entries
+from llmemo._core import Snapshot, Snapshots, entries
 from llmemo.keys.endpoints import is_usual
-from llmemo.keys.model_class import ModelClass, Place, default_of, model_class
+from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model_class
 from llmemo.keys.told import TOLD
 from llmemo.keys.values import describer, plain_describer
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models import BaseLanguageModel
 
-VERDICTS_MAX = 256
-"""Number of descriptions whose verdict is remembered."""
-
 _NO_PARAMETERS = "[('stop', None)]"
 """How an `llm_string` ends for a call without options."""
 
@@ -36,6 +33,8 @@ _NO_PARAMETERS = "[('stop', None)]"
 class Verdict(NamedTuple):
     """What to make of the text of a model with a certain description."""
 
+    description: bytes
+    """All settings that count, as entries."""
     head: str | None
     """The text up to the parameters of the call; None for a text that has no such part."""
     shown: tuple[str, ...]
@@ -45,8 +44,36 @@ class Verdict(NamedTuple):
     mark: str
     """Stands for the supplement in memory; empty if that is empty."""
 
+    def shows(self, llm_string: str) -> str | None:
+        """A text as LangChain would write it now; None if it is stale."""
+        if self.head is None:
+            return llm_string
+        for head in self.shown:
+            if llm_string.startswith(head):
+                return llm_string if head is self.head else self.head + llm_string[len(head) :]
+        return None
 
-_verdicts: dict[bytes, Verdict] = {}
+
+_snapshots = Snapshots(FIELDS)
+
+verdict_before: Callable[[object], Verdict | None] = _snapshots.find
+"""The verdict on a model that has not changed since it was given; None if it has, or is none."""
+
+
+def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
+    """What to make of the text of a model.
+
+    Raises:
+        RequestBypassed: A setting cannot be told.
+    """
+    verdict = verdict_before(model)
+    if verdict is None:
+        known = model_class(model)
+        snapshot = _read(model, known)
+        # For each model, not for each description: what does not count may be in its text all the same.
+        verdict = _judge(model, known, snapshot.description)
+        _snapshots.keep(model, known.fields, snapshot, verdict)
+    return verdict
 
 
 def description_of(model: BaseLanguageModel[Any]) -> bytes:
@@ -55,22 +82,14 @@ def description_of(model: BaseLanguageModel[Any]) -> bytes:
     Raises:
         RequestBypassed: A setting cannot be told.
     """
-    known = model_class(model)
+    return _read(model, model_class(model)).description
+
+
+def _read(model: BaseLanguageModel[Any], known: ModelClass) -> Snapshot:
     if known.lazy_clients:
         _make_clients(model, known)
     writer = plain_describer if known.is_believed else describer
-    return known.rows.describe(model, writer, known.entry, skips_untold=known.is_believed)
-
-
-def verdict_of(model: BaseLanguageModel[Any], description: bytes) -> Verdict:
-    """What to make of the text of a model, whose description this is."""
-    verdict = _verdicts.get(description)
-    if verdict is None:
-        verdict = _judge(model, model_class(model), description)
-        if len(_verdicts) >= VERDICTS_MAX:
-            _verdicts.clear()
-        _verdicts[description] = verdict
-    return verdict
+    return known.rows.read(model, writer, known.entry, skips_untold=known.is_believed)
 
 
 def mark_of(supplement: bytes) -> str:
@@ -94,7 +113,8 @@ def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes)
     shown: tuple[str, ...] = ()
     told: set[str] = set()
     if isinstance(model, BaseChatModel) and model.is_lc_serializable():
-        head, shown, told = _head_of(model, {it.name for it in parts if it.place == Place.FIELD})
+        fields = {it.name for it in parts if it.place == Place.FIELD}
+        head, shown, told = _head_of(model, known, fields)
     elif known.official in TOLD:
         told = _told_by_parameters(model, TOLD[known.official])
     is_whole = known.official is not None and (head is not None or known.official in TOLD)
@@ -105,7 +125,7 @@ def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes)
         Place.CLIENT: lambda _: are_usual,
     }
     supplement = b"".join(it.whole for it in parts if not is_told[Place(it.place)](it.name))
-    return Verdict(head, shown, supplement, mark_of(supplement))
+    return Verdict(description, head, shown, supplement, mark_of(supplement))
 
 
 def _clients(model: Any, known: ModelClass) -> Iterator[Any]:
@@ -132,12 +152,14 @@ def _is_same(one: object, other: object) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
-def _head_of(model: BaseChatModel, fields: set[str]) -> tuple[str, tuple[str, ...], set[str]]:
+def _head_of(
+    model: BaseChatModel, known: ModelClass, fields: set[str]
+) -> tuple[str, tuple[str, ...], set[str]]:
     """How a fresh text of a model begins: what counts of it, its forms, and the fields it tells.
 
     A field of which LangChain writes only a part, or only a name, is taken out of the text, because
     the description has all of it. (`_cleanup_llm_representation` drops what stands under the key
-    "graph", for example, and `lc_secrets` of `ChatAnthropic` hide its `mcp_servers`.)
+    "graph", for example, and `lc_secrets` of `ChatAnthropic` hide its `mcp_servers`.) So is state.
     """
     fresh = copy.copy(model)
     fresh.__dict__.pop("_serialized", None)
@@ -147,9 +169,10 @@ def _head_of(model: BaseChatModel, fields: set[str]) -> tuple[str, tuple[str, ..
     said, whole = parsed["kwargs"], dumpd(fresh)["kwargs"]
     told = {name for name, it in said.items() if whole.get(name) == it and not _has_object(it)}
     told -= {name for name in told & fields if _is_hidden(said[name])}
-    if len(told) == len(said):
+    dropped = (fields - told) | known.state
+    if dropped.isdisjoint(said):
         return written, (written,), told
-    parsed["kwargs"] = {name: said[name] for name in said if name in told}
+    parsed["kwargs"] = {name: it for name, it in said.items() if name not in dropped}
     head = f"{json.dumps(parsed, sort_keys=True)}---"
     return head, (written, head), told
 

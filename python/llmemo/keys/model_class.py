@@ -57,6 +57,8 @@ class ModelClass(NamedTuple):
     """The fields, and what is kept beside them, that hold clients."""
     lazy_clients: tuple[str, ...]
     """Clients that are made at the first call and kept beside the fields."""
+    state: frozenset[str]
+    """The fields that hold state."""
     is_believed: bool
     """Whether it is a user's class that says itself what identifies a model, by overriding
     `_identifying_params`: fields that cannot be told do not count then."""
@@ -70,7 +72,7 @@ _classes: dict[int, tuple[weakref.ref[type], ModelClass]] = {}
 """By the address of the class. Not a `WeakKeyDictionary`, which takes a microsecond."""
 
 # Its name before Pydantic 2.10.
-_FIELDS = "__pydantic_fields__" if hasattr(BaseModel, "__pydantic_fields__") else "model_fields"
+FIELDS = "__pydantic_fields__" if hasattr(BaseModel, "__pydantic_fields__") else "model_fields"
 
 
 def model_class(model: BaseLanguageModel[Any]) -> ModelClass:
@@ -79,7 +81,7 @@ def model_class(model: BaseLanguageModel[Any]) -> ModelClass:
     reference, known = _classes.get(id(cls), (None, None))
     # `model_rebuild` may give a class other fields in place.
     is_it = reference is not None and reference() is cls
-    if known is None or not is_it or known.fields is not getattr(cls, _FIELDS):
+    if known is None or not is_it or known.fields is not getattr(cls, FIELDS):
         known = _inspect(model)
         address = id(cls)
         reference = weakref.ref(cls, lambda _: _classes.pop(address, None))
@@ -113,25 +115,27 @@ def _inspect(model: BaseLanguageModel[Any]) -> ModelClass:
     officials = [it for it in mro_of(cls) if is_official(it)]
     lazy_clients = tuple(dict.fromkeys(_lazy_clients(cls)))
     name = " ".join([*map(_own_name, own), official_name(officials[0])])
-    rows = dict(_rows(model, own, officials)) | dict.fromkeys(lazy_clients, CLIENT)
+    # LangChain's fakes count their calls in a field, as users' fakes do.
+    is_fake = not own and ".fake" in str(name_of(cls)[0])
+    state = state_fields([cls] if is_fake else own)
+    rows = dict(_rows(model, own, officials, state)) | dict.fromkeys(lazy_clients, CLIENT)
     return ModelClass(
         official=None if own else official_name(officials[0]),
         rows=Rows(rows, CLIENT),
         clients=tuple(field for field, default in rows.items() if default is CLIENT),
         lazy_clients=lazy_clients,
+        state=frozenset(state),
         is_believed=any("_identifying_params" in vars_of(it) for it in own),
         entry=describer.options(Place.CLASS, {"class": name}),
-        fields=getattr(cls, _FIELDS),
+        fields=getattr(cls, FIELDS),
     )
 
 
 def _rows(
-    model: BaseLanguageModel[Any], own: list[type], officials: list[type]
+    model: BaseLanguageModel[Any], own: list[type], officials: list[type], state: set[str]
 ) -> Iterator[tuple[str, object]]:
     cls = type(model)
-    # LangChain's fakes count their calls in a field, as users' fakes do.
-    is_fake = not own and ".fake" in str(name_of(cls)[0])
-    immaterial = LANGCHAIN | _secrets_of(model) | state_fields([cls] if is_fake else own)
+    immaterial = LANGCHAIN | _secrets_of(model) | state
     for base in officials:
         immaterial |= IMMATERIAL.get(official_name(base), frozenset())
     for name, field in cls.model_fields.items():

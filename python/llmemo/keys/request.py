@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.language_models import BaseChatModel
 
 from llmemo._core import RequestBypassed, entries, settings
-from llmemo.keys.description import Verdict, description_of, mark_of, verdict_of
+from llmemo.keys.caller import CHAT, caller_of
+from llmemo.keys.description import mark_of, verdict_before, verdict_of
 from llmemo.keys.messages import objects_in
 from llmemo.keys.model_class import Place
 from llmemo.keys.values import plain_describer
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from llmemo.keys.caller import Caller
 
 MARK = f"\0{secrets.token_hex(16)}"
@@ -115,24 +118,46 @@ class Request(NamedTuple):
         return self.beside(Place.OPTION, objects)._replace(llm_string=text)
 
 
+def asked(frame: FrameType, prompt: str, llm_string: str) -> Request:
+    """The request that is asked from this frame."""
+    caller = caller_of(frame, prompt, llm_string)
+    return Request(prompt, llm_string) if caller is None else seen(caller, prompt, llm_string)
+
+
+def name_of(frame: FrameType, prompt: str, llm_string: str) -> str | None:
+    """What memory knows the request by that is asked from this frame; None if it has no key.
+
+    As `asked` has it: here is the short way, of a chat model that is as it was when it was seen.
+    """
+    if frame.f_code.co_name in CHAT:
+        held = frame.f_locals
+        if held.get("llm_string") is llm_string and held.get("prompt") is prompt:
+            verdict = verdict_before(held.get("self"))
+            text = None if verdict is None else verdict.shows(llm_string)
+            if verdict is not None and text is not None:
+                return f"{text}{MARK}{MARK}{verdict.mark}" if verdict.mark else text
+    request = asked(frame, prompt, llm_string)
+    return request.name() if request.bypass is None else None
+
+
 def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
     """The request of a call whose model was seen."""
     is_text = caller.messages is None
     try:
-        description = description_of(caller.model)
-        verdict = verdict_of(caller.model, description)
-        # By position, which takes half as long: a hit in memory takes this path, too.
+        verdict = verdict_of(caller.model)
+        text = verdict.shows(llm_string)
+        if text is None:
+            text = f"{verdict.head}{sorted({**caller.options, 'stop': caller.stop}.items())}"
         request = Request(
             prompt,
-            _fresh(verdict, caller, llm_string),
+            text,
             verdict.supplement,
             verdict.mark,
             is_text,
-            False,
-            caller,
-            description,
-            verdict.head or "",
-            llm_string,
+            caller=caller,
+            description=verdict.description,
+            head=verdict.head or "",
+            given=llm_string,
         )
         if is_text and caller.options:
             # The text of a completion model has the model's own settings only.
@@ -143,16 +168,6 @@ def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
         refusal = RequestBypassed(UNKNOWN_VALUE, type(caller.model).__name__)
         return Request(prompt, llm_string, b"", bypass=refusal)
     return request
-
-
-def _fresh(verdict: Verdict, caller: Caller, llm_string: str) -> str:
-    """The text as LangChain would write it now."""
-    if verdict.head is None:
-        return llm_string
-    for head in verdict.shown:
-        if llm_string.startswith(head):
-            return llm_string if head is verdict.head else verdict.head + llm_string[len(head) :]
-    return verdict.head + str(sorted({**caller.options, "stop": caller.stop}.items()))
 
 
 def _parameters(caller: Caller) -> dict[str, Any]:
