@@ -70,7 +70,7 @@ def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
     if verdict is None:
         known = model_class(model)
         snapshot = _read(model, known)
-        # For each model, not for each description: what does not count may be in its text all the same.
+        # For each model, not for each description: its text may hold what does not count, too.
         verdict = _judge(model, known, snapshot.description)
         _snapshots.keep(model, known.fields, snapshot, verdict)
     return verdict
