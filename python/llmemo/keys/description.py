@@ -16,6 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
 
 from llmemo._core import entries
+from llmemo.keys.beside import told_beside
 from llmemo.keys.endpoints import USUAL, is_usual
 from llmemo.keys.model_class import ModelClass, Place, default_of, model_class
 from llmemo.keys.told import TOLD
@@ -59,7 +60,8 @@ def description_of(model: BaseLanguageModel[Any]) -> bytes:
     if known.lazy_clients:
         _make_clients(model, known)
     writer = plain_describer if known.is_believed else describer
-    return known.rows.describe(model, writer, known.entry, skips_untold=known.is_believed)
+    told = known.rows.describe(model, writer, known.entry, skips_untold=known.is_believed)
+    return told + told_beside(model, known.beside, writer, skips_untold=known.is_believed)
 
 
 def verdict_of(model: BaseLanguageModel[Any], description: bytes) -> Verdict:
