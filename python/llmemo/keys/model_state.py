@@ -155,7 +155,9 @@ class _Code:
         elif after.opname in _COPIES or after.opname in {"STORE_ATTR", "LOAD_SUPER_ATTR"}:
             return  # read as `_stored`, or the code of a base: that is read itself
         elif after.opname not in _LOADS:
-            if not (self._has_cell and step.opname == "LOAD_FAST"):  # to be used in a function within
+            if not (
+                self._has_cell and step.opname == "LOAD_FAST"
+            ):  # to be used in a function within
                 yield EVERY, "read"
         elif at + 1 not in self._own:
             yield after.argval, self._how(at + 1)
@@ -215,7 +217,9 @@ class _Code:
         step = self._at(at)
         if step is None or not step.opname.startswith(_VARIABLES):
             return False
-        return bool((step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == self._me)
+        return bool(
+            (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == self._me
+        )
 
     def _is_first(self, at: int) -> bool:
         """Whether a step loads `self`, and something else after it."""

@@ -13,13 +13,16 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from llmemo._core import RequestBypassed
+from llmemo.keys.values import describer
+
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseLanguageModel
 
-_COPIED = (type(iter([])), type(iter(())), type(iter("")), type(iter(range(0))))
+_COPIED: tuple[type, ...] = (type(iter([])), type(iter(())), type(iter(range(0))))
 """Iterators that can be looked through without using them up."""
 
-_firsts: dict[int, tuple[weakref.ref[Any], dict[str, tuple[object, object]]]] = {}
+_firsts: dict[int, tuple[weakref.ref[Any], dict[str, tuple[object, bytes]]]] = {}
 """By the address of the model; for each field what it holds, and what that held at first."""
 
 
@@ -40,13 +43,17 @@ def at_first(model: BaseLanguageModel[Any], names: tuple[str, ...]) -> dict[str,
     return told
 
 
-def _first_of(held: Any) -> object:
-    if type(held) in _COPIED:
-        made, (source, *_), *at = held.__reduce__()
-        return "iterator", list(source), at
-    if isinstance(held, Iterator):
-        return "iterator", secrets.token_bytes(16)  # equal to itself alone
-    return list(held) if isinstance(held, list) else held
+def _first_of(held: Any) -> bytes:
+    """As bytes: what is given as an answer may be changed by who gets it."""
+    try:
+        if type(held) in _COPIED:
+            _, (source, *_), *at = held.__reduce__()
+            return describer.value((list(source), at))
+        if not isinstance(held, Iterator):
+            return describer.value(held)
+    except RequestBypassed:
+        pass
+    return secrets.token_bytes(16)  # equal to itself alone
 
 
 def _forget(identity: int, reference: object) -> None:
