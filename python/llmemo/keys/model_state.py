@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dis
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmemo.annotations import vars_of
 
@@ -46,8 +46,8 @@ class Uses:
     def __init__(self, classes: Iterable[type]) -> None:
         """`classes`: the classes of the model whose code is its user's, itself first."""
         self.how: dict[str, set[str]] = {}
-        """`counted` (by whole numbers), `added` to, `put` into, `taken` from, `written`, `length` or
-        `read`. Of what is inside: `counts 'name'`, `item 'name'`."""
+        """`counted` (by whole numbers), `added` to, `put` into, `taken` from, `written`, `length`
+        or `read`. Of what is inside: `counts 'name'`, `item 'name'`."""
         methods: dict[str, list[types.FunctionType]] = {}
         for cls in classes:
             for name, member in vars_of(cls).items():

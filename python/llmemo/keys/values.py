@@ -18,7 +18,7 @@ import secrets
 import sys
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable  # noqa: TC003 (an alias below has it)
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
@@ -198,7 +198,7 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 """What plain values come out of instances of subclasses by, past what these override."""
 
 
-def _other(value: Any) -> Parts:
+def _other(value: Any) -> Parts:  # noqa: PLR0911 (a kind each)
     cls = type(value)
     plain_kind = plain_state(value)
     if plain_kind is not None:
