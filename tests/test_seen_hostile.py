@@ -119,7 +119,7 @@ def generic(text: str) -> GenericFakeChatModel:
     return GenericFakeChatModel(messages=iter([AIMessage(text)]))
 
 
-PAIRS = {
+PAIRS: dict[str, tuple[Any, Any]] = {
     "a dict that is normalised": (Normalising(options={"t": 1}), Normalising(options={"t": 2})),
     "a history": (Remembering(history=["a"]), Remembering(history=["b"])),
     "another object's attribute": (Sending(size=1), Sending(size=2)),

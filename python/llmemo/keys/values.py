@@ -179,7 +179,7 @@ _TELLERS: list[tuple[Any, Callable[[Any], Parts]]] = [
     (types.MappingProxyType, lambda value: ("mapping", dict(value))),
 ]
 
-_COPIED = (type(iter([])), type(iter(())))
+_COPIED: tuple[type, ...] = (type(iter([])), type(iter(())))
 
 _HOOKS = {("botocore.hooks", "EventAliaser"), ("botocore.hooks", "HierarchicalEmitter")}
 
