@@ -6,7 +6,7 @@ import array
 import datetime
 import json
 import reprlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.language_models import LLM, BaseChatModel
@@ -15,6 +15,9 @@ from langchain_core.outputs import ChatGeneration, ChatResult, Generation
 from pydantic import BaseModel, Field
 
 from llmemo import LLMCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Echo(LLM):
@@ -49,7 +52,7 @@ def cache() -> LLMCache:
 
 def test_options_of_a_completion_call_count(cache: LLMCache) -> None:
     llm = Echo(cache=cache)
-    calls = [
+    calls: list[Callable[[], str]] = [
         lambda: llm.invoke("q"),
         lambda: llm.bind(model="b").invoke("q"),
         lambda: llm.invoke("q", max_tokens=5),

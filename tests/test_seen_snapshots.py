@@ -46,7 +46,7 @@ class Model(BaseChatModel):
 
 def model() -> Model:
     """A model whose clients are told."""
-    made = Model(client=httpx.Client(base_url="http://a"), more={"n": 1})
+    made = Model(client=httpx.Client(base_url="http://a"), more={"n": 1})  # type: ignore[call-arg]
     made.async_client = made.client
     made._session_client = httpx.Client(base_url="http://b")
     return made

@@ -68,11 +68,6 @@ def written(request: Request) -> str:
     return json.dumps([request.method, request.url, headers, request.body], sort_keys=True)
 
 
-def forget() -> None:
-    """Forget what is remembered of earlier models."""
-    description._verdicts.clear()
-
-
 def see(server: Loopback, call: Callable[[], object], *, anew: bool = True) -> Seen:
     """Call, and say what was sent and under which key it was looked for.
 

@@ -16,6 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
 
 from llmemo._core import Snapshot, Snapshots, entries
+from llmemo.keys.beside import told_beside
 from llmemo.keys.endpoints import is_usual
 from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model_class
 from llmemo.keys.told import TOLD
@@ -69,10 +70,12 @@ def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
     verdict = verdict_before(model)
     if verdict is None:
         known = model_class(model)
-        snapshot = _read(model, known)
+        snapshot, beside = _read(model, known)
         # For each model, not for each description: its text may hold what does not count, too.
-        verdict = _judge(model, known, snapshot.description)
-        _snapshots.keep(model, known.fields, snapshot, verdict)
+        verdict = _judge(model, known, snapshot.description + beside)
+        # What is told beside the fields is in no snapshot.
+        if not (beside or known.beside.private or known.beside.scripts):
+            _snapshots.keep(model, known.fields, snapshot, verdict)
     return verdict
 
 
@@ -82,14 +85,17 @@ def description_of(model: BaseLanguageModel[Any]) -> bytes:
     Raises:
         RequestBypassed: A setting cannot be told.
     """
-    return _read(model, model_class(model)).description
+    snapshot, beside = _read(model, model_class(model))
+    return snapshot.description + beside
 
 
-def _read(model: BaseLanguageModel[Any], known: ModelClass) -> Snapshot:
+def _read(model: BaseLanguageModel[Any], known: ModelClass) -> tuple[Snapshot, bytes]:
     if known.lazy_clients:
         _make_clients(model, known)
     writer = plain_describer if known.is_believed else describer
-    return known.rows.read(model, writer, known.entry, skips_untold=known.is_believed)
+    skips_untold = known.is_believed
+    snapshot = known.rows.read(model, writer, known.entry, skips_untold=skips_untold)
+    return snapshot, told_beside(model, known.beside, writer, skips_untold=skips_untold)
 
 
 def mark_of(supplement: bytes) -> str:

@@ -14,6 +14,11 @@ LANGCHAIN = {
     "profile",
 }  # fmt: skip
 
+RUNNING = frozenset({
+    "cache", "callback_manager", "callbacks", "custom_get_token_ids", "rate_limiter", "verbose",
+})  # fmt: skip
+"""Those that LangChain uses itself, also where a user's class declares them again."""
+
 _TRANSPORT = frozenset({"max_retries", "request_timeout", "timeout", "default_request_timeout"})
 """How long a client waits for a response, and how often it repeats a request that failed."""
 

@@ -15,8 +15,8 @@ from pydantic_core import PydanticUndefined
 from llmemo._core import Rows
 from llmemo.annotations import mro_of, name_of, vars_of
 from llmemo.behaviour import Behaviour
-from llmemo.keys.immaterial import IMMATERIAL, LANGCHAIN
-from llmemo.keys.model_state import state_fields
+from llmemo.keys.immaterial import IMMATERIAL, LANGCHAIN, RUNNING
+from llmemo.keys.model_state import Uses
 from llmemo.keys.values import describer, found_at, kind_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,17 @@ class Place(enum.IntEnum):
     """An object in the prompt."""
 
 
+class Beside(NamedTuple):
+    """What counts of a class of models, and is no field with a plain place in `rows`."""
+
+    clients: tuple[str, ...] = ()
+    """Fields of users' classes that are named like clients, and may hold anything."""
+    private: tuple[str, ...] = ()
+    """Private attributes of users' classes that their code reads, and does not change."""
+    scripts: tuple[str, ...] = ()
+    """Fields that are used up while the model answers."""
+
+
 class ModelClass(NamedTuple):
     """What there is to know about a class of models."""
 
@@ -59,6 +70,8 @@ class ModelClass(NamedTuple):
     """Clients that are made at the first call and kept beside the fields."""
     state: frozenset[str]
     """The fields that hold state."""
+    beside: Beside
+    """What is told besides what `rows` do."""
     is_believed: bool
     """Whether it is a user's class that says itself what identifies a model, by overriding
     `_identifying_params`: fields that cannot be told do not count then."""
@@ -116,15 +129,23 @@ def _inspect(model: BaseLanguageModel[Any]) -> ModelClass:
     lazy_clients = tuple(dict.fromkeys(_lazy_clients(cls)))
     name = " ".join([*map(_own_name, own), official_name(officials[0])])
     # LangChain's fakes count their calls in a field, as users' fakes do.
-    is_fake = not own and ".fake" in str(name_of(cls)[0])
-    state = state_fields([cls] if is_fake else own)
-    rows = dict(_rows(model, own, officials, state)) | dict.fromkeys(lazy_clients, CLIENT)
+    read = own + [it for it in officials if ".fake" in str(name_of(it)[0])]
+    uses = Uses(read)
+    beside = _beside(cls, own, read, uses)
+    state = {it for it in uses.state() if _is_of(it, read)}  # others' fields are read by others
+    # Given another iterator with each call, by the model itself.
+    state |= {it for it in _iterators(cls) if "written" in uses.how.get(it, ())}
+    beside = beside._replace(scripts=tuple(it for it in beside.scripts if it not in state))
+    skipped = state | {*beside.clients, *beside.private, *beside.scripts}
+    rows = {name: it for name, it in _rows(model, own, officials) if name not in skipped}
+    rows |= dict.fromkeys([*beside.clients, *lazy_clients], CLIENT)
     return ModelClass(
         official=None if own else official_name(officials[0]),
         rows=Rows(rows, CLIENT),
         clients=tuple(field for field, default in rows.items() if default is CLIENT),
         lazy_clients=lazy_clients,
-        state=frozenset(state),
+        state=frozenset(state | {*beside.scripts}),
+        beside=beside,
         is_believed=any("_identifying_params" in vars_of(it) for it in own),
         entry=describer.options(Place.CLASS, {"class": name}),
         fields=getattr(cls, FIELDS),
@@ -132,12 +153,14 @@ def _inspect(model: BaseLanguageModel[Any]) -> ModelClass:
 
 
 def _rows(
-    model: BaseLanguageModel[Any], own: list[type], officials: list[type], state: set[str]
+    model: BaseLanguageModel[Any], own: list[type], officials: list[type]
 ) -> Iterator[tuple[str, object]]:
     cls = type(model)
-    immaterial = LANGCHAIN | _secrets_of(model) | state
+    immaterial = LANGCHAIN | _secrets_of(model)
     for base in officials:
         immaterial |= IMMATERIAL.get(official_name(base), frozenset())
+    # What a user's class declares itself is what this class says it is.
+    immaterial -= {name for name in immaterial - RUNNING if _is_of(name, own)}
     for name, field in cls.model_fields.items():
         if name in immaterial:
             continue
@@ -146,6 +169,27 @@ def _rows(
         elif not (field.exclude and _is_of(name, own)):
             yield name, default_of(field)
     yield from ((name, CLIENT) for name in cls.__private_attributes__ if _is_client(name))
+
+
+def _beside(cls: type[BaseModel], own: list[type], read: list[type], uses: Uses) -> Beside:
+    fields, private = cls.model_fields, cls.__private_attributes__
+    used_up = {name for name in uses.scripts() if name in fields and _is_of(name, read)}
+    used_up |= _iterators(cls)
+    ours = [
+        name
+        for name in (*fields, *private)
+        if _is_of(name, own) and not (name in fields and fields[name].exclude)
+    ]
+    known = uses.only_read()
+    return Beside(
+        clients=tuple(name for name in ours if _is_client(name)),
+        private=tuple(it for it in ours if it in private and it in known and not _is_client(it)),
+        scripts=tuple(name for name in fields if name in used_up),
+    )
+
+
+def _iterators(cls: type[BaseModel]) -> set[str]:
+    return {name for name, it in cls.model_fields.items() if "Iterator[" in repr(it.annotation)}
 
 
 def _own_classes(cls: type) -> Iterator[type]:
@@ -157,7 +201,11 @@ def _own_classes(cls: type) -> Iterator[type]:
 
 
 def _is_of(name: str, classes: list[type]) -> bool:
-    return any(name in vars_of(it).get("__annotations__", {}) for it in classes)
+    return any(
+        name in vars_of(it).get("__annotations__", {})
+        or name in vars_of(it).get("__private_attributes__", {})
+        for it in classes
+    )
 
 
 def _is_client(name: str) -> bool:

@@ -10,13 +10,15 @@ import array
 import dataclasses
 import enum
 import functools
+import hashlib
+import itertools
 import logging
 import os
 import secrets
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable  # noqa: TC003 (an alias below has it)
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
@@ -25,6 +27,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from llmemo._core import Describer
 from llmemo.annotations import name_of
+from llmemo.behaviour import Behaviour
 from llmemo.keys.clients import hooks_of, kind_of_client
 from llmemo.objects import plain_state
 from llmemo.schemas import digest_of
@@ -99,7 +102,23 @@ def _function(value: types.FunctionType | types.BuiltinFunctionType) -> Parts:
     module, name = value.__module__, value.__qualname__
     if not isinstance(module, str) or found_at(module, name) is not value:
         raise UntoldError  # a lambda, or one that a function made: its name is not what it does
+    if module == "__main__" and isinstance(value, types.FunctionType):
+        # Two scripts may have one of this name, and a notebook several, one after the other.
+        return "function", (f"{module}.{name}", _code_of(value))
     return "function", f"{module}.{name}"
+
+
+_codes: weakref.WeakKeyDictionary[types.FunctionType, bytes] = weakref.WeakKeyDictionary()
+
+
+def _code_of(function: types.FunctionType) -> bytes:
+    """A digest of what a function of the user's script does, as of when it was met."""
+    known = _codes.get(function)
+    if known is None:
+        text = Behaviour(type("", (), {"__module__": "__main__"})).of(function)
+        known = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+        _codes[function] = known
+    return known
 
 
 def _descriptor(value: types.MethodDescriptorType | types.WrapperDescriptorType) -> Parts:
@@ -160,6 +179,8 @@ _TELLERS: list[tuple[Any, Callable[[Any], Parts]]] = [
     (types.MappingProxyType, lambda value: ("mapping", dict(value))),
 ]
 
+_COPIED: tuple[type, ...] = (type(iter([])), type(iter(())))
+
 _HOOKS = {("botocore.hooks", "EventAliaser"), ("botocore.hooks", "HierarchicalEmitter")}
 
 _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
@@ -177,7 +198,7 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 """What plain values come out of instances of subclasses by, past what these override."""
 
 
-def _other(value: Any) -> Parts:
+def _other(value: Any) -> Parts:  # noqa: PLR0911 (a kind each)
     cls = type(value)
     plain_kind = plain_state(value)
     if plain_kind is not None:
@@ -194,8 +215,10 @@ def _other(value: Any) -> Parts:
         return _hook(value)
     if _is_array(cls):
         return _buffer(value)
-    if isinstance(value, Iterator):
-        # It is used up by being used: what it would give next is no setting.
+    if isinstance(value, _COPIED):
+        # What is left of it changes by being used; what it was made of does not.
+        return "iterator", list(value.__reduce__()[1][0])
+    if isinstance(value, itertools.count):
         return "iterator", None
     raise UntoldError
 
