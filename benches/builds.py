@@ -47,7 +47,7 @@ def rows() -> dict[str, Callable[[int], None]]:
         return ChatResult(generations=generations)
 
     # Not in a subclass: people use the class itself.
-    ChatOpenAI._agenerate = answer  # type: ignore[method-assign, assignment]
+    ChatOpenAI._agenerate = answer  # type: ignore[method-assign]
     model = ChatOpenAI(model="gpt-4o", api_key="k", cache=cache)  # type: ignore[arg-type]
     accelerate()
     loop = asyncio.new_event_loop()

@@ -95,7 +95,7 @@ def test_a_completion_prompt_is_text_whatever_it_looks_like(cache: LLMCache) -> 
 
 def test_plain_values_as_options_of_a_call_have_a_key(cache: LLMCache) -> None:
     model = Ear(cache=cache)
-    options = [{"when": datetime.date(2026, 1, day)} for day in (1, 2)]
+    options: list[Any] = [{"when": datetime.date(2026, 1, day)} for day in (1, 2)]
     answers = [model.invoke("q", **it).content for it in options]
     assert answers[0] != answers[1]
     assert [model.invoke("q", **it).content for it in options] == answers
