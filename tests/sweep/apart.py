@@ -70,7 +70,7 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         ("assigned", "assigned later", "configured", "copied", "copied later"),
         _AWAITED,
         {
-            "async_client": "ChatDeepSeek ChatOpenAIMantle",
+            "async_client": "AzureChatOpenAI ChatDeepSeek ChatOpenAI ChatOpenAIMantle ChatXAI",
             "http_async_client": (
                 "AzureChatOpenAI ChatDeepSeek ChatGroq ChatOpenAI ChatOpenAIMantle ChatXAI"
             ),
@@ -89,8 +89,9 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         _AWAITED,
         {
             "async_client": (
-                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatMistralAI ChatOpenAI "
-                "ChatOpenAIMantle ChatPerplexity _ChatOpenAICodex"
+                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatGroq ChatMistralAI "
+                "ChatOpenAI ChatOpenAIMantle ChatPerplexity ChatXAI OpenAI "
+                "_ChatOpenAICodex"
             ),
             "async_client_kwargs": "ChatOllama OllamaLLM",
             "http_async_client": (
