@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,5 +42,27 @@ async def test_awaited(name: str, providers: Loopback) -> None:
     assert before.key
     assert after.key
     assert len({before.request, after.request}) == 2
+    collides = before.key == after.key
+    assert not collides
+
+
+OWN = ("async_client", "async_client_kwargs", "http_async_client")
+EACH = [(name, field) for name in ROWS for field in OWN if field in ROWS[name].cls.model_fields]
+# Made anew by the constructor; and for the chat API, which is not asked.
+UNUSED = {("AnthropicLLM", "async_client"), ("_ChatOpenAICodex", "async_client")}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("name", "field"), [each for each in EACH if each not in UNUSED])
+async def test_a_client_for_awaited_calls(name: str, field: str, providers: Loopback) -> None:
+    row = ROWS[name]
+    (case,) = (case for case in cases(name) if case.field == field)
+    seen = []
+    for settings in (case.settings, case.set(case.value)):
+        model = row.cls(**settings, cache=fresh())
+        seen.append(await asee(providers, functools.partial(row.aask, model)))
+    before, after = seen
+    assert len({before.request, after.request}) == 2
+    assert before.key
     collides = before.key == after.key
     assert not collides

@@ -70,8 +70,10 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         ("assigned", "assigned later", "configured", "copied", "copied later"),
         _AWAITED,
         {
-            "async_client": "ChatDeepSeek ChatOpenAIMantle",
-            "http_async_client": ("AzureChatOpenAI ChatDeepSeek ChatOpenAIMantle"),
+            "async_client": "AzureChatOpenAI ChatDeepSeek ChatOpenAI ChatOpenAIMantle ChatXAI",
+            "http_async_client": (
+                "AzureChatOpenAI ChatDeepSeek ChatGroq ChatOpenAI ChatOpenAIMantle ChatXAI"
+            ),
         },
     ),
     (
@@ -79,7 +81,7 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         _AWAITED,
         {
             "async_client": "_ChatOpenAICodex",
-            "http_async_client": "AzureOpenAI _ChatOpenAICodex",
+            "http_async_client": "AzureOpenAI OpenAI _ChatOpenAICodex",
         },
     ),
     (
@@ -87,12 +89,14 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         _AWAITED,
         {
             "async_client": (
-                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatOpenAI "
-                "ChatOpenAIMantle ChatPerplexity _ChatOpenAICodex"
+                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatGroq ChatMistralAI "
+                "ChatOpenAI ChatOpenAIMantle ChatPerplexity ChatXAI OpenAI "
+                "_ChatOpenAICodex"
             ),
             "async_client_kwargs": "ChatOllama OllamaLLM",
             "http_async_client": (
-                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatOpenAIMantle _ChatOpenAICodex"
+                "AzureChatOpenAI AzureOpenAI ChatDeepSeek ChatGroq ChatOpenAI "
+                "ChatOpenAIMantle ChatXAI OpenAI _ChatOpenAICodex"
             ),
             "root_async_client": "AzureChatOpenAI ChatOpenAI",
         },

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmemo import LLMCache, track
-from llmemo.keys import description
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,14 +67,9 @@ def written(request: Request) -> str:
     return json.dumps([request.method, request.url, headers, request.body], sort_keys=True)
 
 
-def see(server: Loopback, call: Callable[[], object], *, anew: bool = True) -> Seen:
-    """Call, and say what was sent and under which key it was looked for.
-
-    `anew`: as in a process that has made no key yet.
-    """
+def see(server: Loopback, call: Callable[[], object]) -> Seen:
+    """Call, and say what was sent and under which key it was looked for."""
     server.requests.clear()
-    if anew:
-        forget()
     error: Exception | None = None
     with track() as tracker:
         try:
@@ -88,7 +82,6 @@ def see(server: Loopback, call: Callable[[], object], *, anew: bool = True) -> S
 async def asee(server: Loopback, call: Callable[[], Awaitable[object]]) -> Seen:
     """The same, of a call that is awaited."""
     server.requests.clear()
-    forget()
     error: Exception | None = None
     with track() as tracker:
         try:

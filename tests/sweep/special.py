@@ -59,6 +59,14 @@ def _azure(host: str = B) -> openai.AzureOpenAI:
     return openai.AzureOpenAI(api_key="key", azure_endpoint=host, api_version="2025-01-01")
 
 
+def _async_openai() -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(api_key="key", base_url=f"{B}/v1")
+
+
+def _async_azure() -> openai.AsyncAzureOpenAI:
+    return openai.AsyncAzureOpenAI(api_key="key", azure_endpoint=B, api_version="2025-01-01")
+
+
 def _boto(service: str, region: str = "us-west-2") -> Made:
     return Made(lambda: boto3.client(service, region_name=region))
 
@@ -97,7 +105,7 @@ VALUES: dict[str, Any] = {
     "groq_proxy": PROXY,
     "guardrail_config": GUARD,
     "guardrails": GUARD,
-    "http_async_client": Made(httpx.AsyncClient),
+    "http_async_client": Made(lambda: httpx.AsyncClient(headers={"x-tenant": "b"})),
     "http_client": Made(lambda: httpx.Client(headers={"x-tenant": "b"})),
     "http_socket_options": [(6, 1, 1)],
     "image_config": {"aspect_ratio": "1:1"},
@@ -139,6 +147,13 @@ OF_CLASS: dict[tuple[str, str], Any] = {
     ("ChatDeepSeek", "stream_usage"): True,
     ("ChatOpenAIMantle", "stream_usage"): True,
     ("AnthropicLLM", "client"): Made(lambda: anthropic.Anthropic(api_key="key", base_url=B)),
+    ("AzureChatOpenAI", "async_client"): Made(lambda: _async_azure().chat.completions),
+    ("AzureOpenAI", "async_client"): Made(lambda: _async_azure().completions),
+    ("OpenAI", "async_client"): Made(lambda: _async_openai().completions),
+    **{
+        (name, "async_client"): Made(lambda: _async_openai().chat.completions)
+        for name in ("ChatDeepSeek", "ChatOpenAI", "ChatOpenAIMantle", "ChatXAI")
+    },
     ("AzureChatOpenAI", "client"): Made(lambda: _azure().chat.completions),
     ("AzureChatOpenAI", "root_client"): Made(_azure),
     ("AzureOpenAI", "client"): Made(lambda: _azure().completions),
@@ -157,7 +172,13 @@ OF_CLASS: dict[tuple[str, str], Any] = {
     ("ChatBedrockConverse", "output_config"): {"effort": "low"},
     ("ChatGoogleGenerativeAI", "client"): Made(lambda: genai.Client(api_key="other")),
     ("ChatGroq", "client"): Made(lambda: groq.Groq(api_key="key", base_url=B).chat.completions),
-    ("ChatMistralAI", "async_client"): Made(httpx.AsyncClient),
+    ("ChatMistralAI", "async_client"): Made(lambda: httpx.AsyncClient(base_url=f"{B}/v1")),
+    ("ChatGroq", "async_client"): Made(
+        lambda: groq.AsyncGroq(api_key="key", base_url=B).chat.completions
+    ),
+    ("ChatPerplexity", "async_client"): Made(
+        lambda: perplexity.AsyncPerplexity(api_key="key", base_url=B)
+    ),
     ("ChatMistralAI", "client"): Made(lambda: httpx.Client(base_url=f"{B}/v1")),
     ("ChatPerplexity", "client"): Made(lambda: perplexity.Perplexity(api_key="key", base_url=B)),
     ("ChatSagemakerEndpoint", "client"): _boto("sagemaker-runtime"),
