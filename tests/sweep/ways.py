@@ -61,7 +61,7 @@ class Sweeper:
         """The same, where the model that it is compared with was asked just before."""
         self.default(case)
         model = self._make(case, case.set(case.value))
-        return see(self.server, lambda: case.row.ask(model), anew=False)
+        return see(self.server, lambda: case.row.ask(model))
 
     def alias(self, case: Case) -> Seen:
         """The same, by its other name."""
