@@ -9,8 +9,8 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 # Tests of crashes, faults and load, which have nothing to do with LangChain's version.
 LOAD := $(wildcard tests/test_soak_*.py) tests/test_faults.py tests/test_locked.py \
   tests/test_heartbeat.py tests/test_fail_open.py
-# Those that mostly wait, for processes.
-WAITING := $(wildcard tests/test_soak_*.py) tests/test_locked.py tests/test_process_end.py \
+# Those that mostly wait, for processes; and one that takes long, so that both halves take as long.
+WAITING := tests/test_sweep_fields.py $(wildcard tests/test_soak_*.py) tests/test_locked.py tests/test_process_end.py \
   tests/test_leases_processes.py tests/test_flight_processes.py
 # And those of the store and of leases: on the newest version only.
 NEWEST := $(LOAD) $(WAITING) $(wildcard tests/test_sqlite*.py tests/test_store*.py tests/test_leasing*.py) \
@@ -84,6 +84,7 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 	$(BIN)/python -m mypy.stubtest llmemo._core
 
 soak: $(VENV)/.built ## the tests of crashes, faults and processes, a hundred times as long
+	LLMEMO_VERSIONS=1 $(BIN)/python -m pytest -q tests/test_sweep_versions.py
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/test_process_end.py tests/test_concurrency.py \
 	  tests/test_flight_schedules.py tests/test_namespaces.py tests/test_removal_sweep.py $(LOAD)
 

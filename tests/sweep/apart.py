@@ -16,6 +16,13 @@ _MADE = "its client was made before and stays; the field counts all the same: a 
 _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
     (
         ("constructor",),
+        "LangChain's text says whether there is one, and this class has two",
+        {
+            "openai_api_key": "ChatXAI",
+        },
+    ),
+    (
+        ("constructor",),
         _READ,
         {
             "include_response_headers": (
@@ -72,7 +79,7 @@ _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
         {
             "async_client": "AzureChatOpenAI ChatDeepSeek ChatOpenAI ChatOpenAIMantle ChatXAI",
             "http_async_client": (
-                "AzureChatOpenAI ChatDeepSeek ChatGroq ChatOpenAI ChatOpenAIMantle ChatXAI"
+                "AzureChatOpenAI ChatDeepSeek ChatOpenAI ChatOpenAIMantle ChatXAI"
             ),
         },
     ),

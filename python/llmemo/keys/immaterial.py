@@ -47,6 +47,7 @@ IMMATERIAL: dict[str, frozenset[str]] = {
     "langchain_aws.ChatBedrock": _AWS,
     "langchain_aws.ChatBedrockConverse": _AWS,
     "langchain_aws.BedrockBase": _AWS,
+    "langchain_google_genai.GoogleGenerativeAI": frozenset({"timeout"}),
     # Not `timeout`, which Gemini is sent (`X-Server-Timeout`).
     "langchain_google_genai._BaseGoogleGenerativeAI": frozenset({"max_retries", "credentials"}),
     "langchain_ollama.ChatOllama": frozenset({"validate_model_on_init"}),
