@@ -20,7 +20,7 @@ from llmemo.chains import in_chain
 from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
-from llmemo.keys.caller import ASKING, caller_of
+from llmemo.keys.caller import ASKING
 from llmemo.keys.request import Request, answered, asked, name_of
 from llmemo.options import REQUIRED, Required, current
 from llmemo.outcomes import insist
@@ -242,7 +242,7 @@ class LLMCache(BaseCache):
             NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
         """
         try:
-            request = answered(caller_of(_getframe(1), prompt, llm_string), prompt, llm_string)
+            request = answered(_getframe(1), prompt, llm_string)
             run_inline(keep(self._tiers, request, return_val, Call.blocking))
         except NamespaceRequiredError:
             raise
@@ -253,7 +253,7 @@ class LLMCache(BaseCache):
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """As `update`."""
         try:
-            request = answered(caller_of(_getframe(1), prompt, llm_string), prompt, llm_string)
+            request = answered(_getframe(1), prompt, llm_string)
             await keep(self._tiers, request, return_val, Call.awaited)
         except NamespaceRequiredError:
             raise

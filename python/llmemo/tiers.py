@@ -42,6 +42,11 @@ REMEDIES = {
     "truncated": "a value that is printed only in part: give it as plain values",
     "too_deep": "values that are nested too deep",
     "unknown_class": "a class that was not seen: call the model through LangChain's methods",
+    "hidden_model": (
+        "the settings of a model that another cache asks for, from another thread or with another"
+        " text: call `lookup` and `alookup` of this cache from methods of the same names, with the"
+        " texts as they are (a `namespace` tells tenants apart)"
+    ),
     "unknown_value": (
         "a value that cannot be told: give plain values, or declare the field with exclude=True if"
         " no answer depends on it"

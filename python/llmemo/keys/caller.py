@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langchain_core.caches import BaseCache
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.language_models.llms import BaseLLM
 
@@ -25,7 +26,10 @@ COMPLETION = frozenset({"get_prompts", "aget_prompts", "update_cache", "aupdate_
 PASSING = frozenset({"lookup", "alookup", "update", "aupdate"})
 """Methods of a cache of the user's that stands between LangChain and this one."""
 
-ASKING = CHAT | COMPLETION | PASSING
+THREAD = "run"
+"""The function of `concurrent.futures.thread` that runs what was given to a thread."""
+
+ASKING = CHAT | COMPLETION | PASSING | {THREAD}
 """Names of the functions from which LangChain asks, directly or not."""
 
 
@@ -52,6 +56,18 @@ def caller_of(frame: FrameType | None, prompt: str, llm_string: str) -> Caller |
     if name in CHAT:
         return _chat(frame.f_locals, prompt, llm_string)
     return _completion(frame, prompt, llm_string) if name in COMPLETION else None
+
+
+def is_hidden(frame: FrameType, llm_string: str) -> bool:
+    """Whether another cache asks, from another thread or with another text: the model is not seen.
+
+    Only where the text is a model's own list of settings, of which nobody knows how thin it is.
+    """
+    if "('_type', " not in llm_string:
+        return False
+    if frame.f_code.co_name == THREAD:
+        return str(frame.f_globals.get("__name__")).startswith("concurrent.futures")
+    return frame.f_code.co_name in PASSING and isinstance(frame.f_locals.get("self"), BaseCache)
 
 
 def _chat(held: dict[str, Any], prompt: str, llm_string: str) -> Caller | None:

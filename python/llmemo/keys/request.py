@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.language_models import BaseChatModel
 
 from llmemo._core import RequestBypassed, entries, settings
-from llmemo.keys.caller import CHAT, caller_of
+from llmemo.keys.caller import CHAT, caller_of, is_hidden
 from llmemo.keys.description import mark_of, verdict_before, verdict_of
 from llmemo.keys.messages import objects_in
 from llmemo.keys.model_class import Place
@@ -26,6 +26,9 @@ MARK = f"\0{secrets.token_hex(16)}"
 
 UNKNOWN_VALUE = "unknown_value"
 """Why a request has no key if a setting of its model cannot be told."""
+
+HIDDEN_MODEL = "hidden_model"
+"""Why a request has no key that another cache makes for a model that cannot be seen."""
 
 MISSES_MAX = 8
 """Number of misses that a context remembers until their updates: models may call models."""
@@ -121,7 +124,15 @@ class Request(NamedTuple):
 def asked(frame: FrameType, prompt: str, llm_string: str) -> Request:
     """The request that is asked from this frame."""
     caller = caller_of(frame, prompt, llm_string)
-    return Request(prompt, llm_string) if caller is None else seen(caller, prompt, llm_string)
+    if caller is not None:
+        return seen(caller, prompt, llm_string)
+    return _unseen(frame, prompt, llm_string)
+
+
+def _unseen(frame: FrameType, prompt: str, llm_string: str) -> Request:
+    if is_hidden(frame, llm_string):
+        return Request(prompt, llm_string, bypass=RequestBypassed(HIDDEN_MODEL, "_type"))
+    return Request(prompt, llm_string)
 
 
 def name_of(frame: FrameType, prompt: str, llm_string: str) -> str | None:
@@ -220,14 +231,15 @@ def remember(request: Request) -> None:
         _missed.set((Missed(weakref.ref(caller.model), kept), *others)[:MISSES_MAX])
 
 
-def answered(caller: Caller | None, prompt: str, llm_string: str) -> Request:
+def answered(frame: FrameType, prompt: str, llm_string: str) -> Request:
     """The request that an update answers.
 
     If the model changed since the lookup, this is the request that was looked up, with `changes`.
     Clients that were made since do not count: the first call makes some.
     """
+    caller = caller_of(frame, prompt, llm_string)
     if caller is None:
-        return Request(prompt, llm_string)
+        return _unseen(frame, prompt, llm_string)
     request = seen(caller, prompt, llm_string)
     missed = (it.request for it in _missed.get() if it.is_of(caller, llm_string))
     before = next(missed, request)
