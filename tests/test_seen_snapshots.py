@@ -69,7 +69,6 @@ CHANGES: dict[str, Callable[[Model], object]] = {
     "a client's address": lambda it: setattr(it.client, "base_url", "http://c"),
     "a client's header": lambda it: it.client.headers.update({"x-region": "eu"}),
     "a client's query": lambda it: setattr(it.client, "params", {"q": "1"}),
-    "a client's hooks": lambda it: it.client.event_hooks["request"].append(print),
     "another client": lambda it: setattr(it, "client", httpx.Client(base_url="http://c")),
     "no client": lambda it: setattr(it, "client", None),
     "two clients in place of one": _other,

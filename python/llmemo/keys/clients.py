@@ -29,7 +29,6 @@ _HTTPX: tuple[Path, ...] = (
     ("base_url", ("_base_url", "_uri_reference")),
     ("headers", ("_headers", "_list")),
     ("query", ("_params", "_dict")),
-    ("hooks", ("_event_hooks",)),
 )
 
 # Clients that Stainless has generated: OpenAI's, Anthropic's and their likes (`_base_client.py`).
@@ -89,16 +88,16 @@ _SENDING = "before-send.bedrock-runtime.Converse"
 
 
 def hooks_of(value: Any) -> list[Any]:
-    """What a client calls before it sends a request, other than its own library's functions.
+    """What LangChain has boto3 call before a request is sent, which adds headers to it.
 
-    `value`: httpx's dict of event hooks, or what boto3 registers them with.
+    Hooks of a user's, here and in httpx clients, mostly count and log requests. They are part of
+    the transport and do not count.
+
+    `value`: what boto3 registers them with.
     """
-    if isinstance(value, dict):
-        found = [hook for hooks in value.values() for hook in hooks]
-    else:
-        emitter = getattr(value, "_emitter", value)
-        found = list(emitter._handlers.prefix_search(_SENDING))  # noqa: SLF001 (it shows them nowhere)
-    return [hook for hook in found if not str(getattr(hook, "__module__", "")).startswith("boto")]
+    emitter = getattr(value, "_emitter", value)
+    found = emitter._handlers.prefix_search(_SENDING)  # noqa: SLF001 (it shows them nowhere)
+    return [hook for hook in found if str(getattr(hook, "__module__", "")).startswith("langchain_")]
 
 
 def _of_class(cls: type) -> tuple[str, tuple[Path, ...]] | None:

@@ -82,7 +82,7 @@ def _hook(value: Any) -> Parts:
         # langchain-aws adds the headers of the model that the client was first made for.
         cells = [cell.cell_contents for cell in getattr(hook, "__closure__", None) or ()]
         headers = [getattr(it, "default_headers", it) for it in cells]
-        told.append((getattr(hook, "__qualname__", ""), headers if cells else hook))
+        told.append((getattr(hook, "__qualname__", ""), headers))
     return "hooks", told
 
 
