@@ -125,6 +125,7 @@ def test_a_class_whose_fields_changed_is_read_anew() -> None:
 
 
 def test_a_model_is_collected_though_it_was_seen() -> None:
+    gc.collect()
     known = len(description._snapshots)
     it = Model(cache=LLMCache(), client=httpx.Client(), options={"n": [1]})
     for _ in range(2):

@@ -10,7 +10,7 @@ from exact import difference
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from pydantic import BaseModel, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from test_values_classes import KEY, holding
 
 from llmemo import LLMCache
@@ -37,7 +37,7 @@ class Inner(BaseModel):
 class Parsing(GenericFakeChatModel):
     """Answers with an instance of the class that it is bound to, made of text, as clients do."""
 
-    text: str = '{"x": "5"}'
+    text: str = Field(default='{"x": "5"}', exclude=True)
     asked: list[int] = []  # noqa: RUF012 (Pydantic copies it)
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:

@@ -16,6 +16,13 @@ _MADE = "its client was made before and stays; the field counts all the same: a 
 _GROUPS: list[tuple[tuple[str, ...], str, dict[str, str]]] = [
     (
         ("constructor",),
+        "the model inside it, which could be sent it, is told whole",
+        {
+            "timeout": "GoogleGenerativeAI",
+        },
+    ),
+    (
+        ("constructor",),
         "LangChain's text says whether there is one, and this class has two",
         {
             "openai_api_key": "ChatXAI",

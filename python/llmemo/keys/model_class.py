@@ -133,8 +133,9 @@ def _inspect(model: BaseLanguageModel[Any]) -> ModelClass:
     uses = Uses(read)
     beside = _beside(cls, own, read, uses)
     state = {it for it in uses.state() if _is_of(it, read)}  # others' fields are read by others
-    # Given another iterator with each call, by the model itself.
-    state |= {it for it in _iterators(cls) if "written" in uses.how.get(it, ())}
+    if len(read) > len(own):
+        # A fake of LangChain's is given its answers by the user's class that calls it.
+        state |= {it for it, how in Uses(own).how.items() if "written" in how and "read" not in how}
     beside = beside._replace(scripts=tuple(it for it in beside.scripts if it not in state))
     skipped = state | {*beside.clients, *beside.private, *beside.scripts}
     rows = {name: it for name, it in _rows(model, own, officials) if name not in skipped}
