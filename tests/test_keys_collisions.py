@@ -179,7 +179,7 @@ def test_no_pair_shares_an_answer_in_a_cache(
     monkeypatch.setattr("llmemo.tiers.FINGERPRINT_SECRET", secret(is_forced))
     kind = request.node.callspec.params["make_cache"]
     has_store, has_memory = kind != "memory", kind != "sqlite without memory"
-    cache = make_cache()
+    cache = make_cache(store_timeout=30)  # 400 at once, on a machine that may be busy
 
     async def check(one: str, other: str) -> None:
         await cache.aupdate(one, "l", said(f"for {one}"))
