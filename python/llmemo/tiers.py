@@ -186,16 +186,18 @@ class Tiers:
     def _named(self, request: Request, make: Callable[[Request, dict[str, bytes] | None], T]) -> T:
         if request.bypass is not None:
             raise request.bypass
-        for _ in range(OBSTACLES_MAX):
+        left = OBSTACLES_MAX
+        while True:
+            # Of this text: classes may have been told beside the one before.
             known = schemas() if CLASS in request.llm_string else None
             try:
                 return make(request, known)
             except RequestBypassed as bypass:
-                resolved = request.resolved(bypass)
+                resolved = request.resolved(bypass) if left else None
                 if resolved is None:
                     raise
                 request = resolved
-        return make(request, known)
+                left -= 1
 
     def _sought(
         self, request: Request, namespace: str, known: dict[str, bytes] | None
