@@ -1,6 +1,7 @@
 """Native core of llmemo: requests to keys, keys to entries, answers to bytes and back."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
 from typing import Any, Final, final
 
 from langchain_core.outputs import Generation
@@ -495,8 +496,14 @@ class Snapshot:
 class Snapshots:
     """What goes with models as long as they are as they were. Keeps none of them alive."""
 
-    def __new__(cls, fields: str) -> Snapshots:
-        """`fields`: the attribute of a model's class that holds its fields."""
+    def __new__(cls, fields: str, asking: frozenset[str], chat: frozenset[str]) -> Snapshots:
+        """Of no model.
+
+        Args:
+            fields: The attribute of a model's class that holds its fields.
+            asking: Names of the functions that LangChain may ask a cache from.
+            chat: The methods of chat models among them.
+        """
 
     def find(self, model: object) -> Any:
         """What goes with a model that would be described as it was; otherwise None.
@@ -505,7 +512,15 @@ class Snapshots:
         long as it is the same object, so that no Python code runs; the rest is described again.
         """
 
-    def keep(self, model: object, fields: object, snapshot: Snapshot, answer: object) -> None:
+    def name(self, frame: FrameType, prompt: str, llm_string: str) -> str | None:
+        """What memory knows the request by that is asked from a frame; None: take a closer look.
+
+        The text itself if LangChain has no part in it.
+        """
+
+    def keep(
+        self, model: object, fields: object, snapshot: Snapshot, answer: object, texts: object
+    ) -> None:
         """Remember what goes with a model, until it is gone.
 
         Args:
@@ -513,6 +528,8 @@ class Snapshots:
             fields: Those of its class when it was read.
             snapshot: As it was read.
             answer: Must not keep the model alive.
+            texts: Has `head` and `shown`, as `Verdict` has them, and `suffix`: what follows the
+                text in memory.
         """
 
     def __len__(self) -> int:

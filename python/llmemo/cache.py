@@ -20,8 +20,8 @@ from llmemo.chains import in_chain
 from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
-from llmemo.keys.caller import ASKING
-from llmemo.keys.request import Request, answered, asked, name_of
+from llmemo.keys.description import name_at_sight
+from llmemo.keys.request import answered, asked
 from llmemo.options import REQUIRED, Required, current
 from llmemo.outcomes import insist
 from llmemo.reading import fetch
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from langchain_core.caches import RETURN_VAL_TYPE
     from langchain_core.outputs import Generation
 
+    from llmemo.keys.request import Request
     from llmemo.stats import CacheStats
     from llmemo.stores import Store
 
@@ -187,18 +188,18 @@ class LLMCache(BaseCache):
         """
         try:
             said = current.get()
-            name: str | None = llm_string
-            is_langchain = _getframe(1).f_code.co_name in ASKING
-            if is_langchain:
-                name = name_of(_getframe(1), prompt, llm_string)
+            request: Request | None = None
+            name = name_at_sight(_getframe(1), prompt, llm_string)
+            if name is None:
+                request = asked(_getframe(1), prompt, llm_string)
+                name = request.name() if request.bypass is None else None
             if said is None and name is not None and in_chain.get() is None:
                 # `self._recall(…)` would be looked for in the class first.
                 recall = self._recall
                 hit = recall(prompt, name, self._namespace)
                 if hit is not None:
                     return hit
-            request = Request(prompt, llm_string)
-            if is_langchain:
+            if request is None:
                 request = asked(_getframe(1), prompt, llm_string)
             return run_inline(fetch(self._tiers, request, said, Call.blocking))
         except ASKED_FOR:
@@ -212,17 +213,17 @@ class LLMCache(BaseCache):
         """As `lookup`. A hit in memory never yields to the event loop."""
         try:
             said = current.get()
-            name: str | None = llm_string
-            is_langchain = _getframe(1).f_code.co_name in ASKING
-            if is_langchain:
-                name = name_of(_getframe(1), prompt, llm_string)
+            request: Request | None = None
+            name = name_at_sight(_getframe(1), prompt, llm_string)
+            if name is None:
+                request = asked(_getframe(1), prompt, llm_string)
+                name = request.name() if request.bypass is None else None
             if said is None and name is not None and in_chain.get() is None:
                 recall = self._recall
                 hit = recall(prompt, name, self._namespace)
                 if hit is not None:
                     return hit
-            request = Request(prompt, llm_string)
-            if is_langchain:
+            if request is None:
                 request = asked(_getframe(1), prompt, llm_string)
             return await fetch(self._tiers, request, said, Call.awaited)
         except ASKED_FOR:

@@ -146,7 +146,12 @@ in_chain: ContextVar[Chain | None] = ContextVar("llmemo_chain", default=None)
 """The chain that was begun last in this context. It may have ended since: callbacks of async runs
 end in a task of their own, so no end takes it back."""
 
-_by_id: dict[UUID | None, Chain] = {}
+_by_id: dict[object, Chain] = {}
+
+
+def known_by(run_id: UUID | None) -> object:
+    """What a run is known by: a UUID computes its hash in Python, a number need not."""
+    return getattr(run_id, "int", run_id)
 
 
 def current_chain() -> Chain | None:
@@ -171,15 +176,15 @@ def around(parent_run_id: UUID | None) -> Chain | None:
     if parent_run_id is None:
         return None
     # A tool's run is none of these, but inside of one.
-    return _by_id.get(parent_run_id) or current_chain()
+    return _by_id.get(known_by(parent_run_id)) or current_chain()
 
 
 def begin(
     run_id: UUID, parent_run_id: UUID | None, tags: Sequence[str] | None, run_type: str | None
 ) -> None:
     """A chain begins."""
-    parent = _by_id.get(parent_run_id) or around(parent_run_id)
-    _by_id[run_id] = chain = Chain(parent, is_parser=run_type == "parser")
+    parent = _by_id.get(known_by(parent_run_id)) or around(parent_run_id)
+    _by_id[known_by(run_id)] = chain = Chain(parent, is_parser=run_type == "parser")
     if parent is not None:
         for tag in tags or ():
             if tag.startswith(ATTEMPT):
@@ -195,7 +200,7 @@ def begin(
 
 def end(run_id: UUID, error: BaseException | None = None) -> None:
     """A chain has ended."""
-    chain = _by_id.pop(run_id, None)
+    chain = _by_id.pop(known_by(run_id), None)
     if chain is None:
         return
     if error is not None:

@@ -11,7 +11,8 @@ from llmemo import wording
 from llmemo._core import RequestBypassed, ValueDamaged, decode, settings
 from llmemo.calls import Call, Get, NotYetError, Operation, Recent, run_inline
 from llmemo.errors import CacheClosedError, text_of
-from llmemo.keys.request import MARK, Request
+from llmemo.keys.description import MARK
+from llmemo.keys.request import Request
 from llmemo.options import DEFAULT, current
 from llmemo.outline import Difference, Outline
 from llmemo.tiers import REMEDIES

@@ -57,11 +57,10 @@ class Dependent(Protocol):
 class Run:
     """One run of a model."""
 
-    __slots__ = ("__weakref__", "_dependents", "id", "is_open", "parameters")
+    __slots__ = ("__weakref__", "_dependents", "is_open", "parameters")
 
-    def __init__(self, run_id: UUID, parameters: Mapping[str, Any] | None) -> None:
+    def __init__(self, parameters: Mapping[str, Any] | None) -> None:
         """It begins. `parameters`: the model's, for this call, if they were told."""
-        self.id = run_id
         self.parameters = parameters
         self.is_open = True
         # Weak, so that what nobody holds any more goes at once.
@@ -75,6 +74,8 @@ class Run:
     def end(self, *, failed: bool) -> None:
         """It has ended; every context that knows it sees that."""
         self.is_open = False
+        # A context may know it for long after.
+        self.parameters = None
         dependents, self._dependents = self._dependents, []
         for reference in dependents:
             dependent = reference()
@@ -83,17 +84,20 @@ class Run:
 
 
 _runs: ContextVar[tuple[Run, ...]] = ContextVar("llmemo_runs", default=())
-"""Runs that were begun in this context, the innermost last. One may have ended since: callbacks of
-async runs end in a task of their own."""
+"""Runs that were begun in this context, the innermost last. Some may have ended since: callbacks of
+async runs end in a task of their own, so no end takes one out."""
 
-_by_id: weakref.WeakValueDictionary[UUID, Run] = weakref.WeakValueDictionary()
+OPEN_MAX = 1024
+"""So many runs are known by their ids: beyond it the oldest is forgotten, if its end is not told."""
+
+_by_id: dict[object, Run] = {}
 """Async completion models begin runs in tasks of their own, and end them elsewhere."""
 
 
 def open_runs() -> tuple[Run, ...]:
     """The runs that are open in this context, the innermost last."""
     runs = _runs.get()
-    return runs and tuple(run for run in runs if run.is_open)
+    return runs and tuple([run for run in runs if run.is_open])
 
 
 class _Holder:
@@ -264,8 +268,10 @@ class RunWatch(BaseCallbackHandler):
 
 def _begin(run_id: UUID, told: dict[str, Any]) -> None:
     outer = open_runs()
-    run = Run(run_id, told.get("invocation_params"))
-    _by_id[run_id] = run
+    run = Run(told.get("invocation_params"))
+    _by_id[chains.known_by(run_id)] = run
+    if len(_by_id) > OPEN_MAX:
+        _by_id.pop(next(iter(_by_id)), None)
     _runs.set((*outer, run))
     holding = _holding.get()
     if holding is not None:
@@ -275,10 +281,9 @@ def _begin(run_id: UUID, told: dict[str, Any]) -> None:
 
 
 def _end(run_id: UUID, *, failed: bool) -> None:
-    run = _by_id.pop(run_id, None)
+    run = _by_id.pop(chains.known_by(run_id), None)
     if run is not None:
         run.end(failed=failed)
-    _runs.set(open_runs())
 
 
 # By its default, so that every thread and context has it.

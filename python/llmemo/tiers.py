@@ -13,7 +13,8 @@ from llmemo.doubts import Doubts
 from llmemo.durable import Durable
 from llmemo.errors import NamespaceRequiredError
 from llmemo.flight import Flights
-from llmemo.keys.request import MARK, Request
+from llmemo.keys.description import MARK
+from llmemo.keys.request import Request
 from llmemo.options import DEFAULT, REQUIRED, Options, current
 from llmemo.outline import TAIL
 from llmemo.prices import Worth

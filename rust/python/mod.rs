@@ -15,6 +15,7 @@ mod interned;
 mod memory;
 mod model;
 mod model_fields;
+mod names;
 mod objects;
 mod prices;
 mod requests;

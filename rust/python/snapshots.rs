@@ -7,11 +7,14 @@ use super::entries::all_entries;
 use super::gil::GilCell;
 use super::interned::intern;
 use super::model_fields::Reader;
+use super::names::{Caller, Names, Texts};
 use super::requests::bytes_of;
 use crate::canonical::description::Description;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{
+    PyBytes, PyDict, PyFrozenSet, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -210,6 +213,7 @@ fn private<'py>(
 pub struct Snapshots {
     /// The attribute of a class that has its fields.
     fields: Py<PyString>,
+    names: Names,
     /// By the address of the model.
     kept: GilCell<HashMap<usize, Arc<Kept>>>,
 }
@@ -223,6 +227,7 @@ struct Kept {
     fields: Py<PyAny>,
     snapshot: Py<Snapshot>,
     answer: Py<PyAny>,
+    texts: Texts,
 }
 
 impl Kept {
@@ -239,20 +244,26 @@ impl Kept {
 #[pymethods]
 impl Snapshots {
     #[new]
-    fn new(fields: Py<PyString>) -> Self {
-        Self { fields, kept: GilCell::new(HashMap::new()) }
+    fn new(fields: Py<PyString>, asking: Py<PyFrozenSet>, chat: Py<PyFrozenSet>) -> Self {
+        Self { fields, names: Names { asking, chat }, kept: GilCell::new(HashMap::new()) }
     }
 
     fn find(&self, model: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
-        let py = model.py();
-        let kept = self.kept.with(py, |kept| kept.get(&model.as_ptr().addr()).cloned());
-        let Some(kept) = kept else { return Ok(None) };
-        match kept.is_of(model, &self.fields) {
-            Ok(true) => Ok(Some(kept.answer.clone_ref(py))),
-            Ok(false) => Ok(None),
-            // Who describes it will meet it, too, and knows what to do.
-            Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
-            Err(error) => Err(error),
+        Ok(self.fresh(model)?.map(|kept| kept.answer.clone_ref(model.py())))
+    }
+
+    fn name<'py>(
+        &self,
+        frame: &Bound<'py, PyAny>,
+        prompt: &Bound<'py, PyAny>,
+        llm_string: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.names.model(frame, prompt, llm_string)? {
+            Caller::Other => Ok(Some(llm_string.clone())),
+            Caller::Unseen => Ok(None),
+            Caller::Model(model) => {
+                Ok(self.fresh(&model)?.and_then(|kept| kept.texts.name(llm_string)))
+            }
         }
     }
 
@@ -262,12 +273,13 @@ impl Snapshots {
         fields: Py<PyAny>,
         snapshot: Py<Snapshot>,
         answer: Py<PyAny>,
+        texts: Texts,
     ) -> PyResult<()> {
         let (py, address) = (slf.py(), model.as_ptr().addr());
         let forget = Bound::new(py, Forget { snapshots: slf.clone().unbind(), address })?;
         let class = model.get_type().as_ptr().addr();
         let model = PyWeakrefReference::new_with(model, forget)?.unbind();
-        let made = Arc::new(Kept { model, class, fields, snapshot, answer });
+        let made = Arc::new(Kept { model, class, fields, snapshot, answer, texts });
         let dropped = slf.get().kept.with(py, |kept| {
             let all = if kept.len() < MODELS_MAX { HashMap::new() } else { std::mem::take(kept) };
             (kept.insert(address, made), all)
@@ -278,6 +290,22 @@ impl Snapshots {
 
     fn __len__(&self, py: Python<'_>) -> usize {
         self.kept.with(py, |kept| kept.len())
+    }
+}
+
+impl Snapshots {
+    /// What goes with a model that would be described as it was.
+    fn fresh(&self, model: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Kept>>> {
+        let py = model.py();
+        let kept = self.kept.with(py, |kept| kept.get(&model.as_ptr().addr()).cloned());
+        let Some(kept) = kept else { return Ok(None) };
+        match kept.is_of(model, &self.fields) {
+            Ok(true) => Ok(Some(kept)),
+            Ok(false) => Ok(None),
+            // What describes it will meet it, too, and knows what to do.
+            Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

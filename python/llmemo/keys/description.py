@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
@@ -17,6 +18,7 @@ from langchain_core.load import dumpd
 
 from llmemo._core import Snapshot, Snapshots, entries
 from llmemo.keys.beside import told_beside
+from llmemo.keys.caller import ASKING, CHAT
 from llmemo.keys.endpoints import is_usual
 from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model_class
 from llmemo.keys.told import TOLD
@@ -24,8 +26,12 @@ from llmemo.keys.values import describer, plain_describer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from langchain_core.language_models import BaseLanguageModel
+
+MARK = f"\0{secrets.token_hex(16)}"
+"""Separates what memory knows a request by from any text that a user could send."""
 
 _NO_PARAMETERS = "[('stop', None)]"
 """How an `llm_string` ends for a call without options."""
@@ -45,6 +51,11 @@ class Verdict(NamedTuple):
     mark: str
     """Stands for the supplement in memory; empty if that is empty."""
 
+    @property
+    def suffix(self) -> str:
+        """What follows the text of the model in what memory knows a request by."""
+        return f"{MARK}{MARK}{self.mark}" if self.mark else ""
+
     def shows(self, llm_string: str) -> str | None:
         """A text as LangChain would write it now; None if it is stale."""
         if self.head is None:
@@ -55,10 +66,13 @@ class Verdict(NamedTuple):
         return None
 
 
-_snapshots = Snapshots(FIELDS)
+_snapshots = Snapshots(FIELDS, ASKING, CHAT)
 
 verdict_before: Callable[[object], Verdict | None] = _snapshots.find
 """The verdict on a model that has not changed since it was given; None if it has, or is none."""
+
+name_at_sight: Callable[[FrameType, str, str], str | None] = _snapshots.name
+"""What memory knows the request by that is asked from a frame; None: take a closer look."""
 
 
 def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
@@ -75,7 +89,7 @@ def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
         verdict = _judge(model, known, snapshot.description + beside)
         # What is told beside the fields is in no snapshot.
         if not (beside or known.beside.private or known.beside.scripts):
-            _snapshots.keep(model, known.fields, snapshot, verdict)
+            _snapshots.keep(model, known.fields, snapshot, verdict, verdict)
     return verdict
 
 

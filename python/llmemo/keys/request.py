@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.language_models import BaseChatModel
 
 from llmemo._core import RequestBypassed, entries, settings
-from llmemo.keys.caller import CHAT, caller_of, is_hidden
-from llmemo.keys.description import mark_of, verdict_before, verdict_of
+from llmemo.keys.caller import caller_of, is_hidden
+from llmemo.keys.description import MARK, mark_of, verdict_of
 from llmemo.keys.messages import objects_in
 from llmemo.keys.model_class import Place
 from llmemo.keys.values import plain_describer
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from llmemo.keys.caller import Caller
-
-MARK = f"\0{secrets.token_hex(16)}"
-"""Separates what memory knows a request by from any text that a user could send."""
 
 UNKNOWN_VALUE = "unknown_value"
 """Why a request has no key if a setting of its model cannot be told."""
@@ -133,22 +129,6 @@ def _unseen(frame: FrameType, prompt: str, llm_string: str) -> Request:
     if is_hidden(frame, llm_string):
         return Request(prompt, llm_string, bypass=RequestBypassed(HIDDEN_MODEL, "_type"))
     return Request(prompt, llm_string)
-
-
-def name_of(frame: FrameType, prompt: str, llm_string: str) -> str | None:
-    """What memory knows the request by that is asked from this frame; None if it has no key.
-
-    As `asked` has it: here is the short way, of a chat model that is as it was when it was seen.
-    """
-    if frame.f_code.co_name in CHAT:
-        held = frame.f_locals
-        if held.get("llm_string") is llm_string and held.get("prompt") is prompt:
-            verdict = verdict_before(held.get("self"))
-            text = None if verdict is None else verdict.shows(llm_string)
-            if verdict is not None and text is not None:
-                return f"{text}{MARK}{MARK}{verdict.mark}" if verdict.mark else text
-    request = asked(frame, prompt, llm_string)
-    return request.name() if request.bypass is None else None
 
 
 def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
