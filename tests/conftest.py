@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A cache that waits for its store for a second only has misses on a busy machine that no test is
 # about. Those that are about its patience say how long that is.
-LLMCache.__init__.__kwdefaults__["store_timeout"] = LIMIT
+LLMCache.__init__.__kwdefaults__.update(store_timeout=LIMIT)  # type: ignore[union-attr]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
