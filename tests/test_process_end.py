@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import re
@@ -494,6 +495,46 @@ async def test_what_is_sent_during_a_fork_is_done_when_it_is_over() -> None:
             assert await cache.alookup(key, "m") == answer(key)
         assert (cache.stats().errors, cache.stats().writes_unconfirmed) == ({}, 0)
         forking.join(LIMIT)
+
+
+def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "FORK_DRAIN", 0.0)
+    monkeypatch.setattr("llmemo.worker.MAX_RECORDS_PER_SET", 1)
+    held = Held("set")
+    store = FakeStore(held)
+    with LLMCache(store, max_bytes=0, single_flight=False) as cache:
+        threads = [
+            threading.Thread(target=cache.update, args=(key, "m", answer(key)))
+            for key in names("p", 5)
+        ]
+        for thread in threads:
+            thread.start()
+        assert held.reached.wait(LIMIT)
+        go_on = threading.Event()
+
+        def fork() -> None:
+            process._before_fork()
+            go_on.wait(LIMIT)
+            process._after_fork_in_parent()
+
+        forking = threading.Thread(target=fork)
+        forking.start()
+        engine = cache._tiers.engine
+        assert engine is not None
+        worker = engine._worker
+        assert worker is not None
+        while worker._hands_over_at == math.inf:
+            time.sleep(0.001)
+        held.go.set()
+        assert worker.finished.wait(LIMIT)
+        assert store.sizes("set") == [1], "it was under way"
+        go_on.set()
+        for thread in threads:
+            thread.join(LIMIT)
+        assert store.sizes("set") == [1] * 5
+        assert (cache.stats().errors, cache.stats().writes_unconfirmed) == ({}, 0)
 
 
 def test_an_exit_takes_as_long_as_the_store_gets_on(tmp_path: Path) -> None:
