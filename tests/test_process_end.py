@@ -138,8 +138,6 @@ for n, cache in enumerate(caches):
 
 def test_the_threads_of_a_dropped_cache_go_away(tmp_path: Path) -> None:
     program = """
-# It would report as slow what our loop does while the garbage collector has the interpreter.
-logging.getLogger("asyncio").setLevel(logging.ERROR)
 for turn in range(10):
     before = set(threading.enumerate())
     cache = opened()
