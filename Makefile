@@ -9,11 +9,14 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 # Tests of crashes, faults and load, which have nothing to do with LangChain's version.
 LOAD := $(wildcard tests/test_soak_*.py) tests/test_faults.py tests/test_locked.py \
   tests/test_heartbeat.py tests/test_fail_open.py
-# Those that mostly wait, for processes; and one that takes long, so that both halves take as long.
-WAITING := tests/test_sweep_fields.py $(wildcard tests/test_soak_*.py) tests/test_locked.py tests/test_process_end.py \
+# Those that mostly wait, for processes.
+WAITING := $(wildcard tests/test_soak_*.py) tests/test_locked.py tests/test_process_end.py \
   tests/test_leases_processes.py tests/test_flight_processes.py
+SWEEPS := $(wildcard tests/test_sweep_*.py)
+# The property tests, those of keys and of values.
+PROPERTIES := $(wildcard tests/test_key*.py tests/test_values*.py) tests/test_accelerate.py tests/test_model.py
 # And those of the store and of leases: on the newest version only.
-NEWEST := $(LOAD) $(WAITING) $(wildcard tests/test_sqlite*.py tests/test_store*.py tests/test_leasing*.py) \
+NEWEST := $(LOAD) $(WAITING) tests/test_sweep_fields.py $(wildcard tests/test_sqlite*.py tests/test_store*.py tests/test_leasing*.py) \
   tests/test_flight_schedules.py tests/test_model.py \
   tests/test_concurrency.py tests/test_removal_sweep.py
 # How long each of the two fuzzers runs.
@@ -61,16 +64,27 @@ demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside Lang
 
 test: $(VENV)/.built $(OLDEST)/.built ## everything that must hold, on the newest and the oldest langchain-core
 	cargo test --locked -q
-	@# Two at a time, on two cores; what ran behind the scenes has its say at the end.
-	@{ status=0; \
-	  $(OLDEST)/bin/python -m pytest -q -m "not clients" $(NEWEST:%=--ignore=%) > $(OLDEST)/test.log 2>&1 || status=1; \
-	  $(BIN)/python -m pytest -q $(WAITING) > $(VENV)/test.log 2>&1 || status=1; \
-	  exit $$status; } & behind=$$!; \
-	$(BIN)/python -m pytest -q $(WAITING:%=--ignore=%); newest=$$?; \
-	wait $$behind; status=$$?; \
-	echo "On the oldest dependencies:"; cat $(OLDEST)/test.log; \
-	echo "Processes, crashes and load:"; cat $(VENV)/test.log; \
-	exit $$((newest + status))
+	@echo "The tests in five groups, two at a time; each shows its output when it is done."
+	@$(MAKE) -k -j2 $(filter --output-sync,$(.FEATURES:output-sync=--output-sync)) --no-print-directory \
+	  test-rest test-oldest test-properties test-processes test-sweeps
+
+# The groups of `make test`; the longest begin, so that both cores end at about the same time.
+.PHONY: test-rest test-oldest test-properties test-processes test-sweeps
+test-rest: $(VENV)/.built
+	$(BIN)/python -m pytest -q $(patsubst %,--ignore=%,$(WAITING) $(SWEEPS) $(PROPERTIES))
+
+# A quarter of the random examples: those that all ran on the newest.
+test-oldest: $(OLDEST)/.built
+	LLMEMO_EXAMPLES=0.25 $(OLDEST)/bin/python -m pytest -q -m "not clients" $(NEWEST:%=--ignore=%)
+
+test-properties: $(VENV)/.built
+	$(BIN)/python -m pytest -q $(PROPERTIES)
+
+test-processes: $(VENV)/.built
+	$(BIN)/python -m pytest -q $(WAITING)
+
+test-sweeps: $(VENV)/.built
+	$(BIN)/python -m pytest -q $(SWEEPS)
 
 lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub against the binary
 	cargo fmt --check
@@ -89,8 +103,7 @@ soak: $(VENV)/.built ## the tests of crashes, faults and processes, a hundred ti
 	  tests/test_flight_schedules.py tests/test_namespaces.py tests/test_removal_sweep.py $(LOAD)
 
 fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzzer (needs g++ too)
-	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q tests/test_key*.py tests/test_values*.py tests/test_accelerate.py \
-	  tests/test_model.py
+	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q $(PROPERTIES)
 	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
 bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the README's table

@@ -76,6 +76,15 @@ class Caller:
         self.engine.submit(call)
         return (await call.wait(LIMIT)).get(key)
 
+    async def parked(self, count: int) -> None:
+        """Wait until so many wait here for a lease that another holds."""
+        await until(lambda: self._parked() == count)
+
+    def _parked(self) -> int:
+        worker = self.engine._worker
+        leasing = None if worker is None else getattr(worker, "_leasing", None)
+        return 0 if leasing is None else sum(map(len, leasing._parked.copy().values()))
+
     @property
     def errors(self) -> dict[str, int]:
         return self.tally.snapshot()[-1]["errors"]

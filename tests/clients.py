@@ -1,9 +1,9 @@
 """The client matrix: one row for each way in which people call a model.
 
-`test_clients.py` runs the rows in its own process; as a program this module runs one row in a
-second process, on a cache file that the first one filled:
+`test_clients.py` runs the rows in its own process; as a program this module runs them in a second
+process, on cache files that the first one filled:
 
-    python clients.py ROW DATABASE URL
+    python clients.py URL ROW=DATABASE…
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import inspect
 import json
 import ssl
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ from pydantic import BaseModel, SecretStr
 from llmemo import LLMCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from langchain_core.caches import BaseCache
 
@@ -175,13 +177,28 @@ def comparable(value: Any) -> Any:
 COUNTS = ("store_hits", "misses", "updates", "bypassed", "skipped", "errors")
 
 
-def main(name: str, database: str, url: str) -> None:
-    """Run one row on a cache file, and print its result and what the cache counted."""
-    with LLMCache(database) as cache:
-        result = comparable(ROWS[name].run(cache, url))
-        stats = cache.stats()
+def main(url: str, *pairs: str) -> None:
+    """Run rows on cache files (`name=path`); print their results and what their caches counted."""
+    told = {}
+    for pair in pairs:
+        name, _, database = pair.rpartition("=")
+        with LLMCache(database, store_timeout=60) as cache:
+            result = comparable(ROWS[name].run(cache, url))
+            stats = cache.stats()
         counts = {name: getattr(stats, name) for name in COUNTS}
-        json.dump({"result": result, "stats": counts}, sys.stdout)
+        told[name] = {"result": result, "stats": counts}
+    json.dump(told, sys.stdout)
+
+
+def in_another_process(url: str, databases: Mapping[str, Path]) -> dict[str, Any]:
+    """What `main` prints, by row."""
+    pairs = [f"{name}={database}" for name, database in databases.items()]
+    # Warnings are errors there too: a resource left open would be told on stderr.
+    command = [sys.executable, "-W", "error", __file__, url, *pairs]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import figures
 import pytest
+from doubles import LIMIT
 
 from llmemo import LLMCache
 from llmemo.runs import _holding, holds_anything
@@ -14,6 +15,11 @@ from llmemo.runs import _holding, holds_anything
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+# A cache that waits for its store for a second only has misses on a busy machine that no test is
+# about. Those that are about its patience say how long that is.
+LLMCache.__init__.__kwdefaults__.update(store_timeout=LIMIT)  # type: ignore[union-attr]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,4 +1,4 @@
-"""A process that calls a model through a cache: `flight_worker.py STORE LOG CALLERS SECONDS`.
+"""A process that calls a model through a cache: `main`, with STORE LOG CALLERS SECONDS.
 
 Says "ready", waits for a line, calls as many times at once as it is told, and prints how many
 different answers it got and how many of them came from its own calls. Each call of the model adds
@@ -43,6 +43,6 @@ async def call(store: str, log: str, callers: int, seconds: float) -> None:
         os.write(1, json.dumps(told).encode() + b"\n")
 
 
-if __name__ == "__main__":
+def main() -> None:
     _, path, log_path, count, duration = sys.argv
     asyncio.run(call(path, log_path, int(count), float(duration)))

@@ -120,7 +120,7 @@ def histories(draw: st.DrawFn) -> list[BaseMessage]:
 def test_the_bytes_are_those_of_langchain_and_nearly_all_are_made_here() -> None:
     dumps = ours()
 
-    @examples(500)
+    @examples(200)
     @given(histories())
     def compare(history: list[BaseMessage]) -> None:
         assert outcome(dumps, history) == outcome(own, history)
@@ -129,7 +129,7 @@ def test_the_bytes_are_those_of_langchain_and_nearly_all_are_made_here() -> None
     assert dumps.handled >= 0.95 * (dumps.handled + dumps.fallbacks)
 
 
-@examples(300)
+@examples(150)
 @given(st.lists(messages() | anything | values, max_size=4))
 def test_whatever_it_is_the_outcome_is_the_same(odd: list[object]) -> None:
     assert outcome(ours(), odd) == outcome(own, odd)

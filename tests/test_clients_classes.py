@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,9 +128,6 @@ def test_a_second_process_finds_what_include_raw_kept(tmp_path: Path, server: Op
     database = tmp_path / "cache.db"
     with LLMCache(database) as cache:
         answer = ask(clients.Report, cache, server, include_raw=True)
-    command = [sys.executable, "-W", "error", clients.__file__, "json_schema", str(database)]
-    done = subprocess.run(
-        [*command, server.url], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert (done.returncode, done.stderr, server.requests) == (0, "", 1)
-    assert json.loads(done.stdout)["result"] == comparable(answer["parsed"])
+    told = clients.in_another_process(server.url, {"json_schema": database})
+    assert server.requests == 1
+    assert told["json_schema"]["result"] == comparable(answer["parsed"])

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from doubles import LIMIT, PYTHON
+import pytest
+from doubles import LIMIT
+from nursery import Child
 
 from llmemo.durable import LEASE
 
-WORKER = Path(__file__).with_name("flight_worker.py")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 
 class Crowd:
@@ -25,21 +28,13 @@ class Crowd:
         self.log.touch()
         arguments = [folder / "cache.db", self.log, callers, seconds]
         self.processes = [
-            subprocess.Popen(
-                [*PYTHON, str(WORKER), *map(str, arguments)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(count)
+            Child("import flight_worker; flight_worker.main()", *arguments) for _ in range(count)
         ]
         for process in self.processes:
-            assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
 
     def go(self) -> None:
         for process in self.processes:
-            assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
 

@@ -81,7 +81,7 @@ async def test_all_are_given_up_together_and_what_comes_later_is_for_nobody() ->
     with kept(FakeStore(held), store_timeout=0.1) as cache:
         start, before = time.monotonic(), timers()
         found = await asyncio.gather(*(cache.alookup(name, "m") for name in NAMES))
-        assert 0.07 < time.monotonic() - start < 5
+        assert 0.07 < time.monotonic() - start < LIMIT
         assert found == [None] * len(NAMES)
         assert timers() == before
         assert cache.stats().errors["store_read_timeout"] == len(NAMES)
@@ -148,9 +148,9 @@ def test_loops_that_close_before_there_is_an_outcome_are_not_kept() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("later", range(3))
 async def test_a_loop_that_is_busy_costs_no_hit(later: int) -> None:
-    with kept(FakeStore(), store_timeout=0.1) as cache:
+    with kept(FakeStore(), store_timeout=0.5) as cache:
         looking = (cache.alookup(name, "m") for name in NAMES)
-        *found, _ = await asyncio.gather(*looking, keep_busy(0.15, later))
+        *found, _ = await asyncio.gather(*looking, keep_busy(0.6, later))
         assert found == [answer(name) for name in NAMES]
         assert cache.stats().errors == {}
 

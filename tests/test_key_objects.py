@@ -94,7 +94,7 @@ values: st.SearchStrategy[Any] = st.one_of(
 )
 
 
-@examples(500)
+@examples(250)
 @given(values, values)
 def test_a_value_that_prints_all_that_it_holds_has_a_key(one: Any, other: Any) -> None:
     assert key(asked(one)) == key(asked(one))

@@ -159,7 +159,7 @@ def otherwise(history: list[dict[str, Any]], rng: random.Random) -> str:
     return written(made, rng)
 
 
-@examples(500)
+@examples(250)
 @given(histories, rngs)
 def test_a_prompt_written_in_another_way_has_the_same_key(history: Any, rng: Any) -> None:
     text = json.dumps(history)
@@ -167,7 +167,7 @@ def test_a_prompt_written_in_another_way_has_the_same_key(history: Any, rng: Any
     assert key(text) == key(otherwise(history, rng))
 
 
-@examples(600)
+@examples(300)
 @given(histories, rngs)
 def test_any_change_of_what_a_prompt_says_changes_its_key(history: Any, rng: Any) -> None:
     number = rng.randrange(len(history))
@@ -232,7 +232,7 @@ def tail(settings: Any, rng: random.Random) -> str:
     return f"[{', '.join(f'({printed(n, rng)}, {printed(v, rng)})' for n, v in settings)}]"
 
 
-@examples(400)
+@examples(200)
 @given(parameters, rngs)
 def test_parameters_printed_in_another_way_have_the_same_key(settings: Any, rng: Any) -> None:
     text = tail(settings, rng)
@@ -242,7 +242,7 @@ def test_parameters_printed_in_another_way_have_the_same_key(settings: Any, rng:
         assert key("p", text) == key("p", str(settings))
 
 
-@examples(500)
+@examples(250)
 @given(parameters.filter(bool), rngs)
 def test_any_change_of_a_parameter_changes_the_key(settings: Any, rng: Any) -> None:
     paths = [(path, node) for path, node in nodes(settings) if len(path) > 1 and path[1] == 1]
@@ -259,7 +259,7 @@ HEAD = {"id": ["langchain", "chat_models", "openai", "ChatOpenAI"], "lc": 1, "ty
 arguments = st.dictionaries(hard_texts.map("x{}".format), json_values, min_size=1, max_size=3)
 
 
-@examples(400)
+@examples(200)
 @given(arguments.map(lambda it: json.loads(json.dumps(it))), rngs)
 def test_the_head_of_an_llm_string(settings: dict[str, Any], rng: Any) -> None:
     def head(arguments: dict[str, Any], noise: dict[str, Any]) -> str:

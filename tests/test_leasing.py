@@ -60,7 +60,7 @@ async def test_after_a_failure_one_other_tries_and_after_the_second_all_go_on(
     one, other, _ = callers
     fence = await one.granted()
     tasks = [asyncio.create_task(other.ask()) for _ in range(5)]
-    await asyncio.wait(tasks, timeout=0.1)
+    await other.parked(5)
     release(one.engine, KEY, fence, failures=1)
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=LIMIT)
     [grant] = [task.result() for task in done]
@@ -71,7 +71,7 @@ async def test_after_a_failure_one_other_tries_and_after_the_second_all_go_on(
     # Who comes then begins anew: one tries, and if it fails once more all go on.
     fence = await one.granted()
     late = asyncio.create_task(other.ask())
-    await asyncio.wait([late], timeout=0.1)
+    await other.parked(1)
     assert not late.done()
     release(one.engine, KEY, fence, failures=1)
     assert await late is None
@@ -81,7 +81,7 @@ async def test_who_has_nothing_to_give_may_let_all_go_on(callers: list[Caller]) 
     one, other, _ = callers
     fence = await one.granted()
     tasks = [asyncio.create_task(other.ask()) for _ in range(5)]
-    await asyncio.wait(tasks, timeout=0.1)
+    await other.parked(5)
     release(one.engine, KEY, fence, failures=2)
     assert await asyncio.gather(*tasks) == [None] * 5
 
@@ -211,7 +211,7 @@ async def test_closing_gives_back_what_is_held_and_lets_go_who_waits(
     await one.granted()
     await one.granted(b"a" * 32)
     waiting = asyncio.create_task(other.ask())
-    await asyncio.wait([waiting], timeout=0.1)
+    await other.parked(1)
     await asyncio.to_thread(other.engine.close, LIMIT)
     assert await waiting is None
     await asyncio.to_thread(one.engine.close, LIMIT)
@@ -227,7 +227,7 @@ async def test_an_answer_that_cannot_be_stored_lets_all_go_on(callers: list[Call
     one.expected = {"store_write": 1}
     fence = await one.granted()
     waiting = asyncio.create_task(other.ask())
-    await asyncio.wait([waiting], timeout=0.1)
+    await other.parked(1)
     with pytest.raises(sqlite3.IntegrityError):
         await one.put(fence, record()._replace(namespace=None))  # type: ignore[arg-type]
     assert await waiting is None

@@ -98,7 +98,7 @@ def test_a_file_that_is_locked_for_minutes(
 @pytest.mark.anyio
 async def test_model_calls_do_not_wait_for_a_file_that_is_locked(tmp_path: Path) -> None:
     path, names = tmp_path / "a.db", [f"q{number}" for number in range(50)]
-    async with LLMCache(path, max_bytes=0, store_timeout=0.1) as cache:
+    async with LLMCache(path, max_bytes=0, store_timeout=0.5) as cache:
         model = Scripted(act=lambda text: f"answer to {text}", cache=cache)
         durable = cache._tiers.durable
         assert durable is not None

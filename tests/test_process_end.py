@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import random
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from doubles import PRELUDE, expect_on_disk, files, patience, run
+from doubles import (
+    LIMIT,
+    PRELUDE,
+    FakeStore,
+    Held,
+    answer,
+    expect_on_disk,
+    files,
+    patience,
+    run,
+)
+
+from llmemo import LLMCache, process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,8 +138,6 @@ for n, cache in enumerate(caches):
 
 def test_the_threads_of_a_dropped_cache_go_away(tmp_path: Path) -> None:
     program = """
-# It would report as slow what our loop does while the garbage collector has the interpreter.
-logging.getLogger("asyncio").setLevel(logging.ERROR)
 for turn in range(10):
     before = set(threading.enumerate())
     cache = opened()
@@ -360,19 +373,43 @@ assert [os.waitpid(pid, 0)[1] for pid in (reader, writer)] == [0, 0]
     run(program, tmp_path / "a.db")
 
 
+LOCKED = '''
+import signal, subprocess, time
+from llmemo import process
+from llmemo.stores import sqlite_connection
+logging.disable()
+HOLDER = """
+import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+print("!", flush=True)
+sys.stdin.read(1)
+"""
+def unlock():
+    with other:
+        other.stdin.write(b"!")
+
+sqlite_connection.BUSY_TIMEOUT = {BUSY}
+cache = opened()
+keep(cache, *names("before", 5))
+# Another process: what this one has open, a fork copies, with the locks that it believes in.
+other = subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=-1, stdout=-1)
+other.stdout.read(1)
+pending = threading.Thread(target=keep, args=(cache, "pending"))
+pending.start()
+while not cache._tiers.engine._worker._in_flight:
+    time.sleep(0.001)
+'''
+"""A program whose cache has a write under way when it finds the file locked."""
+
+
 @needs_fork
 @pytest.mark.parametrize("end", ["close", "kill"])
-def test_a_child_that_was_forked_while_the_file_was_locked_acknowledges_nothing(
+def test_a_child_that_was_forked_before_the_store_could_close_acknowledges_nothing(
     end: str, tmp_path: Path
 ) -> None:
     program = f"""
-import signal, sqlite3, time
-logging.disable()
-cache = LLMCache(path, max_bytes=0, store_timeout=0.2)
-keep(cache, *names("before", 5))
-other = sqlite3.connect(path, isolation_level=None)
-other.execute("BEGIN IMMEDIATE")
-cache.update("pending", "m", answer("pending"))
+process.FORK_TIMEOUT = 0.1
 free, set_free = os.pipe()
 if (pid := os.fork()) == 0:
     os.read(free, 1)
@@ -380,14 +417,13 @@ if (pid := os.fork()) == 0:
     for name in names("child", 50):
         keep(cache, name)
         time.sleep(0.005)
-    fresh = LLMCache(path, max_bytes=0, store_timeout=0.2)
+    fresh = opened()
     keep(fresh, *names("fresh", 5))
     assert "store_unusable" in cache.stats().errors and "store_unusable" in fresh.stats().errors
     os._exit(0)
-other.execute("COMMIT")
+unlock()
 os.write(set_free, b"!")
-while cache.lookup("pending", "m") is None:
-    time.sleep(0.01)
+pending.join()
 keep(cache, *names("parent", 50))
 if {end!r} == "close":
     cache.close()
@@ -396,8 +432,133 @@ if {end!r} == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 """
     code = 0 if end == "close" else -signal.SIGKILL
-    kept = run(program, tmp_path / "a.db", code=code, seconds=10.0)
-    assert kept >= names("before", 5) | names("parent", 50)
+    kept = run(LOCKED.replace("{BUSY}", "60") + program, tmp_path / "a.db", code=code)
+    assert kept >= {"pending"} | names("before", 5) | names("parent", 50)
+    expect_on_disk(tmp_path / "a.db", kept)
+
+
+@needs_fork
+def test_a_fork_while_the_file_is_locked_leaves_the_store_to_both(tmp_path: Path) -> None:
+    program = """
+free, set_free = os.pipe()
+if (pid := os.fork()) == 0:
+    os.read(free, 1)
+    before = cache.stats().errors.get("store_unusable")
+    keep(cache, *names("child", 5))
+    assert cache.stats().errors.get("store_unusable") == before
+    assert cache.lookup("child0", "m") == answer("child0")
+    os._exit(0)
+unlock()
+os.write(set_free, b"!")
+pending.join()
+keep(cache, *names("parent", 5))
+assert os.waitpid(pid, 0)[1] == 0
+"""
+    kept = run(LOCKED.replace("{BUSY}", "0.2") + program, tmp_path / "a.db")
+    assert kept == {"pending"} | names("before", 5) | names("parent", 5) | names("child", 5)
+    expect_on_disk(tmp_path / "a.db", kept)
+
+
+@pytest.mark.anyio
+async def test_what_is_sent_during_a_fork_is_done_when_it_is_over() -> None:
+    """And no event loop waits for that: here, one that would then wait for ever."""
+    held = Held("close")
+    store = FakeStore()
+    with LLMCache(FakeStore(held)) as other, LLMCache(store, max_bytes=0) as cache:
+        other.update("p", "m", answer("p"))
+        cache.update("before", "m", answer("before"))
+        before, released = threading.Event(), threading.Event()
+
+        def fork() -> None:
+            process._before_fork()
+            before.set()
+            released.wait(LIMIT)
+            process._after_fork_in_parent()
+
+        forking = threading.Thread(target=fork)
+        forking.start()
+        await asyncio.to_thread(held.reached.wait, LIMIT)
+        abandoned = asyncio.ensure_future(cache.aupdate("abandoned", "m", answer("abandoned")))
+        calls = [asyncio.ensure_future(cache.aupdate(k, "m", answer(k))) for k in ("p0", "p1")]
+        looking = asyncio.ensure_future(cache.alookup("before", "m"))
+        await asyncio.sleep(0)
+        abandoned.cancel()
+        held.go.set()
+        assert await asyncio.to_thread(before.wait, LIMIT)
+        assert not any(call.done() for call in (*calls, looking))
+        released.set()
+        assert await asyncio.wait_for(looking, LIMIT) == answer("before")
+        await asyncio.wait_for(asyncio.gather(*calls), LIMIT)
+        for key in ("abandoned", "p0", "p1"):
+            assert await cache.alookup(key, "m") == answer(key)
+        assert (cache.stats().errors, cache.stats().writes_unconfirmed) == ({}, 0)
+        forking.join(LIMIT)
+
+
+def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "FORK_DRAIN", 0.0)
+    monkeypatch.setattr("llmemo.worker.MAX_RECORDS_PER_SET", 1)
+    held = Held("set")
+    store = FakeStore(held)
+    with LLMCache(store, max_bytes=0, single_flight=False) as cache:
+        threads = [
+            threading.Thread(target=cache.update, args=(key, "m", answer(key)))
+            for key in names("p", 5)
+        ]
+        for thread in threads:
+            thread.start()
+        assert held.reached.wait(LIMIT)
+        go_on = threading.Event()
+
+        def fork() -> None:
+            process._before_fork()
+            go_on.wait(LIMIT)
+            process._after_fork_in_parent()
+
+        forking = threading.Thread(target=fork)
+        forking.start()
+        engine = cache._tiers.engine
+        assert engine is not None
+        worker = engine._worker
+        assert worker is not None
+        while worker._hands_over_at == math.inf:
+            time.sleep(0.001)
+        held.go.set()
+        assert worker.finished.wait(LIMIT)
+        assert store.sizes("set") == [1], "it was under way"
+        go_on.set()
+        for thread in threads:
+            thread.join(LIMIT)
+        assert store.sizes("set") == [1] * 5
+        assert (cache.stats().errors, cache.stats().writes_unconfirmed) == ({}, 0)
+
+
+def test_an_exit_takes_as_long_as_the_store_gets_on(tmp_path: Path) -> None:
+    program = """
+from llmemo import process, worker
+from llmemo.stores import SQLiteStore
+process.EXIT_TIMEOUT = 1.5
+worker.MAX_RECORDS_PER_SET = 1
+
+class Slow(SQLiteStore):
+    async def set(self, records):
+        await asyncio.sleep(0.2)
+        await super().set(records)
+
+async def main():
+    global cache
+    cache = LLMCache(Slow(path), max_bytes=0, single_flight=False)
+    tasks = [asyncio.ensure_future(cache.aupdate(k, "m", answer(k))) for k in names("p", 10)]
+    await asyncio.sleep(0)
+
+asyncio.run(main())
+for key in names("p", 10):
+    say(key)
+"""
+    kept = run(program, tmp_path / "a.db")
+    assert kept == names("p", 10)
     expect_on_disk(tmp_path / "a.db", kept)
 
 

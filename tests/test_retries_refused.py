@@ -74,9 +74,10 @@ class Reluctant(FakeStore):
 
 async def test_a_store_that_is_slow_to_remove_it_is_not_believed() -> None:
     store = Reluctant()
-    with LLMCache(store, max_bytes=0, store_timeout=0.1) as cache:
+    with LLMCache(store, max_bytes=0, store_timeout=0.5) as cache:
         model = chat(cache, BAD, GOOD)
         model.invoke("How old?")
+        await until(lambda: len(store.records) == 1)
         with pytest.raises(OutputParserException):
             await (model | PARSER).ainvoke("How old?")
         assert len(store.records) == 1

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from doubles import LIMIT
 from langchain_core.caches import BaseCache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -133,13 +134,13 @@ def test_waiters_do_not_get_what_was_answered_while_a_setting_changed() -> None:
 
     def gate() -> None:
         entered.set()
-        assert go_on.wait(10)
+        assert go_on.wait(LIMIT)
         model.options["n"] = 2
 
     async def main() -> list[str]:
         model.gate = gate
         leader = asyncio.create_task(model.ainvoke("q"))
-        assert await asyncio.to_thread(entered.wait, 10)
+        assert await asyncio.to_thread(entered.wait, LIMIT)
         other = Serial(cache=cache, options={"n": 1}, gate=model.gate)
         other.gate = model.gate
         waiter = asyncio.create_task(other.ainvoke("q"))

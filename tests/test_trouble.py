@@ -80,7 +80,7 @@ def test_unavailable_once_is_tried_again(method: str) -> None:
 def test_unavailable_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmemo.removal.TIMEOUT", 0.02)
     store = FakeStore(Fault("open", StoreUnavailableError("gone")))
-    cache = LLMCache(store, store_timeout=0.02)
+    cache = LLMCache(store, store_timeout=0.5)
     assert cache.lookup("p", "m") is None
     cache.update("p", "m", answer("p"))
     assert cache.lookup("p", "m") == answer("p")
@@ -150,7 +150,7 @@ def test_other_kinds_of_numbers_are_times_too() -> None:
 
 
 def test_a_thread_that_cannot_be_started_is_only_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = LLMCache(FakeStore(), max_bytes=0, store_timeout=0.2)
+    cache = LLMCache(FakeStore(), max_bytes=0, store_timeout=LIMIT)
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")  # As Python does when the system has none.

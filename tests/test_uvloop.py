@@ -65,15 +65,15 @@ async def test_cancelled_and_too_late(tmp_path: Path) -> None:
 async def test_a_loop_that_is_busy_costs_no_hit(later: int) -> None:
     # Timers that are due come before outcomes that are there.
     names = [f"p{number}" for number in range(9)]
-    async with LLMCache(FakeStore(), max_bytes=0, store_timeout=0.1) as cache:
+    async with LLMCache(FakeStore(), max_bytes=0, store_timeout=0.5) as cache:
         for name in names:
             await cache.aupdate(name, "m", answer(name))
         looking = (cache.alookup(name, "m") for name in names)
-        *found, _ = await asyncio.gather(*looking, keep_busy(0.15, later))
+        *found, _ = await asyncio.gather(*looking, keep_busy(0.6, later))
         assert found == [answer(name) for name in names]
         assert cache.stats().errors == {}
         if later:  # else the updates are not on their way yet
             updating = [cache.aupdate(name, "m", answer(name)) for name in names]
-            await asyncio.gather(*updating, keep_busy(0.15, later))
+            await asyncio.gather(*updating, keep_busy(0.6, later))
             assert cache.stats().errors == {}
             assert cache.stats().writes_unconfirmed == 0

@@ -16,10 +16,11 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from llmemo import process
-from llmemo.calls import CLOSED, Sent, settle
+from llmemo.calls import CLOSED, Sent, Set, settle
 from llmemo.errors import ConfigurationError, StoreError
 from llmemo.leases import Holds
 from llmemo.worker import Worker
@@ -41,13 +42,15 @@ class Engine:
     """
 
     def __init__(self, store: Store, tally: Tally, memory: Memory, patience: float) -> None:
-        """Nothing is started or opened yet. `patience`: seconds that `submit` may take."""
+        """Nothing is started or opened yet. `patience`: see `Leasing`."""
         other = None if store.engine is None else store.engine()
         if other is not None and not other.is_closed:
             msg = f"store={store!r} is in use by another cache: make a store for each cache"
             raise ConfigurationError(msg)
         store.engine = weakref.ref(self)
         self.is_closed: bool = False
+        self.backlog: deque[Sent[Any]] = deque()
+        """Operations that no worker takes yet, in order: it has to be started, after a fork."""
         self._worker: Worker | None = None
         self._closing: Worker | None = None
         self._store = store
@@ -55,6 +58,11 @@ class Engine:
         self._memory = memory
         self._patience = min(patience, threading.TIMEOUT_MAX)
         self._holds = Holds()
+        process.has_lock(self)
+
+    def after_fork_in_child(self) -> None:
+        """Leave to the parent what its callers sent."""
+        self.backlog.clear()
 
     @property
     def has_leases(self) -> bool:
@@ -73,15 +81,39 @@ class Engine:
         self._holds.keep(key, fence, is_kept=False)
 
     def submit(self, call: Sent[Any], *, at_once: bool = False) -> None:
-        """Send an operation; never waits for the store. `at_once`: see `Worker.submit`.
+        """Send an operation; never waits for the store, or a fork. `at_once`: see `Worker.submit`.
 
         Raises:
-            StoreError: The engine is closed, a fork did not end in time, or the interpreter ends.
+            StoreError: The engine is closed, or the interpreter ends.
         """
         worker = self._worker
-        if worker is None or worker.is_stopping:
-            worker = self._start()
-        worker.submit(call, at_once=at_once)
+        if worker is not None and not (worker.is_stopping or self.backlog):
+            worker.submit(call, at_once=at_once)
+            return
+        # A thread that is started when the interpreter ends never runs, and who starts it waits.
+        if self.is_closed or sys.is_finalizing():
+            raise StoreError(CLOSED)
+        self.backlog.append(call)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Have a worker take the backlog; if there is a fork under way, when that is done."""
+        while self.backlog and not process.is_forking(self):
+            with process.gate:
+                worker: Worker | None = None
+                error: Exception = StoreError(CLOSED)
+                try:
+                    worker = self._start()
+                except (StoreError, RuntimeError) as failed:  # or no thread to be had
+                    error = failed
+                while self.backlog:
+                    call = self.backlog.popleft()
+                    if worker is None:
+                        if isinstance(call.operation, Set):
+                            self._tally.store_failed("write", error, 1)
+                        settle([(call, None, error)])
+                    else:
+                        worker.submit(call, at_once=True)
 
     def close(self, timeout: float) -> int:
         """Write what is queued, close the store, end the thread: `timeout` seconds at most.
@@ -90,6 +122,7 @@ class Engine:
         for one that is under way.
         """
         with process.gate:
+            self.go_on()  # what came during a fork
             worker, self._worker = self._worker, None
             closing = self._closing = worker or self._closing
             self.is_closed = self._holds.is_closed = True
@@ -110,41 +143,32 @@ class Engine:
             self._worker.stop()
 
     def _start(self) -> Worker:
-        if sys.is_finalizing():
-            # A thread that is started now never runs, and who starts it waits for that.
+        """The worker, started if need be. Under the gate."""
+        if self.is_closed:
             raise StoreError(CLOSED)
-        # A fork holds the gate until the stores are closed: no longer than a caller would wait.
-        if not process.gate.acquire(timeout=self._patience):
-            msg = "a fork takes its time"
-            raise StoreError(msg)
-        try:
-            if self.is_closed:
-                raise StoreError(CLOSED)
-            if self._worker is None or self._worker.is_stopping:
-                # The last one may be another engine's, which was closed and has yet to let go.
-                previous = self._store.worker
-                worker = Worker(
-                    self._store,
-                    self._tally,
-                    self._take_back,
-                    previous,
-                    self._memory,
-                    holds=self._holds,
-                    patience=self._patience,
-                )
-                worker.thread.start()
-                self._store.worker = self._worker = worker
-                process.started(worker)
-                if self.is_closed:  # by `close_soon`, which takes no lock
-                    worker.stop()
-            return self._worker
-        finally:
-            process.gate.release()
+        if self._worker is None or self._worker.is_stopping:
+            # The last one may be another engine's, which was closed and has yet to let go.
+            previous = self._store.worker
+            worker = Worker(
+                self._store,
+                self._tally,
+                self._take_back,
+                previous,
+                self._memory,
+                holds=self._holds,
+                patience=self._patience,
+            )
+            worker.thread.start()
+            self._store.worker = self._worker = worker
+            process.started(worker)
+            if self.is_closed:  # by `close_soon`, which takes no lock
+                worker.stop()
+        return self._worker
 
     def _take_back(self, calls: list[Sent[Any]]) -> None:
         """Calls that reached a worker too late: for the next one, unless there is none."""
         for call in calls:
             try:
                 self.submit(call, at_once=True)
-            except (StoreError, RuntimeError) as error:  # or no thread to be had
+            except StoreError as error:
                 settle([(call, None, error)])

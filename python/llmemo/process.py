@@ -12,27 +12,37 @@ from typing import TYPE_CHECKING, Protocol
 from llmemo import _core
 
 if TYPE_CHECKING:
+    from llmemo.engine import Engine
     from llmemo.worker import Worker
 
 EXIT_TIMEOUT = 5.0
-"""Seconds that caches which nobody closed may take to write their queues at interpreter exit."""
+"""Seconds without progress after which the interpreter's exit gives up the writes that are left."""
 
-FORK_TIMEOUT = 2.0
-"""Seconds that a fork waits for stores to be closed: one that is locked may not make it."""
+FORK_TIMEOUT = 15.0
+"""Seconds without progress after which a fork goes on with a store open.
+
+Longer than SQLite waits for a lock of another process, twice: a child in which a store was left
+open can never use that file (see `_after_fork_in_child`). Only a disk that hangs takes so long.
+"""
+
+FORK_DRAIN = 2.0
+"""Seconds for which a fork lets queued writes be written. The rest is for afterwards."""
 
 
 class Forkable(Protocol):
-    """Something with a lock, which a fork may copy while another thread holds it."""
+    """Something that a fork copies in the middle of what another thread does: a lock, a queue."""
 
     def after_fork_in_child(self) -> None:
-        """Make the lock anew."""
+        """Make the lock anew, and drop what is the parent's to do."""
 
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _stuck: list[Worker] = []
+_deferred: set[Engine] = set()
 _watcher: threading.Thread | None = None
 _is_ending = False
+_is_forking = False
 
 gate = threading.RLock()
 """Held while a worker is started, and through a fork: forks come one at a time, and none of them
@@ -40,7 +50,7 @@ with a store open. Reentrant, since a finalizer may run, and start a worker, any
 
 
 def has_lock(owner: Forkable) -> None:
-    """Have the owner of a lock told of forks."""
+    """Have the owner of a lock, or a queue, told of forks."""
     _forkables.add(owner)
 
 
@@ -60,12 +70,28 @@ def started(worker: Worker) -> None:
         _watcher.start()
 
 
-def _stop(workers: list[Worker], timeout: float) -> list[Worker]:
-    """Stop workers, and wait for them. Returns those that are not finished in time."""
-    deadline = time.monotonic() + timeout
-    for worker in workers:
-        worker.stop()
-    return [w for w in workers if not w.finished.wait(max(0.0, deadline - time.monotonic()))]
+def is_forking(engine: Engine) -> bool:
+    """Whether a fork is under way. If so, `engine.go_on` is called when it is done."""
+    if not _is_forking:
+        return False
+    _deferred.add(engine)
+    # It may have ended just before it could see that.
+    return _is_forking
+
+
+def _finished(workers: list[Worker], timeout: float) -> list[Worker]:
+    """Wait for workers to finish. Returns those left when none of them got on for `timeout`.
+
+    What counts is progress: a busy machine, or a long queue, may take any time for it all.
+    """
+    while workers:
+        steps = sum(worker.steps for worker in workers)
+        deadline = time.monotonic() + timeout
+        left = [w for w in workers if not w.finished.wait(max(0.0, deadline - time.monotonic()))]
+        if len(left) == len(workers) and sum(worker.steps for worker in left) == steps:
+            break
+        workers = left
+    return workers
 
 
 def _wait_for_exit() -> None:
@@ -81,7 +107,9 @@ def _wait_for_exit() -> None:
     with gate:
         _watcher, _is_ending = None, True
         workers = list(_workers)
-    for worker in _stop(workers, EXIT_TIMEOUT):
+    for worker in workers:
+        worker.stop()
+    for worker in _finished(workers, EXIT_TIMEOUT):
         worker.give_up()
 
 
@@ -93,18 +121,28 @@ def _before_fork() -> None:
     rely on a lock that nobody holds, and the parent, closing as if it were the last, would take
     the WAL away under it.
     """
+    global _is_forking  # noqa: PLW0603 (one per process)
     gate.acquire()
-    _stuck[:] = _stop([worker for worker in _workers if not worker.finished.is_set()], FORK_TIMEOUT)
+    _is_forking = True
+    workers = [worker for worker in _workers if not worker.finished.is_set()]
+    for worker in workers:
+        worker.hand_over(FORK_DRAIN)
+    _stuck[:] = _finished(workers, FORK_TIMEOUT)
 
 
 def _after_fork_in_parent() -> None:
+    global _is_forking  # noqa: PLW0603 (one per process)
     _stuck.clear()
+    _is_forking = False
     gate.release()
+    while _deferred:
+        _deferred.pop().go_on()
 
 
 def _after_fork_in_child() -> None:
-    global gate, _watcher, _is_ending
-    gate, _watcher, _is_ending = threading.RLock(), None, False
+    global gate, _watcher, _is_ending, _is_forking
+    gate, _watcher, _is_ending, _is_forking = threading.RLock(), None, False, False
+    _deferred.clear()
     _seed_ids()
     while _stuck:
         # Closing what they have open would release the parent's locks, which belong to the file

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +78,9 @@ class Worker:
         self._patience = patience
         self._late: list[Sent[Any]] = []
         self.is_stopping = False
+        self.steps = 0
+        """Goes up with each step done, for those who wait for the end."""
+        self._hands_over_at = math.inf
         self._pid = os.getpid()
         self._previous = previous
         self.finished = threading.Event()
@@ -111,6 +116,14 @@ class Worker:
         """Finish what is queued, then end."""
         self.is_stopping = True
         self._inbox.wake()
+
+    def hand_over(self, seconds: float) -> None:
+        """End, and leave to the next worker what is not written in so many seconds.
+
+        At once, where the store is unavailable: an operation that failed is not tried again here.
+        """
+        self._hands_over_at = time.monotonic() + seconds
+        self.stop()
 
     def give_up(self) -> int:
         """End now. Returns how many writes stay undone."""
@@ -167,6 +180,7 @@ class Worker:
             self._caretaker.is_over.set()
             await asyncio.gather(watching, self._leasing.finish(), *self._listings)
         finally:
+            self.steps += 1
             if self._opening is not None:
                 try:
                     await self._store.close()
@@ -302,9 +316,15 @@ class Worker:
             if self._caretaker.has_work and not any(map(_is_brief, self._writes)):
                 await self._caretaker.work()
             while self._writes and not self._has_given_up:
+                if time.monotonic() > self._hands_over_at:
+                    return
                 self._in_flight = self._take_batch()
                 results, error = await self._execute(self._in_flight)
+                self.steps += 1
                 batch, self._in_flight = self._in_flight, []
+                if self._hands_over_at < math.inf and isinstance(error, StoreUnavailableError):
+                    self._writes.extendleft(reversed(batch))
+                    return
                 self._leasing.is_in_trouble = False
                 self._leasing.wrote(batch, is_done=error is None)
                 if error is not None and isinstance(batch[0].operation, Set):
@@ -336,6 +356,11 @@ class Worker:
         self._queued_bytes -= sum(map(_size, batch))
         return batch
 
+    @property
+    def _is_urged(self) -> bool:
+        """Whether what fails is not to be tried again here."""
+        return self._has_given_up or self._hands_over_at < math.inf
+
     async def _execute(self, batch: list[Sent[Any]]) -> tuple[Sequence[Any], Exception | None]:
         """Carry a batch out, however long the store is unavailable. Returns a result for each."""
         attempt, nothing = 0, [None] * len(batch)
@@ -348,9 +373,10 @@ class Worker:
                 self._tally.note("errors", "store_unavailable", text, text_of(error))
                 self._leasing.is_in_trouble = True
                 self._leasing.let_go()
-                if self._has_given_up:
+                if not self._is_urged:
+                    await asyncio.sleep(RETRY_DELAYS[min(attempt, len(RETRY_DELAYS) - 1)])
+                if self._is_urged:
                     return nothing, error
-                await asyncio.sleep(RETRY_DELAYS[min(attempt, len(RETRY_DELAYS) - 1)])
                 attempt += 1
             except TROUBLE as error:
                 return nothing, self._told(error)

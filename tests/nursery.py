@@ -1,0 +1,109 @@
+"""Processes that start at once: forked from one that has done their imports, which take seconds.
+
+For tests of what processes do together. How a process begins or ends is not to be tested with
+these: that takes an interpreter of its own, by `doubles.run`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from doubles import LIMIT, PYTHON
+
+SERVER = """
+import gc, json, os, socket, struct, sys
+sys.path.insert(0, sys.argv[2])
+import flight_worker
+import llmemo.engine, llmemo.leases, llmemo.stores.sqlite
+
+link = socket.socket(fileno=int(sys.argv[1]))
+gc.collect()
+gc.freeze()  # What is shared with the children is not to be copied by their collections.
+while True:
+    head, files, *_ = socket.recv_fds(link, 4, 2)
+    if not head:
+        os._exit(0)
+    asked = json.loads(link.recv(*struct.unpack("!I", head), socket.MSG_WAITALL))
+    if "pid" in asked:
+        answer = os.waitstatus_to_exitcode(os.waitpid(asked["pid"], 0)[1])
+    elif not (answer := os.fork()):
+        break
+    for file in files:
+        os.close(file)
+    link.sendall(struct.pack("!q", answer))
+
+link.close()
+for number, file in enumerate(files):
+    os.dup2(file, number)
+    os.close(file)
+sys.argv = ["-c", *asked["arguments"]]
+exec(compile(asked["program"], "program", "exec"), {"__name__": "__main__"})
+"""
+
+
+class _Nursery:
+    def __init__(self) -> None:
+        self._link, theirs = socket.socketpair()
+        self._lock = threading.Lock()
+        with theirs:
+            # It ends when this process does, and with it the link.
+            self._server = subprocess.Popen(
+                [*PYTHON, "-c", SERVER, str(theirs.fileno()), str(Path(__file__).parent)],
+                pass_fds=[theirs.fileno()],
+            )
+
+    def ask(self, files: list[int], **asked: Any) -> int:
+        message = json.dumps(asked).encode()
+        with self._lock:
+            socket.send_fds(self._link, [struct.pack("!I", len(message))], files)
+            self._link.sendall(message)
+            answer = self._link.recv(8, socket.MSG_WAITALL)
+        return int(struct.unpack("!q", answer)[0])
+
+
+_nursery = functools.cache(_Nursery)
+
+
+class Child:
+    """What is used here of a `subprocess.Popen` of `python -c program arguments…`, with pipes."""
+
+    def __init__(self, program: str, *arguments: object) -> None:
+        (read, self_write), (self_read, write) = os.pipe(), os.pipe()
+        words = list(map(str, arguments))
+        self.pid = _nursery().ask([read, write], program=program, arguments=words)
+        os.close(read)
+        os.close(write)
+        self.stdin, self.stdout = os.fdopen(self_write, "w"), os.fdopen(self_read)
+        self.returncode: int | None = None
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float = 10 * LIMIT) -> tuple[str, None]:
+        """What it has yet to say until its end. Should that take too long, it is killed."""
+        if self.returncode is not None:
+            return "", None
+        self.stdin.close()
+        end = threading.Timer(timeout, self.kill)
+        end.start()
+        try:
+            printed = self.stdout.read()
+            self.returncode = _nursery().ask([], pid=self.pid)
+        finally:
+            end.cancel()
+            end.join()
+        self.stdout.close()
+        return printed, None
