@@ -244,9 +244,15 @@ class Tiers:
         """Count a call that was told to go past the cache. Nobody has to be told of it."""
         self.tally.count("bypassed", "requested")
 
-    def skip(self, reason: str) -> None:
-        """Count an answer that is not kept."""
-        self.tally.note("skipped", reason, "llmemo: an answer was not kept (%s)", reason)
+    def skip(self, reason: str, *names: str) -> None:
+        """Count an answer that is not kept.
+
+        Args:
+            reason: One of a fixed set: each is counted, and logged once a minute.
+            names: Of the types that are the reason, for the log only.
+        """
+        text = "llmemo: an answer was not kept (%s)"
+        self.tally.note("skipped", reason, text, ": ".join((reason, *names)))
 
     def changed(self, names: str) -> None:
         """Count an answer that is not kept since its model was changed while it answered."""
