@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import threading
 import weakref
 from collections import deque
@@ -20,6 +21,8 @@ from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from llmemo import chains
+from llmemo.errors import CacheMiss
+from llmemo.only import refuse_chat, refuse_completion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -197,6 +200,14 @@ class RunWatch(BaseCallbackHandler):
     ignore_retriever = True
     ignore_custom_event = True
 
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]
+        """Whether the error that LangChain has just caught from a method of this is for the user.
+
+        It asks that while it handles the error. A defect of the cache must not end a model call.
+        """
+        return isinstance(sys.exc_info()[1], CacheMiss)
+
     @override
     def on_chat_model_start(
         self,
@@ -207,6 +218,7 @@ class RunWatch(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
+        refuse_chat()
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 
@@ -220,6 +232,7 @@ class RunWatch(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
+        refuse_completion()
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 

@@ -6,6 +6,7 @@ import functools
 import secrets
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from llmemo import astray
 from llmemo._core import Memory, RequestBypassed, ValueUnknown
 from llmemo.arguments import secret_bytes
 from llmemo.calls import Call, Discard
@@ -14,7 +15,7 @@ from llmemo.durable import Durable
 from llmemo.errors import NamespaceRequiredError
 from llmemo.flight import Flights
 from llmemo.keys.request import MARK, Request
-from llmemo.options import DEFAULT, REQUIRED, Options, current
+from llmemo.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.outline import TAIL
 from llmemo.prices import Worth
 from llmemo.schemas import schemas
@@ -98,6 +99,7 @@ class Tiers:
         self.clock = settings.clock
         self.is_closed = False
         self.tally = Tally()
+        self._astray_before = astray.counts()
         self.doubts = Doubts()
         self.memory = Memory(
             settings.max_bytes,
@@ -149,7 +151,7 @@ class Tiers:
         Raises:
             NamespaceRequiredError: The caller has to name a namespace.
         """
-        namespace = self.namespace_of(current.get() or DEFAULT)
+        namespace = self.namespace_of(in_force() or DEFAULT)
         try:
             return self.identity(Request(prompt, llm_string), namespace).key
         except RequestBypassed as bypass:
@@ -268,6 +270,10 @@ class Tiers:
             memory_hits, evictions, expired, entries, size, sent, made, money, store_hits,
         ) = self.memory.counts()  # fmt: skip
         counts, saved, groups = self.tally.snapshot()
+        for reason, count in astray.counts().items():
+            since = count - self._astray_before.get(reason, 0)
+            if since:
+                groups["errors"][reason] = since
         saved = saved.plus(Worth(sent, made, money))
         others = counts["coalesced"] + counts["stale"]
         return CacheStats(
