@@ -144,6 +144,20 @@ async def test_a_generator_that_is_not_read_to_its_end_lets_go_of_its_reader(
     assert (cache.stats().errors, lines(caplog)) == ({}, [])
 
 
+async def test_an_async_generator_that_is_closed_by_another_task_is_not_spoken_of(
+    cache: LLMCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    # As asyncio closes those that a client's disconnection leaves open, in whatever context.
+    async def asynchronous() -> AsyncIterator[Any]:
+        with options(namespace="a"):
+            yield served(cache)
+
+    generator: Any = asynchronous()
+    assert await asyncio.create_task(generator.__anext__()) == "a"
+    await asyncio.create_task(generator.aclose())
+    assert (cache.stats().errors, lines(caplog), current.get()) == ({}, [], None)
+
+
 async def test_a_block_that_is_left_in_another_thread_ends_where_it_began(cache: LLMCache) -> None:
     with options(namespace="b"):
         stack = contextlib.ExitStack()
