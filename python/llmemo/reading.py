@@ -10,6 +10,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from llmemo import astray
 from llmemo._core import RequestBypassed, ValueDamaged, decode
 from llmemo.calls import Call, NotYetError
 from llmemo.chains import current_chain, in_chain
@@ -55,7 +56,7 @@ def fetch(
         NamespaceRequiredError: The caller has to name a namespace.
     """
     ask_memory = said is not None or in_chain.get() is not None
-    if said is not None:
+    if said is not None and astray.is_watchful:
         said = in_force()
     chain = current_chain()
     if chain is not None:

@@ -23,6 +23,7 @@ from typing_extensions import override
 from llmemo import chains
 from llmemo.errors import CacheMiss
 from llmemo.only import refuse_chat, refuse_completion
+from llmemo.options import current
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -218,7 +219,8 @@ class RunWatch(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        refuse_chat()
+        if current.get() is not None:
+            refuse_chat()
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 
@@ -232,7 +234,8 @@ class RunWatch(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        refuse_completion()
+        if current.get() is not None:
+            refuse_completion()
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 
