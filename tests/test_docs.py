@@ -16,6 +16,10 @@ import llmemo
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+RECIPES = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs" / "namespaces.md").read_text("utf-8"), re.DOTALL
+)
+FRAMEWORKS = {"fastapi", "flask", "django", "asgiref", "celery"}
 MODULES = [
     importlib.import_module(module.name)
     for module in pkgutil.walk_packages(llmemo.__path__, "llmemo.")
@@ -41,6 +45,14 @@ def test_the_readmes_examples_run(
             cache.close()
     finally:
         set_llm_cache(before)
+
+
+@pytest.mark.parametrize("block", RECIPES)
+def test_the_recipes_for_namespaces_run(block: str) -> None:
+    for name in re.findall(r"^from (\w+)", block, re.MULTILINE):
+        if name in FRAMEWORKS:
+            pytest.importorskip(name)
+    exec(compile(block, "namespaces.md", "exec"), {"__name__": "recipe"})
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

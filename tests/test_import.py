@@ -267,7 +267,7 @@ def test_a_value_that_cannot_be_encoded_is_said(
     monkeypatch.setattr(import_langchain, "read", lambda text: made_up)
     make(path, [row("a")])
     cache = make_cache(store_timeout=LIMIT, admit=None)
-    assert counts(cache.import_langchain(path)) == (0, 0, {"not kept: type object": 1})
+    assert counts(cache.import_langchain(path)) == (0, 0, {"not kept: unsupported_type": 1})
 
 
 def test_a_store_does_not_fill_memory_with_it(path: Path) -> None:

@@ -40,7 +40,10 @@ class RequestBypassed(Exception):
     """
 
 class ValueRefused(Exception):
-    """An answer that cannot be encoded without loss; its only argument is the reason."""
+    """An answer that cannot be encoded without loss.
+
+    Arguments: the reason (a short name, one of a fixed set); then, if it is a type, its name.
+    """
 
 class ValueDamaged(Exception):
     """Stored bytes that are not the answer asked for; its only argument is the reason."""

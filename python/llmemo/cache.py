@@ -22,7 +22,7 @@ from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
 from llmemo.keys.description import name_at_sight
 from llmemo.keys.request import answered, asked
-from llmemo.options import REQUIRED, Required, current
+from llmemo.options import REQUIRED, Required, current, in_force
 from llmemo.outcomes import insist
 from llmemo.reading import fetch
 from llmemo.removal import invalidate, remove
@@ -465,7 +465,7 @@ class LLMCache(BaseCache):
             # The type only: a message of unknown origin may quote a prompt.
             text = "llmemo: a defect of the cache was survived (%s)"
             tally.note("errors", "internal", text, type(error).__name__)
-        insist(current.get(), "trouble")
+        insist(in_force(), "trouble")
 
 
 def _nothing(prompt: str, llm_string: str, namespace: str) -> None:

@@ -13,7 +13,7 @@ from llmemo.calls import Call, Get, NotYetError, Operation, Recent, run_inline
 from llmemo.errors import CacheClosedError, text_of
 from llmemo.keys.description import MARK
 from llmemo.keys.request import Request
-from llmemo.options import DEFAULT, current
+from llmemo.options import DEFAULT, in_force
 from llmemo.outline import Difference, Outline
 from llmemo.tiers import REMEDIES
 from llmemo.wording import Texts
@@ -125,7 +125,7 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
         raise CacheClosedError(msg)
     if not (isinstance(prompt, str) and isinstance(llm_string, str)):
         return Explanation("bypass", "prompt and llm_string have to be text")
-    namespace = tiers.namespace_of(current.get() or DEFAULT)
+    namespace = tiers.namespace_of(in_force() or DEFAULT)
     try:
         identity = tiers.identity(Request(prompt, llm_string), namespace)
     except RequestBypassed as bypass:

@@ -18,7 +18,7 @@ from llmemo.errors import CacheClosedError, StoreError, text_of
 from llmemo.keys.request import Request
 from llmemo.langchain_file import ImportedRequest, LangChainFile
 from llmemo.langchain_rows import RowRefused, read
-from llmemo.options import DEFAULT, current
+from llmemo.options import DEFAULT, in_force
 from llmemo.progress import ProgressBar
 from llmemo.writing import record_of, times
 
@@ -130,7 +130,7 @@ class _Import:
         self.skipped: Counter[str] = Counter()
         self._tiers = tiers
         self._stop = stop
-        self._said = current.get() or DEFAULT
+        self._said = in_force() or DEFAULT
         self._namespace = tiers.namespace_of(self._said)
         self._under_way: deque[tuple[Call[int], int]] = deque()
         self._check()
@@ -183,7 +183,7 @@ class _Import:
         except RowRefused as refusal:
             self.skipped[str(refusal)] += 1
         except ValueRefused as refusal:
-            self.skipped[f"not kept: {refusal}"] += 1
+            self.skipped[f"not kept: {refusal.args[0]}"] += 1
         else:
             against = refusal_of(self._tiers, generations)
             if against is None:

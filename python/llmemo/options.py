@@ -5,15 +5,19 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
+import sys
+import weakref
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
 
+from llmemo import astray
 from llmemo.arguments import check_seconds
 from llmemo.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import FrameType
 
     from llmemo.tracking import Tracker
 
@@ -59,6 +63,8 @@ class Options:
     """Which block has said the last of it."""
     outer: Options | None = field(default=None, compare=False, repr=False)
     """What holds around that one."""
+    entry: astray.Entry | None = field(default=None, compare=False, repr=False)
+    """Which entering of the block this is."""
 
 
 DEFAULT = Options()
@@ -80,20 +86,36 @@ class Block:
     def __init__(self, **said: Any) -> None:
         """`said`: fields of `Options`."""
         self._said: Mapping[str, Any] = said
+        self._last: weakref.ref[astray.Entry] | None = None
+        self._is_shared = False
 
     def __enter__(self) -> None:
         """From here on it holds."""
-        current.set(self.over(current.get()))
+        entry = astray.Entry(sys._getframe(1))  # noqa: SLF001 (there is no other way)
+        self._is_shared, self._last = self._last is not None, weakref.ref(entry)
+        entry.token = current.set(self.over(current.get(), entry))
 
-    def __exit__(self, *_: object) -> None:
-        """It does not any more."""
-        current.set(_without(self, current.get()))
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        """It does not any more. Never raises, in whatever context this is."""
+        said = current.get()
+        entry = _innermost(self, said)
+        if entry is not None:
+            if not entry.end_here():
+                # A copy of its context.
+                entry.lose()
+            current.set(_without(entry, said))
+            return
+        entry = None if self._is_shared or self._last is None else self._last()
+        if entry is not None:
+            entry.lose()
+        if kind is not GeneratorExit or not _is_asynchronous(sys._getframe(1)):  # noqa: SLF001
+            astray.note(astray.ELSEWHERE)
 
-    def over(self, outer: Options | None) -> Options:
+    def over(self, outer: Options | None, entry: astray.Entry | None) -> Options:
         """What holds inside, with that around it."""
         before = outer or DEFAULT
         said = {**self._said, "trackers": (*before.trackers, *self._said.get("trackers", ()))}
-        return replace(before, **said, block=self, outer=outer)
+        return replace(before, **said, block=self, outer=outer, entry=entry)
 
     def __call__(self, function: Function) -> Function:
         """The function, each of whose calls is such a block.
@@ -125,14 +147,46 @@ class Block:
         return cast("Function", called)
 
 
-def _without(block: Block, said: Options | None) -> Options | None:
-    """What holds without what this block has said, if it is among it."""
-    if said is None or said.block is block:
+def in_force() -> Options | None:
+    """What holds for a call here; None where nothing was said.
+
+    Without the blocks that belong to this context and have ended in another.
+    """
+    said = current.get()
+    if said is not None and astray.is_watchful:
+        each: Options | None = said
+        while each is not None:
+            entry, each = each.entry, each.outer
+            if entry is None:
+                continue
+            if entry.is_lost and entry.end_here():
+                said = each = _without(entry, said)
+                current.set(said)
+            else:
+                entry.look()
+    return said
+
+
+def _innermost(block: Block, said: Options | None) -> astray.Entry | None:
+    """The last entry of this block among what holds."""
+    while said is not None and said.block is not block:
+        said = said.outer
+    return None if said is None else said.entry
+
+
+def _without(entry: astray.Entry, said: Options | None) -> Options | None:
+    """What holds without what was said at this entry, if it is among it."""
+    if said is None or said.entry is entry:
         return said and said.outer
-    outer = _without(block, said.outer)
+    outer = _without(entry, said.outer)
     if outer is said.outer or said.block is None:
         return said
-    return said.block.over(outer)
+    return said.block.over(outer, said.entry)
+
+
+def _is_asynchronous(frame: FrameType) -> bool:
+    """Whether an async generator: those that are left open are closed in any context."""
+    return bool(frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR)
 
 
 def options(
@@ -151,7 +205,7 @@ def options(
         ttl: Seconds for which an answer that is stored here may be served; None for ever.
         mode: "bypass" neither asks nor tells a cache. "refresh" does not ask, but keeps the answer,
             in place of an older one. "only" raises `CacheMiss` where the model would be called, on
-            every path that asks a cache: for tests and work offline. "default" undoes an outer
+            every path: for tests and work offline. "default" undoes an outer
             block's mode.
 
     Raises:

@@ -10,11 +10,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from llmemo import astray
 from llmemo._core import RequestBypassed, ValueDamaged, decode
 from llmemo.calls import Call, NotYetError
 from llmemo.chains import current_chain, in_chain
 from llmemo.flight import Lease
-from llmemo.options import DEFAULT
+from llmemo.options import DEFAULT, in_force
 from llmemo.outcomes import Outcomes
 from llmemo.prices import Worth
 from llmemo.runs import hold, holds_anything
@@ -46,7 +47,7 @@ def fetch(
     Args:
         tiers: Where.
         request: What is asked, of whom, and how.
-        said: What the caller says of it; if nothing, and this is inside no chain, memory was asked
+        said: What the context says of it; if nothing, and this is inside no chain, memory was asked
             already for the request as it is written.
         make_call: Makes the kind of call that the caller can wait for.
 
@@ -55,6 +56,8 @@ def fetch(
         NamespaceRequiredError: The caller has to name a namespace.
     """
     ask_memory = said is not None or in_chain.get() is not None
+    if said is not None and astray.is_watchful:
+        said = in_force()
     chain = current_chain()
     if chain is not None:
         said = chain.said(said)

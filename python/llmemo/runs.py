@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import threading
 import weakref
 from collections import deque
@@ -20,6 +21,9 @@ from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from llmemo import chains
+from llmemo.errors import CacheMiss
+from llmemo.only import refuse_chat, refuse_completion
+from llmemo.options import current
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,7 +92,7 @@ _runs: ContextVar[tuple[Run, ...]] = ContextVar("llmemo_runs", default=())
 async runs end in a task of their own, so no end takes one out."""
 
 OPEN_MAX = 1024
-"""So many runs are known by their ids: beyond it the oldest is forgotten, if its end is not told."""
+"""So many runs are known by their ids: beyond it the oldest is forgotten, in case no end is told."""
 
 _by_id: dict[object, Run] = {}
 """Async completion models begin runs in tasks of their own, and end them elsewhere."""
@@ -201,6 +205,14 @@ class RunWatch(BaseCallbackHandler):
     ignore_retriever = True
     ignore_custom_event = True
 
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]
+        """Whether the error that LangChain has just caught from a method of this is for the user.
+
+        It asks that while it handles the error. A defect of the cache must not end a model call.
+        """
+        return isinstance(sys.exc_info()[1], CacheMiss)
+
     @override
     def on_chat_model_start(
         self,
@@ -211,6 +223,8 @@ class RunWatch(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
+        if current.get() is not None:
+            refuse_chat()
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 
@@ -224,6 +238,8 @@ class RunWatch(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
+        if current.get() is not None:
+            refuse_completion()
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 

@@ -18,6 +18,13 @@ logger = logging.getLogger("llmemo")
 LOG_INTERVAL = 60.0
 """Seconds between two log lines of one kind."""
 
+REASONS_MAX = 64
+"""Reasons of one group that are counted by name. There are fewer than half as many: names that come
+from outside belong into a log line, never into a reason."""
+
+OTHER = "other"
+"""What the rest are counted as."""
+
 
 @dataclass(frozen=True)
 class CacheStats:
@@ -104,7 +111,15 @@ class Tally:
     def count(self, group: str, reason: str) -> None:
         """Count one of a group by reason, without a word."""
         with self._lock:
-            self._by_reason[group][reason] += 1
+            self._count(group, reason, 1)
+
+    def _count(self, group: str, reason: str, count: int) -> str:
+        """Count some, with the lock held. Returns what they are counted as."""
+        counts = self._by_reason[group]
+        if reason not in counts and len(counts) >= REASONS_MAX:
+            reason = OTHER
+        counts[reason] += count
+        return reason
 
     def has_store(self, problem: str | None = None) -> None:
         """Whether there is a store; if not, this is said now, and nothing more of its troubles."""
@@ -127,7 +142,7 @@ class Tally:
         """
         now = time.monotonic()
         with self._lock:
-            self._by_reason[group][reason] += count
+            reason = self._count(group, reason, count)
             if self._is_storeless and reason.startswith("store_"):
                 return
             last = self._logged.get(reason)

@@ -6,6 +6,7 @@ import functools
 import secrets
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from llmemo import astray
 from llmemo._core import Memory, RequestBypassed, ValueUnknown
 from llmemo.arguments import secret_bytes
 from llmemo.calls import Call, Discard
@@ -15,7 +16,7 @@ from llmemo.errors import NamespaceRequiredError
 from llmemo.flight import Flights
 from llmemo.keys.description import MARK
 from llmemo.keys.request import Request
-from llmemo.options import DEFAULT, REQUIRED, Options, current
+from llmemo.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.outline import TAIL
 from llmemo.prices import Worth
 from llmemo.schemas import schemas
@@ -99,6 +100,7 @@ class Tiers:
         self.clock = settings.clock
         self.is_closed = False
         self.tally = Tally()
+        self._astray_before = astray.counts()
         self.doubts = Doubts()
         self.memory = Memory(
             settings.max_bytes,
@@ -150,7 +152,7 @@ class Tiers:
         Raises:
             NamespaceRequiredError: The caller has to name a namespace.
         """
-        namespace = self.namespace_of(current.get() or DEFAULT)
+        namespace = self.namespace_of(in_force() or DEFAULT)
         try:
             return self.identity(Request(prompt, llm_string), namespace).key
         except RequestBypassed as bypass:
@@ -245,9 +247,15 @@ class Tiers:
         """Count a call that was told to go past the cache. Nobody has to be told of it."""
         self.tally.count("bypassed", "requested")
 
-    def skip(self, reason: str) -> None:
-        """Count an answer that is not kept."""
-        self.tally.note("skipped", reason, "llmemo: an answer was not kept (%s)", reason)
+    def skip(self, reason: str, *names: str) -> None:
+        """Count an answer that is not kept.
+
+        Args:
+            reason: One of a fixed set: each is counted, and logged once a minute.
+            names: Of the types that are the reason, for the log only.
+        """
+        text = "llmemo: an answer was not kept (%s)"
+        self.tally.note("skipped", reason, text, ": ".join((reason, *names)))
 
     def changed(self, names: str) -> None:
         """Count an answer that is not kept since its model was changed while it answered."""
@@ -263,6 +271,10 @@ class Tiers:
             memory_hits, evictions, expired, entries, size, sent, made, money, store_hits,
         ) = self.memory.counts()  # fmt: skip
         counts, saved, groups = self.tally.snapshot()
+        for reason, count in astray.counts().items():
+            since = count - self._astray_before.get(reason, 0)
+            if since:
+                groups["errors"][reason] = since
         saved = saved.plus(Worth(sent, made, money))
         others = counts["coalesced"] + counts["stale"]
         return CacheStats(

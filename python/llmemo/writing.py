@@ -12,7 +12,7 @@ from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import refusal_of, refuse
 from llmemo.calls import Set
 from llmemo.flight import FAILURES
-from llmemo.options import DEFAULT, current
+from llmemo.options import DEFAULT, in_force
 from llmemo.stores import Record
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ async def keep(
     Raises:
         NamespaceRequiredError: The caller has to name a namespace.
     """
-    said = current.get() or DEFAULT
+    said = in_force() or DEFAULT
     if tiers.is_closed:
         tiers.skip("closed")
         return
@@ -137,7 +137,7 @@ def _admitted(
     try:
         value = encode(generations, key)
     except ValueRefused as error:
-        tiers.skip(str(error))
+        tiers.skip(*error.args)
         _hand_out(tiers, key, None)
         return None
     refusal = refusal_of(tiers, generations)

@@ -100,6 +100,9 @@ impl Kind {
     }
 }
 
+/// Number of classes that are remembered: a program may put one after the other in the same place.
+const CLASSES_MAX: usize = 256;
+
 /// By the address of the class, which is nobody else's while it is kept.
 type Known = HashMap<usize, (Py<PyType>, Option<Arc<Kind>>)>;
 
@@ -126,6 +129,10 @@ impl Kinds {
             self.ask.bind(client.py()).call1((client,))?.extract()?;
         let kind = found.map(Kind::new).transpose()?.map(Arc::new);
         if is_kept {
+            // Dropped after the lock: the end of a class may run Python code.
+            let known = self.known().len();
+            let old = (known >= CLASSES_MAX).then(|| std::mem::take(&mut *self.known()));
+            drop(old);
             self.known().insert(class.as_ptr().addr(), (class.unbind(), kind.clone()));
         }
         Ok(kind)

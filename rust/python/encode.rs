@@ -31,7 +31,7 @@ impl From<Refusal> for PyErr {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Reason(reason) => ValueRefused::new_err(reason),
-            Refusal::Type(name) => ValueRefused::new_err(format!("type {name}")),
+            Refusal::Type(name) => ValueRefused::new_err(("unsupported_type", name)),
             Refusal::Python(error) => error,
         }
     }
@@ -65,7 +65,7 @@ fn prove<'py>(
         Err(error) if error.is_instance_of::<ValueDamaged>(py) => classes.first().map(name_of),
         Err(error) => return Err(error),
     };
-    unproved.map_or(Ok(()), |name| Err(ValueRefused::new_err(format!("unproved {name}"))))
+    unproved.map_or(Ok(()), |name| Err(ValueRefused::new_err(("unproved_type", name))))
 }
 
 pub struct Encoder<'s, 'py> {

@@ -39,7 +39,7 @@ pyo3::create_exception!(
     llmemo._core,
     ValueRefused,
     pyo3::exceptions::PyException,
-    "An answer that cannot be encoded without loss; its only argument is the reason."
+    "An answer that cannot be encoded without loss; its arguments: the reason, and a type's name or none."
 );
 pyo3::create_exception!(
     llmemo._core,

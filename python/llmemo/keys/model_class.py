@@ -81,6 +81,10 @@ class ModelClass(NamedTuple):
     """The class's fields when this was made."""
 
 
+CLASSES_MAX = 512
+"""Number of classes that are remembered. Weak references do not bound it: what is known of a class
+has its fields, and a field may name the class."""
+
 _classes: dict[int, tuple[weakref.ref[type], ModelClass]] = {}
 """By the address of the class. Not a `WeakKeyDictionary`, which takes a microsecond."""
 
@@ -97,6 +101,10 @@ def model_class(model: BaseLanguageModel[Any]) -> ModelClass:
     if known is None or not is_it or known.fields is not getattr(cls, FIELDS):
         known = _inspect(model)
         address = id(cls)
+        if len(_classes) >= CLASSES_MAX:
+            # At once, since other threads may add one meanwhile.
+            for oldest in list(_classes)[: CLASSES_MAX // 8]:
+                _classes.pop(oldest, None)
         reference = weakref.ref(cls, lambda _: _classes.pop(address, None))
         _classes[address] = (reference, known)
     return known
