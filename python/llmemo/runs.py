@@ -92,7 +92,7 @@ _runs: ContextVar[tuple[Run, ...]] = ContextVar("llmemo_runs", default=())
 async runs end in a task of their own, so no end takes one out."""
 
 OPEN_MAX = 1024
-"""So many runs are known by their ids: beyond it the oldest is forgotten, in case no end is told."""
+"""So many runs are known by their ids: beyond it the oldest is forgotten; no end may be told."""
 
 _by_id: dict[object, Run] = {}
 """Async completion models begin runs in tasks of their own, and end them elsewhere."""
