@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from llmemo import native
 from llmemo.calls import (
     CLOSED,
     Acquire,
@@ -78,9 +78,9 @@ class Worker:
         self.is_stopping = False
         self._pid = os.getpid()
         self._previous = previous
-        self.finished = threading.Event()
+        self.finished = native.Event()
         # A daemon: `process` ends it in order; should that fail, the process ends.
-        self.thread = threading.Thread(target=self._main, name="llmemo-store", daemon=True)
+        self.thread = native.thread(self._main, "llmemo-store")
         self._store = store
         self._tally = tally
         self._give_back = give_back
@@ -131,7 +131,7 @@ class Worker:
         if previous is not None and previous._pid == self._pid:  # noqa: SLF001
             previous.finished.wait()
         try:
-            asyncio.run(self._serve())
+            native.run(self._serve())
         finally:
             self.is_stopping = True
             self._inbox.loop = None
