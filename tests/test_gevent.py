@@ -137,13 +137,13 @@ with Beats() as beats:
     lock.execute("ROLLBACK")
     writer.join(60)
 def work(n):
-    keep(cache, f"w{n}")
+    cache.update(f"w{n}", "m", answer(f"w{n}"))
     assert cache.lookup(f"w{n}", "m") == answer(f"w{n}")
 crew(work, 50)
 assert cache.stats().errors == {}, cache.stats()
 """
-    kept = patched(library, program, tmp_path, seconds=10)
-    assert kept == {"first", "second", *(f"w{n}" for n in range(50))}
+    assert patched(library, program, tmp_path, seconds=10) == {"first", "second"}
+    expect_on_disk(tmp_path / "a.db", {"first", "second", *(f"w{n}" for n in range(50))})
 
 
 def test_a_greenlet_waits_no_longer_than_the_time_out(library: str, tmp_path: Path) -> None:
