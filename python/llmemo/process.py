@@ -12,6 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Protocol
 
 from llmemo import _core, native
+from llmemo.patching import patched_by
 
 if TYPE_CHECKING:
     from llmemo.worker import Worker
@@ -57,7 +58,7 @@ def started(worker: Worker) -> None:
     # Who begins anew at the end (a daemon thread that goes on looking) is not waited for again.
     if _is_ending:
         return
-    if native.patched_by() is not None:
+    if patched_by() is not None:
         # A real thread is not waited for at the end, and a patched one could hold up the hub.
         _watch_by_atexit()
         return

@@ -28,6 +28,7 @@ from llmemo.caretaker import TROUBLE, Caretaker
 from llmemo.errors import StoreError, text_of
 from llmemo.inbox import Inbox
 from llmemo.leasing import Leasing
+from llmemo.private_loop import run
 from llmemo.removal import forget
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 
@@ -131,7 +132,7 @@ class Worker:
         if previous is not None and previous._pid == self._pid:  # noqa: SLF001
             previous.finished.wait()
         try:
-            native.run(self._serve())
+            run(self._serve())
         finally:
             self.is_stopping = True
             self._inbox.loop = None
