@@ -483,7 +483,7 @@ class LLMCache(BaseCache):
     def __repr__(self) -> str:
         """Where it keeps answers, and what differs from the defaults; no secret. Never raises."""
         try:
-            return described(self._tiers, type(self))
+            return described(self._tiers, type(self).__name__, LLMCache)
         except Exception:  # noqa: BLE001 (half-made, or a store's own repr)
             return f"<{type(self).__name__}>"
 

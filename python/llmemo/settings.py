@@ -129,18 +129,18 @@ def _ttls(given: Mapping[str, float | timedelta | None]) -> dict[str, float | No
     }
 
 
-def described(tiers: Tiers, kind: type) -> str:
+def described(tiers: Tiers, name: str, base: type) -> str:
     """One line for people: the store, the settings that are not the default, what memory holds."""
-    settings = tiers.settings
     parts = [] if tiers.store is None else [repr(tiers.store)]
-    for name, parameter in signature(kind).parameters.items():
-        value = getattr(settings, name, parameter.default)
+    for argument, parameter in signature(base).parameters.items():
+        value = getattr(tiers.settings, argument, parameter.default)
         # Functions and tables are too long for a line.
         if value != parameter.default and isinstance(value, (int, float, str, Required)):
-            parts.append(f"{name}={value!r}")
+            # The one text is a tenant's name, or a session's: part of requests, not for a log.
+            parts.append(f"{argument}={'…' if isinstance(value, str) else repr(value)}")
     if tiers.secrets_given - {"encryption_key"}:
         parts.append("secret=…")
     if tiers.sealing.is_encrypting:
         parts.append("encrypted")
     parts.append("closed" if tiers.is_closed else f"entries={tiers.stats().entries}")
-    return f"{kind.__name__}({', '.join(parts)})"
+    return f"{name}({', '.join(parts)})"
