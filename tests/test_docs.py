@@ -67,6 +67,7 @@ def test_there_is_an_example_in_a_docstring() -> None:
 def test_the_public_names_are_these() -> None:
     assert sorted(llmemo.__all__) == [
         "Acceleration",
+        "Block",
         "CacheClosedError",
         "CacheMiss",
         "CacheStats",
@@ -80,6 +81,7 @@ def test_the_public_names_are_these() -> None:
         "Neighbour",
         "NotACacheError",
         "REQUIRED",
+        "Required",
         "SQLiteStore",
         "Store",
         "StoreError",

@@ -17,7 +17,7 @@ from llmemo.errors import (
 )
 from llmemo.explain import Explanation, Neighbour
 from llmemo.import_langchain import ImportReport
-from llmemo.options import REQUIRED, options
+from llmemo.options import REQUIRED, Block, Required, options
 from llmemo.prices import Worth
 from llmemo.stats import CacheStats
 from llmemo.stores import SQLiteStore, Store
@@ -26,6 +26,7 @@ from llmemo.tracking import LookupEvent, Tracker, track
 __all__ = [
     "REQUIRED",
     "Acceleration",
+    "Block",
     "CacheClosedError",
     "CacheMiss",
     "CacheStats",
@@ -38,6 +39,7 @@ __all__ = [
     "NamespaceRequiredError",
     "Neighbour",
     "NotACacheError",
+    "Required",
     "SQLiteStore",
     "Store",
     "StoreError",

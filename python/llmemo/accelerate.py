@@ -25,21 +25,24 @@ not before it is asked for."""
 NAME = "dumps"
 
 _lock = threading.Lock()
-_latest: _Installation | None = None
+_latest: Installation | None = None
 
 
-class _Installation:
+class Installation:
     """A function of ours in the place of another one."""
 
     def __init__(self, own: Callable[..., str], dumps: Dumps) -> None:
+        """`dumps`, in the place of `own`."""
         self.own = own
         self.dumps = dumps
         self.holders = 0
 
     def is_on_top(self, module: ModuleType) -> bool:
+        """Whether nobody has put another one in its place."""
         return getattr(module, NAME) is self.dumps
 
     def remove(self, module: ModuleType) -> None:
+        """Put `own` back, if it is on top."""
         if self.is_on_top(module):
             setattr(module, NAME, self.own)
         # Somebody may have wrapped it: theirs stays, and gets what it would get without us.
@@ -49,7 +52,7 @@ class _Installation:
 class Acceleration:
     """What `accelerate` installed: undone by `undo`, or at the end of a `with` block."""
 
-    def __init__(self, installation: _Installation | None) -> None:
+    def __init__(self, installation: Installation | None) -> None:
         """`accelerate` makes these; None for one that was refused."""
         self._installation = installation
         self._is_active = installation is not None
@@ -142,7 +145,7 @@ def accelerate() -> Acceleration:
             if _latest is None or not _latest.is_on_top(module):
                 if candidate is None:
                     break
-                _latest = _Installation(own, candidate)
+                _latest = Installation(own, candidate)
                 setattr(module, NAME, candidate)
             _latest.holders += 1
             return Acceleration(_latest)

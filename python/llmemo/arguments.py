@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from llmemo.errors import ConfigurationError
+
+T = TypeVar("T", bound=None)
 
 
 def check_whole(name: str, value: int, *, least: int) -> None:
@@ -21,17 +25,23 @@ def check_whole(name: str, value: int, *, least: int) -> None:
         raise ConfigurationError(msg)
 
 
-def check_seconds(name: str, value: float) -> None:
-    """Raise unless it is a positive, finite number.
+def seconds_of(value: float | timedelta | T) -> float | T:
+    """A duration in seconds; what is none stays as it is."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def check_seconds(name: str, given: float | timedelta) -> float:
+    """A duration in seconds, if it is positive and finite.
 
     Raises:
         ConfigurationError: It is not.
     """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 < value < math.inf:
+    value = seconds_of(given)
+    if not _is_number(value) or not 0 < value < math.inf:
         hint = ", or None for no limit" if name.startswith(("ttl", "namespace_ttl[")) else ""
-        msg = f"{name}={value!r} is not allowed: a positive number of seconds{hint}"
+        msg = f"{name}={given!r} is not allowed: a positive number of seconds, or a timedelta{hint}"
         raise ConfigurationError(msg)
+    return value
 
 
 def check_number(name: str, value: float, *, most: float = math.inf) -> None:
@@ -40,11 +50,20 @@ def check_number(name: str, value: float, *, most: float = math.inf) -> None:
     Raises:
         ConfigurationError: It is not.
     """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not (0 <= value <= most and value < math.inf):
+    if not _is_number(value) or not (0 <= value <= most and value < math.inf):
         bound = "of 0 or more" if most == math.inf else f"from 0 to {most:g}"
         msg = f"{name}={value!r} is not allowed: a number {bound}"
         raise ConfigurationError(msg)
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # an int beyond all floats, which is less than infinity
+        return False
+    return True
 
 
 def check_flag(name: str, value: object) -> None:

@@ -6,11 +6,11 @@ some failures in a row, nothing does; half-open, one call at a time tries whethe
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from llmemo import process
+from llmemo.native import RLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ class Breaker:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """It is closed. `clock`: seconds that never go back."""
         self._clock = clock
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._failures = 0
         self._pause = FIRST_PAUSE
         self._next = 0.0
@@ -39,7 +39,7 @@ class Breaker:
 
     def after_fork_in_child(self) -> None:
         """See `process.has_lock`."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     @property
     def is_open(self) -> bool:

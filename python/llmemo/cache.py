@@ -15,6 +15,7 @@ from typing_extensions import Self, override
 
 from llmemo._core import PanicException, ValueDamaged
 from llmemo.admission import worth_keeping
+from llmemo.arguments import seconds_of
 from llmemo.calls import Call, run_inline
 from llmemo.chains import in_chain
 from llmemo.errors import CacheMiss, NamespaceRequiredError
@@ -24,15 +25,17 @@ from llmemo.keys.description import name_at_sight
 from llmemo.keys.request import answered, asked
 from llmemo.options import REQUIRED, Required, current, in_force
 from llmemo.outcomes import insist
+from llmemo.pickling import reduced
 from llmemo.reading import fetch
 from llmemo.removal import invalidate, remove
-from llmemo.settings import Settings
+from llmemo.settings import Settings, described
 from llmemo.tiers import Tiers
 from llmemo.writing import keep
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import timedelta
     from types import TracebackType
 
     from langchain_core.caches import RETURN_VAL_TYPE
@@ -67,7 +70,8 @@ class LLMCache(BaseCache):
         namespace_max_bytes: Memory that the entries of one namespace may take, in bytes, or None.
             With or without it: when memory is full, the namespace that takes most of it lets go of
             its own least recently used, so that no tenant can drive out another's.
-        ttl: Seconds for which an answer may be served, or None for ever.
+        ttl: Seconds for which an answer may be served, or None for ever. This and every other
+            duration may be a `datetime.timedelta`.
         namespace_ttl: The same for some namespaces, by name; it goes before `ttl`, and what
             `options` says before both.
         ttl_jitter: Part of its time to live by which that of an answer is shortened at most, at
@@ -130,17 +134,17 @@ class LLMCache(BaseCache):
         max_bytes: int = 256 * 2**20,
         max_entries: int | None = None,
         namespace_max_bytes: int | None = None,
-        ttl: float | None = None,
-        namespace_ttl: Mapping[str, float | None] | None = None,
+        ttl: float | timedelta | None = None,
+        namespace_ttl: Mapping[str, float | timedelta | None] | None = None,
         ttl_jitter: float = 0.0,
         early_refresh: float = 1.0,
-        stale_if_error: float = 0.0,
+        stale_if_error: float | timedelta = 0.0,
         namespace: str | Required = "",
         single_flight: bool = True,
-        lease_timeout: float = 60.0,
+        lease_timeout: float | timedelta = 60.0,
         fresh_ids: bool = True,
         admit: Callable[[Sequence[Generation]], bool] | None = worth_keeping,
-        store_timeout: float = 1.0,
+        store_timeout: float | timedelta = 1.0,
         prices: Mapping[str, tuple[float, float]] | None = None,
         secret: str | bytes | None = None,
         encryption_key: str | bytes | Sequence[str | bytes] | None = None,
@@ -152,17 +156,17 @@ class LLMCache(BaseCache):
             max_bytes=max_bytes,
             max_entries=max_entries,
             namespace_max_bytes=namespace_max_bytes,
-            ttl=ttl,
+            ttl=seconds_of(ttl),
             namespace_ttl=namespace_ttl,
             ttl_jitter=ttl_jitter,
             early_refresh=early_refresh,
-            stale_if_error=stale_if_error,
+            stale_if_error=seconds_of(stale_if_error),
             namespace=namespace,
             single_flight=single_flight,
-            lease_timeout=lease_timeout,
+            lease_timeout=seconds_of(lease_timeout),
             fresh_ids=fresh_ids,
             admit=admit,
-            store_timeout=store_timeout,
+            store_timeout=seconds_of(store_timeout),
             prices=prices,
             clock=clock,
         )
@@ -170,6 +174,8 @@ class LLMCache(BaseCache):
         self._tiers = tiers
         # Bound once, and replaced by `close`: the path of a hit in memory has nothing else on it.
         self._recall: Callable[[str, str, str], list[Generation] | None] = tiers.memory.lookup
+        # What a pickle knows it by, once there is one.
+        self._name: str | None = None
         # Without a namespace of its own nothing is recalled: what it asks for has no text as one.
         self._namespace = namespace if isinstance(namespace, str) else ""
         if namespace is REQUIRED:
@@ -297,7 +303,7 @@ class LLMCache(BaseCache):
         *,
         namespace: str | None = None,
         llm_string: str | None = None,
-        older_than: float | None = None,
+        older_than: float | timedelta | None = None,
     ) -> int:
         """Remove every answer that matches all that is given, from every tier and every process.
 
@@ -307,7 +313,7 @@ class LLMCache(BaseCache):
             llm_string: Of this model, as LangChain describes it to a cache; or one that is
                 described otherwise and means the same (docs/keys.md). Whatever classes of the
                 names in it hold.
-            older_than: Made more than so many seconds ago.
+            older_than: Made more than so many seconds ago, or than a `timedelta`.
 
         Returns:
             How many there were in the store; without a store, in memory. What only memory still
@@ -326,7 +332,7 @@ class LLMCache(BaseCache):
         *,
         namespace: str | None = None,
         llm_string: str | None = None,
-        older_than: float | None = None,
+        older_than: float | timedelta | None = None,
     ) -> int:
         """As `invalidate`."""
         return await invalidate(self._tiers, namespace, llm_string, older_than, Call.awaited)
@@ -404,7 +410,7 @@ class LLMCache(BaseCache):
         """What the cache has done so far. Cheap: call it as often as you like."""
         return self._tiers.stats()
 
-    def close(self, timeout: float = 5.0) -> int:
+    def close(self, timeout: float | timedelta = 5.0) -> int:
         """Finish pending writes and let go of the store, within `timeout` seconds.
 
         Returns:
@@ -413,9 +419,12 @@ class LLMCache(BaseCache):
         Afterwards a lookup misses, an update is dropped and counted, `delete` and `clear` raise.
         """
         self._recall = _nothing
-        return self._tiers.close(timeout)
+        return self._tiers.close(seconds_of(timeout))
 
-    async def aclose(self, timeout: float = 5.0) -> int:  # noqa: ASYNC109 (also `close`'s)
+    async def aclose(
+        self,
+        timeout: float | timedelta = 5.0,  # noqa: ASYNC109 (also `close`'s)
+    ) -> int:
         """As `close`, without holding up the event loop."""
         dropped = 0
         with anyio.CancelScope(shield=True):
@@ -448,9 +457,36 @@ class LLMCache(BaseCache):
         """Close."""
         await self.aclose()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __copy__(self) -> Self:
         """The cache itself: copying a model must not copy what it shares with others."""
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """The cache itself, as `__copy__`."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For `pickle`: in another process, a cache of the same settings on the same store.
+
+        Without a store it is empty there. Unpickled where this cache lives, or again where it was
+        unpickled before, it is the cache that is there already, unless that is closed. Functions
+        such as `admit` have to be picklable themselves.
+
+        Raises:
+            ConfigurationError: It was made with `secret` or `encryption_key`, or its store cannot
+                be pickled; in the other process: no cache can be made there, or
+                LLMEMO_ENCRYPTION_KEY is set here and not there.
+        """
+        reduction = reduced(self, self._name, LLMCache)
+        self._name = reduction[1][2]
+        return reduction
+
+    def __repr__(self) -> str:
+        """Where it keeps answers, and what differs from the defaults; no secret. Never raises."""
+        try:
+            return described(self._tiers, type(self).__name__, LLMCache)
+        except Exception:  # noqa: BLE001 (half-made, or a store's own repr)
+            return f"<{type(self).__name__}>"
 
     def _survive(self, error: BaseException, prompt: object, llm_string: object) -> None:
         tally = self._tiers.tally

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from llmemo import native
 from llmemo.deadlines import deadline
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class Call(Sent[T]):
         self.operation = operation
         self.loop = loop
         # An asyncio.Future or a concurrent.futures.Future: alike where it matters.
-        self._future: Any = concurrent.futures.Future() if loop is None else loop.create_future()
+        self._future: Any = native.future() if loop is None else loop.create_future()
 
     @classmethod
     def blocking(cls, operation: Operation) -> Call[T]:

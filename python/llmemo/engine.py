@@ -19,7 +19,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from llmemo import process
+from llmemo import native, process
 from llmemo.calls import CLOSED, Sent, Set, settle
 from llmemo.errors import ConfigurationError, StoreError
 from llmemo.leases import Holds
@@ -129,7 +129,7 @@ class Engine:
         if closing is None:
             return 0
         closing.stop()
-        if closing.thread is not threading.current_thread():
+        if not native.is_current(closing.thread):
             closing.thread.join(min(timeout, threading.TIMEOUT_MAX))
         if worker is None:
             return 0

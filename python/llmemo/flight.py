@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 import time
 import weakref
 from collections import deque
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo import process
 from llmemo.calls import Join, settle
+from llmemo.native import RLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +158,7 @@ class Flights:
 
     def _begin(self) -> None:
         # Reentrant: a signal handler may use the cache, too.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._depth = 0
         self._flights: dict[bytes, _Flight] = {}
         self._failed: dict[bytes, float] = {}

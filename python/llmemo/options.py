@@ -17,6 +17,7 @@ from llmemo.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import timedelta
     from types import FrameType
 
     from llmemo.tracking import Tracker
@@ -88,6 +89,11 @@ class Block:
         self._said: Mapping[str, Any] = said
         self._last: weakref.ref[astray.Entry] | None = None
         self._is_shared = False
+
+    def __repr__(self) -> str:
+        """As it was written."""
+        said = (f"{name}={value!r}" for name, value in self._said.items() if name != "trackers")
+        return f"options({', '.join(said)})"
 
     def __enter__(self) -> None:
         """From here on it holds."""
@@ -189,10 +195,14 @@ def _is_asynchronous(frame: FrameType) -> bool:
     return bool(frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR)
 
 
+_UNSAID = cast("float | None", UNSET)
+"""As a type checker is to see it: the marker is nothing that a user passes."""
+
+
 def options(
     *,
     namespace: str | None = None,
-    ttl: float | _Unset | None = UNSET,
+    ttl: float | timedelta | None = _UNSAID,
     mode: Mode | None = None,
 ) -> Block:
     """How the calls inside use a cache, through chains, agents, batches, tasks and threads.
@@ -202,7 +212,8 @@ def options(
 
     Args:
         namespace: On whose behalf: requests of different namespaces never share an answer.
-        ttl: Seconds for which an answer that is stored here may be served; None for ever.
+        ttl: Seconds (or a `timedelta`) for which an answer that is stored here may be served; None
+            for ever.
         mode: "bypass" neither asks nor tells a cache. "refresh" does not ask, but keeps the answer,
             in place of an older one. "only" raises `CacheMiss` where the model would be called, on
             every path: for tests and work offline. "default" undoes an outer
@@ -229,10 +240,8 @@ def options(
             msg = f"namespace={namespace!r} is not a str: a name, or the empty string"
             raise ConfigurationError(msg)
         said["namespace"] = namespace
-    if ttl is not UNSET:
-        if ttl is not None:
-            check_seconds("ttl", ttl)
-        said["ttl"] = ttl
+    if cast("object", ttl) is not UNSET:
+        said["ttl"] = None if ttl is None else check_seconds("ttl", ttl)
     if mode is not None:
         if mode not in get_args(Mode):
             known = ", ".join(map(repr, get_args(Mode)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import secrets
 import threading
@@ -9,7 +11,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
-from llmemo import _core
+from llmemo import _core, native
+from llmemo.patching import patched_by
 
 if TYPE_CHECKING:
     from llmemo.engine import Engine
@@ -44,7 +47,7 @@ _watcher: threading.Thread | None = None
 _is_ending = False
 _is_forking = False
 
-gate = threading.RLock()
+gate = native.RLock()
 """Held while a worker is started, and through a fork: forks come one at a time, and none of them
 with a store open. Reentrant, since a finalizer may run, and start a worker, anywhere."""
 
@@ -64,6 +67,10 @@ def started(worker: Worker) -> None:
     _workers.add(worker)
     # Who begins anew at the end (a daemon thread that goes on looking) is not waited for again.
     if _is_ending:
+        return
+    if patched_by() is not None:
+        # A real thread is not waited for at the end, and a patched one could hold up the hub.
+        _watch_by_atexit()
         return
     if _watcher is None or not _watcher.is_alive():
         _watcher = threading.Thread(target=_wait_for_exit, name="llmemo-exit", daemon=False)
@@ -94,16 +101,26 @@ def _finished(workers: list[Worker], timeout: float) -> list[Worker]:
     return workers
 
 
+@functools.cache
+def _watch_by_atexit() -> None:
+    atexit.register(_end)
+
+
 def _wait_for_exit() -> None:
-    global _watcher, _is_ending
+    # Asked now: after a patch (`native`) this thread would be another one to itself.
+    me = threading.current_thread()
     threading.main_thread().join()
     # The others may go on using a cache, as servers do whose main thread has nothing more to do;
     # and once stopped, a worker could not be started again: Python 3.12 refuses new threads then.
-    me = threading.current_thread()
     while others := [
         t for t in threading.enumerate() if t.is_alive() and not (t.daemon or t is me)
     ]:
         others[0].join()
+    _end()
+
+
+def _end() -> None:
+    global _watcher, _is_ending
     with gate:
         _watcher, _is_ending = None, True
         workers = list(_workers)
@@ -141,7 +158,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global gate, _watcher, _is_ending, _is_forking
-    gate, _watcher, _is_ending, _is_forking = threading.RLock(), None, False, False
+    gate, _watcher, _is_ending, _is_forking = native.RLock(), None, False, False
     _deferred.clear()
     _seed_ids()
     while _stuck:

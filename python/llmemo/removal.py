@@ -11,6 +11,7 @@ from llmemo.stores.base import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from llmemo._core import Memory
     from llmemo.calls import Call, Operation
@@ -34,7 +35,7 @@ async def invalidate(
     tiers: Tiers,
     namespace: str | None,
     llm_string: str | None,
-    older_than: float | None,
+    older_than: float | timedelta | None,
     make_call: Callable[..., Call[int]],
 ) -> int:
     """Take what matches out of every tier; see `LLMCache.invalidate`."""
@@ -49,7 +50,7 @@ async def invalidate(
             msg = f"{name} is not a str but of type {type(text).__name__}"
             raise ConfigurationError(msg)
     if older_than is not None:
-        check_seconds("older_than", older_than)
+        older_than = check_seconds("older_than", older_than)
     selection = Selection(
         None if namespace is None else tiers.memory.label(namespace),
         None if llm_string is None else tiers.memory.llm_label(llm_string),

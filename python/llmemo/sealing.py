@@ -47,6 +47,11 @@ class Sealing:
             keys = keys_of_environment()
         self._keyring = Keyring(keys, name) if keys and is_needed else None
 
+    @property
+    def is_encrypting(self) -> bool:
+        """Whether what is stored is encrypted."""
+        return self._keyring is not None
+
     def seal(self, value: bytes, key: bytes) -> bytes:
         """What to store for the value of the request of this key."""
         stored = compress(value)

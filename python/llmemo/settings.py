@@ -5,17 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
-from llmemo.arguments import check_flag, check_number, check_seconds, check_whole
+from llmemo.arguments import (
+    check_flag,
+    check_number,
+    check_seconds,
+    check_whole,
+)
 from llmemo.errors import ConfigurationError
 from llmemo.options import REQUIRED, UNSET, Options, Required
 from llmemo.prices import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
 
     from langchain_core.outputs import Generation
+
+    from llmemo.tiers import Tiers
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,8 @@ class Settings:
     max_entries: int | None
     namespace_max_bytes: int | None
     ttl: float | None
-    namespace_ttl: Mapping[str, float | None] | None
+    namespace_ttl: Mapping[str, Any] | None
+    """Seconds, or a timedelta until they are checked."""
     ttl_jitter: float
     early_refresh: float
     stale_if_error: float
@@ -91,7 +101,8 @@ class Settings:
         if said.ttl is not UNSET:
             return said.ttl
         if self.namespace_ttl is not None and namespace in self.namespace_ttl:
-            return self.namespace_ttl[namespace]
+            ttl: float | None = self.namespace_ttl[namespace]
+            return ttl
         return self.ttl
 
     @property
@@ -100,7 +111,7 @@ class Settings:
         return None if self.clock is time.time else self.clock
 
 
-def _ttls(given: Mapping[str, float | None]) -> dict[str, float | None]:
+def _ttls(given: Mapping[str, float | timedelta | None]) -> dict[str, float | None]:
     """A copy of `namespace_ttl`, checked.
 
     Raises:
@@ -112,7 +123,24 @@ def _ttls(given: Mapping[str, float | None]) -> dict[str, float | None]:
             ' as in {"tenant-1": 3600}'
         )
         raise ConfigurationError(msg)
-    for name, ttl in given.items():
-        if ttl is not None:
-            check_seconds(f"namespace_ttl[{name!r}]", ttl)
-    return dict(given)
+    return {
+        name: None if ttl is None else check_seconds(f"namespace_ttl[{name!r}]", ttl)
+        for name, ttl in given.items()
+    }
+
+
+def described(tiers: Tiers, name: str, base: type) -> str:
+    """One line for people: the store, the settings that are not the default, what memory holds."""
+    parts = [] if tiers.store is None else [repr(tiers.store)]
+    for argument, parameter in signature(base).parameters.items():
+        value = getattr(tiers.settings, argument, parameter.default)
+        # Functions and tables are too long for a line.
+        if value != parameter.default and isinstance(value, (int, float, str, Required)):
+            # The one text is a tenant's name, or a session's: part of requests, not for a log.
+            parts.append(f"{argument}={'…' if isinstance(value, str) else repr(value)}")
+    if tiers.secrets_given - {"encryption_key"}:
+        parts.append("secret=…")
+    if tiers.sealing.is_encrypting:
+        parts.append("encrypted")
+    parts.append("closed" if tiers.is_closed else f"entries={tiers.stats().entries}")
+    return f"{name}({', '.join(parts)})"

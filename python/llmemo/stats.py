@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
 from llmemo import process
 from llmemo.errors import text_of
+from llmemo.native import RLock
 from llmemo.prices import Worth
 
 logger = logging.getLogger("llmemo")
@@ -76,7 +76,7 @@ class Tally:
     def __init__(self) -> None:
         """Start at zero."""
         # Reentrant: signal handlers and finalizers come at any time, and may use the cache.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._counts: Counter[str] = Counter()
         self._by_reason: dict[str, Counter[str]] = {
             "bypassed": Counter(),
@@ -92,7 +92,7 @@ class Tally:
 
     def after_fork_in_child(self) -> None:
         """See `process.has_lock`."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     def add(self, name: str, count: int = 1) -> None:
         """Add to a plain count."""

@@ -116,6 +116,11 @@ class Tiers:
         )
         self.label = functools.lru_cache(maxsize=64)(self.memory.label)
         self.store = None if store is None else store_of(store)
+        # Their names, for who would copy the settings. (A key that is not needed is not used.)
+        self.secrets_given = {
+            *(["secret"] if secret is not None else []),
+            *(["encryption_key"] if encryption_key is not None and store is not None else []),
+        }
         self.sealing = Sealing(encryption_key, is_needed=self.store is not None)
         self.durable: Durable | None = None
         if self.store is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from llmemo import native
 from llmemo.calls import (
     CLOSED,
     Acquire,
@@ -30,6 +30,7 @@ from llmemo.caretaker import TROUBLE, Caretaker
 from llmemo.errors import StoreError, text_of
 from llmemo.inbox import Inbox
 from llmemo.leasing import Leasing
+from llmemo.private_loop import run
 from llmemo.removal import forget
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 
@@ -83,9 +84,9 @@ class Worker:
         self._hands_over_at = math.inf
         self._pid = os.getpid()
         self._previous = previous
-        self.finished = threading.Event()
+        self.finished = native.Event()
         # A daemon: `process` ends it in order; should that fail, the process ends.
-        self.thread = threading.Thread(target=self._main, name="llmemo-store", daemon=True)
+        self.thread = native.thread(self._main, "llmemo-store")
         self._store = store
         self._tally = tally
         self._give_back = give_back
@@ -144,7 +145,7 @@ class Worker:
         if previous is not None and previous._pid == self._pid:  # noqa: SLF001
             previous.finished.wait()
         try:
-            asyncio.run(self._serve())
+            run(self._serve())
         finally:
             self.is_stopping = True
             self._inbox.loop = None

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from typing_extensions import Self
+
+from llmemo.pickling import reduced_store
 
 if TYPE_CHECKING:
     import weakref
@@ -93,6 +97,25 @@ class Store(ABC):
 
     clock: Callable[[], float] = staticmethod(time.time)
     """Unix time in seconds, as the cache has it that uses this store."""
+
+    def __copy__(self) -> Self:
+        """The store itself: one cache runs it."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """The store itself, as `__copy__`."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For `pickle`: another store of the same settings, whatever is open here.
+
+        The settings are the attributes that have the names of the constructor's arguments. A store
+        that has them elsewhere defines its own.
+
+        Raises:
+            ConfigurationError: It has them elsewhere, and does not.
+        """
+        return reduced_store(self)
 
     @abstractmethod
     async def open(self) -> None:

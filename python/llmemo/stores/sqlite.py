@@ -134,8 +134,11 @@ class SQLiteStore(Store):
         """The version of its schema, since it was found to be of a newer llmemo while open."""
 
     def __repr__(self) -> str:
-        """Path and settings."""
-        return f"SQLiteStore({str(self.path)!r}, durability={self.durability!r})"
+        """Path and settings. Never raises."""
+        try:
+            return f"SQLiteStore({str(self.path)!r}, durability={self.durability!r})"
+        except AttributeError:  # half-made
+            return "<SQLiteStore>"
 
     async def open(self) -> None:
         """Create the file if it is missing, and open it; set it aside first if it is damaged."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
+from llmemo import native
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite_schema import create_schema
 
@@ -78,7 +79,9 @@ async def connect(path: Path, durability: str) -> aiosqlite.Connection:
 async def _connect(path: Path, durability: str) -> aiosqlite.Connection:
     # IMMEDIATE: a transaction that begins as a reader and turns writer fails at once with
     # SQLITE_BUSY_SNAPSHOT, whatever the timeout (sqlite.org/isolation.html).
-    connection = await aiosqlite.connect(path, timeout=BUSY_TIMEOUT, isolation_level="IMMEDIATE")
+    connection = await native.with_real_thread(
+        aiosqlite.connect(path, timeout=BUSY_TIMEOUT, isolation_level="IMMEDIATE")
+    )
     # We have no text: a damaged row that claims to be some would fail the query for all others.
     connection.text_factory = bytes
     try:
@@ -155,7 +158,9 @@ async def is_sound(path: Path) -> bool:
     Raises:
         sqlite3.Error: It cannot be said now.
     """
-    connection = await aiosqlite.connect(existing(path), uri=True, timeout=BUSY_TIMEOUT)
+    connection = await native.with_real_thread(
+        aiosqlite.connect(existing(path), uri=True, timeout=BUSY_TIMEOUT)
+    )
     try:
         [(verdict,)] = await connection.execute_fetchall("PRAGMA integrity_check(1)")
     except sqlite3.DatabaseError as error:
