@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import weakref
@@ -26,8 +27,10 @@ from llmemo.options import REQUIRED, Required, current
 from llmemo.outcomes import insist
 from llmemo.reading import fetch
 from llmemo.removal import invalidate, remove
+from llmemo.runs import let_go
 from llmemo.settings import Settings
 from llmemo.tiers import Tiers
+from llmemo.undisturbed import is_interrupt
 from llmemo.writing import keep
 
 if TYPE_CHECKING:
@@ -55,7 +58,9 @@ class LLMCache(BaseCache):
 
     `lookup` and `update` (and `alookup`, `aupdate`) never raise and never wait for longer than
     `store_timeout`: trouble is counted in `stats()`, logged at most once a minute for each kind,
-    and is a miss for the caller. One instance may serve any number of event loops and threads.
+    and is a miss for the caller. (What a signal handler raises, Ctrl-C or a soft time limit, is
+    no trouble of theirs: it reaches the caller.) One instance may serve any number of event loops
+    and threads.
 
     Args:
         store: Where answers last: a path, a URL (`sqlite:///cache.db`), a `Store`, or None for
@@ -206,6 +211,9 @@ class LLMCache(BaseCache):
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
             return None
+        except BaseException as error:
+            _interrupted(error)
+            raise
 
     @override
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
@@ -230,6 +238,9 @@ class LLMCache(BaseCache):
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
             return None
+        except BaseException as error:
+            _interrupted(error)
+            raise
 
     @override
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -248,6 +259,9 @@ class LLMCache(BaseCache):
             raise
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
+        except BaseException as error:
+            _interrupted(error)
+            raise
 
     @override
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -259,6 +273,9 @@ class LLMCache(BaseCache):
             raise
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
+        except BaseException as error:
+            _interrupted(error)
+            raise
 
     @override
     def clear(self, **kwargs: Any) -> None:
@@ -452,6 +469,9 @@ class LLMCache(BaseCache):
         return self
 
     def _survive(self, error: BaseException, prompt: object, llm_string: object) -> None:
+        if is_interrupt(error):
+            _interrupted(error)
+            raise error
         tally = self._tiers.tally
         if not (isinstance(prompt, str) and isinstance(llm_string, str)):
             text = "llmemo: a request could not be keyed: %s"
@@ -465,6 +485,13 @@ class LLMCache(BaseCache):
             text = "llmemo: a defect of the cache was survived (%s)"
             tally.note("errors", "internal", text, type(error).__name__)
         insist(current.get(), "trouble")
+
+
+def _interrupted(error: BaseException) -> None:
+    """See to it that nobody waits for an answer that the caller does not go on to compute."""
+    # A cancelled call sees to that itself, and what is garbage is held by nobody.
+    if not isinstance(error, (GeneratorExit, asyncio.CancelledError)):
+        let_go()
 
 
 def _nothing(prompt: str, llm_string: str, namespace: str) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import threading
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from llmemo._core import Insisting
 from llmemo.deadlines import deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from llmemo.stores.base import Record, Selection
     from llmemo.stores.leases import Held
@@ -159,6 +159,72 @@ class Sent(Generic[T]):
             self.operation.unclaimed(result)
 
 
+_LEFT: Any = ()
+"""Stands for an outcome where the caller has left."""
+
+
+class _Place:
+    """Where a thread waits for an outcome: what an `asyncio.Future` is for a task.
+
+    Not a `concurrent.futures.Future`: an exception that a signal handler raises may leave the lock
+    of its condition held, and whoever has an outcome for it then waits for ever. Here there is
+    nothing to hold: the outcome is the first one to be put down, and then the lock is opened.
+    """
+
+    __slots__ = ("_callbacks", "_lock", "_outcomes")
+
+    def __init__(self) -> None:
+        """There is no outcome."""
+        self._outcomes: dict[None, Any] = {}
+        self._callbacks: list[Callable[[Any], object]] = []
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def done(self) -> bool:
+        """Whether there is an outcome, or nobody waits for one."""
+        return bool(self._outcomes)
+
+    def set_result(self, outcome: Any) -> None:
+        """Put the outcome down, unless there is one; should that be this, it is told again."""
+        if self._outcomes.setdefault(None, outcome) is not outcome:
+            raise asyncio.InvalidStateError
+        try:  # noqa: SIM105 (which would take longer than the rest)
+            self._lock.release()
+        except RuntimeError:
+            pass  # it is open
+        while self._callbacks:
+            self._callbacks.pop()(outcome)
+
+    def cancel(self) -> bool:
+        """Leave. Returns whether there was no outcome yet."""
+        return self._outcomes.setdefault(None, _LEFT) is _LEFT
+
+    def cancelled(self) -> bool:
+        """Whether the caller has left."""
+        return self._outcomes.get(None) is _LEFT
+
+    def result(self) -> Any:
+        """The outcome."""
+        return self._outcomes[None]
+
+    def wait(self, timeout: float) -> Any:
+        """The outcome, within so many seconds.
+
+        Raises:
+            NotYetError: There is none yet.
+        """
+        if not self._outcomes:
+            self._lock.acquire(timeout=max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+            # Not what that returned: the outcome may have come just now.
+            if not self._outcomes:
+                raise NotYetError
+        return self._outcomes[None]
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Have it called with the outcome, before there is one."""
+        self._callbacks.append(callback)
+
+
 class Call(Sent[T]):
     """An operation, and the place where one caller awaits its outcome.
 
@@ -172,8 +238,8 @@ class Call(Sent[T]):
         """For a task of `loop`, or for a thread that blocks if there is none."""
         self.operation = operation
         self.loop = loop
-        # An asyncio.Future or a concurrent.futures.Future: alike where it matters.
-        self._future: Any = concurrent.futures.Future() if loop is None else loop.create_future()
+        # Alike where it matters.
+        self._future: Any = _Place() if loop is None else loop.create_future()
 
     @classmethod
     def blocking(cls, operation: Operation) -> Call[T]:
@@ -200,23 +266,23 @@ class Call(Sent[T]):
         if self.loop is not None:
             # Not anyio.fail_after, which took half of a batched lookup's time.
             end = deadline(self.loop, timeout)
-            end.waiting.add(self)
             try:
+                end.waiting.add(self)
                 result, error = await self._future
             finally:
                 end.leave(self)
         else:
-            try:
-                result, error = self._future.result(min(timeout, threading.TIMEOUT_MAX))
-            except concurrent.futures.TimeoutError as slow:
-                raise NotYetError from slow
+            result, error = self._future.wait(timeout)
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
 
     def when_over(self, callback: Callable[[Exception | None], None]) -> None:
-        """Of a blocking call: have the error, if there is one, told on the private thread."""
-        self._future.add_done_callback(lambda future: callback(future.result()[1]))
+        """Of a blocking call, before it is sent: have the error told, if there is one.
+
+        On the private thread, as a rule.
+        """
+        self._future.add_done_callback(lambda outcome: callback(outcome[1]))
 
     def set(self, result: T | None, error: Exception | None) -> None:
         """See `Sent.set`."""
@@ -224,11 +290,21 @@ class Call(Sent[T]):
         if not future.done():
             try:
                 future.set_result((result, error))
-            except concurrent.futures.InvalidStateError:
+            except asyncio.InvalidStateError:
                 pass  # a blocking caller leaves whenever it likes
             else:
                 return
+        if not future.cancelled():
+            outcome = future.result()
+            if outcome[0] is result and outcome[1] is error:
+                # The same once more, since the first time was interrupted: see `settle`.
+                self._tell(outcome)
+                return
         self.unclaimed(result)
+
+    def _tell(self, outcome: Any) -> None:
+        if self.loop is None:
+            self._future.set_result(outcome)
 
     def abandon(self) -> None:
         """The caller leaves: what comes now, or has come unseen, is not claimed by anybody."""
@@ -239,8 +315,12 @@ class Call(Sent[T]):
 Outcome: TypeAlias = "tuple[Sent[Any], Any, Exception | None]"
 
 
-def settle(outcomes: Iterable[Outcome]) -> None:
-    """Give the outcomes to their callers: one message to each event loop, however many they are."""
+def _settle(outcomes: Sequence[Outcome]) -> None:
+    """Give the outcomes to their callers: one message to each event loop, however many they are.
+
+    An exception that a signal handler raises in between is raised only once all have theirs. Who
+    has it already is told again then, which has no effect.
+    """
     by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
     for outcome in outcomes:
         call, result, error = outcome
@@ -257,9 +337,13 @@ def settle(outcomes: Iterable[Outcome]) -> None:
                 call.unclaimed(result)
 
 
-def _deliver(outcomes: list[Outcome]) -> None:
+def _set_all(outcomes: list[Outcome]) -> None:
     for call, result, error in outcomes:
         call.set(result, error)
+
+
+settle: Callable[[Sequence[Outcome]], object] = Insisting(_settle)
+_deliver = Insisting(_set_all)
 
 
 def run_inline(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -19,12 +19,16 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from llmemo import process
+from llmemo._core import Insisting
 from llmemo.calls import CLOSED, Sent, settle
 from llmemo.errors import ConfigurationError, StoreError
 from llmemo.leases import Holds
+from llmemo.undisturbed import aside
 from llmemo.worker import Worker
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from llmemo._core import Memory
     from llmemo.stats import Tally
     from llmemo.stores.base import Store
@@ -49,7 +53,8 @@ class Engine:
         store.engine = weakref.ref(self)
         self.is_closed: bool = False
         self._worker: Worker | None = None
-        self._closing: Worker | None = None
+        self._untold: list[None] = [None]
+        """Empty once a call of `close` is to say how many writes were given up."""
         self._store = store
         self._tally = tally
         self._memory = memory
@@ -67,6 +72,11 @@ class Engine:
         Without it a lease lasts for the time that it was asked for.
         """
         self._holds.keep(key, fence, is_kept=True)
+
+    def fence(self, key: bytes) -> int | None:
+        """Of the lease of a key, if this process has it."""
+        hold = self._holds.by_key.get(key)
+        return None if hold is None else hold.fence
 
     def let_lapse(self, key: bytes, fence: int) -> None:
         """Renew it no more."""
@@ -89,19 +99,26 @@ class Engine:
         Returns the number of writes that had to be given up. Later calls return 0; they wait, too,
         for one that is under way.
         """
+        # A lock in C, held while nothing is called: no signal handler comes in between.
         with process.gate:
-            worker, self._worker = self._worker, None
-            closing = self._closing = worker or self._closing
             self.is_closed = self._holds.is_closed = True
-        if closing is None:
-            return 0
-        closing.stop()
-        if closing.thread is not threading.current_thread():
-            closing.thread.join(min(timeout, threading.TIMEOUT_MAX))
+            worker = self._worker
         if worker is None:
             return 0
-        self._closing = None
-        return worker.give_up()
+        worker.stop()
+        try:
+            self._untold.pop()
+        except IndexError:
+            worker.join(timeout)
+            return 0
+        try:
+            worker.join(timeout)
+            undone = worker.give_up()
+            self._worker = None
+        except BaseException:
+            self._untold.append(None)  # the next call goes on with it
+            raise
+        return undone
 
     def close_soon(self) -> None:
         """Begin to close, without waiting, and without a lock: finalizers call this."""
@@ -113,6 +130,18 @@ class Engine:
         if sys.is_finalizing():
             # A thread that is started now never runs, and who starts it waits for that.
             raise StoreError(CLOSED)
+        if process.has_gate():
+            # In a finalizer, or a fork's callback, where another thread would not get it.
+            return self._started()
+        try:
+            # An exception of a signal handler's in the midst of it would leave a worker that
+            # nobody knows, or the gate shut.
+            return aside(self._started, self._patience)
+        except TimeoutError as error:
+            msg = "a fork takes its time"
+            raise StoreError(msg) from error
+
+    def _started(self) -> Worker:
         # A fork holds the gate until the stores are closed: no longer than a caller would wait.
         if not process.gate.acquire(timeout=self._patience):
             msg = "a fork takes its time"
@@ -141,10 +170,21 @@ class Engine:
         finally:
             process.gate.release()
 
-    def _take_back(self, calls: list[Sent[Any]]) -> None:
+    def _take_back(self, calls: deque[Sent[Any]]) -> None:
         """Calls that reached a worker too late: for the next one, unless there is none."""
-        for call in calls:
+        # Once more, should that be interrupted: they are those of other callers, too.
+        Insisting(self._hand_back)(calls)
+
+    def _hand_back(self, calls: deque[Sent[Any]]) -> None:
+        while calls:
+            try:
+                call = calls.popleft()
+            except IndexError:
+                return  # another thread does the same
             try:
                 self.submit(call, at_once=True)
             except (StoreError, RuntimeError) as error:  # or no thread to be had
                 settle([(call, None, error)])
+            except BaseException:
+                calls.appendleft(call)
+                raise

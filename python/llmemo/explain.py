@@ -15,6 +15,7 @@ from llmemo.keys.request import MARK, Request
 from llmemo.options import DEFAULT, current
 from llmemo.outline import Difference, Outline
 from llmemo.tiers import REMEDIES
+from llmemo.undisturbed import is_interrupt
 from llmemo.wording import Texts
 
 if TYPE_CHECKING:
@@ -161,7 +162,9 @@ def _ask(tiers: Tiers, operation: Operation) -> tuple[Any, str]:
         return run_inline(call.wait(PATIENCE)), ""
     except NotYetError:
         return None, f"the store did not answer within {PATIENCE:.0f} s"
-    except Exception as error:  # noqa: BLE001 (a store may fail in any way)
+    except Exception as error:  # a store may fail in any way
+        if is_interrupt(error):
+            raise
         return None, f"the store failed to read: {text_of(error)}"
 
 

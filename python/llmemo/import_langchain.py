@@ -20,6 +20,7 @@ from llmemo.langchain_file import ImportedRequest, LangChainFile
 from llmemo.langchain_rows import RowRefused, read
 from llmemo.options import DEFAULT, current
 from llmemo.progress import ProgressBar
+from llmemo.undisturbed import is_interrupt
 from llmemo.writing import record_of, times
 
 if TYPE_CHECKING:
@@ -238,6 +239,8 @@ class _Import:
         except StoreError:
             raise
         except Exception as error:
+            if is_interrupt(error):
+                raise
             raise StoreError(f"the store could not take answers: {text_of(error)}") from error
         self._settle(added, count)
 

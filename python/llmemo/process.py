@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Protocol
 
 from llmemo import _core
+from llmemo._core import Insisting
 
 if TYPE_CHECKING:
     from llmemo.worker import Worker
@@ -30,13 +31,17 @@ class Forkable(Protocol):
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_stuck: list[Worker] = []
 _watcher: threading.Thread | None = None
 _is_ending = False
 
 gate = threading.RLock()
 """Held while a worker is started, and through a fork: forks come one at a time, and none of them
 with a store open. Reentrant, since a finalizer may run, and start a worker, anywhere."""
+
+
+def has_gate() -> bool:
+    """Whether the current thread holds the gate."""
+    return bool(gate._is_owned())  # type: ignore[attr-defined] # noqa: SLF001 (as `Condition` does)
 
 
 def has_lock(owner: Forkable) -> None:
@@ -94,24 +99,33 @@ def _before_fork() -> None:
     the WAL away under it.
     """
     gate.acquire()
-    _stuck[:] = _stop([worker for worker in _workers if not worker.finished.is_set()], FORK_TIMEOUT)
+    # Python forks even if this raises, as a signal handler may: it has to get done.
+    Insisting(_close_stores)()
+
+
+def _close_stores() -> None:
+    _stop(_running(), FORK_TIMEOUT)
+
+
+def _running() -> list[Worker]:
+    return [worker for worker in _workers if not worker.finished.is_set()]
 
 
 def _after_fork_in_parent() -> None:
-    _stuck.clear()
-    gate.release()
+    if has_gate():
+        gate.release()
 
 
 def _after_fork_in_child() -> None:
     global gate, _watcher, _is_ending
     gate, _watcher, _is_ending = threading.RLock(), None, False
     _seed_ids()
-    while _stuck:
+    for worker in _running():
         # Closing what they have open would release the parent's locks, which belong to the file
         # (sqlite.org/howtocorrupt.html, 2.6): it stays open for ever.
-        worker = _stuck.pop()
         worker.left_open()
         _core.leak(worker)
+    _workers.clear()
     for owner in list(_forkables):
         owner.after_fork_in_child()
 

@@ -8,6 +8,7 @@ from llmemo.arguments import check_seconds
 from llmemo.calls import Delete, Invalidate, NotYetError
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
 from llmemo.stores.base import Selection
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,5 +96,7 @@ async def _take_out(
     except StoreError:
         raise
     except Exception as error:
+        if is_interrupt(error):
+            raise
         msg = f"the store could not remove anything: {text_of(error)}"
         raise StoreError(msg) from error
