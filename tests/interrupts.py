@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dis
 import signal
 import sys
 from pathlib import Path
@@ -22,8 +23,25 @@ _trip.argtypes = [ctypes.py_object] * 3
 _trip.restype = None
 
 
+AWAITING = {
+    "GET_AWAITABLE", "JUMP_BACKWARD_NO_INTERRUPT", "RESUME", "RETURN_GENERATOR", "SEND",
+    "YIELD_FROM", "YIELD_VALUE",
+}  # fmt: skip
+"""Where Python takes care not to look for signals, so that what is awaited gets them first."""
+
+
 class SoftTimeLimit(Exception):  # noqa: N818 (as Celery's)
     """What some handlers raise: an `Exception`."""
+
+
+def _is_own(frame: FrameType | None) -> bool:
+    return frame is not None and frame.f_code.co_filename.startswith(OWN)
+
+
+def _is_end(frame: FrameType) -> bool:
+    """Whether a call of the library is at its very end: it could as well be its caller's turn."""
+    step = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+    return step.startswith("RETURN") and not _is_own(frame.f_back)
 
 
 class Interrupts:
@@ -59,7 +77,7 @@ class Interrupts:
         return isinstance(error, self.kind)
 
     def _called(self, frame: FrameType, event: str, arg: object) -> Any:
-        if not frame.f_code.co_filename.startswith(OWN):
+        if not _is_own(frame):
             return None
         frame.f_trace_opcodes = True
         return self._step
@@ -72,6 +90,9 @@ class Interrupts:
             return self._step
         if self.is_signal:
             return _trip
+        if dis.opname[frame.f_code.co_code[frame.f_lasti]] in AWAITING:
+            self.at += 1
+            return self._step
         self._raise(frame)
         return None
 
@@ -82,6 +103,6 @@ class Interrupts:
     def _raise(self, frame: FrameType) -> None:
         sys.settrace(None)
         self.was_raised = True
-        self.is_own = frame.f_code.co_filename.startswith(OWN)
+        self.is_own = _is_own(frame) and not _is_end(frame)
         self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
         raise self.kind

@@ -69,6 +69,8 @@ class Scene:
     def __init__(self, cache: LLMCache, key: str) -> None:
         self.cache, self.key = cache, key
         self.beside: list[threading.Thread] = []
+        self.is_own = True
+        """Whether it was interrupted in the library's own code."""
 
     def begin(self) -> None:
         """What comes before."""
@@ -100,9 +102,13 @@ class Scene:
     def run(self, call: Coroutine[Any, Any, Any]) -> object:
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda *_: None)
+        task = loop.create_task(call)
         try:
-            return loop.run_until_complete(call)
+            return loop.run_until_complete(task)
         finally:
+            # As `asyncio.run` does.
+            task.cancel()
+            loop.run_until_complete(asyncio.wait([task], timeout=LIMIT))
             loop.close()
 
 
@@ -210,7 +216,8 @@ class Together(Scene):
         for task in self.tasks:
             if task.done():
                 task.exception()
-        assert len(pending) <= 1, "tasks hang"
+        # A step of asyncio's own may be lost, and with it the task.
+        assert not (pending and self.is_own), "tasks hang"
         for task in pending:
             task.cancel()
         self.loop.run_until_complete(asyncio.sleep(0))
@@ -245,7 +252,12 @@ def opened(folder: Path, *, has_store: bool) -> Iterator[LLMCache]:
 @pytest.mark.parametrize("scene", SCENES, ids=lambda it: it.__name__.lower())
 @pytest.mark.parametrize(("kind", "is_signal"), KINDS, ids=["signal", "anywhere", "exception"])
 def test_nothing_is_left_half_done(
-    tmp_path: Path, *, kind: type[BaseException], is_signal: bool, scene: type[Scene], has_store: bool
+    tmp_path: Path,
+    *,
+    kind: type[BaseException],
+    is_signal: bool,
+    scene: type[Scene],
+    has_store: bool,
 ) -> None:
     with opened(tmp_path, has_store=has_store) as cache:
         at, was_raised = 1, True
@@ -258,6 +270,7 @@ def test_nothing_is_left_half_done(
                 if interrupts.error is None or not interrupts.is_own:
                     # It came to its end: whoever called it has the lease.
                     cache.update(it.key, "m", answer(it.key))
+                it.is_own = interrupts.is_own
                 it.end()
                 elsewhere(lambda it=it, at=at: works(cache, it.key, f"other {at}"))  # type: ignore[misc]
                 works(cache, it.key, f"own {at}")

@@ -146,11 +146,11 @@ class FlightTable:
     def __contains__(self, key: bytes) -> bool:
         """Whether somebody has the lease of a key."""
 
-    def lead(self, key: bytes, number: int, lease: object) -> bool:
-        """Note a lease, unless there is one of this key. Returns whether it was noted."""
+    def lead(self, key: bytes, number: int, lease: Any) -> Any:
+        """Note a lease, and return it; None if there is one of this key."""
 
-    def join(self, key: bytes, call: object) -> bool:
-        """Have a call wait for what is computed. Returns False if nobody does."""
+    def join(self, key: bytes, call: Any) -> Any:
+        """Have a call wait for what is computed, and return it; None if nobody does."""
 
     def leave(self, key: bytes, call: object) -> None:
         """Have it wait no more."""

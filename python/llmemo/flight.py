@@ -177,31 +177,23 @@ class Flights:
 
         None: go on without either. `make_call` is None for who must not wait.
         """
-        call: Call[Any] | None = None
-        lease: Lease | None = None
-        try:
-            while True:
-                if key in self._table:
-                    if make_call is None:
-                        return None
-                    call = call or make_call(Join(key, _pass_by))
-                    if self._table.join(key, call):
-                        return call
-                else:
-                    if self._alone.get(key, 0.0) > time.monotonic():
-                        return None
-                    lease = Lease(self, key, next(self._numbers), after_failure=False)
-                    if self._table.lead(key, lease.number, lease):
-                        return lease
-                    lease.has_ended = True
-        except BaseException:
-            # As long as the traceback is kept, so is what it leads to.
-            if call is not None:
-                self.leave(key, call)
-                call.abandon()
-            if lease is not None:
-                lease.end(failed=False)
-            raise
+        if key in self._table:
+            if make_call is None:
+                return None
+            # Not by way of variables: what a traceback keeps would live as long as that. (What is
+            # not the key's any more, or not yet, has to be looked at again.)
+            return self._join(key, make_call) or self.enter(key, make_call)
+        if self._alone.get(key, 0.0) > time.monotonic():
+            return None
+        return self._lead(key, next(self._numbers)) or self.enter(key, make_call)
+
+    def _join(self, key: bytes, make_call: Callable[[Join], Call[Any]]) -> Call[Any] | None:
+        return self._table.join(key, make_call(Join(key, _pass_by)))  # type: ignore[no-any-return]
+
+    def _lead(self, key: bytes, number: int) -> Lease | None:
+        return self._table.lead(  # type: ignore[no-any-return]
+            key, number, Lease(self, key, number, after_failure=False)
+        )
 
     def leave(self, key: bytes, call: Call[Any]) -> None:
         """Wait no more."""

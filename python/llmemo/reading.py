@@ -197,8 +197,9 @@ class Lookup(Outcomes):
         flights = self._tiers.flights
         if flights is None:
             return True
-        lease = flights.enter(self._key, None)
+        lease: Any = None
         try:
+            lease = flights.enter(self._key, None)
             if isinstance(lease, Lease):
                 hold(lease)
                 return True
@@ -217,8 +218,9 @@ class Lookup(Outcomes):
                 return hit
         deadline = time.monotonic() + tiers.settings.lease_timeout
         may_wait = not holds_anything() and not self._would_block_a_loop()
-        found = flights.enter(key, self._make_call if may_wait else None)
+        found: Any = None
         try:
+            found = flights.enter(key, self._make_call if may_wait else None)
             while isinstance(found, Call):
                 found = await self._wait(flights, found, deadline)
             if isinstance(found, bytes):

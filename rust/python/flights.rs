@@ -42,14 +42,21 @@ impl FlightTable {
         self.0.with(py, |open| open.lease(key).is_some())
     }
 
-    fn lead(&self, key: &[u8], number: u64, lease: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let reference = PyWeakrefReference::new(lease)?.unbind();
+    fn lead<'py>(
+        &self,
+        key: &[u8],
+        number: u64,
+        lease: Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let reference = PyWeakrefReference::new(&lease)?.unbind();
         let left = self.0.with(lease.py(), |open| open.lead(key, number, reference));
-        Ok(left.is_none())
+        Ok(left.is_none().then_some(lease))
     }
 
-    fn join(&self, py: Python<'_>, key: &[u8], call: Py<PyAny>) -> bool {
-        self.0.with(py, |open| open.join(key, call)).is_none()
+    fn join(&self, py: Python<'_>, key: &[u8], call: Py<PyAny>) -> Option<Py<PyAny>> {
+        let same = call.clone_ref(py);
+        let left = self.0.with(py, |open| open.join(key, call));
+        left.is_none().then_some(same)
     }
 
     fn leave(&self, key: &[u8], call: &Bound<'_, PyAny>) {
