@@ -14,6 +14,7 @@
 //! | [`json_text`]   | JSON strings as Python writes them: what LangChain makes of messages           |
 //! | [`value`]       | the bytes of a stored answer: header, checksum, tagged tree                    |
 //! | [`compression`] | values made smaller on their way to a store, where that pays                   |
+//! | [`flights`]     | who computes an answer, and who waits for it                                   |
 //! | [`ids`]         | new message ids in the place of those that LangChain itself made               |
 //! | `python`        | the border: the only place that knows `PyO3` (behind the feature `python`)     |
 //!
@@ -23,6 +24,7 @@
 pub mod asked;
 pub mod canonical;
 pub mod compression;
+pub mod flights;
 pub mod frame;
 pub mod ids;
 pub mod json_text;

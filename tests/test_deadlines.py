@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from llmemo.calls import Call, Get, NotYetError
+from llmemo.calls import Call, Get
+from llmemo.places import NotYetError
 
 
 def waiting(seconds: float) -> tuple[Call[Any], asyncio.Task[Any]]:

@@ -7,9 +7,12 @@ from typing import Any, Final, final
 from langchain_core.outputs import Generation
 
 __all__ = [
+    "Counts",
     "Describer",
     "Dumps",
     "Entry",
+    "FlightTable",
+    "Insisting",
     "Memory",
     "PanicException",
     "RequestBypassed",
@@ -88,6 +91,100 @@ class Dumps:
     @property
     def fallbacks(self) -> int:
         """Calls that `own` answered."""
+
+@final
+class Insisting:
+    """A function that is called once more if it raises; then the first error is raised.
+
+    For what must not be left half done: an exception that a signal handler raises comes between any
+    two instructions, before the first one of a Python function, too. There is none of Python's in
+    here. The function has to be one that goes on where it was left, and has no effect once it has
+    done its work.
+    """
+
+    def __new__(cls, function: Callable[..., object]) -> Insisting:
+        """Stand in for `function`, which may be a method: it is bound as that is."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+
+    def __get__(self, instance: object, owner: Any = None) -> Insisting:
+        """The same of a method that is bound."""
+
+@final
+class Counts:
+    """Counters, each of whose methods is one step: neither interrupted nor mixed with others'."""
+
+    def __new__(cls, reasons_max: int, other: str) -> Counts:
+        """All are zero. Beyond `reasons_max` reasons of a group all others count as `other`."""
+
+    def add(self, name: str, count: int) -> None:
+        """Add to a plain count."""
+
+    def hit(self, name: str, worth: tuple[int, int, float]) -> None:
+        """Add one to a plain count; and to what was saved: tokens sent, tokens made, money."""
+
+    def note(self, group: str, reason: str, count: int) -> str:
+        """Add to a count of a group by reason. Returns what that counts as."""
+
+    def is_due(self, reason: str, now: float, interval: float) -> bool:
+        """Whether nothing was said of a reason for so many seconds; then that is noted as now."""
+
+    def snapshot(
+        self,
+    ) -> tuple[dict[str, int], tuple[int, int, float], dict[str, dict[str, int]]]:
+        """Copies of the plain counts, of what was saved, and of the counts by group and reason."""
+
+@final
+class FlightTable:
+    """Who computes the answers to requests (by key), and who waits for them: see `flight`.
+
+    Each method is one step, as with `Counts`: no lock is needed, and none can stay held. Leases are
+    held weakly, and known by numbers that are never used again. What is to be told to whom is added
+    to lists of `outcomes`, since what a method returns may be lost.
+    """
+
+    def __new__(cls) -> FlightTable:
+        """Nobody computes anything."""
+
+    def __contains__(self, key: bytes) -> bool:
+        """Whether somebody has the lease of a key."""
+
+    def lead(self, key: bytes, number: int, lease: Any) -> Any:
+        """Note a lease, and return it; None if there is one of this key."""
+
+    def join(self, key: bytes, call: Any) -> Any:
+        """Have a call wait for what is computed, and return it; None if nobody does."""
+
+    def leave(self, key: bytes, call: object) -> None:
+        """Have it wait no more."""
+
+    def lease(self, key: bytes) -> Any:
+        """The lease of a key; None if there is none, or it is gone."""
+
+    def failures(self, key: bytes, number: int) -> int | None:
+        """How many in a row have failed before this lease; None if it is not the key's."""
+
+    def pass_on(
+        self,
+        key: bytes,
+        number: int,
+        failures: int,
+        next: tuple[int, object] | None,
+        outcomes: list[Any],
+    ) -> None:
+        """End a lease, unless it is not the key's.
+
+        Adds to `outcomes` that the call that waits longest has the `next` one (by its number); or,
+        if that is None, that all go on without. Sets `has_ended` of what is none any more, the next
+        one included if nobody was there to have it.
+        """
+
+    def close(self, key: bytes, result: object, outcomes: list[Any]) -> None:
+        """End the lease of a key, if it has one, and give the result to all calls that wait."""
+
+    def waiting(self) -> dict[bytes, list[Any]]:
+        """The calls that wait, by key, of all that are computed."""
 
 @final
 class Memory:

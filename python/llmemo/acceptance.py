@@ -13,6 +13,7 @@ import pydantic
 from pydantic import BaseModel, RootModel
 
 from llmemo.annotations import mro_of, vars_of
+from llmemo.undisturbed import is_interrupt
 
 _BY_NAME: dict[str, bool] = {}
 if tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 11):
@@ -30,7 +31,9 @@ def accepts(it: object) -> bool:
         return True
     try:
         validator.validate_python(_given(it), **_BY_NAME)
-    except Exception:  # noqa: BLE001 (whatever a validator may raise)
+    except Exception as error:  # whatever a validator may raise
+        if is_interrupt(error):
+            raise
         return False
     return True
 

@@ -13,6 +13,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 
 from llmemo import reasons
 from llmemo.reasons import UNKNOWN
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +66,9 @@ def refusal_of(tiers: Tiers, generations: Sequence[Generation]) -> str | None:
         return reason
     try:
         return None if admit(generations) else reason or "not_admitted"
-    except Exception as error:  # noqa: BLE001 (a user's function may raise anything)
+    except Exception as error:  # a user's function may raise anything
+        if is_interrupt(error):
+            raise
         text = "llmemo: `admit` raised, and the answer was not kept: %s"
         tiers.tally.note("errors", "admit", text, type(error).__name__)
         return "not_admitted"

@@ -9,9 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from llmemo import process
-from llmemo.native import RLock
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,20 +23,18 @@ LONGEST_PAUSE = 4.0
 
 
 class Breaker:
-    """Says whether to ask a store, and is told how it went. Thread-safe."""
+    """Says whether to ask a store, and is told how it went. From any thread, and without a lock.
+
+    What two threads do at once may cost one attempt, or one failure, more or less. A lock could
+    stay held, by an exception that a signal handler raises.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """It is closed. `clock`: seconds that never go back."""
         self._clock = clock
-        self._lock = RLock()
         self._failures = 0
         self._pause = FIRST_PAUSE
         self._next = 0.0
-        process.has_lock(self)
-
-    def after_fork_in_child(self) -> None:
-        """See `process.has_lock`."""
-        self._lock = RLock()
 
     @property
     def is_open(self) -> bool:
@@ -53,31 +48,29 @@ class Breaker:
 
     def may_try(self) -> bool:
         """While it is open: whether the caller shall see how the store is now, without waiting."""
-        with self._lock:
-            now = self._clock()
-            if not self.is_open or now < self._next:
-                return False
-            self._next = now + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
-            return True
+        now, pause, is_open = self._clock(), self._pause, self.is_open
+        longer = min(2 * pause, LONGEST_PAUSE)
+        # No call from here on, so that no other thread comes in between.
+        if not is_open or now < self._next:
+            return False
+        self._next, self._pause = now + pause, longer
+        return True
 
     def hurry(self) -> None:
         """Something speaks for the store: an attempt is due in `FIRST_PAUSE`, at the latest."""
-        with self._lock:
-            self._next = min(self._next, self._clock() + FIRST_PAUSE)
+        self._next = min(self._next, self._clock() + FIRST_PAUSE)
 
     def succeeded(self) -> None:
         """The store has answered."""
         if self._failures:
-            with self._lock:
-                self._failures, self._pause = 0, FIRST_PAUSE
+            self._failures, self._pause = 0, FIRST_PAUSE
 
     def failed(self, calls: int = 1) -> bool:
         """So many calls have failed, or waited for too long. Returns whether that opens it."""
-        with self._lock:
-            was_open = self.is_open
-            self._failures += calls
-            opens = self.is_open and not was_open
-            if opens:
-                self._next = self._clock() + self._pause
-            return opens
+        soonest = self._clock() + self._pause
+        before = self._failures
+        opens = before < FAILURES <= before + calls
+        if opens:
+            self._next = soonest
+        self._failures = before + calls
+        return opens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import weakref
@@ -28,8 +29,10 @@ from llmemo.outcomes import insist
 from llmemo.pickling import reduced
 from llmemo.reading import fetch
 from llmemo.removal import invalidate, remove
+from llmemo.runs import let_go
 from llmemo.settings import Settings, described
 from llmemo.tiers import Tiers
+from llmemo.undisturbed import is_interrupt
 from llmemo.writing import keep
 
 if TYPE_CHECKING:
@@ -59,7 +62,9 @@ class LLMCache(BaseCache):
 
     `lookup` and `update` (and `alookup`, `aupdate`) never raise and never wait for longer than
     `store_timeout`: trouble is counted in `stats()`, logged at most once a minute for each kind,
-    and is a miss for the caller. One instance may serve any number of event loops and threads.
+    and is a miss for the caller. (What a signal handler raises, Ctrl-C or a soft time limit, is
+    no trouble of theirs: it reaches the caller.) One instance may serve any number of event loops
+    and threads.
 
     Args:
         store: Where answers last: a path, a URL (`sqlite:///cache.db`), a `Store`, or None for
@@ -213,6 +218,9 @@ class LLMCache(BaseCache):
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
             return None
+        except BaseException as error:
+            _interrupted(error)
+            raise
 
     @override
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
@@ -237,6 +245,9 @@ class LLMCache(BaseCache):
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
             return None
+        except BaseException as error:
+            _interrupted(error)
+            raise
 
     @override
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -255,6 +266,9 @@ class LLMCache(BaseCache):
             raise
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
+        except BaseException as error:
+            _interrupted(error)
+            raise
 
     @override
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -266,6 +280,9 @@ class LLMCache(BaseCache):
             raise
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
+        except BaseException as error:
+            _interrupted(error)
+            raise
 
     @override
     def clear(self, **kwargs: Any) -> None:
@@ -489,6 +506,9 @@ class LLMCache(BaseCache):
             return f"<{type(self).__name__}>"
 
     def _survive(self, error: BaseException, prompt: object, llm_string: object) -> None:
+        if is_interrupt(error):
+            _interrupted(error)
+            raise error
         tally = self._tiers.tally
         if not (isinstance(prompt, str) and isinstance(llm_string, str)):
             text = "llmemo: a request could not be keyed: %s"
@@ -502,6 +522,13 @@ class LLMCache(BaseCache):
             text = "llmemo: a defect of the cache was survived (%s)"
             tally.note("errors", "internal", text, type(error).__name__)
         insist(in_force(), "trouble")
+
+
+def _interrupted(error: BaseException) -> None:
+    """See to it that nobody waits for an answer that the caller does not go on to compute."""
+    # A cancelled call sees to that itself, and what is garbage is held by nobody.
+    if not isinstance(error, (GeneratorExit, asyncio.CancelledError)):
+        let_go()
 
 
 def _nothing(prompt: str, llm_string: str, namespace: str) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import threading
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from llmemo import native
+from llmemo._core import Insisting
 from llmemo.deadlines import deadline
+from llmemo.places import NotYetError, place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from llmemo.stores.base import Record, Selection
     from llmemo.stores.leases import Held
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLOSED = "the store is closed"
-
-
-class NotYetError(TimeoutError):
-    """A caller's patience is at its end; the operation goes on."""
 
 
 @dataclass(slots=True)  # not frozen, as the others: that makes it dear to make
@@ -173,8 +168,8 @@ class Call(Sent[T]):
         """For a task of `loop`, or for a thread that blocks if there is none."""
         self.operation = operation
         self.loop = loop
-        # An asyncio.Future or a concurrent.futures.Future: alike where it matters.
-        self._future: Any = native.future() if loop is None else loop.create_future()
+        # Alike where it matters.
+        self._future: Any = place() if loop is None else loop.create_future()
 
     @classmethod
     def blocking(cls, operation: Operation) -> Call[T]:
@@ -201,23 +196,23 @@ class Call(Sent[T]):
         if self.loop is not None:
             # Not anyio.fail_after, which took half of a batched lookup's time.
             end = deadline(self.loop, timeout)
-            end.waiting.add(self)
             try:
+                end.waiting.add(self)
                 result, error = await self._future
             finally:
                 end.leave(self)
         else:
-            try:
-                result, error = self._future.result(min(timeout, threading.TIMEOUT_MAX))
-            except concurrent.futures.TimeoutError as slow:
-                raise NotYetError from slow
+            result, error = self._future.wait(timeout)
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
 
     def when_over(self, callback: Callable[[Exception | None], None]) -> None:
-        """Of a blocking call: have the error, if there is one, told on the private thread."""
-        self._future.add_done_callback(lambda future: callback(future.result()[1]))
+        """Of a blocking call, before it is sent: have the error told, if there is one.
+
+        On the private thread, as a rule.
+        """
+        self._future.add_done_callback(lambda outcome: callback(outcome[1]))
 
     def set(self, result: T | None, error: Exception | None) -> None:
         """See `Sent.set`."""
@@ -225,11 +220,21 @@ class Call(Sent[T]):
         if not future.done():
             try:
                 future.set_result((result, error))
-            except concurrent.futures.InvalidStateError:
+            except asyncio.InvalidStateError:
                 pass  # a blocking caller leaves whenever it likes
             else:
                 return
+        if not future.cancelled():
+            outcome = future.result()
+            if outcome[0] is result and outcome[1] is error:
+                # The same once more, since the first time was interrupted: see `settle`.
+                self._tell(outcome)
+                return
         self.unclaimed(result)
+
+    def _tell(self, outcome: Any) -> None:
+        if self.loop is None:
+            self._future.set_result(outcome)
 
     def abandon(self) -> None:
         """The caller leaves: what comes now, or has come unseen, is not claimed by anybody."""
@@ -240,8 +245,12 @@ class Call(Sent[T]):
 Outcome: TypeAlias = "tuple[Sent[Any], Any, Exception | None]"
 
 
-def settle(outcomes: Iterable[Outcome]) -> None:
-    """Give the outcomes to their callers: one message to each event loop, however many they are."""
+def _settle(outcomes: Sequence[Outcome]) -> None:
+    """Give the outcomes to their callers: one message to each event loop, however many they are.
+
+    An exception that a signal handler raises in between is raised only once all have theirs. Who
+    has it already is told again then, which has no effect.
+    """
     by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
     for outcome in outcomes:
         call, result, error = outcome
@@ -258,9 +267,13 @@ def settle(outcomes: Iterable[Outcome]) -> None:
                 call.unclaimed(result)
 
 
-def _deliver(outcomes: list[Outcome]) -> None:
+def _set_all(outcomes: list[Outcome]) -> None:
     for call, result, error in outcomes:
         call.set(result, error)
+
+
+settle: Callable[[Sequence[Outcome]], object] = Insisting(_settle)
+_deliver = Insisting(_set_all)
 
 
 def run_inline(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -23,6 +23,7 @@ from llmemo._core import ValueUnknown
 from llmemo.annotations import mro_of, name_of, vars_of
 from llmemo.behaviour import Behaviour, members_of
 from llmemo.schemas import run_classes
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +95,9 @@ class Classes:
                 waiting += new.values()
             digest = hashlib.blake2b(b"".join(parts), digest_size=32).digest()
             _met[cls] = None
-        except Exception:  # noqa: BLE001 (whatever such a class may do)
+        except Exception as error:  # whatever such a class may do
+            if is_interrupt(error):
+                raise
             return None
         module, qualname = name_of(cls)
         return Record(kind, (module, qualname, digest), slots)

@@ -9,6 +9,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
+from llmemo._core import Insisting
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -34,7 +36,7 @@ class Deadline:
         self._timeout = timeout
         self._joinable = loop.time() + timeout * SHARED
         self.waiting: set[Patient] = set()
-        self._timer = loop.call_later(timeout, self._expire)
+        self._timer = loop.call_later(timeout, Insisting(self._expire))
 
     def is_for(self, loop: asyncio.AbstractEventLoop, timeout: float) -> bool:
         """Whether another may join who has this patience."""
@@ -54,7 +56,7 @@ class Deadline:
 
     def _expire(self) -> None:
         # Behind the outcomes that are there: uvloop has timers that are due before these.
-        self._loop.call_soon(self._give_up)
+        self._loop.call_soon(Insisting(self._give_up))
 
     def _give_up(self) -> None:
         for one in list(self.waiting):

@@ -13,11 +13,13 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from llmemo.breaker import Breaker
-from llmemo.calls import Call, Get, NotYetError, Sent, Set, settle
+from llmemo.calls import Call, Get, Sent, Set, settle
 from llmemo.engine import Engine
 from llmemo.gathering import Gathering
 from llmemo.leases import acquire, release
+from llmemo.places import NotYetError
 from llmemo.stores.leases import Grant
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,8 +60,8 @@ class Patience:
             Exception: What the store raised.
         """
         begun = time.monotonic()
-        self._waiting.add(call)
         try:
+            self._waiting.add(call)
             return await call.wait(self.left)
         except NotYetError:
             # It may come early, and what is left then is not worth another wait.
@@ -125,7 +127,9 @@ class Durable:
             call: Call[Any] = Call.blocking(Get([key]))
             self.engine.submit(call)
             found = await patience.outcome(call)
-        except Exception as error:  # noqa: BLE001 (a store may fail in any way)
+        except Exception as error:
+            if is_interrupt(error):
+                raise
             self.are_over(1, error)
             return None, patience.left
         self.are_over(1, None)
@@ -157,7 +161,9 @@ class Durable:
         try:
             call = make_call(operation)
             self.engine.submit(call)
-        except Exception as error:  # noqa: BLE001 (it may be closed, or find no thread)
+        except Exception as error:  # it may be closed, or find no thread
+            if is_interrupt(error):
+                raise
             self._failed("write", error)
             return False
         try:
@@ -165,7 +171,9 @@ class Durable:
         except NotYetError as error:
             self._failed("write", error)
             return False
-        except Exception:  # noqa: BLE001 (as above; the worker has counted it)
+        except Exception as error:  # as above; the worker has counted it
+            if is_interrupt(error):
+                raise
             self._trip(self.writes, 1)
             return False
         self._has_written()
@@ -191,7 +199,9 @@ class Durable:
                 outcome=patience.outcome,
                 lease_timeout=lease_timeout,
             )
-        except Exception as error:  # noqa: BLE001 (as above)
+        except Exception as error:  # as above
+            if is_interrupt(error):
+                raise
             if not self.engine.is_closed:  # meanwhile, which is nobody's trouble
                 self._failed("coordinate", error)
             return None
@@ -213,13 +223,21 @@ class Durable:
         """End a lease without an answer: see `leases.release`. Waits for nothing."""
         release(self.engine, key, fence, failures)
 
+    def give_back(self, key: bytes) -> None:
+        """End what lease of this key this process has, if it has one. Waits for nothing."""
+        fence = self.engine.fence(key)
+        if fence is not None:
+            self.let_go(key, fence, 0)
+
     def _try(self, verb: str, operation: Operation) -> None:
         """Have something done that nobody waits for, and see whether the store is well again."""
         call: Call[Any] = Call.blocking(operation)
         call.when_over(self._has_read if verb == "read" else self._has_written)
         try:
             self.engine.submit(call)
-        except Exception as error:  # noqa: BLE001 (it may be closed, or find no thread)
+        except Exception as error:  # as in `write`
+            if is_interrupt(error):
+                raise
             self.survive(verb, error)
 
     def _is_shut(self, reads: int) -> None:

@@ -19,10 +19,13 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from llmemo import native, process
+from llmemo import process
+from llmemo._core import Insisting
 from llmemo.calls import CLOSED, Sent, Set, settle
 from llmemo.errors import ConfigurationError, StoreError
 from llmemo.leases import Holds
+from llmemo.patching import patched_by
+from llmemo.undisturbed import aside
 from llmemo.worker import Worker
 
 if TYPE_CHECKING:
@@ -52,7 +55,8 @@ class Engine:
         self.backlog: deque[Sent[Any]] = deque()
         """Operations that no worker takes yet, in order: it has to be started, after a fork."""
         self._worker: Worker | None = None
-        self._closing: Worker | None = None
+        self._untold: list[None] = [None]
+        """Empty once a call of `close` is to say how many writes were given up."""
         self._store = store
         self._tally = tally
         self._memory = memory
@@ -76,6 +80,11 @@ class Engine:
         """
         self._holds.keep(key, fence, is_kept=True)
 
+    def fence(self, key: bytes) -> int | None:
+        """Of the lease of a key, if this process has it."""
+        hold = self._holds.by_key.get(key)
+        return None if hold is None else hold.fence
+
     def let_lapse(self, key: bytes, fence: int) -> None:
         """Renew it no more."""
         self._holds.keep(key, fence, is_kept=False)
@@ -98,6 +107,23 @@ class Engine:
 
     def go_on(self) -> None:
         """Have a worker take the backlog; if there is a fork under way, when that is done."""
+        if not self.backlog or process.is_forking(self):
+            return
+        if process.has_gate() or patched_by() is not None:
+            # In a finalizer, or a fork's callback, where another thread would not get the gate; or
+            # where a thread may be none.
+            self._go_on()
+            return
+        try:
+            # An exception of a signal handler's in the midst of it would leave a worker that
+            # nothing knows, or the gate shut.
+            aside(self._go_on, self._patience)
+        except TimeoutError:
+            pass  # it goes on there
+        except RuntimeError:
+            self._go_on()  # which says that there is no thread to be had
+
+    def _go_on(self) -> None:
         while self.backlog and not process.is_forking(self):
             with process.gate:
                 worker: Worker | None = None
@@ -106,14 +132,18 @@ class Engine:
                     worker = self._start()
                 except (StoreError, RuntimeError) as failed:  # or no thread to be had
                     error = failed
-                while self.backlog:
-                    call = self.backlog.popleft()
-                    if worker is None:
-                        if isinstance(call.operation, Set):
-                            self._tally.store_failed("write", error, 1)
-                        settle([(call, None, error)])
-                    else:
-                        worker.submit(call, at_once=True)
+                self._hand_over(worker, error)
+
+    def _hand_over(self, worker: Worker | None, error: Exception) -> None:
+        """Give the backlog to a worker; without one, say what is wrong."""
+        while self.backlog:
+            call = self.backlog.popleft()
+            if worker is not None:
+                worker.submit(call, at_once=True)
+                continue
+            if isinstance(call.operation, Set):
+                self._tally.store_failed("write", error, 1)
+            settle([(call, None, error)])
 
     def close(self, timeout: float) -> int:
         """Write what is queued, close the store, end the thread: `timeout` seconds at most.
@@ -121,20 +151,27 @@ class Engine:
         Returns the number of writes that had to be given up. Later calls return 0; they wait, too,
         for one that is under way.
         """
+        self.go_on()  # what came during a fork
+        # A lock in C, held while nothing is called: no signal handler comes in between.
         with process.gate:
-            self.go_on()  # what came during a fork
-            worker, self._worker = self._worker, None
-            closing = self._closing = worker or self._closing
             self.is_closed = self._holds.is_closed = True
-        if closing is None:
-            return 0
-        closing.stop()
-        if not native.is_current(closing.thread):
-            closing.thread.join(min(timeout, threading.TIMEOUT_MAX))
+            worker = self._worker
         if worker is None:
             return 0
-        self._closing = None
-        return worker.give_up()
+        worker.stop()
+        try:
+            self._untold.pop()
+        except IndexError:
+            worker.join(timeout)
+            return 0
+        try:
+            worker.join(timeout)
+            undone = worker.give_up()
+            self._worker = None
+        except BaseException:
+            self._untold.append(None)  # the next call goes on with it
+            raise
+        return undone
 
     def close_soon(self) -> None:
         """Begin to close, without waiting, and without a lock: finalizers call this."""
@@ -165,10 +202,21 @@ class Engine:
                 worker.stop()
         return self._worker
 
-    def _take_back(self, calls: list[Sent[Any]]) -> None:
+    def _take_back(self, calls: deque[Sent[Any]]) -> None:
         """Calls that reached a worker too late: for the next one, unless there is none."""
-        for call in calls:
+        # Once more, should that be interrupted: they are those of other callers, too.
+        Insisting(self._hand_back)(calls)
+
+    def _hand_back(self, calls: deque[Sent[Any]]) -> None:
+        while calls:
+            try:
+                call = calls.popleft()
+            except IndexError:
+                return  # another thread does the same
             try:
                 self.submit(call, at_once=True)
             except StoreError as error:
                 settle([(call, None, error)])
+            except BaseException:
+                calls.appendleft(call)
+                raise

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from llmemo import wording
 from llmemo._core import RequestBypassed, ValueDamaged, decode, settings
-from llmemo.calls import Call, Get, NotYetError, Operation, Recent, run_inline
+from llmemo.calls import Call, Get, Operation, Recent, run_inline
 from llmemo.errors import CacheClosedError, text_of
 from llmemo.keys.description import MARK
 from llmemo.keys.request import Request
 from llmemo.options import DEFAULT, in_force
 from llmemo.outline import Difference, Outline
+from llmemo.places import NotYetError
 from llmemo.tiers import REMEDIES
+from llmemo.undisturbed import is_interrupt
 from llmemo.wording import Texts
 
 if TYPE_CHECKING:
@@ -162,7 +164,9 @@ def _ask(tiers: Tiers, operation: Operation) -> tuple[Any, str]:
         return run_inline(call.wait(PATIENCE)), ""
     except NotYetError:
         return None, f"the store did not answer within {PATIENCE:.0f} s"
-    except Exception as error:  # noqa: BLE001 (a store may fail in any way)
+    except Exception as error:  # a store may fail in any way
+        if is_interrupt(error):
+            raise
         return None, f"the store failed to read: {text_of(error)}"
 
 

@@ -14,21 +14,21 @@ was cancelled on its way, or whose loop has closed, strands nobody.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
 import weakref
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo import process
-from llmemo.calls import Join, settle
-from llmemo.native import RLock
+from llmemo._core import FlightTable, Insisting
+from llmemo.calls import Call, Join, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmemo.calls import Call, Outcome
+    from llmemo.calls import Outcome
     from llmemo.durable import Durable, Patience
     from llmemo.runs import Run
 
@@ -120,34 +120,29 @@ class Lease:
         """Let somebody else have it. Without effect the second time."""
         flights = self._flights()
         if flights is not None and not self.has_ended:
-            self.has_ended = True
             flights.ended(self, failed=failed)
+            # The table has said so, unless it was not the key's.
+            self.has_ended = True
 
+    @Insisting
     def __del__(self) -> None:
         """Nobody can end it any more."""
-        flights = self._flights()
-        if flights is not None and not self.has_ended:
-            self.has_ended = True
-            flights.lost(self)
+        self.end(failed=False)
 
 
-class _Flight:
-    """One request that somebody computes."""
+class Waiting(NamedTuple):
+    """Who waits for one answer."""
 
-    __slots__ = ("failures", "lease", "number", "waiters")
-
-    def __init__(self, lease: Lease) -> None:
-        self.failures = 0
-        self.waiters: dict[Call[Any], None] = {}
-        self.hand(lease)
-
-    def hand(self, lease: Lease) -> None:
-        # Weak: see the module's documentation. The number outlives the reference.
-        self.number, self.lease = lease.number, weakref.ref(lease)
+    waiters: list[Call[Any]]
 
 
 class Flights:
-    """The leases of one cache. All methods are thread-safe and brief."""
+    """The leases of one cache. All methods are thread-safe and brief.
+
+    No lock: each step of the table is one call into Rust, and what two steps keep consistent is
+    finished though an exception comes between them (a signal handler may raise one at any
+    instruction), or can be done once more without effect.
+    """
 
     def __init__(self, durable: Durable | None) -> None:
         """Nobody computes anything. `durable`: who is told of leases that the store knows."""
@@ -157,34 +152,23 @@ class Flights:
         process.has_lock(self)
 
     def _begin(self) -> None:
-        # Reentrant: a signal handler may use the cache, too.
-        self._lock = RLock()
-        self._depth = 0
-        self._flights: dict[bytes, _Flight] = {}
+        self._table = FlightTable()
         self._failed: dict[bytes, float] = {}
         self._alone: dict[bytes, float] = {}
-        self._lost: deque[tuple[bytes, int, int | None]] = deque()
+
+    @property
+    def _flights(self) -> dict[bytes, Waiting]:
+        """What is computed now: for a look from outside."""
+        return {key: Waiting(calls) for key, calls in self._table.waiting().items()}
 
     def after_fork_in_child(self) -> None:
         """What was computed is computed by the parent."""
-        for flight in self._flights.values():
-            lease = flight.lease()
+        for key in self._table.waiting():
+            lease = self._table.lease(key)
             if lease is not None:
                 # What context this goes on in may have it, and is to wait for others again.
                 lease.has_ended = True
         self._begin()
-
-    def __enter__(self) -> None:
-        """For `Flights` only: nothing in here may suspend."""
-        self._lock.acquire()
-        self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        """Let go, and see to what was lost meanwhile."""
-        self._depth -= 1
-        self._lock.release()
-        if self._lost and not self._depth:
-            self._bury()
 
     def enter(
         self, key: bytes, make_call: Callable[[Join], Call[Any]] | None
@@ -193,31 +177,32 @@ class Flights:
 
         None: go on without either. `make_call` is None for who must not wait.
         """
-        with self:
-            flight = self._flights.get(key)
-            if flight is None:
-                if self._alone.get(key, 0.0) > time.monotonic():
-                    return None
-                lease = Lease(self, key, next(self._numbers), after_failure=False)
-                self._flights[key] = _Flight(lease)
-                return lease
+        if key in self._table:
             if make_call is None:
                 return None
-            call = make_call(Join(key, _pass_by))
-            flight.waiters[call] = None
-            return call
+            # Not by way of variables: what a traceback keeps would live as long as that. (What is
+            # not the key's any more, or not yet, has to be looked at again.)
+            return self._join(key, make_call) or self.enter(key, make_call)
+        if self._alone.get(key, 0.0) > time.monotonic():
+            return None
+        return self._lead(key, next(self._numbers)) or self.enter(key, make_call)
+
+    def _join(self, key: bytes, make_call: Callable[[Join], Call[Any]]) -> Call[Any] | None:
+        return self._table.join(key, make_call(Join(key, _pass_by)))  # type: ignore[no-any-return]
+
+    def _lead(self, key: bytes, number: int) -> Lease | None:
+        return self._table.lead(  # type: ignore[no-any-return]
+            key, number, Lease(self, key, number, after_failure=False)
+        )
 
     def leave(self, key: bytes, call: Call[Any]) -> None:
         """Wait no more."""
-        with self:
-            flight = self._flights.get(key)
-            if flight is not None:
-                flight.waiters.pop(call, None)
+        self._table.leave(key, call)
 
     def lease(self, key: bytes) -> Lease | None:
         """The lease of a request, if somebody has it."""
-        flight = self._flights.get(key)
-        return None if flight is None else flight.lease()
+        # Not by way of a variable, which a traceback would keep.
+        return self._table.lease(key)  # type: ignore[no-any-return]
 
     def patience(self, key: bytes) -> float:
         """Seconds until the lease that is waited for is to be looked at, and doubted perhaps.
@@ -236,17 +221,17 @@ class Flights:
     def serve(self, key: bytes, value: bytes) -> None:
         """Give the answer (in the value format) to all who wait for it."""
         self._failed.pop(key, None)
-        self._close(key, value)
+        _finish(self, key, value, [])
 
     def release(self, key: bytes) -> None:
         """There is an answer, but none that could be handed on: let everybody go on alone."""
         _remember(self._alone, key, time.monotonic() + ALONE)
-        self._close(key, None)
+        _finish(self, key, None, [])
 
     def close(self) -> None:
         """Let everybody go on alone, who waits now."""
-        for key in list(self._flights):
-            self._close(key, None)
+        for key in self._table.waiting():
+            _finish(self, key, None, [])
 
     def failed(self, key: bytes) -> float | None:
         """When the last holder of the key's lease failed (monotonic seconds); None if none did."""
@@ -258,59 +243,41 @@ class Flights:
             self._durable.keep_alive(key, fence, is_kept=is_kept)
 
     def ended(self, lease: Lease, *, failed: bool) -> None:
-        """For `Lease` only."""
-        self._end(lease.key, lease.number, lease.fence, failed=failed)
-
-    def lost(self, lease: Lease) -> None:
         """For `Lease` only. May be called by a finalizer: whenever, in whichever thread."""
-        self._lost.append((lease.key, lease.number, lease.fence))
-        # Whoever is inside looks once more afterwards.
-        if not self._depth:
-            self._bury()
+        _end(self, lease.key, lease.number, lease.fence, [], failed=failed)
 
-    def _bury(self) -> None:
-        while self._lost:
-            try:
-                lost = self._lost.popleft()
-            except IndexError:
-                return  # another thread was quicker
-            self._end(*lost, failed=False)
+    def end(
+        self, key: bytes, number: int, fence: int | None, outcomes: list[Outcome], *, failed: bool
+    ) -> None:
+        """Give a lease that has ended to who waits longest, unless it is not the key's any more.
 
-    def _end(self, key: bytes, number: int, fence: int | None, *, failed: bool) -> None:
-        with self:
-            outcomes = self._pass_on(key, number, failed=failed)
-        if outcomes is not None:
+        What was interrupted goes on when this is called again with the same `outcomes`.
+        """
+        while (failures := self._table.failures(key, number)) is not None:
             if fence is not None and self._durable is not None:
                 self._durable.let_go(key, fence, int(failed))
-            settle(outcomes)
+            if failed:
+                failures += 1
+                _remember(self._failed, key, time.monotonic())
+            lease = None
+            if failures < FAILURES:
+                lease = Lease(self, key, next(self._numbers), after_failure=failures > 0)
+            following = None if lease is None else (lease.number, lease)
+            self._table.pass_on(key, number, failures, following, outcomes)
+            if lease is None or lease.has_ended or not outcomes[-1][0].is_over:
+                break
+            # Whoever it is will not take it.
+            number, fence, failed = lease.number, None, False
+        settle(outcomes)
 
-    def _close(self, key: bytes, value: bytes | None) -> None:
-        with self:
-            flight = self._flights.pop(key, None)
-        if flight is not None:
-            lease = flight.lease()
-            if lease is not None:
-                lease.has_ended = True
-            settle([(call, value, None) for call in flight.waiters])
+    def finish(self, key: bytes, value: bytes | None, outcomes: list[Outcome]) -> None:
+        """End the lease of a key, and tell all who wait. As `end`, if it is interrupted."""
+        self._table.close(key, value, outcomes)
+        settle(outcomes)
 
-    def _pass_on(self, key: bytes, number: int, *, failed: bool) -> list[Outcome] | None:
-        """Give a lease that has ended to who waits longest. None if it was not the key's."""
-        flight = self._flights.get(key)
-        if flight is None or flight.number != number:
-            return None
-        if failed:
-            flight.failures += 1
-            _remember(self._failed, key, time.monotonic())
-        if flight.failures < FAILURES:
-            number = next(self._numbers)
-            for call in list(flight.waiters):
-                del flight.waiters[call]
-                if not call.is_over:
-                    lease = Lease(self, key, number, after_failure=flight.failures > 0)
-                    flight.hand(lease)
-                    return [(call, lease, None)]
-        del self._flights[key]
-        return [(call, None, None) for call in flight.waiters]
+
+_end = Insisting(Flights.end)
+_finish = Insisting(Flights.finish)
 
 
 def _pass_by(outcome: object) -> None:
@@ -324,4 +291,6 @@ def _remember(notes: dict[bytes, float], key: bytes, time: float) -> None:
     notes.pop(key, None)
     notes[key] = time
     if len(notes) > REMEMBERED:
-        notes.pop(next(iter(notes)), None)
+        # Other threads do the same at the same time.
+        with contextlib.suppress(RuntimeError, StopIteration):
+            notes.pop(next(iter(notes)), None)

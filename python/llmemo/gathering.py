@@ -12,13 +12,15 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from llmemo.calls import Get, NotYetError, Sent
-from llmemo.deadlines import deadline
+from llmemo._core import Insisting
+from llmemo.calls import Get, Sent
+from llmemo.deadlines import SHARED, deadline
+from llmemo.places import NotYetError
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmemo.deadlines import Deadline
     from llmemo.stores import Record
 
 Found: TypeAlias = "tuple[Record | None, float]"
@@ -42,70 +44,95 @@ class Pass(Sent["Mapping[bytes, Record]"]):
         "__weakref__",
         "_begun",
         "_end",
-        "_futures",
-        "_keys",
+        "_is_over",
+        "_loop",
         "_make",
         "_patience",
         "_reader",
+        "_reads",
         "is_sent",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, reader: Reader, patience: float) -> None:
         """Of the running loop. `patience`: seconds until they are given up, once they are sent."""
-        self.loop = loop
-        self._keys: list[bytes] = []
-        self._futures: list[asyncio.Future[Found]] = []
-        self.operation = Get(self._keys)
+        self.loop = self._loop = loop
+        self._reads: list[tuple[bytes, asyncio.Future[Found]]] = []
+        self.operation = Get(())
         self._reader = reader
         self._patience = patience
-        self._begun = 0.0
-        self._end: Deadline | None = None
-        """While they are under way."""
+        self._begun = time.monotonic()
         self._make = loop.create_future
         self.is_sent = False
         """Whether it is too late to join."""
+        self._is_over = False
+        # From now on, for the case that nobody sends it: see `expire`.
+        self._end = deadline(loop, patience)
+        self._end.waiting.add(self)
 
     @property
     def is_over(self) -> bool:
         """See `Sent.is_over`."""
-        return self.is_sent and self._end is None
+        return self._is_over
 
     def join(self, key: bytes) -> asyncio.Future[Found]:
         """Read this, too."""
         future: asyncio.Future[Found] = self._make()
-        self._keys.append(key)
-        self._futures.append(future)
+        self._reads.append((key, future))
         return future
 
     def send(self) -> None:
         """Have them read. Nothing joins any more."""
+        if self.is_sent:
+            return
         self.is_sent = True
-        # Not before: the pass may have taken long, and the store has nothing to do with that.
-        self._begun = time.monotonic()
-        self._end = deadline(asyncio.get_running_loop(), self._patience)
-        self._end.waiting.add(self)
         try:
+            now = time.monotonic()
+            # Not before: the pass may have taken long, and the store has nothing to do with that.
+            if now - self._begun > SHARED * self._patience:
+                self._end.leave(self)
+                self._end = deadline(self._loop, self._patience)
+                self._end.waiting.add(self)
+            self._begun = now
+            self.operation = Get([key for key, _ in self._reads])
             self._reader.send(self)
-        except Exception as error:  # noqa: BLE001 (the store may be closed, or find no thread)
+        except Exception as error:  # the store may be closed, or find no thread
+            if is_interrupt(error):
+                self._hand_out({}, self._patience)
+                raise
             self.set(None, error)
+        except BaseException:
+            self._hand_out({}, self._patience)
+            raise
+
+    def expire(self) -> None:
+        """See `Sent.expire`."""
+        if self.is_sent:
+            super().expire()
+        else:
+            # The pass takes long; or what was to send it has not come about.
+            self.send()
 
     def set(self, result: Mapping[bytes, Record] | None, error: Exception | None) -> None:
         """See `Sent.set`."""
-        if self._end is None:
+        if self._is_over:
             return
-        self._end.leave(self)
-        self._end = None
         left = 0.0
         # It may come early, and what is left then is not worth another wait.
         if not isinstance(error, NotYetError):
             left = max(0.0, self._patience - (time.monotonic() - self._begun))
-        found = {} if result is None else result
+        self._reader.are_over(self._hand_out({} if result is None else result, left), error)
+
+    def _hand_out(self, found: Mapping[bytes, Record], left: float) -> int:
+        """Tell those who still wait. Returns how many they are."""
         waiting = 0
-        for key, future in zip(self._keys, self._futures, strict=True):
+        for key, future in self._reads:
             if not future.done():
                 future.set_result((found.get(key), left))
                 waiting += 1
-        self._reader.are_over(waiting, error)
+        # As the last: what was interrupted is done once more.
+        self._end.leave(self)
+        self._is_over = True
+        return waiting
 
 
 class _Last(threading.local):
@@ -129,6 +156,7 @@ class Gathering:
         # (A loop that was stopped may go on in another thread, and come back.)
         if gathered is None or gathered.loop is not loop or gathered.is_sent:
             gathered = Pass(loop, reader, self._patience)
+            # Before others can join it.
+            loop.call_soon(Insisting(gathered.send))
             self._last.gathered = weakref.ref(gathered)
-            loop.call_soon(gathered.send)
         return gathered.join(key)

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import refusal_of
-from llmemo.calls import Add, Call, NotYetError, run_inline
+from llmemo.calls import Add, Call, run_inline
 from llmemo.errors import CacheClosedError, StoreError, text_of
 from llmemo.keys.request import Request
 from llmemo.langchain_file import ImportedRequest, LangChainFile
 from llmemo.langchain_rows import RowRefused, read
 from llmemo.options import DEFAULT, in_force
+from llmemo.places import NotYetError
 from llmemo.progress import ProgressBar
+from llmemo.undisturbed import is_interrupt
 from llmemo.writing import record_of, times
 
 if TYPE_CHECKING:
@@ -238,6 +240,8 @@ class _Import:
         except StoreError:
             raise
         except Exception as error:
+            if is_interrupt(error):
+                raise
             raise StoreError(f"the store could not take answers: {text_of(error)}") from error
         self._settle(added, count)
 

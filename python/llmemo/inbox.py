@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class Inbox:
-    """Filled from any thread, emptied by one loop. No locks: what it relies on is atomic."""
+    """Filled from any thread, emptied by one loop. No locks: what it relies on is atomic.
+
+    An exception that a signal handler raises may come between any two instructions. What is lost by
+    one here is found by the next look of that loop (`is_stale`).
+    """
 
     def __init__(self, woken: Callable[[], object]) -> None:
         """`woken` is called in the `loop` that empties it, when there is reason to."""
@@ -38,8 +42,9 @@ class Inbox:
         elif call.loop not in self._waking:
             # One wake-up for all calls of a pass of an event loop: each hands our thread the GIL,
             # which its caller then waits to get back.
-            self._waking.add(call.loop)
             call.loop.call_soon(self._wake_for, call.loop)
+            # Afterwards: an exception in between may cost a wake-up for nothing, but not the only.
+            self._waking.add(call.loop)
 
     def take(self) -> list[Sent[Any]]:
         """Empty it."""
@@ -50,6 +55,15 @@ class Inbox:
             while calls:
                 taken.append(calls.popleft())
         return taken
+
+    def is_stale(self) -> bool:
+        """Whether there are calls; whoever was to wake the loop for them may not have got there.
+
+        For that loop, now and then.
+        """
+        if self.calls:
+            self._waking.clear()
+        return bool(self.calls)
 
     def wake(self) -> None:
         """Wake the loop, if there is one."""
@@ -68,5 +82,10 @@ class Inbox:
         # that pass sees the call, or the flag is found cleared. Two threads that both find it
         # cleared cost one wake-up for nothing.
         if not self._is_woken:
-            self._is_woken = True
-            self.wake()
+            try:
+                self._is_woken = True
+                self.wake()
+            except BaseException:
+                # A signal handler's. Other threads may rely on this wake-up already.
+                self.wake()
+                raise

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 from llmemo import process
-from llmemo.calls import Acquire, Call, Follow, NotYetError, Release
+from llmemo.calls import Acquire, Call, Follow, Release
+from llmemo.places import NotYetError
 from llmemo.stores.base import Record
 from llmemo.stores.leases import Grant, Held
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -57,7 +58,7 @@ async def acquire(
 
 
 def release(engine: Engine, key: bytes, fence: int, failures: int = 0) -> None:
-    """End a lease without an answer; waits for nothing, and never raises.
+    """End a lease without an answer; waits for nothing, and raises nothing of its own.
 
     Args:
         engine: Whose lease it is.
@@ -67,15 +68,18 @@ def release(engine: Engine, key: bytes, fence: int, failures: int = 0) -> None:
             time in a row all go on; 2 if nobody is to wait for another's answer.
     """
     # Where it cannot be done (closed; no thread to be had) the lease lapses.
-    with contextlib.suppress(Exception):
+    try:
         engine.submit(Call.blocking(Release(key, fence, failures)))
+    except Exception as error:
+        if is_interrupt(error):
+            raise
 
 
 async def _outcome(
     engine: Engine, call: Call[Any], outcome: Callable[[Call[Any]], Coroutine[Any, Any, Any]]
 ) -> Any:
-    engine.submit(call)
     try:
+        engine.submit(call)
         return await outcome(call)
     except NotYetError:
         call.abandon()

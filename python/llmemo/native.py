@@ -20,7 +20,6 @@ from __future__ import annotations
 import _queue
 import _thread
 import concurrent.futures
-import contextlib
 import sys
 import threading
 import time
@@ -96,33 +95,6 @@ def future() -> concurrent.futures.Future[Any]:
         # A patched lock may not be contended for by two system threads, on every version.
         made._condition = cast("threading.Condition", Condition())  # noqa: SLF001
     return made
-
-
-class Event:
-    """As much of `threading.Event` as a worker uses; `wait` blocks the system thread."""
-
-    def __init__(self) -> None:
-        """Not set."""
-        self._is_set = False
-        self._unset = original("_thread", "allocate_lock")()
-        self._unset.acquire()
-
-    def is_set(self) -> bool:
-        """See `threading.Event.is_set`."""
-        return self._is_set
-
-    def set(self) -> None:
-        """See `threading.Event.set`. Without effect the second time."""
-        self._is_set = True
-        with contextlib.suppress(RuntimeError):
-            self._unset.release()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """See `threading.Event.wait`."""
-        if not self._is_set and self._unset.acquire(True, -1 if timeout is None else timeout):
-            # For the next who waits.
-            self._unset.release()
-        return self._is_set
 
 
 class RealThread:

@@ -25,6 +25,7 @@ from llmemo._core import ValueUnknown
 from llmemo.acceptance import accepts
 from llmemo.annotations import mro_of, name_of, vars_of
 from llmemo.classes import ENUM, Classes
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     import types
@@ -74,7 +75,9 @@ class Instances:
             if record.kind != ENUM and self._is_asked(type(it)) and accepts(it):
                 # That it did once: what it does not accept now, it no longer accepts.
                 state = (*state, True)
-        except Exception:  # noqa: BLE001 (a state that no such object should have)
+        except Exception as error:  # a state that no such object should have
+            if is_interrupt(error):
+                raise
             return None
         return record.kind, record.name, state
 
@@ -86,7 +89,9 @@ class Instances:
                 return plain[1](it)
             shape = self._classes.shape_of(type(it))
             return None if shape is None else _state_of(it, *shape)
-        except Exception:  # noqa: BLE001 (a state that no such object should have)
+        except Exception as error:  # a state that no such object should have
+            if is_interrupt(error):
+                raise
             return None
 
     def made(self, kind: int, cls: type | None, state: Any) -> Any:

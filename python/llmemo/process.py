@@ -12,6 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Protocol
 
 from llmemo import _core, native
+from llmemo._core import Insisting
 from llmemo.patching import patched_by
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ class Forkable(Protocol):
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_stuck: list[Worker] = []
 _deferred: set[Engine] = set()
 _watcher: threading.Thread | None = None
 _is_ending = False
@@ -50,6 +50,11 @@ _is_forking = False
 gate = native.RLock()
 """Held while a worker is started, and through a fork: forks come one at a time, and none of them
 with a store open. Reentrant, since a finalizer may run, and start a worker, anywhere."""
+
+
+def has_gate() -> bool:
+    """Whether the current thread holds the gate."""
+    return bool(gate._is_owned())  # type: ignore[attr-defined] # noqa: SLF001 (as `Condition` does)
 
 
 def has_lock(owner: Forkable) -> None:
@@ -141,17 +146,26 @@ def _before_fork() -> None:
     global _is_forking  # noqa: PLW0603 (one per process)
     gate.acquire()
     _is_forking = True
-    workers = [worker for worker in _workers if not worker.finished.is_set()]
+    # Python forks even if this raises, as a signal handler may: it has to get done.
+    Insisting(_close_stores)()
+
+
+def _close_stores() -> None:
+    workers = _running()
     for worker in workers:
         worker.hand_over(FORK_DRAIN)
-    _stuck[:] = _finished(workers, FORK_TIMEOUT)
+    _finished(workers, FORK_TIMEOUT)
+
+
+def _running() -> list[Worker]:
+    return [worker for worker in _workers if not worker.finished.is_set()]
 
 
 def _after_fork_in_parent() -> None:
     global _is_forking  # noqa: PLW0603 (one per process)
-    _stuck.clear()
     _is_forking = False
-    gate.release()
+    if has_gate():
+        gate.release()
     while _deferred:
         _deferred.pop().go_on()
 
@@ -161,12 +175,12 @@ def _after_fork_in_child() -> None:
     gate, _watcher, _is_ending, _is_forking = native.RLock(), None, False, False
     _deferred.clear()
     _seed_ids()
-    while _stuck:
+    for worker in _running():
         # Closing what they have open would release the parent's locks, which belong to the file
         # (sqlite.org/howtocorrupt.html, 2.6): it stays open for ever.
-        worker = _stuck.pop()
         worker.left_open()
         _core.leak(worker)
+    _workers.clear()
     for owner in list(_forkables):
         owner.after_fork_in_child()
 

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo import astray
 from llmemo._core import RequestBypassed, ValueDamaged, decode
-from llmemo.calls import Call, NotYetError
+from llmemo.calls import Call
 from llmemo.chains import current_chain, in_chain
 from llmemo.flight import Lease
 from llmemo.options import DEFAULT, in_force
 from llmemo.outcomes import Outcomes
+from llmemo.places import NotYetError
 from llmemo.prices import Worth
 from llmemo.runs import hold, holds_anything
 from llmemo.stores.leases import Grant
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -37,6 +39,14 @@ if TYPE_CHECKING:
 
 STALE_PAUSE = 5.0
 """Seconds after a failure of the model for which what is stale is served; then it is tried anew."""
+
+
+def _let_go(found: Lease | Call[Any] | bytes | None) -> None:
+    """See to what was entered, or waited for, and is not used."""
+    if isinstance(found, Call):
+        found.abandon()
+    elif isinstance(found, Lease):
+        found.end(failed=False)
 
 
 def fetch(
@@ -166,7 +176,9 @@ class Lookup(Outcomes):
                 return None
             if self._said.trackers:
                 self._tell_of_hit("store", created, Worth(*tiers.memory.worth(hit)))
-        except Exception as error:  # noqa: BLE001 (a store may say anything)
+        except Exception as error:  # a store may say anything
+            if is_interrupt(error):
+                raise
             if tiers.durable is not None:
                 tiers.durable.survive("read", error)
             return None
@@ -189,10 +201,15 @@ class Lookup(Outcomes):
         flights = self._tiers.flights
         if flights is None:
             return True
-        lease = flights.enter(self._key, None)
-        if isinstance(lease, Lease):
-            hold(lease)
-            return True
+        lease: Any = None
+        try:
+            lease = flights.enter(self._key, None)
+            if isinstance(lease, Lease):
+                hold(lease)
+                return True
+        except BaseException:
+            _let_go(lease)
+            raise
         return False
 
     async def _coordinate(self, flights: Flights) -> Hit | None:
@@ -205,16 +222,24 @@ class Lookup(Outcomes):
                 return hit
         deadline = time.monotonic() + tiers.settings.lease_timeout
         may_wait = not holds_anything() and not self._would_block_a_loop()
-        found = flights.enter(key, self._make_call if may_wait else None)
-        while isinstance(found, Call):
-            found = await self._wait(flights, found, deadline)
-        if isinstance(found, bytes):
-            hit = decode(found, key, fresh_ids=tiers.settings.fresh_ids)
-            return self._hit(hit, "coalesced", "flight", tiers.clock())
-        if found is None:
-            return None
-        rest = deadline - time.monotonic() if may_wait else 0.0
-        return self._turned_up(found) or await self._lead(found, flights, rest)
+        found: Any = None
+        try:
+            found = flights.enter(key, self._make_call if may_wait else None)
+            while isinstance(found, Call):
+                found = await self._wait(flights, found, deadline)
+            if isinstance(found, bytes):
+                hit = decode(found, key, fresh_ids=tiers.settings.fresh_ids)
+                return self._hit(hit, "coalesced", "flight", tiers.clock())
+            if found is None:
+                return None
+            rest = deadline - time.monotonic() if may_wait else 0.0
+            return self._turned_up(found) or await self._lead(found, flights, rest)
+        except GeneratorExit:
+            raise  # garbage, of a loop that was closed: see `leases`
+        except BaseException:
+            # What the caller does not get, others wait for: now, not when the traceback is gone.
+            _let_go(found)
+            raise
 
     async def _wait(self, flights: Flights, call: Call[Any], deadline: float) -> Any:
         """The outcome of waiting: a value, a lease, another wait, or None after too long."""
@@ -223,15 +248,11 @@ class Lookup(Outcomes):
         try:
             return await call.wait(max(0.0, min(rest, flights.patience(key))))
         except NotYetError:
-            # A lease may have come since: not to a thread that does not look any more.
+            # A lease may have come since: not to a thread that does not look any more. (Should one
+            # come otherwise, and not be seen: see `_coordinate`.)
             call.abandon()
             if time.monotonic() >= deadline:
                 return None
-        except (Exception, asyncio.CancelledError):
-            # One that came, and was not seen, would live as long as the error's traceback. (Not of
-            # a coroutine that is garbage: see `leases`.)
-            call.abandon()
-            raise
         finally:
             flights.leave(key, call)
         flights.doubt(key)
@@ -264,18 +285,21 @@ class Lookup(Outcomes):
         epoch = self._tiers.memory.epoch(self._key)
         try:
             found = await durable.acquire(self._key, self._make_call, patience, lease_timeout)
-        except asyncio.CancelledError:
-            # The task may live on.
-            lease.end(failed=False)
+            if isinstance(found, Grant):
+                if lease.has_ended:
+                    # Somebody's update has served all who wait here.
+                    durable.let_go(self._key, found.fence, 0)
+                else:
+                    lease.fence = found.fence
+                    lease.keep_alive()
+        except GeneratorExit:
+            raise  # as above
+        except BaseException:
+            if lease.fence is None:
+                # It may have been granted all the same.
+                durable.give_back(self._key)
             raise
-        if isinstance(found, Grant):
-            if lease.has_ended:
-                # Somebody's update has served all who wait here.
-                durable.let_go(self._key, found.fence, 0)
-            else:
-                lease.fence = found.fence
-                lease.keep_alive()
-        elif found is not None:
+        if found is not None and not isinstance(found, Grant):
             hit = self._hit_in_store(found, epoch)
             if hit is not None:
                 flights.serve(self._key, self._tiers.sealing.open(found.value, self._key))

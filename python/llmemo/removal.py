@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmemo.arguments import check_seconds
-from llmemo.calls import Delete, Invalidate, NotYetError
+from llmemo.calls import Delete, Invalidate
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
+from llmemo.places import NotYetError
 from llmemo.stores.base import Selection
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,5 +98,7 @@ async def _take_out(
     except StoreError:
         raise
     except Exception as error:
+        if is_interrupt(error):
+            raise
         msg = f"the store could not remove anything: {text_of(error)}"
         raise StoreError(msg) from error

@@ -21,6 +21,7 @@ from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from llmemo import chains
+from llmemo._core import Insisting
 from llmemo.errors import CacheMiss
 from llmemo.only import refuse_chat, refuse_completion
 from llmemo.options import current
@@ -80,8 +81,8 @@ class Run:
         self.is_open = False
         # A context may know it for long after.
         self.parameters = None
-        dependents, self._dependents = self._dependents, []
-        for reference in dependents:
+        # Being told twice has no effect.
+        for reference in tuple(self._dependents):
             dependent = reference()
             if dependent is not None:
                 dependent.run_ended(failed=failed)
@@ -124,11 +125,18 @@ class _Holder:
         things.append((number, dependent))
         return number
 
+    def let_go(self) -> None:
+        """End what no run stands behind."""
+        for _, thing in tuple(self.things):
+            if not thing.has_run:
+                thing.end(failed=False)
+
     def task_ended(self, task: asyncio.Task[Any]) -> None:
         # `exception()` would count as somebody's having seen it, and asyncio log it no more.
         failed = not task.cancelled() and getattr(task, "_exception", None) is not None
         while self.things:
-            self.things.popleft()[1].end(failed=failed)
+            self.things[0][1].end(failed=failed)
+            self.things.popleft()
 
 
 class _Holding(NamedTuple):
@@ -189,12 +197,42 @@ def hold(dependent: Dependent) -> None:
         # One callback for all that the task will ever hold.
         holder = _Holder(owner, holding if holds_anything() else None)
         if task is not None:
-            task.add_done_callback(holder.task_ended)
+            task.add_done_callback(Insisting(holder.task_ended))
     else:
         holder = holding.holder
     _holding.set(_Holding(holder, holder.add(dependent)))
     for run in open_runs():
         run.stand_behind(dependent)
+
+
+def let_go() -> None:
+    """Have the current task (or thread) let go of what it holds for no run that has begun.
+
+    For who raises what a signal handler has raised: a run that was to begin does not.
+    """
+    holding = _holding.get()
+    if holding is not None and holding.holder.owner == _owner(_current_task()):
+        holding.holder.let_go()
+
+
+def _end(run_id: UUID, *, failed: bool) -> None:
+    number = chains.known_by(run_id)
+    run = _by_id.get(number)
+    if run is not None:
+        run.end(failed=failed)
+        # As the last: what was interrupted is done once more.
+        _by_id.pop(number, None)
+
+
+def _llm_ended(_: LLMResult, *, run_id: UUID, **__: Any) -> None:
+    _end(run_id, failed=False)
+
+
+def _llm_failed(
+    error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **_: Any
+) -> None:
+    chains.model_failed(parent_run_id, error)
+    _end(run_id, failed=not isinstance(error, asyncio.CancelledError))
 
 
 class RunWatch(BaseCallbackHandler):
@@ -243,21 +281,9 @@ class RunWatch(BaseCallbackHandler):
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 
-    @override
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        _end(run_id, failed=False)
-
-    @override
-    def on_llm_error(
-        self,
-        error: BaseException,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        chains.model_failed(parent_run_id, error)
-        _end(run_id, failed=not isinstance(error, asyncio.CancelledError))
+    # What depends on a run has to know its end, though a signal handler raises something meanwhile.
+    on_llm_end = staticmethod(Insisting(_llm_ended))
+    on_llm_error = staticmethod(Insisting(_llm_failed))
 
     @override
     def on_chain_start(
@@ -294,12 +320,6 @@ def _begin(run_id: UUID, told: dict[str, Any]) -> None:
         for dependent in holding.live(_owner(_current_task())):
             if not dependent.has_run:
                 run.stand_behind(dependent)
-
-
-def _end(run_id: UUID, *, failed: bool) -> None:
-    run = _by_id.pop(chains.known_by(run_id), None)
-    if run is not None:
-        run.end(failed=failed)
 
 
 # By its default, so that every thread and context has it.

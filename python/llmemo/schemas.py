@@ -23,6 +23,7 @@ from typing_extensions import is_typeddict
 
 from llmemo.annotations import is_foreign, mro_of, name_of, text_of, vars_of
 from llmemo.runs import Run, open_runs
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,9 @@ def digest_of(cls: type) -> bytes | None:
     try:
         # The order of properties stays: a model may be shown them in this order.
         text = json.dumps(["{}.{}".format(*name_of(cls)), _docs(cls), *_forms(cls)])
-    except Exception:  # noqa: BLE001 (no schema, for whatever reason: the request is bypassed)
+    except Exception as error:  # no schema, for whatever reason: the request is bypassed
+        if is_interrupt(error):
+            raise
         return None
     return hashlib.blake2b(text.encode(), digest_size=32).digest()
 
@@ -138,7 +141,9 @@ def _forms(cls: type) -> Iterator[Any]:
 def _adapted(cls: type) -> Any:
     try:
         return TypeAdapter(cls).json_schema()
-    except Exception:  # noqa: BLE001 (there is none)
+    except Exception as error:  # there is none
+        if is_interrupt(error):
+            raise
         return None
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from llmemo import process
+from llmemo._core import Counts
 from llmemo.errors import text_of
-from llmemo.native import RLock
 from llmemo.prices import Worth
+from llmemo.undisturbed import is_interrupt
 
 logger = logging.getLogger("llmemo")
 
@@ -24,6 +23,9 @@ from outside belong into a log line, never into a reason."""
 
 OTHER = "other"
 """What the rest are counted as."""
+
+GROUPS = ("bypassed", "skipped", "errors")
+"""What is counted by reason."""
 
 
 @dataclass(frozen=True)
@@ -75,51 +77,22 @@ class Tally:
 
     def __init__(self) -> None:
         """Start at zero."""
-        # Reentrant: signal handlers and finalizers come at any time, and may use the cache.
-        self._lock = RLock()
-        self._counts: Counter[str] = Counter()
-        self._by_reason: dict[str, Counter[str]] = {
-            "bypassed": Counter(),
-            "skipped": Counter(),
-            "errors": Counter(),
-        }
-        # As three numbers: a new `Worth` for each hit takes half a microsecond.
-        self._sent = self._made = 0
-        self._money = 0.0
-        self._logged: dict[str, float] = {}
+        # No lock: signal handlers and finalizers come at any time, and may use the cache; what such
+        # a handler raises would leave one held.
+        self._counts = Counts(REASONS_MAX, OTHER)
         self._is_storeless = False
-        process.has_lock(self)
-
-    def after_fork_in_child(self) -> None:
-        """See `process.has_lock`."""
-        self._lock = RLock()
 
     def add(self, name: str, count: int = 1) -> None:
         """Add to a plain count."""
-        with self._lock:
-            self._counts[name] += count
+        self._counts.add(name, count)
 
     def hit(self, name: str, worth: Worth) -> None:
         """Add one to a plain count, and to what hits have saved."""
-        with self._lock:
-            self._counts[name] += 1
-            sent, made, money = worth
-            self._sent += sent
-            self._made += made
-            self._money += money
+        self._counts.hit(name, worth)
 
     def count(self, group: str, reason: str) -> None:
         """Count one of a group by reason, without a word."""
-        with self._lock:
-            self._count(group, reason, 1)
-
-    def _count(self, group: str, reason: str, count: int) -> str:
-        """Count some, with the lock held. Returns what they are counted as."""
-        counts = self._by_reason[group]
-        if reason not in counts and len(counts) >= REASONS_MAX:
-            reason = OTHER
-        counts[reason] += count
-        return reason
+        self._counts.note(group, reason, 1)
 
     def has_store(self, problem: str | None = None) -> None:
         """Whether there is a store; if not, this is said now, and nothing more of its troubles."""
@@ -140,22 +113,20 @@ class Tally:
         `message` and `args` must hold no prompt, answer or model description: a log is not where
         a user expects to find them.
         """
-        now = time.monotonic()
-        with self._lock:
-            reason = self._count(group, reason, count)
-            if self._is_storeless and reason.startswith("store_"):
-                return
-            last = self._logged.get(reason)
-            if last is not None and now - last < LOG_INTERVAL:
-                return
-            self._logged[reason] = now
+        reason = self._counts.note(group, reason, count)
+        if self._is_storeless and reason.startswith("store_"):
+            return
+        if not self._counts.is_due(reason, time.monotonic(), LOG_INTERVAL):
+            return
         # Nor may a handler of the user's that raises reach the model call.
-        with contextlib.suppress(Exception):
+        try:
             logger.warning(message, *args)
+        except Exception as error:
+            if is_interrupt(error):
+                raise
 
     def snapshot(self) -> tuple[Counter[str], Worth, dict[str, dict[str, int]]]:
         """Copies of the plain counts, of what was saved, and of the counts by reason: at once."""
-        with self._lock:
-            groups = {group: dict(counts) for group, counts in self._by_reason.items()}
-            saved = Worth(self._sent, self._made, self._money)
-            return self._counts.copy(), saved, groups
+        counts, saved, by_reason = self._counts.snapshot()
+        groups = {group: by_reason.get(group, {}) for group in GROUPS}
+        return Counter(counts), Worth(*saved), groups

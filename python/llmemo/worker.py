@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ from llmemo.leasing import Leasing
 from llmemo.private_loop import run
 from llmemo.removal import forget
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
+from llmemo.undisturbed import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +53,10 @@ AROUND = 2_048
 MAX_RECORDS_PER_SET = 1024
 """Most records in one transaction, so that no write keeps other processes waiting for long."""
 
+LOOK = 0.25
+"""Seconds between two looks for calls that nobody woke the thread for, since an exception of a
+signal handler's came in between."""
+
 RETRY_DELAYS = (0.02, 0.1, 0.5, 1.0)
 """Seconds between attempts while the store is unavailable; the last one repeats."""
 
@@ -62,7 +68,7 @@ class Worker:
         self,
         store: Store,
         tally: Tally,
-        give_back: Callable[[list[Sent[Any]]], None],
+        give_back: Callable[[deque[Sent[Any]]], None],
         previous: Worker | None,
         memory: Memory,
         *,
@@ -84,7 +90,7 @@ class Worker:
         self._hands_over_at = math.inf
         self._pid = os.getpid()
         self._previous = previous
-        self.finished = native.Event()
+        self.finished = Latch()
         # A daemon: `process` ends it in order; should that fail, the process ends.
         self.thread = native.thread(self._main, "llmemo-store")
         self._store = store
@@ -111,7 +117,7 @@ class Worker:
         """
         self._inbox.put(call, at_once=at_once)
         if self.finished.is_set():
-            self._give_back(self._inbox.take())
+            self._give_back(self._inbox.calls)
 
     def stop(self) -> None:
         """Finish what is queued, then end."""
@@ -125,6 +131,11 @@ class Worker:
         """
         self._hands_over_at = time.monotonic() + seconds
         self.stop()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end, for so many seconds at most."""
+        if not native.is_current(self.thread):
+            self.thread.join(min(timeout, threading.TIMEOUT_MAX))
 
     def give_up(self) -> int:
         """End now. Returns how many writes stay undone."""
@@ -157,9 +168,9 @@ class Worker:
                 undone += queued
             else:
                 # They came between the last look at the queues and the end.
-                self._give_back(queued)
+                self._give_back(deque(queued))
             settle([(call, None, StoreError(CLOSED)) for call in undone])
-            self._give_back(self._inbox.take())
+            self._give_back(self._inbox.calls)
 
     async def _serve(self) -> None:
         self._readable, self._writable = asyncio.Event(), asyncio.Event()
@@ -175,6 +186,7 @@ class Worker:
         )
         self._inbox.loop = asyncio.get_running_loop()
         self._sort()
+        self._look()
         try:
             watching = asyncio.ensure_future(self._caretaker.run(self._writable.set))
             await asyncio.gather(self._read(), self._write())
@@ -188,6 +200,12 @@ class Worker:
                 except TROUBLE as error:
                     text = "llmemo: the store failed to close: %s"
                     self._tally.note("errors", "store_close", text, type(error).__name__)
+
+    def _look(self) -> None:
+        """See now and then whether a wake-up was lost."""
+        if self._inbox.is_stale() or (self.is_stopping and not self.finished.is_set()):
+            self._sort()
+        asyncio.get_running_loop().call_later(LOOK, self._look)
 
     def _sort(self) -> None:
         """Empty the inbox into the queues of the two workers."""

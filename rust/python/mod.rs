@@ -4,13 +4,16 @@ mod client_seen;
 mod clients;
 mod clock;
 mod compression;
+mod counts;
 mod decode;
 mod describe;
 mod dumps;
 mod encode;
 mod entries;
+mod flights;
 mod gil;
 mod ids;
+mod insist;
 mod interned;
 mod memory;
 mod model;
@@ -79,6 +82,8 @@ mod _core {
     #[pymodule_export]
     use super::compression::{compress, decompress};
     #[pymodule_export]
+    use super::counts::Counts;
+    #[pymodule_export]
     use super::decode::decode;
     #[pymodule_export]
     use super::describe::{Describer, Entry, entries};
@@ -87,7 +92,11 @@ mod _core {
     #[pymodule_export]
     use super::encode::encode;
     #[pymodule_export]
+    use super::flights::FlightTable;
+    #[pymodule_export]
     use super::ids::seed_ids;
+    #[pymodule_export]
+    use super::insist::Insisting;
     #[pymodule_export]
     use super::leak;
     #[pymodule_export]

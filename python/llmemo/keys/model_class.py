@@ -18,6 +18,7 @@ from llmemo.behaviour import Behaviour
 from llmemo.keys.immaterial import IMMATERIAL, LANGCHAIN, RUNNING
 from llmemo.keys.model_state import Uses
 from llmemo.keys.values import describer, found_at, kind_of
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,7 +237,9 @@ def _secrets_of(model: BaseLanguageModel[Any]) -> set[str]:
     fields = type(model).model_fields
     try:
         hidden = set(model.lc_secrets)
-    except Exception:  # noqa: BLE001 (a property of a user's class)
+    except Exception as error:  # a property of a user's class
+        if is_interrupt(error):
+            raise
         return set()
     return {name for name in hidden if name in fields and "Secret" in repr(fields[name].annotation)}
 

@@ -14,6 +14,7 @@ from llmemo.keys.description import MARK, mark_of, verdict_of
 from llmemo.keys.messages import objects_in
 from llmemo.keys.model_class import Place
 from llmemo.keys.values import plain_describer
+from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -155,7 +156,9 @@ def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
             request = request.beside(Place.OPTION, caller.options)
     except RequestBypassed as bypass:
         return Request(prompt, llm_string, b"", bypass=bypass)
-    except Exception:  # noqa: BLE001 (the model may be a user's class)
+    except Exception as error:  # the model may be a user's class
+        if is_interrupt(error):
+            raise
         refusal = RequestBypassed(UNKNOWN_VALUE, type(caller.model).__name__)
         return Request(prompt, llm_string, b"", bypass=refusal)
     return request

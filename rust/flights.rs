@@ -1,0 +1,165 @@
+//! Who computes an answer, and who waits for it: what leases within one process are kept by.
+//!
+//! Each step is one call, so that nothing can come between its parts: neither another thread, nor a
+//! finalizer, nor an exception that a signal handler raises. (In Python one of these can stand
+//! between any two instructions; a lock would stay held.)
+
+use std::collections::{HashMap, VecDeque};
+
+/// The requests that somebody computes: `L` leads to the lease, `W` is who waits.
+pub struct Flights<L, W> {
+    open: HashMap<Box<[u8]>, Flight<L, W>>,
+}
+
+struct Flight<L, W> {
+    number: u64,
+    failures: u32,
+    lease: L,
+    waiters: VecDeque<W>,
+}
+
+/// What became of the end of a lease. All that is not kept is handed back, to be dropped elsewhere.
+pub enum Passed<L, W> {
+    /// It was not the key's, and nothing was done; the next lease comes back.
+    Stale(Option<L>),
+    /// This one has the next lease, in the place of the old.
+    To(W, L),
+    /// Nobody has it: these go on by themselves.
+    Closed(Vec<W>, L, Option<L>),
+}
+
+impl<L, W> Default for Flights<L, W> {
+    fn default() -> Self {
+        Self { open: HashMap::new() }
+    }
+}
+
+impl<L, W> Flights<L, W> {
+    /// Has a lease, if nobody has one of this key; otherwise it comes back.
+    pub fn lead(&mut self, key: &[u8], number: u64, lease: L) -> Option<L> {
+        if self.open.contains_key(key) {
+            return Some(lease);
+        }
+        let flight = Flight { number, failures: 0, lease, waiters: VecDeque::new() };
+        self.open.insert(key.into(), flight);
+        None
+    }
+
+    /// Waits, if somebody has a lease of this key; otherwise the waiter comes back.
+    pub fn join(&mut self, key: &[u8], waiter: W) -> Option<W> {
+        match self.open.get_mut(key) {
+            Some(flight) => {
+                flight.waiters.push_back(waiter);
+                None
+            }
+            None => Some(waiter),
+        }
+    }
+
+    /// Waits no more.
+    pub fn leave(&mut self, key: &[u8], is_it: impl Fn(&W) -> bool) -> Option<W> {
+        let waiters = &mut self.open.get_mut(key)?.waiters;
+        let at = waiters.iter().position(is_it)?;
+        waiters.remove(at)
+    }
+
+    /// The lease of a key.
+    pub fn lease(&self, key: &[u8]) -> Option<&L> {
+        self.open.get(key).map(|it| &it.lease)
+    }
+
+    /// How often in a row those failed who had this lease, if it is the key's.
+    pub fn failures(&self, key: &[u8], number: u64) -> Option<u32> {
+        self.open.get(key).filter(|it| it.number == number).map(|it| it.failures)
+    }
+
+    /// Ends a lease: who waits longest gets the next, if there is one to be had.
+    pub fn pass_on(
+        &mut self,
+        key: &[u8],
+        number: u64,
+        failures: u32,
+        next: Option<(u64, L)>,
+    ) -> Passed<L, W> {
+        let Some(flight) = self.open.get_mut(key).filter(|it| it.number == number) else {
+            return Passed::Stale(next.map(|(_, lease)| lease));
+        };
+        match (next, flight.waiters.pop_front()) {
+            (Some((number, lease)), Some(waiter)) => {
+                flight.number = number;
+                flight.failures = failures;
+                Passed::To(waiter, std::mem::replace(&mut flight.lease, lease))
+            }
+            (next, first) => {
+                let unused = next.map(|(_, lease)| lease);
+                let Some((waiters, lease)) = self.close(key) else { return Passed::Stale(unused) };
+                Passed::Closed(first.into_iter().chain(waiters).collect(), lease, unused)
+            }
+        }
+    }
+
+    /// Ends the lease of a key, whichever it is. Returns who waits, in the order in which they came.
+    pub fn close(&mut self, key: &[u8]) -> Option<(Vec<W>, L)> {
+        let flight = self.open.remove(key)?;
+        Some((flight.waiters.into(), flight.lease))
+    }
+
+    /// Each key, with its lease and those who wait.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &L, &VecDeque<W>)> {
+        self.open.iter().map(|(key, it)| (&**key, &it.lease, &it.waiters))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &[u8] = b"key";
+
+    fn with(waiters: &[&'static str]) -> Flights<u8, &'static str> {
+        let mut flights = Flights::default();
+        assert_eq!(flights.lead(KEY, 1, 10), None);
+        for waiter in waiters {
+            assert_eq!(flights.join(KEY, waiter), None);
+        }
+        flights
+    }
+
+    #[test]
+    fn one_leads_and_others_wait() {
+        let mut flights = with(&["a"]);
+        assert_eq!(flights.lead(KEY, 2, 20), Some(20));
+        assert_eq!(flights.join(b"other", "b"), Some("b"));
+        assert_eq!(flights.lease(KEY), Some(&10));
+        assert_eq!(flights.leave(KEY, |it| *it == "a"), Some("a"));
+        assert_eq!(flights.leave(KEY, |it| *it == "a"), None);
+    }
+
+    #[test]
+    fn a_lease_that_ends_goes_to_who_waits_longest_and_only_once() {
+        let mut flights = with(&["a", "b"]);
+        let passed = flights.pass_on(KEY, 1, 1, Some((2, 20)));
+        assert!(matches!(passed, Passed::To("a", 10)));
+        assert_eq!((flights.failures(KEY, 1), flights.failures(KEY, 2)), (None, Some(1)));
+        assert!(matches!(flights.pass_on(KEY, 1, 1, Some((3, 30))), Passed::Stale(Some(30))));
+        assert_eq!(flights.lease(KEY), Some(&20));
+    }
+
+    #[test]
+    fn without_a_next_lease_all_go_on_in_their_order() {
+        let mut flights = with(&["a", "b", "c"]);
+        let Passed::Closed(waiters, 10, None) = flights.pass_on(KEY, 1, 2, None) else {
+            panic!("it was the key's")
+        };
+        assert_eq!(waiters, ["a", "b", "c"]);
+        assert_eq!(flights.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_lease_that_nobody_waits_for_is_over() {
+        let mut flights = with(&[]);
+        let passed = flights.pass_on(KEY, 1, 0, Some((2, 20)));
+        assert!(matches!(passed, Passed::Closed(waiters, 10, Some(20)) if waiters.is_empty()));
+        assert_eq!(flights.lease(KEY), None);
+    }
+}
