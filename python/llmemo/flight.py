@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmemo.calls import Call, Outcome
     from llmemo.durable import Durable, Patience
     from llmemo.runs import Run
+    from llmemo.waiting import Holder, Tick
 
 UNBACKED = 5.0
 """Seconds for which a lease is believed that no model run stands behind: whoever asks a cache by
@@ -57,10 +58,14 @@ class Lease:
         "fence",
         "granted",
         "has_ended",
+        "holder",
         "key",
         "number",
+        "seen",
         "since",
         "store_patience",
+        "takeovers",
+        "tick",
     )
 
     def __init__(self, flights: Flights, key: bytes, number: int, *, after_failure: bool) -> None:
@@ -76,6 +81,14 @@ class Lease:
         """What the lookup has left for the update."""
         self.granted = self.since = time.monotonic()
         """`since`: when no run has stood behind it, if none does."""
+        self.holder: Holder | None = None
+        """The thread or task that holds it, once it does; for `waiting`, as the next three."""
+        self.takeovers = 0
+        """How many in a row took it from a holder that stood still."""
+        self.seen = (-math.inf, 0, True)
+        """When the holder was last looked at, by which kind of caller, and whether it got on."""
+        self.tick: Tick | None = None
+        """The last sign of life that its event loop was asked for."""
         # Weak: what a context holds of a cache that is gone is over.
         self._flights = weakref.ref(flights)
         self._runs: list[Run] = []
@@ -206,6 +219,33 @@ class Flights:
             call = make_call(Join(key, _pass_by))
             flight.waiters[call] = None
             return call
+
+    def take_over(self, key: bytes, call: Call[Any], number: int) -> Lease | None:
+        """Take a lease from its holder, for a caller that waits for it; None if it has ended.
+
+        The holder's answer, should it come, serves all the same.
+        """
+        with self:
+            flight = self._flights.get(key)
+            if flight is None or flight.number != number or call not in flight.waiters:
+                return None
+            old = flight.lease()
+            if old is None:
+                return None
+            lease = Lease(self, key, next(self._numbers), after_failure=old.after_failure)
+            lease.takeovers = old.takeovers + 1
+            lease.fence = old.fence
+            # From here on the new one is the flight's, and passes on if it is lost.
+            flight.hand(lease)
+            old.has_ended, old.fence = True, None
+            flight.waiters.pop(call, None)
+            return lease
+
+    def is_first(self, key: bytes, call: Call[Any]) -> bool:
+        """Whether a caller waits longest."""
+        with self:
+            flight = self._flights.get(key)
+            return flight is not None and next(iter(flight.waiters), None) is call
 
     def leave(self, key: bytes, call: Call[Any]) -> None:
         """Wait no more."""

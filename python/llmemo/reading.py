@@ -19,6 +19,7 @@ from llmemo.outcomes import Outcomes
 from llmemo.prices import Worth
 from llmemo.runs import hold, holds_anything
 from llmemo.stores.leases import Grant
+from llmemo.waiting import Watch, here
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -188,7 +189,7 @@ class Lookup(Outcomes):
             return True
         lease = flights.enter(self._key, None)
         if isinstance(lease, Lease):
-            hold(lease)
+            self._hold(lease)
             return True
         return False
 
@@ -203,8 +204,10 @@ class Lookup(Outcomes):
         deadline = time.monotonic() + tiers.settings.lease_timeout
         may_wait = not holds_anything() and not self._would_block_a_loop()
         found = flights.enter(key, self._make_call if may_wait else None)
-        while isinstance(found, Call):
-            found = await self._wait(flights, found, deadline)
+        if isinstance(found, Call):
+            watch = Watch(flights, key)
+            while isinstance(found, Call):
+                found = await self._wait(flights, found, deadline, watch)
         if isinstance(found, bytes):
             hit = decode(found, key, fresh_ids=tiers.settings.fresh_ids)
             return self._hit(hit, "coalesced", "flight", tiers.clock())
@@ -213,17 +216,25 @@ class Lookup(Outcomes):
         rest = deadline - time.monotonic() if may_wait else 0.0
         return self._turned_up(found) or await self._lead(found, flights, rest)
 
-    async def _wait(self, flights: Flights, call: Call[Any], deadline: float) -> Any:
+    async def _wait(self, flights: Flights, call: Call[Any], deadline: float, watch: Watch) -> Any:
         """The outcome of waiting: a value, a lease, another wait, or None after too long."""
         key = self._key
         rest = deadline - time.monotonic()
         try:
-            return await call.wait(max(0.0, min(rest, flights.patience(key))))
+            return await watch.outcome(call, max(0.0, min(rest, flights.patience(key))))
         except NotYetError:
             # A lease may have come since: not to a thread that does not look any more.
             call.abandon()
             if time.monotonic() >= deadline:
                 return None
+            lease = watch.successor(call)
+            if lease is not None:
+                text = (
+                    "llmemo: a caller asks the model though another does so already: that one is"
+                    " not getting on, maybe since those who wait fill the thread pool that it needs"
+                )
+                self._tiers.tally.note("errors", "holder_stuck", text)
+                return lease
         except (Exception, asyncio.CancelledError):
             # One that came, and was not seen, would live as long as the error's traceback. (Not of
             # a coroutine that is garbage: see `leases`.)
@@ -233,6 +244,10 @@ class Lookup(Outcomes):
             flights.leave(key, call)
         flights.doubt(key)
         return flights.enter(key, self._make_call)
+
+    def _hold(self, lease: Lease) -> None:
+        lease.holder = here(is_blocking=self._make_call == Call.blocking)
+        hold(lease)
 
     def _turned_up(self, lease: Lease) -> Hit | None:
         """What makes a lease needless: it goes to the next one, who may find that, too."""
@@ -251,12 +266,13 @@ class Lookup(Outcomes):
 
     async def _lead(self, lease: Lease, flights: Flights, lease_timeout: float) -> Hit | None:
         """Hold a lease, and get that among all processes: None to compute, or the answer."""
-        hold(lease)
+        self._hold(lease)
         durable = self._tiers.durable
         if durable is None:
             return None
         patience = lease.store_patience = durable.patience(self._left)
-        if self._is_unreadable:
+        if self._is_unreadable or lease.takeovers:
+            # What the store knows was taken over along with the lease.
             return None
         epoch = self._tiers.memory.epoch(self._key)
         try:
