@@ -79,7 +79,8 @@ class Look:
 
     def _gets_on(self, one: object) -> bool:
         if isinstance(one, threading.Thread):
-            return self._thread(one.ident or 0)
+            # The number of one that has ended may be another's now.
+            return not one.is_alive() or self._thread(one.ident or 0)
         if isinstance(one, int):
             return self._thread(one)
         if isinstance(one, asyncio.Task):
