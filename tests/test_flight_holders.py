@@ -180,7 +180,10 @@ async def test_the_view_of_another_cache_on_the_same_file(tmp_path: Path) -> Non
     waits = threading.Event()
     small_pool(1)
     model = native(act)
-    async with LLMCache(tmp_path / "a.db") as cache, LLMCache(tmp_path / "a.db") as others:
+    async with (
+        LLMCache(tmp_path / "a.db", store_timeout=60) as cache,
+        LLMCache(tmp_path / "a.db", store_timeout=60) as others,
+    ):
         model.cache = cache
         another = model.model_copy(update={"cache": others})
 
@@ -212,7 +215,7 @@ async def test_what_the_store_knows_of_a_lease_goes_along(tmp_path: Path, fails:
         return either(text)
 
     model.act = answer
-    async with LLMCache(tmp_path / "a.db") as cache:
+    async with LLMCache(tmp_path / "a.db", store_timeout=60) as cache:
         model.cache = cache
         first = asyncio.ensure_future(model.ainvoke("Hello."))
         while not model.asked:  # noqa: ASYNC110
