@@ -98,6 +98,31 @@ impl<L, W> Flights<L, W> {
         }
     }
 
+    /// Gives a lease that has not ended to one that waits for it. Returns the old lease; if it was not
+    /// the key's, or nobody like that waits, the next.
+    pub fn take_over(
+        &mut self,
+        key: &[u8],
+        number: u64,
+        is_it: impl Fn(&W) -> bool,
+        next: (u64, L),
+    ) -> Result<(W, L), L> {
+        let found = self.open.get_mut(key).filter(|it| it.number == number);
+        let Some(flight) = found else { return Err(next.1) };
+        let Some(waiter) =
+            flight.waiters.iter().position(is_it).and_then(|at| flight.waiters.remove(at))
+        else {
+            return Err(next.1);
+        };
+        flight.number = next.0;
+        Ok((waiter, std::mem::replace(&mut flight.lease, next.1)))
+    }
+
+    /// Who waits longest.
+    pub fn first(&self, key: &[u8]) -> Option<&W> {
+        self.open.get(key)?.waiters.front()
+    }
+
     /// Ends the lease of a key, whichever it is. Returns who waits, in the order in which they came.
     pub fn close(&mut self, key: &[u8]) -> Option<(Vec<W>, L)> {
         let flight = self.open.remove(key)?;
@@ -133,6 +158,17 @@ mod tests {
         assert_eq!(flights.lease(KEY), Some(&10));
         assert_eq!(flights.leave(KEY, |it| *it == "a"), Some("a"));
         assert_eq!(flights.leave(KEY, |it| *it == "a"), None);
+    }
+
+    #[test]
+    fn a_lease_is_taken_over_by_one_that_waits_for_it() {
+        let mut flights = with(&["a", "b"]);
+        assert_eq!(flights.take_over(KEY, 7, |it| *it == "b", (2, 20)), Err(20));
+        assert_eq!(flights.take_over(KEY, 1, |it| *it == "c", (2, 20)), Err(20));
+        assert_eq!(flights.take_over(KEY, 1, |it| *it == "b", (2, 20)), Ok(("b", 10)));
+        assert_eq!(flights.lease(KEY), Some(&20));
+        assert_eq!(flights.failures(KEY, 1), None);
+        assert_eq!(flights.first(KEY), Some(&"a"));
     }
 
     #[test]

@@ -180,6 +180,16 @@ class FlightTable:
         one included if nobody was there to have it.
         """
 
+    def take_over(self, key: bytes, number: int, call: object, next: int, lease: Any) -> Any:
+        """Give a lease that has not ended to a call that waits for it.
+
+        Returns the lease in its place, of the number `next`; None if it was not the key's any more,
+        or that call does not wait. Sets `has_ended` of the old one.
+        """
+
+    def is_first(self, key: bytes, call: object) -> bool:
+        """Whether a call waits longest."""
+
     def close(self, key: bytes, result: object, outcomes: list[Any]) -> None:
         """End the lease of a key, if it has one, and give the result to all calls that wait."""
 

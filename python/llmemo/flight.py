@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmemo.calls import Outcome
     from llmemo.durable import Durable, Patience
     from llmemo.runs import Run
+    from llmemo.waiting import Holder, Tick
 
 UNBACKED = 5.0
 """Seconds for which a lease is believed that no model run stands behind: whoever asks a cache by
@@ -57,10 +58,14 @@ class Lease:
         "fence",
         "granted",
         "has_ended",
+        "holder",
         "key",
         "number",
+        "seen",
         "since",
         "store_patience",
+        "takeovers",
+        "tick",
     )
 
     def __init__(self, flights: Flights, key: bytes, number: int, *, after_failure: bool) -> None:
@@ -76,6 +81,14 @@ class Lease:
         """What the lookup has left for the update."""
         self.granted = self.since = time.monotonic()
         """`since`: when no run has stood behind it, if none does."""
+        self.holder: Holder | None = None
+        """The thread or task that holds it, once it does; for `waiting`, as the next three."""
+        self.takeovers = 0
+        """How many in a row took it from a holder that stood still."""
+        self.seen = (-math.inf, 0, True)
+        """When the holder was last looked at, by which kind of caller, and whether it got on."""
+        self.tick: Tick | None = None
+        """The last sign of life that its event loop was asked for."""
         # Weak: what a context holds of a cache that is gone is over.
         self._flights = weakref.ref(flights)
         self._runs: list[Run] = []
@@ -113,8 +126,15 @@ class Lease:
     def keep_alive(self) -> None:
         """Have the store renew it, if it knows it, while a run stands behind it."""
         flights = self._flights()
-        if flights is not None and self.fence is not None:
+        if flights is not None and self.fence is not None and not self.has_ended:
             flights.keep_alive(self.key, self.fence, is_kept=self.patience == math.inf)
+
+    def taken_over_by(self, flights: Flights, number: int) -> Lease:
+        """The lease in the place of this one, for `Flights` only: to the store it is the same."""
+        lease = Lease(flights, self.key, number, after_failure=self.after_failure)
+        lease.takeovers = self.takeovers + 1
+        lease.fence = self.fence
+        return lease
 
     def end(self, *, failed: bool) -> None:
         """Let somebody else have it. Without effect the second time."""
@@ -194,6 +214,25 @@ class Flights:
         return self._table.lead(  # type: ignore[no-any-return]
             key, number, Lease(self, key, number, after_failure=False)
         )
+
+    def take_over(self, key: bytes, call: Call[Any], number: int) -> Lease | None:
+        """Take a lease from its holder, for a caller that waits for it; None if it has ended.
+
+        The holder's answer, should it come, serves all the same.
+        """
+        old = self.lease(key)
+        if old is None or old.number != number:
+            return None
+        return self._take_over(old, call, next(self._numbers))
+
+    def _take_over(self, old: Lease, call: Call[Any], number: int) -> Lease | None:
+        return self._table.take_over(  # type: ignore[no-any-return]
+            old.key, old.number, call, number, old.taken_over_by(self, number)
+        )
+
+    def is_first(self, key: bytes, call: Call[Any]) -> bool:
+        """Whether a caller waits longest."""
+        return self._table.is_first(key, call)
 
     def leave(self, key: bytes, call: Call[Any]) -> None:
         """Wait no more."""

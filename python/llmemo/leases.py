@@ -12,6 +12,7 @@ from llmemo.places import NotYetError
 from llmemo.stores.base import Record
 from llmemo.stores.leases import Grant, Held
 from llmemo.undisturbed import is_interrupt
+from llmemo.waiting import unless_crowded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -53,7 +54,9 @@ async def acquire(
     rest = deadline - time.monotonic()
     if isinstance(found, Held) and rest > 0:
         following = Follow(key, seconds, unclaimed, found)
-        found = await _outcome(engine, make_call(following), lambda call: call.wait(rest))
+        found = await _outcome(
+            engine, make_call(following), lambda call: unless_crowded(call, rest)
+        )
     return found if isinstance(found, (Grant, Record)) else None
 
 

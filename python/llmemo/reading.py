@@ -22,6 +22,7 @@ from llmemo.prices import Worth
 from llmemo.runs import hold, holds_anything
 from llmemo.stores.leases import Grant
 from llmemo.undisturbed import is_interrupt
+from llmemo.waiting import Watch, here
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -47,6 +48,12 @@ def _let_go(found: Lease | Call[Any] | bytes | None) -> None:
         found.abandon()
     elif isinstance(found, Lease):
         found.end(failed=False)
+
+
+HOLDER_STUCK = (
+    "llmemo: a caller asks the model though another does so already: that one is not getting on,"
+    " maybe since those who wait fill the thread pool that it needs"
+)
 
 
 def fetch(
@@ -205,7 +212,7 @@ class Lookup(Outcomes):
         try:
             lease = flights.enter(self._key, None)
             if isinstance(lease, Lease):
-                hold(lease)
+                self._hold(lease)
                 return True
         except BaseException:
             _let_go(lease)
@@ -225,8 +232,10 @@ class Lookup(Outcomes):
         found: Any = None
         try:
             found = flights.enter(key, self._make_call if may_wait else None)
-            while isinstance(found, Call):
-                found = await self._wait(flights, found, deadline)
+            if isinstance(found, Call):
+                watch = Watch(flights, key)
+                while isinstance(found, Call):
+                    found = await self._wait(flights, found, deadline, watch)
             if isinstance(found, bytes):
                 hit = decode(found, key, fresh_ids=tiers.settings.fresh_ids)
                 return self._hit(hit, "coalesced", "flight", tiers.clock())
@@ -241,22 +250,29 @@ class Lookup(Outcomes):
             _let_go(found)
             raise
 
-    async def _wait(self, flights: Flights, call: Call[Any], deadline: float) -> Any:
+    async def _wait(self, flights: Flights, call: Call[Any], deadline: float, watch: Watch) -> Any:
         """The outcome of waiting: a value, a lease, another wait, or None after too long."""
         key = self._key
         rest = deadline - time.monotonic()
         try:
-            return await call.wait(max(0.0, min(rest, flights.patience(key))))
+            return await watch.outcome(call, max(0.0, min(rest, flights.patience(key))))
         except NotYetError:
             # A lease may have come since: not to a thread that does not look any more. (Should one
             # come otherwise, and not be seen: see `_coordinate`.)
             call.abandon()
             if time.monotonic() >= deadline:
                 return None
+            if watch.is_tired(call):
+                # Not by way of a variable: what a traceback keeps would live as long as that.
+                return watch.successor(call) or flights.enter(key, self._make_call)
         finally:
             flights.leave(key, call)
         flights.doubt(key)
         return flights.enter(key, self._make_call)
+
+    def _hold(self, lease: Lease) -> None:
+        lease.holder = here(is_blocking=self._make_call == Call.blocking)
+        hold(lease)
 
     def _turned_up(self, lease: Lease) -> Hit | None:
         """What makes a lease needless: it goes to the next one, who may find that, too."""
@@ -275,12 +291,15 @@ class Lookup(Outcomes):
 
     async def _lead(self, lease: Lease, flights: Flights, lease_timeout: float) -> Hit | None:
         """Hold a lease, and get that among all processes: None to compute, or the answer."""
-        hold(lease)
+        self._hold(lease)
+        if lease.takeovers:
+            self._tiers.tally.note("errors", "holder_stuck", HOLDER_STUCK)
         durable = self._tiers.durable
         if durable is None:
             return None
         patience = lease.store_patience = durable.patience(self._left)
-        if self._is_unreadable:
+        if self._is_unreadable or lease.takeovers:
+            # What the store knows was taken over along with the lease.
             return None
         epoch = self._tiers.memory.epoch(self._key)
         try:

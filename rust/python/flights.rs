@@ -104,6 +104,27 @@ impl FlightTable {
         [old, unused].iter().flatten().try_for_each(|it| end(py, it))
     }
 
+    fn take_over<'py>(
+        &self,
+        key: &[u8],
+        number: u64,
+        call: &Bound<'py, PyAny>,
+        next: u64,
+        lease: Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = call.py();
+        let fresh = (next, PyWeakrefReference::new(&lease)?.unbind());
+        let taken = self.0.with(py, |open| open.take_over(key, number, |it| it.is(call), fresh));
+        match taken {
+            Ok((_, old)) => end(py, &old).map(|()| Some(lease)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn is_first(&self, key: &[u8], call: &Bound<'_, PyAny>) -> bool {
+        self.0.with(call.py(), |open| open.first(key).is_some_and(|it| it.is(call)))
+    }
+
     fn close(
         &self,
         key: &[u8],
