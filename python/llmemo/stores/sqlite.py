@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from llmemo import _core
 from llmemo.arguments import check_whole
 from llmemo.errors import ConfigurationError
-from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError, StoreUnusableError
-from llmemo.stores.sqlite_changes import CHANGED, Changes
-from llmemo.stores.sqlite_connection import (
-    BUSY_TIMEOUT,
-    SYNCHRONOUS,
-    committed,
-    connect,
-    in_one_step,
-    is_damage,
-    is_sound,
-    translated,
-)
-from llmemo.stores.sqlite_file import (
-    check_file,
-    check_header,
-    check_inherited,
-    create_file,
-    identity_of,
-    inherit,
-    is_ours,
-    set_aside,
-    set_wal_aside,
-    wal_of,
-    warn_of_network,
-)
-from llmemo.stores.sqlite_guard import Guard
+from llmemo.stores.base import Record, Selection, StoreUnavailableError, StoreUnusableError
+from llmemo.stores.sqlite_changes import CHANGED
+from llmemo.stores.sqlite_connection import SYNCHRONOUS
+from llmemo.stores.sqlite_file import check_file, identity_of, inherit, wal_of
 from llmemo.stores.sqlite_leases import SQLiteLeases
-from llmemo.stores.sqlite_reading import Quick, queries
+from llmemo.stores.sqlite_reading import queries
 from llmemo.stores.sqlite_removal import Sweep
 from llmemo.stores.sqlite_rows import record_of, size_of
 from llmemo.stores.sqlite_schema import (
@@ -49,11 +25,12 @@ from llmemo.stores.sqlite_schema import (
     UPSERT,
     check_version,
 )
+from llmemo.stores.sqlite_session import Session, opened
 from llmemo.stores.sqlite_upkeep import Upkeep
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import aiosqlite
 
@@ -66,7 +43,7 @@ LEAST_BYTES = 256 * 1024
 """A bound on the file that leaves room for its own bookkeeping."""
 
 
-class SQLiteStore(Store):
+class SQLiteStore(Session):
     """Answers in an SQLite file that several threads, event loops and processes may share.
 
     Args:
@@ -109,132 +86,25 @@ class SQLiteStore(Store):
         self.durability = durability
         self.max_store_bytes = max_store_bytes
         self.counts_uses = max_store_bytes is not None
-        self._reader: aiosqlite.Connection | None = None
-        self._writer: aiosqlite.Connection | None = None
-        self._quick = Quick()
-        self._wal = wal_of(self.path)
-        self._upkeep = Upkeep(self._wal, max_store_bytes)
-        self._guard = Guard(self.path, BUSY_TIMEOUT)
-        self._changes = Changes()
+        self._prepare(self.path)
+        self._upkeep = Upkeep(wal_of(self.path), max_store_bytes)
         self._sweeps: dict[int, Sweep] = {}
         """By the identity of what they were asked for."""
-        self._identity: object = None
-        """Of the file that is open."""
-        self._wal_identity: object = None
-        """Of the WAL that belongs to it."""
-        self._is_damaged = False
-        self._is_detached = False
-        """Whether there is nothing open, until the next write opens it anew."""
         self._leases = self.leases = SQLiteLeases(
             look=self._look, commit=self._commit, row=self._row, clock=self._now
         )
-        self._is_readonly = False
-        """Whether SQLite opened it for reading only, as it does where it may not write: then."""
-        self._newer = 0
-        """The version of its schema, since it was found to be of a newer llmemo while open."""
 
     def __repr__(self) -> str:
         """Path and settings."""
         return f"SQLiteStore({str(self.path)!r}, durability={self.durability!r})"
 
-    async def open(self) -> None:
-        """Create the file if it is missing, and open it; set it aside first if it is damaged."""
-        left = self._reader, self._writer, self._quick.forget()
-        if any(left):
-            # Open since a fork that could not wait: see `process`.
-            _core.leak(left)
-        self._guard.close()
-        warn_of_network(self.path)
-        await self._open_sound()
-
-    async def _open_sound(self) -> None:
-        found = identity_of(self.path)
-        try:
-            await self._open()
-        except sqlite3.DatabaseError as error:
-            if not (is_damage(error) and is_ours(self.path)):
-                raise
-            await self._set_aside(found, error)
-            await self._open()
-
-    async def _open(self) -> None:
-        check_inherited(self.path)
-        # Before SQLite sees the file: opening one of a newer schema could already change it.
-        check_version(check_header(self.path))
-        create_file(self.path)
-        async with self._guard.committing(), contextlib.AsyncExitStack() as undo:
-            writer = await connect(self.path, self.durability)
-            undo.push_async_callback(writer.close)
-            reader = await connect(self.path, self.durability)
-            undo.push_async_callback(reader.close)
-            self._quick.open(self.path)
-            undo.callback(self._quick.close)
-            identity, before = identity_of(self.path), self._identity
-            with translated():
-                await self._changes.begin(
-                    reader, is_first=before is None, is_another=identity != before
-                )
-            undo.pop_all()
-        self._identity, self._wal_identity = identity, identity_of(self._wal)
-        self._is_damaged = self._is_readonly = self._is_detached = False
-        self._newer = 0
-        self._reader, self._writer = reader, writer
+    def _reopened(self) -> None:
         self._leases.reopened()
-
-    async def _mend(self) -> None:
-        """Open anew what was deleted, replaced or damaged while it was open, or not for writing."""
-        if self._newer or self._is_detached:
-            await self._open_sound()
-        reader, writer = self._reader, _opened(self._writer)
-        if self._is_damaged:
-            await self._set_aside(self._identity, "it was found damaged")
-        identity = identity_of(self.path)
-        if identity == self._identity:
-            if self._is_damaged:
-                # It was cut off, say, and is sound without what it had. What is new would wait for
-                # the locks of what is old.
-                self._is_detached = True
-                await _closed(*self._detach())
-                await self._open_sound()
-                return
-            if not self._is_readonly:
-                return
-        elif identity is not None:
-            # Or SQLite would take the WAL of the one that was replaced for that of the new one.
-            async with self._guard.held():
-                if identity_of(self._wal) == self._wal_identity:
-                    set_wal_aside(self.path)
-        await self._open()
-        # SQLite sees that their file has moved, and leaves the WAL of that name alone.
-        await _closed(reader, writer)
-
-    def _detach(self) -> tuple[aiosqlite.Connection | None, aiosqlite.Connection | None]:
-        """Have nothing open any more; the caller closes what was."""
-        reader, self._reader = self._reader, None
-        writer, self._writer = self._writer, None
-        self._quick.close()
-        return reader, writer
-
-    async def _set_aside(self, found: object, reason: object) -> None:
-        async with self._guard.held():
-            # Another process may have been first.
-            if identity_of(self.path) == found and not await is_sound(self.path):
-                set_aside(self.path, reason)
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        try:
-            with translated():
-                yield
-        except sqlite3.DatabaseError as error:
-            self._is_damaged |= is_damage(error)
-            self._is_readonly |= "readonly database" in str(error)
-            raise
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
         """See `Store.get`."""
         check_version(self._newer)
-        reader = _opened(self._reader)
+        reader = await self._reading()
         found: dict[bytes, Record] = {}
         for query, chunk in queries(keys):
             with self._watched():
@@ -256,7 +126,7 @@ class SQLiteStore(Store):
     async def recent(self, limit: int) -> Sequence[Record]:
         """See `Store.recent`."""
         check_version(self._newer)
-        reader = _opened(self._reader)
+        reader = await self._reading()
         found: list[Record] = []
         before = 2**63 - 1
         while len(found) < limit:
@@ -273,9 +143,10 @@ class SQLiteStore(Store):
         """See `Store.changes`."""
         if self._newer:
             return ()
+        reader = await self._reading()
         is_same = identity_of(self.path) == self._identity
         with self._watched():
-            changed = await self._changes.others(_opened(self._reader))
+            changed = await self._changes.others(reader)
         return changed if is_same else None
 
     async def set(self, records: Sequence[Record]) -> None:
@@ -320,7 +191,7 @@ class SQLiteStore(Store):
         await sweep.rest()
         try:
             with self._watched():
-                steps = await sweep.look(_opened(self._reader))
+                steps = await sweep.look(opened(self._reader))
             sweep.done((await self._transaction(*steps))[0] if steps else 0)
         except StoreUnavailableError:
             self._sweeps[id(selection)] = sweep
@@ -355,29 +226,18 @@ class SQLiteStore(Store):
         # It is committed, whatever becomes of the WAL.
         with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self._watched():
             try:
-                await self._upkeep.after_write(writer, size)
+                wal = self._files.was.wal
+                wal_bytes = 0 if wal is None else wal.size
+                has_written = await self._upkeep.after_write(writer, size, wal_bytes)
             except BaseException:
                 await writer.rollback()
                 raise
+            if has_written:
+                self._files.written_back()
 
     def _now(self) -> float:
         # The cache sets its clock after the store was made.
         return self.clock()
-
-    async def _commit(self, work: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
-        """Run a function in one transaction, which writes about `size` bytes."""
-        await self._mend()
-        writer = _opened(self._writer)
-        async with self._guard.committing():
-            with self._watched():
-                result = await in_one_step(writer, lambda connection: committed(connection, work))
-            await self._after_write(writer, size)
-        return result
-
-    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        check_version(self._newer)
-        with self._watched():
-            return await in_one_step(_opened(self._reader), work)
 
     def saw(self, keys: Collection[bytes]) -> None:
         """See `Store.saw`."""
@@ -391,7 +251,7 @@ class SQLiteStore(Store):
     async def upkeep(self) -> None:
         """See `Store.upkeep`."""
         await self._mend()
-        writer = _opened(self._writer)
+        writer = opened(self._writer)
         with self._watched():
             [(version,)] = await writer.execute_fetchall("PRAGMA user_version")
         try:
@@ -410,9 +270,13 @@ class SQLiteStore(Store):
                 except BaseException:
                     await writer.rollback()
                     raise
+                finally:
+                    self._files.written_back()
 
     async def close(self) -> None:
         """See `Store.close`."""
+        with contextlib.suppress(sqlite3.Error, OSError, StoreUnavailableError, StoreUnusableError):
+            await self._mend_at_end()
         reader, writer = self._detach()
         if writer is None or reader is None:
             return
@@ -432,18 +296,3 @@ class SQLiteStore(Store):
 
 
 GET = SQLiteStore.get
-
-
-async def _closed(*connections: aiosqlite.Connection | None) -> None:
-    """Close connections in whose place there are others: how that goes is of no consequence."""
-    for connection in connections:
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                await connection.close()
-
-
-def _opened(connection: aiosqlite.Connection | None) -> aiosqlite.Connection:
-    if connection is None:
-        msg = "the store is not open"
-        raise StoreUnavailableError(msg)
-    return connection
