@@ -118,6 +118,7 @@ class SQLiteStore(Session):
         # Whoever has put another `get` in its place is not to be passed over.
         if self._newer or type(self).get is not GET or "get" in vars(self):
             return None
+        self._files.keep_index()
         found = self._quick.get(keys)
         if found:
             self._upkeep.saw(found, self.clock())
@@ -281,12 +282,12 @@ class SQLiteStore(Session):
         if writer is None or reader is None:
             return
         # Who holds the guard for so long is not writing: better to close without it than never.
-        with contextlib.suppress(sqlite3.Error, StoreUnavailableError):
+        with contextlib.suppress(sqlite3.Error, OSError, StoreUnavailableError):
             if not self._newer:
                 await self._keep_up(writer, at_end=True)
         async with contextlib.AsyncExitStack() as guarded:
             # Closing the last connection writes the WAL back into the file.
-            with contextlib.suppress(StoreUnavailableError):
+            with contextlib.suppress(OSError, StoreUnavailableError):
                 await guarded.enter_async_context(self._guard.committing())
             try:
                 await reader.close()

@@ -123,9 +123,10 @@ def committed(
     Raises:
         FilesChangedError: It did not, or may not have.
     """
+    files.check_index()
     connection.execute("BEGIN IMMEDIATE")
     try:
-        files.check_before()
+        files.check_wal()
         result = work(connection)
         connection.commit()
     except BaseException:

@@ -16,9 +16,13 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmemo.stats import logger
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite_connection import WAL_BYTES
-from llmemo.stores.sqlite_file import renamed, set_wal_aside
+from llmemo.stores.sqlite_file import LEAST_PAGE, renamed, set_wal_aside
+
+INDEX_PAGE, INDEX_FRAMES = 32_768, 4_062
+"""Bytes by which the index grows, and frames of the WAL for which that does, at least."""
 
 
 class FilesChangedError(StoreUnavailableError):
@@ -107,17 +111,39 @@ class Files:
         if _are_same(self.was, now):
             self.was = now
 
-    def check_before(self) -> None:
+    def check_index(self) -> None:
+        """Called before SQLite touches the index, which it has mapped into memory.
+
+        What was cut off of it would be a SIGBUS. With its size again, and nothing but zeros in it,
+        SQLite makes it anew from the WAL. (`truncate` takes a name and opens nothing.)
+
+        Raises:
+            FilesChangedError: It is another file, or gone.
+        """
+        was, now = self.was.shm, look(self._shm)
+        if was is None or now is None or not was.is_file(now):
+            raise FilesChangedError
+        if now.size < was.size:
+            if now.size:
+                # It says less than what it lacks: half of it would be believed.
+                os.truncate(self._shm, 0)
+            frames = self.wal_bytes() // LEAST_PAGE
+            os.truncate(self._shm, max(was.size, (frames // INDEX_FRAMES + 2) * INDEX_PAGE))
+            logger.warning("llmemo: %s was cut off while it was open: it is made anew", self._shm)
+
+    def keep_index(self) -> None:
+        """The same for a read, to which it is all one which file of that name others have."""
+        with contextlib.suppress(FilesChangedError, OSError):
+            self.check_index()
+
+    def check_wal(self) -> None:
         """Raise unless a transaction that has just begun may write. Called under SQLite's lock.
 
         Raises:
             FilesChangedError: It would write to a file that other processes do not see.
         """
-        _, wal, shm = self.was
-        now = look(self._wal)
-        if wal is None or shm is None or now is None:
-            raise FilesChangedError
-        if not wal.is_file(now) or now.size < wal.size or not shm.is_file(look(self._shm)):
+        was, now = self.was.wal, look(self._wal)
+        if was is None or now is None or not was.is_file(now) or now.size < was.size:
             raise FilesChangedError
 
     def check_after(self, result: object) -> None:

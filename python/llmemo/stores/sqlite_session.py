@@ -147,6 +147,7 @@ class Session(Store):
             await self._open_sound()
             return False
         opened(self._writer)
+        self._files.keep_index()
         if not (self._is_damaged or self._is_readonly) and self._files.are_whole():
             return True
         now = self._files.now()
@@ -178,6 +179,7 @@ class Session(Store):
 
     async def _mend_at_end(self) -> None:
         """The same before everything is closed; nothing is made in the place of what is gone."""
+        self._files.keep_index()
         now = self._files.now()
         if self._newer or self._is_detached or self._writer is None or now.database is None:
             return
@@ -300,6 +302,7 @@ class Session(Store):
         """The connection that reads."""
         while self._gap is not None:
             await self._gap.wait()
+        self._files.keep_index()
         return opened(self._reader)
 
     async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -331,6 +334,11 @@ class Session(Store):
                     return error.result  # type: ignore[no-any-return]
                 if attempt == ATTEMPTS:
                     raise
+            except FileNotFoundError:
+                # The folder is gone, and the guard with it.
+                if attempt == ATTEMPTS:
+                    raise
+                await self._mend()
             else:
                 return result
         raise AssertionError
