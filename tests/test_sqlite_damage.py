@@ -12,7 +12,7 @@ import pytest
 from doubles import LIMIT, answer, expect_on_disk, lines, no_thread_stays
 
 from llmemo import LLMCache, SQLiteStore
-from llmemo.stores import sqlite_connection, sqlite_file, sqlite_session
+from llmemo.stores import sqlite_aside, sqlite_connection, sqlite_file, sqlite_session
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -149,7 +149,7 @@ def test_a_wal_goes_with_its_database(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     for suffix in ("", "-wal", "-shm"):
         path.with_name(f"a.db{suffix}").write_text(suffix)
-    sqlite_file.set_aside(path, "why")
+    sqlite_aside.set_aside(path, "why")
     names = sorted(file.name for file in tmp_path.iterdir())
     assert [name.partition("-20")[0] for name in names] == ["a.db.corrupt"] * 3
     assert {(tmp_path / name).read_text() for name in names} == {"", "-wal", "-shm"}

@@ -14,7 +14,8 @@ from doubles import LIMIT, answer, lines
 
 from llmemo import LLMCache
 from llmemo.stores import sqlite_guard
-from llmemo.stores.sqlite_file import create_file, renamed
+from llmemo.stores.sqlite_aside import renamed
+from llmemo.stores.sqlite_file import create_file
 from llmemo.stores.sqlite_guard import Guard
 
 if TYPE_CHECKING:

@@ -7,13 +7,22 @@ import sqlite3
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from llmemo.arguments import check_whole
-from llmemo.errors import ConfigurationError
+from llmemo import _core
+from llmemo.arguments import check_flag, check_whole
+from llmemo.errors import ConfigurationError, StoreError
 from llmemo.stores.base import Record, Selection, StoreUnavailableError, StoreUnusableError
 from llmemo.stores.sqlite_changes import CHANGED
 from llmemo.stores.sqlite_connection import SYNCHRONOUS
 from llmemo.stores.sqlite_file import check_file, identity_of, inherit, wal_of
 from llmemo.stores.sqlite_leases import SQLiteLeases
+from llmemo.stores.sqlite_mending import Mending
+from llmemo.stores.sqlite_read_only import (
+    REMOVAL_REFUSED,
+    WRITE_REFUSED,
+    ReadOnlyFile,
+    check_read_only,
+    refuse_options,
+)
 from llmemo.stores.sqlite_reading import queries
 from llmemo.stores.sqlite_removal import Sweep
 from llmemo.stores.sqlite_rows import record_of, size_of
@@ -25,7 +34,7 @@ from llmemo.stores.sqlite_schema import (
     UPSERT,
     check_version,
 )
-from llmemo.stores.sqlite_session import Session, opened
+from llmemo.stores.sqlite_session import opened
 from llmemo.stores.sqlite_upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -43,12 +52,12 @@ LEAST_BYTES = 256 * 1024
 """A bound on the file that leaves room for its own bookkeeping."""
 
 
-class SQLiteStore(Session):
+class SQLiteStore(Mending):
     """Answers in an SQLite file that several threads, event loops and processes may share.
 
     Args:
         path: The file; `~` is expanded and the path made absolute at once. It is created, with
-            mode 0600, at first use; its folder has to exist.
+            mode 0600, at first use, and so is its folder (mode 0700) if only that is missing.
         durability: "normal" survives the process being killed at any moment; "full" also
             survives loss of power, at the price of an fsync for each batch of writes.
         max_store_bytes: Bound on what the file holds, in bytes; the least recently used answers are
@@ -57,10 +66,16 @@ class SQLiteStore(Session):
             of namespace, llm_string and prompt. `LLMCache.explain` can then say in words what
             differs, after a restart too. Without it the file holds digests of requests only; an
             llm_string may hold headers, and these may hold tokens.
+        read_only: Serve the answers that the file has, and write nothing: neither to it nor beside
+            it. For a cache that is part of an image, or on a read-only file system. New answers are
+            kept in memory alone, which `stats().skipped` counts as `store_read_only`; processes do
+            not wait for each other's. `clear`, `delete` and `invalidate` empty memory and then
+            raise StoreError, since the file still has what was to be removed. Another process may
+            write to the file meanwhile.
 
     Raises:
         ConfigurationError: The path is a folder, or lies in one that is missing or not writable,
-            or another argument is not one of those allowed.
+            or another argument is not one of those allowed; with `read_only`, there is no file.
         NotACacheError: The file is not an SQLite database, or not one of ours.
     """
 
@@ -71,6 +86,7 @@ class SQLiteStore(Session):
         max_store_bytes: int | None = None,
         durability: Literal["normal", "full"] = "normal",
         store_requests: bool = False,
+        read_only: bool = False,
     ) -> None:
         """Check the arguments; nothing is created before first use."""
         if not isinstance(durability, str) or durability not in SYNCHRONOUS:
@@ -81,8 +97,16 @@ class SQLiteStore(Session):
             raise ConfigurationError(msg)
         if max_store_bytes is not None:
             check_whole("max_store_bytes", max_store_bytes, least=LEAST_BYTES)
+        check_flag("read_only", read_only)
+        self.read_only = read_only
+        self._file: ReadOnlyFile | None = None
         self.store_requests = store_requests
-        self.path = check_file(path)
+        if read_only:
+            refuse_options(max_store_bytes=max_store_bytes, store_requests=store_requests)
+            self.path = check_read_only(path)
+            self._file = ReadOnlyFile(self.path)
+        else:
+            self.path = check_file(path)
         self.durability = durability
         self.max_store_bytes = max_store_bytes
         self.counts_uses = max_store_bytes is not None
@@ -90,19 +114,33 @@ class SQLiteStore(Session):
         self._upkeep = Upkeep(wal_of(self.path), max_store_bytes)
         self._sweeps: dict[int, Sweep] = {}
         """By the identity of what they were asked for."""
-        self._leases = self.leases = SQLiteLeases(
+        self._leases = SQLiteLeases(
             look=self._look, commit=self._commit, row=self._row, clock=self._now
         )
+        self.leases = None if read_only else self._leases
 
     def __repr__(self) -> str:
         """Path and settings."""
-        return f"SQLiteStore({str(self.path)!r}, durability={self.durability!r})"
+        how = "read_only=True" if self.read_only else f"durability={self.durability!r}"
+        return f"SQLiteStore({str(self.path)!r}, {how})"
+
+    async def open(self) -> None:
+        """See `Store.open`: a damaged file is set aside first, and a new one begun."""
+        if self._file is None:
+            await super().open()
+            return
+        left = self._file.forget()
+        if left is not None:
+            _core.leak(left)
+        self._file.open()
 
     def _reopened(self) -> None:
         self._leases.reopened()
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
         """See `Store.get`."""
+        if self._file is not None:
+            return self._file.get(keys)
         check_version(self._newer)
         reader = await self._reading()
         found: dict[bytes, Record] = {}
@@ -118,6 +156,8 @@ class SQLiteStore(Session):
         # Whoever has put another `get` in its place is not to be passed over.
         if self._newer or type(self).get is not GET or "get" in vars(self):
             return None
+        if self._file is not None:
+            return self._file.get_at_once(keys)
         self._files.keep_index()
         found = self._quick.get(keys)
         if found:
@@ -126,6 +166,8 @@ class SQLiteStore(Session):
 
     async def recent(self, limit: int) -> Sequence[Record]:
         """See `Store.recent`."""
+        if self._file is not None:
+            return self._file.recent(limit)
         check_version(self._newer)
         reader = await self._reading()
         found: list[Record] = []
@@ -142,6 +184,8 @@ class SQLiteStore(Session):
 
     async def changes(self) -> Collection[bytes | Selection] | None:
         """See `Store.changes`."""
+        if self._file is not None:
+            return await self._file.changes()
         if self._newer:
             return ()
         reader = await self._reading()
@@ -173,6 +217,8 @@ class SQLiteStore(Session):
 
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """See `Store.delete`."""
+        if self.read_only:
+            raise StoreError(REMOVAL_REFUSED)
         if keys is None:
             everything: Sequence[tuple[Any, ...]] = [()]
             touched = await self._transaction(
@@ -187,6 +233,8 @@ class SQLiteStore(Session):
 
     async def invalidate(self, selection: Selection) -> int | None:
         """See `Store.invalidate`."""
+        if self.read_only:
+            raise StoreError(REMOVAL_REFUSED)
         await self._mend()
         sweep = self._sweeps.pop(id(selection), None) or Sweep(selection, self._changes.writer)
         await sweep.rest()
@@ -204,6 +252,8 @@ class SQLiteStore(Session):
 
     async def discard(self, records: Sequence[Record]) -> None:
         """See `Store.discard`."""
+        if self.read_only:
+            return  # they are refused each time that they are met
         rows = [(record.key, record.value) for record in records]
         await self._transaction(
             ("DELETE FROM entries WHERE key = ? AND value = ?", rows), (REMOVED, [()])
@@ -221,6 +271,8 @@ class SQLiteStore(Session):
             counts = [connection.executemany(step, rows).rowcount for step, rows in steps]
             return [max(count, 0) for count in counts]  # -1: there were none
 
+        if self.read_only:
+            raise StoreError(WRITE_REFUSED)
         return await self._commit(work, size)
 
     async def _after_write(self, writer: aiosqlite.Connection, size: int) -> None:
@@ -251,6 +303,8 @@ class SQLiteStore(Session):
 
     async def upkeep(self) -> None:
         """See `Store.upkeep`."""
+        if self.read_only:
+            return
         await self._mend()
         writer = opened(self._writer)
         with self._watched():
@@ -276,6 +330,9 @@ class SQLiteStore(Session):
 
     async def close(self) -> None:
         """See `Store.close`."""
+        if self._file is not None:
+            self._file.close()
+            return
         with contextlib.suppress(sqlite3.Error, OSError, StoreUnavailableError, StoreUnusableError):
             await self._mend_at_end()
         reader, writer = self._detach()
