@@ -78,13 +78,9 @@ with LLMCache(path, max_bytes=0, store_timeout=30) as cache:
 
 
 @AS_ROOT
-def test_users_of_a_group_share_a_file(tmp_path: Path) -> None:
-    # Not below the folder of the test, which is for its owner only.
-    folder = tmp_path / "shared"
+def test_users_of_a_group_share_a_file(tmp_path: Path, public: Path) -> None:
+    folder = public / "shared"
     folder.mkdir()
-    for above in (folder, *folder.parents):
-        if above.stat().st_uid == 0 and above.name.startswith(("pytest-", tmp_path.name)):
-            above.chmod(above.stat().st_mode | 0o011)
     os.chown(folder, 0, GROUP)
     folder.chmod(0o2775)
     path = folder / "a.db"

@@ -23,7 +23,7 @@ from llmemo import _core
 from llmemo.arguments import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stores.base import Record, StoreUnavailableError
-from llmemo.stores.sqlite_changes import Changes
+from llmemo.stores.sqlite_changes import LAST, Changes
 from llmemo.stores.sqlite_connection import BUSY_TIMEOUT, READING, read_only, translated
 from llmemo.stores.sqlite_file import check_header, check_inherited
 from llmemo.stores.sqlite_files import Files
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmemo.stores.base import Selection
+    from llmemo.stores.sqlite_files import Seen
 
 T = TypeVar("T")
 
@@ -98,8 +99,8 @@ class ReadOnlyFile:
         """Whether another process may be writing."""
         self._is_without_locks = False
         self._changes = Changes()
-        self._is_first = self._is_new = True
-        """Whether changes were never asked for, or not since it was opened."""
+        self._database: Seen | None = None
+        """What was opened last."""
 
     def open(self) -> None:
         """Open the file, in the way that fits what is beside it.
@@ -133,10 +134,13 @@ class ReadOnlyFile:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             for name, value in (*READING.items(), ("query_only", "ON")):
                 connection.execute(f"PRAGMA {name} = {value}").fetchall()
-            connection.execute("SELECT max(id) FROM entries").fetchall()
+            [(last,)] = connection.execute(LAST).fetchall()
             undo.pop_all()
+        before, self._database = self._database, now.database
+        self._changes.start(
+            last, is_first=before is None, is_another=not now.database.is_file(before)
+        )
         self._connection, self._files.was = connection, now
-        self._is_new = True
 
     def _is_same(self) -> bool:
         """Whether what was read is of the file that is there, and whole."""
@@ -203,10 +207,6 @@ class ReadOnlyFile:
             self.open()
         reader: Any = _Direct(self._connection)
         with translated():
-            if self._is_new:
-                self._is_new = False
-                await self._changes.begin(reader, is_first=self._is_first, is_another=True)
-                self._is_first = False
             changed = await self._changes.others(reader)
         return changed if self._is_same() else None
 
