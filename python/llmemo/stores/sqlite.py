@@ -14,6 +14,7 @@ from llmemo.stores.base import Record, Selection, StoreUnavailableError, StoreUn
 from llmemo.stores.sqlite_changes import CHANGED
 from llmemo.stores.sqlite_connection import SYNCHRONOUS
 from llmemo.stores.sqlite_file import check_file, identity_of, inherit, wal_of
+from llmemo.stores.sqlite_files import size_of as size_of_file
 from llmemo.stores.sqlite_leases import SQLiteLeases
 from llmemo.stores.sqlite_mending import Mending
 from llmemo.stores.sqlite_read_only import (
@@ -279,8 +280,7 @@ class SQLiteStore(Mending):
         # It is committed, whatever becomes of the WAL.
         with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self._watched():
             try:
-                wal = self._files.was.wal
-                wal_bytes = 0 if wal is None else wal.size
+                wal_bytes = size_of_file(self._files.was.wal)
                 has_written = await self._upkeep.after_write(writer, size, wal_bytes)
             except BaseException:
                 await writer.rollback()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from llmemo.stats import logger
 from llmemo.stores.base import StoreUnavailableError
@@ -38,28 +38,42 @@ class FilesChangedError(StoreUnavailableError):
         self.result = result
 
 
-class Seen(NamedTuple):
-    """What `stat` says of a file."""
-
-    device: int
-    inode: int
-    size: int
-    """In bytes."""
-    changed: int
-    """When its contents were changed last, in nanoseconds."""
-
-    def is_file(self, other: Seen | None) -> bool:
-        """Whether the other is the same file, whatever is in it."""
-        return other is not None and self[:2] == other[:2]
+Seen: TypeAlias = os.stat_result
+"""What a file is like. As the system says it: each commit looks at five."""
 
 
 def look(path: str) -> Seen | None:
     """What there is of this name; None if nothing can be seen there."""
     try:
-        found = os.stat(path)  # noqa: PTH116 (a `Path` takes as long again)
+        return os.stat(path)  # noqa: PTH116 (a `Path` takes as long again)
     except OSError:
         return None
-    return Seen(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def is_same(one: Seen | None, other: Seen | None) -> bool:
+    """Whether both are the same file, whatever is in it."""
+    return (
+        one is not None
+        and other is not None
+        and one.st_ino == other.st_ino
+        and one.st_dev == other.st_dev
+    )
+
+
+def is_untouched(one: Seen | None, other: Seen | None) -> bool:
+    """Whether both are the same file, and what is in it is the same, too; or there is none."""
+    if one is None or other is None:
+        return one is other
+    return (
+        is_same(one, other)
+        and one.st_size == other.st_size
+        and one.st_mtime_ns == other.st_mtime_ns
+    )
+
+
+def size_of(found: Seen | None) -> int:
+    """Its bytes; 0 if there is none."""
+    return 0 if found is None else found.st_size
 
 
 class All(NamedTuple):
@@ -94,14 +108,17 @@ class Files:
             FilesChangedError: Between then and now they were changed, or one is missing.
         """
         now = self.now()
-        if None in found or not _are_same(found, now):
+        if not _are_same(found, now):
             raise FilesChangedError
         self.was = now
 
     def are_whole(self) -> bool:
         """Whether they are those that are open, and have lost nothing; if so, remember them."""
         now = self.now()
-        if not _are_same(self.was, now) or _is_shorter(self.was, now):
+        was = self.was
+        if not _are_same(was, now) or size_of(now.database) < size_of(was.database):
+            return False
+        if size_of(now.wal) < size_of(was.wal):
             return False
         self.was = now
         return True
@@ -115,27 +132,39 @@ class Files:
     def check_index(self) -> None:
         """Called before SQLite touches the index, which it has mapped into memory.
 
-        What was cut off of it would be a SIGBUS. With its size again, and nothing but zeros in it,
-        SQLite makes it anew from the WAL. (`truncate` takes a name and opens nothing.)
+        What was cut off of it would be a SIGBUS.
 
         Raises:
             FilesChangedError: It is another file, or gone.
         """
         was, now = self.was.shm, look(self._shm)
-        if was is None or now is None or not was.is_file(now):
+        if was is None or now is None or not is_same(was, now):
             raise FilesChangedError
-        if now.size < was.size:
-            if now.size:
-                # It says less than what it lacks: half of it would be believed.
-                os.truncate(self._shm, 0)
-            frames = self.wal_bytes() // LEAST_PAGE
-            os.truncate(self._shm, max(was.size, (frames // INDEX_FRAMES + 2) * INDEX_PAGE))
-            logger.warning("llmemo: %s was cut off while it was open: it is made anew", self._shm)
+        if now.st_size < was.st_size:
+            self._restore_index(was, now)
 
     def keep_index(self) -> None:
         """The same for a read, to which it is all one which file of that name others have."""
-        with contextlib.suppress(FilesChangedError, OSError):
-            self.check_index()
+        try:
+            now = os.stat(self._shm)  # noqa: PTH116 (as above)
+        except OSError:
+            return
+        was = self.was.shm
+        if was is not None and now.st_size < was.st_size and is_same(was, now):
+            with contextlib.suppress(OSError):
+                self._restore_index(was, now)
+
+    def _restore_index(self, was: Seen, now: Seen) -> None:
+        """Give it its size again, and nothing but zeros: SQLite makes it anew from the WAL.
+
+        `truncate` takes a name, and opens nothing.
+        """
+        if now.st_size:
+            # It says less than what it lacks: half of it would be believed.
+            os.truncate(self._shm, 0)
+        frames = self.wal_bytes() // LEAST_PAGE
+        os.truncate(self._shm, max(was.st_size, (frames // INDEX_FRAMES + 2) * INDEX_PAGE))
+        logger.warning("llmemo: %s was cut off while it was open: it is made anew", self._shm)
 
     def check_wal(self) -> None:
         """Raise unless a transaction that has just begun may write. Called under SQLite's lock.
@@ -144,7 +173,7 @@ class Files:
             FilesChangedError: It would write to a file that other processes do not see.
         """
         was, now = self.was.wal, look(self._wal)
-        if was is None or now is None or not was.is_file(now) or now.size < was.size:
+        if not is_same(was, now) or size_of(now) < size_of(was):
             raise FilesChangedError
 
     def check_after(self, result: object) -> None:
@@ -160,33 +189,28 @@ class Files:
 
     def wal_bytes(self) -> int:
         """Size of the WAL now; 0 if there is none."""
-        found = look(self._wal)
-        return 0 if found is None else found.size
+        return size_of(look(self._wal))
 
     def _are_cut(self, now: All) -> bool:
-        before = self.was
-        if before.wal is not None and before.wal.size > WAL_BYTES:
-            # The commit itself may have begun the WAL again, and cut it to this.
-            before = before._replace(wal=before.wal._replace(size=WAL_BYTES))
-        return _is_shorter(before, now)
+        # The commit itself may have begun the WAL again, and cut it to this.
+        least = min(size_of(self.was.wal), WAL_BYTES)
+        return size_of(now.wal) < least or size_of(now.database) < size_of(self.was.database)
 
     def is_new_database(self, now: All) -> bool:
         """Whether the database is another one than that which is open, or none."""
-        return now.database is None or not now.database.is_file(self.was.database)
-
-    def is_whole_wal(self, now: All) -> bool:
-        """Whether the WAL is the one that is open, and not shorter than it was."""
-        was = self.was.wal
-        return was is not None and was.is_file(now.wal) and not self.is_cut_wal(now)
+        return not is_same(now.database, self.was.database)
 
     def is_cut_wal(self, now: All) -> bool:
         """Whether the WAL is the one that is open, and shorter than it was."""
-        was, wal = self.was.wal, now.wal
-        return was is not None and wal is not None and was.is_file(wal) and wal.size < was.size
+        return is_same(now.wal, self.was.wal) and size_of(now.wal) < size_of(self.was.wal)
+
+    def is_whole_wal(self, now: All) -> bool:
+        """Whether the WAL is the one that is open, and not shorter than it was."""
+        return is_same(now.wal, self.was.wal) and not self.is_cut_wal(now)
 
     def is_own_index(self, now: All) -> bool:
         """Whether the index is the one that is open, or none is there."""
-        return now.shm is None or now.shm.is_file(self.was.shm)
+        return now.shm is None or is_same(now.shm, self.was.shm)
 
     def make_way(self, now: All) -> None:
         """Take what is beside the database out of the way of those that open it next.
@@ -196,17 +220,17 @@ class Files:
         everything again. What another process has begun meanwhile stays. Call it under the guard.
         """
         if self.is_new_database(now):
-            if now.wal is not None and now.wal.is_file(self.was.wal):
+            if is_same(now.wal, self.was.wal):
                 if now.database is None:
                     _unlink(self._wal)
                 else:
                     set_wal_aside(self._path)
-            if now.shm is not None and now.shm.is_file(self.was.shm):
+            if is_same(now.shm, self.was.shm):
                 _unlink(self._shm)
         elif self.is_own_index(now) and not self.is_whole_wal(now):
             # In this order: a WAL without an index is read anew, an index without its WAL is not.
             _unlink(self._shm)
-            if now.wal is not None and now.wal.size:
+            if size_of(now.wal):
                 renamed(self._path, "replaced", "-wal")
             elif now.wal is not None:
                 _unlink(self._wal)
@@ -218,12 +242,8 @@ def _unlink(path: str) -> None:
 
 
 def _are_same(one: All, other: All) -> bool:
-    return all(a is not None and a.is_file(b) for a, b in zip(one, other, strict=True))
-
-
-def _is_shorter(was: All, now: All) -> bool:
-    """Whether database or WAL have lost their ends."""
-    return any(
-        a is not None and b is not None and b.size < a.size
-        for a, b in zip(was[:2], now[:2], strict=True)
+    return (
+        is_same(one.database, other.database)
+        and is_same(one.wal, other.wal)
+        and is_same(one.shm, other.shm)
     )

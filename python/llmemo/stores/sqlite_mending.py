@@ -22,6 +22,7 @@ from llmemo.stores.sqlite_connection import (
     wrote_all_back,
 )
 from llmemo.stores.sqlite_file import create_folder
+from llmemo.stores.sqlite_files import is_untouched, size_of
 from llmemo.stores.sqlite_session import Session, close_all, opened
 
 if TYPE_CHECKING:
@@ -95,12 +96,12 @@ class Mending(Session):
 
     async def _has_lost_pages(self, now: All) -> bool:
         """Whether the database was cut off; if so, it was set aside."""
-        was = self._files.was.database
-        if now.database is None or was is None or now.database.size >= was.size:
+        size = size_of(now.database)
+        if size >= size_of(self._files.was.database):
             return False
-        if now.database.size and not await has_lost_pages(opened(self._writer), now.database.size):
+        if size and not await has_lost_pages(opened(self._writer), size):
             return False
-        await self._set_aside(self._identity, "it was cut off", is_empty=not now.database.size)
+        await self._set_aside(self._identity, "it was cut off", is_empty=not size)
         return self._files.is_new_database(self._files.now())
 
     async def _has_own_wal(self, now: All) -> bool:
@@ -158,9 +159,9 @@ class Mending(Session):
             return False
         if not files.is_own_index(now):
             # Another process may have begun. What it does not see is in no file of this name.
-            return now.wal is not None and now.wal == files.was.wal
+            return is_untouched(now.wal, files.was.wal)
         # If the database is as it was, no other process has used another WAL since: one that did
         # would have written that back. Then ours, whether it has a name or not, holds the rest.
-        if now.database != files.was.database:
+        if not is_untouched(now.database, files.was.database):
             return False
         return await wrote_all_back(opened(self._writer))

@@ -26,7 +26,7 @@ from llmemo.stores.base import Record, StoreUnavailableError
 from llmemo.stores.sqlite_changes import LAST, Changes
 from llmemo.stores.sqlite_connection import BUSY_TIMEOUT, READING, read_only, translated
 from llmemo.stores.sqlite_file import check_header, check_inherited
-from llmemo.stores.sqlite_files import Files
+from llmemo.stores.sqlite_files import Files, is_same, is_untouched, size_of
 from llmemo.stores.sqlite_reading import AT_ONCE, queries
 from llmemo.stores.sqlite_rows import record_of
 from llmemo.stores.sqlite_schema import RECENT, check_version
@@ -117,7 +117,7 @@ class ReadOnlyFile:
             msg = f"{str(self._path)!r} is gone"
             raise StoreUnavailableError(msg)
         check_version(check_header(self._path))
-        has_wal = now.wal is not None and now.wal.size > 0
+        has_wal = size_of(now.wal) > 0
         self._is_shared = has_wal and now.shm is not None
         self._is_without_locks = has_wal and not self._is_shared
         uri = read_only(self._path)
@@ -138,7 +138,7 @@ class ReadOnlyFile:
             undo.pop_all()
         before, self._database = self._database, now.database
         self._changes.start(
-            last, is_first=before is None, is_another=not now.database.is_file(before)
+            last, is_first=before is None, is_another=not is_same(now.database, before)
         )
         self._connection, self._files.was = connection, now
 
@@ -147,8 +147,8 @@ class ReadOnlyFile:
         was, now = self._files.was, self._files.now()
         if self._is_shared:
             # SQLite sees to what is in them.
-            return all(a and b and a.is_file(b) for a, b in zip(was, now, strict=True))
-        return was == now
+            return all(is_same(*files) for files in zip(was, now, strict=True))
+        return all(is_untouched(*files) for files in zip(was, now, strict=True))
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a function that only reads.
