@@ -14,6 +14,7 @@ import pytest
 from doubles import LIMIT, PRELUDE, STRICT, answer, lines, patience
 
 from llmemo import LLMCache, SQLiteStore
+from llmemo.stores.leases import Grant, Held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,25 +235,39 @@ def test_a_file_that_is_taken_while_a_transaction_commits(
             assert killed.lookup(name, "m") == answer(name)
 
 
-def test_a_lease_that_was_granted_while_a_file_was_taken_is_one_lease(
+@pytest.mark.anyio
+async def test_a_lease_that_was_granted_while_a_file_was_taken_is_granted_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Taken twice, a lease would be held by another, for whom its holder would wait."""
-    with filled(tmp_path / "a.db", "before") as cache:
-        store = cache._tiers.store
-        assert isinstance(store, SQLiteStore)
-        check = store._files.check_after
+    """The second time it would be held by another, for whom its holder would wait."""
+    store = SQLiteStore(tmp_path / "a.db")
+    await store.open()
+    check = store._files.check_after
 
-        def taken(result: object) -> None:
-            monkeypatch.undo()
-            (tmp_path / "a.db-wal").unlink()
-            check(result)
+    def taken(result: object) -> None:
+        monkeypatch.undo()
+        (tmp_path / "a.db-wal").unlink()
+        check(result)
 
-        monkeypatch.setattr(store._files, "check_after", taken)
-        assert cache.lookup("p", "m") is None
-        cache.update("p", "m", answer("p"))
-        assert cache.stats().skipped == cache.stats().errors == {}
-        assert cache.lookup("p", "m") == answer("p")
+    monkeypatch.setattr(store._files, "check_after", taken)
+    found = [await store._leases.acquire({b"k" * 32: 60.0}) for _ in range(2)]
+    await store.close()
+    assert [type(one[b"k" * 32]) for one in found] == [Grant, Held]
+
+
+def test_a_file_that_was_replaced_is_not_given_the_wal_of_a_store_that_is_closed(
+    tmp_path: Path,
+) -> None:
+    path, backup = tmp_path / "a.db", tmp_path / "backup.db"
+    names = [f"p{number}" for number in range(200)]
+    filled(backup, *names).close()
+    with filled(path, *(f"old{number}" for number in range(300))):
+        backup.replace(path)
+    with filled(path) as cache:
+        assert {name for name in names if cache.lookup(name, "m") != answer(name)} == set()
+        assert cache.lookup("old1", "m") is None
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 OTHER = (
@@ -357,16 +372,27 @@ def test_processes_that_lose_a_file_meet_again_in_the_next_one(
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+@pytest.mark.parametrize("comes_again", [False, True])
 def test_a_wal_is_not_written_over_what_another_process_has_written_since(
-    other: Other, tmp_path: Path
+    comes_again: bool, other: Other, tmp_path: Path
 ) -> None:
     """The other one has the old WAL open, and does nothing until all the others are gone."""
     path = tmp_path / "a.db"
+
+    def clean() -> None:
+        for file in tmp_path.glob("a.db-*"):
+            file.unlink()
+
     other.write("its own")
-    for file in tmp_path.glob("a.db-*"):
-        file.unlink()
+    other.process.send_signal(signal.SIGSTOP)
+    clean()
     names = [f"p{number}" for number in range(50)]
     filled(path, *names).close()
+    if comes_again:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        clean()
+    other.process.send_signal(signal.SIGCONT)
     other.write("last")
     other.end()
     with filled(path) as cache:
