@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import figures
@@ -14,7 +16,6 @@ from llmemo.runs import _holding, holds_anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 # A cache that waits for its store for a second only has misses on a busy machine that no test is
@@ -44,6 +45,15 @@ def nothing_is_held() -> Iterator[None]:
 def anyio_backend() -> str:
     """LangChain is asyncio's."""
     return "asyncio"
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that other users can get to, which those of the tests are not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture(params=["memory", "sqlite", "sqlite without memory"])

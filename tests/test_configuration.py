@@ -76,11 +76,33 @@ def test_a_folder(tmp_path: Path) -> None:
         LLMCache(tmp_path)
 
 
-def test_a_missing_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_made_at_first_use_for_its_owner_only(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        with LLMCache(tmp_path / "missing" / "c.db") as cache:
+            assert not (tmp_path / "missing").exists()
+            cache.update("p", "m", answer("p"))
+            assert cache.stats().errors == {}
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "missing").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "missing" / "c.db").stat().st_mode) == 0o600
+
+
+def test_folders_that_are_missing_are_not_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not a folder: create it first") as caught:
-        LLMCache(tmp_path / "missing" / "c.db")
+        LLMCache(tmp_path / "missing" / "deeper" / "c.db")
     assert "missing" in str(caught.value)
     assert not (tmp_path / "missing").exists()
+
+
+def test_a_missing_folder_in_an_unwritable_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK) and real(path, mode))
+    with pytest.raises(ConfigurationError, match="not writable by this user"):
+        LLMCache(tmp_path / "missing" / "c.db")
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from doubles import LIMIT, answer, expect_on_disk, lines, no_thread_stays
 
 from llmemo import LLMCache, SQLiteStore
-from llmemo.stores import sqlite, sqlite_connection, sqlite_file
+from llmemo.stores import sqlite_aside, sqlite_connection, sqlite_file, sqlite_session
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -103,7 +103,7 @@ def test_a_sound_file_that_was_taken_for_damaged_is_not_set_aside(
             raise sqlite3.DatabaseError(failures.pop())
         return await connect(path, durability)
 
-    monkeypatch.setattr(sqlite, "connect", failing)
+    monkeypatch.setattr(sqlite_session, "connect", failing)
     store = SQLiteStore(path)
     with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
         assert cache.lookup("1", "m") == answer("1")
@@ -149,7 +149,7 @@ def test_a_wal_goes_with_its_database(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     for suffix in ("", "-wal", "-shm"):
         path.with_name(f"a.db{suffix}").write_text(suffix)
-    sqlite_file.set_aside(path, "why")
+    sqlite_aside.set_aside(path, "why")
     names = sorted(file.name for file in tmp_path.iterdir())
     assert [name.partition("-20")[0] for name in names] == ["a.db.corrupt"] * 3
     assert {(tmp_path / name).read_text() for name in names} == {"", "-wal", "-shm"}

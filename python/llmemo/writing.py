@@ -73,12 +73,9 @@ async def keep(
     )
     chains.given(tiers, key)
     durable = tiers.durable
-    if durable is None:
+    if durable is None or durable.store.read_only:
         _hand_out(tiers, key, value)
-        if is_kept:
-            tiers.tally.add("updates")
-        else:
-            tiers.skip("too_large")
+        _count(tiers, is_kept=is_kept)
         return
     tiers.tally.add("updates")
     fence = None if lease is None else lease.fence
@@ -99,6 +96,17 @@ async def keep(
         tiers.skip("superseded")
     elif not is_written:
         tiers.tally.add("writes_unconfirmed")
+
+
+def _count(tiers: Tiers, *, is_kept: bool) -> None:
+    """Count an answer that memory alone has, if it has room for it."""
+    if tiers.durable is not None:
+        # As its user has asked for: no trouble, and nothing to log.
+        tiers.tally.count("skipped", "store_read_only")
+    elif not is_kept:
+        tiers.skip("too_large")
+    if is_kept:
+        tiers.tally.add("updates")
 
 
 def record_of(

@@ -89,6 +89,9 @@ class Store(ABC):
     store_requests: bool = False
     """Whether records shall bring their requests, in clear."""
 
+    read_only: bool = False
+    """Whether nothing is ever written to it: answers are then kept in memory alone."""
+
     counts_uses: bool = False
     """Whether `saw` is to be called."""
 

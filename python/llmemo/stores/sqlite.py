@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmemo import _core
-from llmemo.arguments import check_whole
-from llmemo.errors import ConfigurationError
-from llmemo.stores.base import Record, Selection, Store, StoreUnavailableError, StoreUnusableError
-from llmemo.stores.sqlite_changes import CHANGED, Changes
-from llmemo.stores.sqlite_connection import (
-    BUSY_TIMEOUT,
-    SYNCHRONOUS,
-    committed,
-    connect,
-    in_one_step,
-    is_damage,
-    is_sound,
-    translated,
-)
-from llmemo.stores.sqlite_file import (
-    check_file,
-    check_header,
-    check_inherited,
-    create_file,
-    identity_of,
-    inherit,
-    is_ours,
-    set_aside,
-    set_wal_aside,
-    wal_of,
-    warn_of_network,
-)
-from llmemo.stores.sqlite_guard import Guard
+from llmemo.arguments import check_flag, check_whole
+from llmemo.errors import ConfigurationError, StoreError
+from llmemo.stores.base import Record, Selection, StoreUnavailableError, StoreUnusableError
+from llmemo.stores.sqlite_changes import CHANGED
+from llmemo.stores.sqlite_connection import SYNCHRONOUS
+from llmemo.stores.sqlite_file import check_file, identity_of, inherit, wal_of
+from llmemo.stores.sqlite_files import size_of as size_of_file
 from llmemo.stores.sqlite_leases import SQLiteLeases
-from llmemo.stores.sqlite_reading import Quick, queries
+from llmemo.stores.sqlite_mending import Mending
+from llmemo.stores.sqlite_read_only import (
+    REMOVAL_REFUSED,
+    WRITE_REFUSED,
+    ReadOnlyFile,
+    check_read_only,
+    refuse_options,
+)
+from llmemo.stores.sqlite_reading import queries
 from llmemo.stores.sqlite_removal import Sweep
 from llmemo.stores.sqlite_rows import record_of, size_of
 from llmemo.stores.sqlite_schema import (
@@ -49,11 +35,12 @@ from llmemo.stores.sqlite_schema import (
     UPSERT,
     check_version,
 )
+from llmemo.stores.sqlite_session import opened
 from llmemo.stores.sqlite_upkeep import Upkeep
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import aiosqlite
 
@@ -66,12 +53,12 @@ LEAST_BYTES = 256 * 1024
 """A bound on the file that leaves room for its own bookkeeping."""
 
 
-class SQLiteStore(Store):
+class SQLiteStore(Mending):
     """Answers in an SQLite file that several threads, event loops and processes may share.
 
     Args:
         path: The file; `~` is expanded and the path made absolute at once. It is created, with
-            mode 0600, at first use; its folder has to exist.
+            mode 0600, at first use, and so is its folder (mode 0700) if only that is missing.
         durability: "normal" survives the process being killed at any moment; "full" also
             survives loss of power, at the price of an fsync for each batch of writes.
         max_store_bytes: Bound on what the file holds, in bytes; the least recently used answers are
@@ -80,10 +67,16 @@ class SQLiteStore(Store):
             of namespace, llm_string and prompt. `LLMCache.explain` can then say in words what
             differs, after a restart too. Without it the file holds digests of requests only; an
             llm_string may hold headers, and these may hold tokens.
+        read_only: Serve the answers that the file has, and write nothing: neither to it nor beside
+            it. For a cache that is part of an image, or on a read-only file system. New answers are
+            kept in memory alone, which `stats().skipped` counts as `store_read_only`; processes do
+            not wait for each other's. `clear`, `delete` and `invalidate` empty memory and then
+            raise StoreError, since the file still has what was to be removed. Another process may
+            write to the file meanwhile.
 
     Raises:
         ConfigurationError: The path is a folder, or lies in one that is missing or not writable,
-            or another argument is not one of those allowed.
+            or another argument is not one of those allowed; with `read_only`, there is no file.
         NotACacheError: The file is not an SQLite database, or not one of ours.
     """
 
@@ -94,6 +87,7 @@ class SQLiteStore(Store):
         max_store_bytes: int | None = None,
         durability: Literal["normal", "full"] = "normal",
         store_requests: bool = False,
+        read_only: bool = False,
     ) -> None:
         """Check the arguments; nothing is created before first use."""
         if not isinstance(durability, str) or durability not in SYNCHRONOUS:
@@ -104,140 +98,55 @@ class SQLiteStore(Store):
             raise ConfigurationError(msg)
         if max_store_bytes is not None:
             check_whole("max_store_bytes", max_store_bytes, least=LEAST_BYTES)
+        check_flag("read_only", read_only)
+        self.read_only = read_only
+        self._file: ReadOnlyFile | None = None
         self.store_requests = store_requests
-        self.path = check_file(path)
+        if read_only:
+            refuse_options(max_store_bytes=max_store_bytes, store_requests=store_requests)
+            self.path = check_read_only(path)
+            self._file = ReadOnlyFile(self.path)
+        else:
+            self.path = check_file(path)
         self.durability = durability
         self.max_store_bytes = max_store_bytes
         self.counts_uses = max_store_bytes is not None
-        self._reader: aiosqlite.Connection | None = None
-        self._writer: aiosqlite.Connection | None = None
-        self._quick = Quick()
-        self._wal = wal_of(self.path)
-        self._upkeep = Upkeep(self._wal, max_store_bytes)
-        self._guard = Guard(self.path, BUSY_TIMEOUT)
-        self._changes = Changes()
+        self._prepare(self.path)
+        self._upkeep = Upkeep(wal_of(self.path), max_store_bytes)
         self._sweeps: dict[int, Sweep] = {}
         """By the identity of what they were asked for."""
-        self._identity: object = None
-        """Of the file that is open."""
-        self._wal_identity: object = None
-        """Of the WAL that belongs to it."""
-        self._is_damaged = False
-        self._is_detached = False
-        """Whether there is nothing open, until the next write opens it anew."""
-        self._leases = self.leases = SQLiteLeases(
+        self._leases = SQLiteLeases(
             look=self._look, commit=self._commit, row=self._row, clock=self._now
         )
-        self._is_readonly = False
-        """Whether SQLite opened it for reading only, as it does where it may not write: then."""
-        self._newer = 0
-        """The version of its schema, since it was found to be of a newer llmemo while open."""
+        self.leases = None if read_only else self._leases
 
     def __repr__(self) -> str:
         """Path and settings. Never raises."""
         try:
-            return f"SQLiteStore({str(self.path)!r}, durability={self.durability!r})"
+            how = "read_only=True" if self.read_only else f"durability={self.durability!r}"
+            return f"SQLiteStore({str(self.path)!r}, {how})"
         except AttributeError:  # half-made
             return "<SQLiteStore>"
 
     async def open(self) -> None:
-        """Create the file if it is missing, and open it; set it aside first if it is damaged."""
-        left = self._reader, self._writer, self._quick.forget()
-        if any(left):
-            # Open since a fork that could not wait: see `process`.
+        """See `Store.open`: a damaged file is set aside first, and a new one begun."""
+        if self._file is None:
+            await super().open()
+            return
+        left = self._file.forget()
+        if left is not None:
             _core.leak(left)
-        self._guard.close()
-        warn_of_network(self.path)
-        await self._open_sound()
+        self._file.open()
 
-    async def _open_sound(self) -> None:
-        found = identity_of(self.path)
-        try:
-            await self._open()
-        except sqlite3.DatabaseError as error:
-            if not (is_damage(error) and is_ours(self.path)):
-                raise
-            await self._set_aside(found, error)
-            await self._open()
-
-    async def _open(self) -> None:
-        check_inherited(self.path)
-        # Before SQLite sees the file: opening one of a newer schema could already change it.
-        check_version(check_header(self.path))
-        create_file(self.path)
-        async with self._guard.committing(), contextlib.AsyncExitStack() as undo:
-            writer = await connect(self.path, self.durability)
-            undo.push_async_callback(writer.close)
-            reader = await connect(self.path, self.durability)
-            undo.push_async_callback(reader.close)
-            self._quick.open(self.path)
-            undo.callback(self._quick.close)
-            identity, before = identity_of(self.path), self._identity
-            with translated():
-                await self._changes.begin(
-                    reader, is_first=before is None, is_another=identity != before
-                )
-            undo.pop_all()
-        self._identity, self._wal_identity = identity, identity_of(self._wal)
-        self._is_damaged = self._is_readonly = self._is_detached = False
-        self._newer = 0
-        self._reader, self._writer = reader, writer
+    def _reopened(self) -> None:
         self._leases.reopened()
-
-    async def _mend(self) -> None:
-        """Open anew what was deleted, replaced or damaged while it was open, or not for writing."""
-        if self._newer or self._is_detached:
-            await self._open_sound()
-        reader, writer = self._reader, _opened(self._writer)
-        if self._is_damaged:
-            await self._set_aside(self._identity, "it was found damaged")
-        identity = identity_of(self.path)
-        if identity == self._identity:
-            if self._is_damaged:
-                # It was cut off, say, and is sound without what it had. What is new would wait for
-                # the locks of what is old.
-                self._is_detached = True
-                await _closed(*self._detach())
-                await self._open_sound()
-                return
-            if not self._is_readonly:
-                return
-        elif identity is not None:
-            # Or SQLite would take the WAL of the one that was replaced for that of the new one.
-            async with self._guard.held():
-                if identity_of(self._wal) == self._wal_identity:
-                    set_wal_aside(self.path)
-        await self._open()
-        # SQLite sees that their file has moved, and leaves the WAL of that name alone.
-        await _closed(reader, writer)
-
-    def _detach(self) -> tuple[aiosqlite.Connection | None, aiosqlite.Connection | None]:
-        """Have nothing open any more; the caller closes what was."""
-        reader, self._reader = self._reader, None
-        writer, self._writer = self._writer, None
-        self._quick.close()
-        return reader, writer
-
-    async def _set_aside(self, found: object, reason: object) -> None:
-        async with self._guard.held():
-            # Another process may have been first.
-            if identity_of(self.path) == found and not await is_sound(self.path):
-                set_aside(self.path, reason)
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        try:
-            with translated():
-                yield
-        except sqlite3.DatabaseError as error:
-            self._is_damaged |= is_damage(error)
-            self._is_readonly |= "readonly database" in str(error)
-            raise
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
         """See `Store.get`."""
+        if self._file is not None:
+            return self._file.get(keys)
         check_version(self._newer)
-        reader = _opened(self._reader)
+        reader = await self._reading()
         found: dict[bytes, Record] = {}
         for query, chunk in queries(keys):
             with self._watched():
@@ -251,6 +160,9 @@ class SQLiteStore(Store):
         # Whoever has put another `get` in its place is not to be passed over.
         if self._newer or type(self).get is not GET or "get" in vars(self):
             return None
+        if self._file is not None:
+            return self._file.get_at_once(keys)
+        self._files.keep_index()
         found = self._quick.get(keys)
         if found:
             self._upkeep.saw(found, self.clock())
@@ -258,8 +170,10 @@ class SQLiteStore(Store):
 
     async def recent(self, limit: int) -> Sequence[Record]:
         """See `Store.recent`."""
+        if self._file is not None:
+            return self._file.recent(limit)
         check_version(self._newer)
-        reader = _opened(self._reader)
+        reader = await self._reading()
         found: list[Record] = []
         before = 2**63 - 1
         while len(found) < limit:
@@ -274,11 +188,14 @@ class SQLiteStore(Store):
 
     async def changes(self) -> Collection[bytes | Selection] | None:
         """See `Store.changes`."""
+        if self._file is not None:
+            return await self._file.changes()
         if self._newer:
             return ()
+        reader = await self._reading()
         is_same = identity_of(self.path) == self._identity
         with self._watched():
-            changed = await self._changes.others(_opened(self._reader))
+            changed = await self._changes.others(reader)
         return changed if is_same else None
 
     async def set(self, records: Sequence[Record]) -> None:
@@ -304,6 +221,8 @@ class SQLiteStore(Store):
 
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """See `Store.delete`."""
+        if self.read_only:
+            raise StoreError(REMOVAL_REFUSED)
         if keys is None:
             everything: Sequence[tuple[Any, ...]] = [()]
             touched = await self._transaction(
@@ -318,12 +237,14 @@ class SQLiteStore(Store):
 
     async def invalidate(self, selection: Selection) -> int | None:
         """See `Store.invalidate`."""
+        if self.read_only:
+            raise StoreError(REMOVAL_REFUSED)
         await self._mend()
         sweep = self._sweeps.pop(id(selection), None) or Sweep(selection, self._changes.writer)
         await sweep.rest()
         try:
             with self._watched():
-                steps = await sweep.look(_opened(self._reader))
+                steps = await sweep.look(opened(self._reader))
             sweep.done((await self._transaction(*steps))[0] if steps else 0)
         except StoreUnavailableError:
             self._sweeps[id(selection)] = sweep
@@ -335,6 +256,8 @@ class SQLiteStore(Store):
 
     async def discard(self, records: Sequence[Record]) -> None:
         """See `Store.discard`."""
+        if self.read_only:
+            return  # they are refused each time that they are met
         rows = [(record.key, record.value) for record in records]
         await self._transaction(
             ("DELETE FROM entries WHERE key = ? AND value = ?", rows), (REMOVED, [()])
@@ -352,35 +275,25 @@ class SQLiteStore(Store):
             counts = [connection.executemany(step, rows).rowcount for step, rows in steps]
             return [max(count, 0) for count in counts]  # -1: there were none
 
+        if self.read_only:
+            raise StoreError(WRITE_REFUSED)
         return await self._commit(work, size)
 
     async def _after_write(self, writer: aiosqlite.Connection, size: int) -> None:
         # It is committed, whatever becomes of the WAL.
         with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self._watched():
             try:
-                await self._upkeep.after_write(writer, size)
+                wal_bytes = size_of_file(self._files.was.wal)
+                has_written = await self._upkeep.after_write(writer, size, wal_bytes)
             except BaseException:
                 await writer.rollback()
                 raise
+            if has_written:
+                self._files.written_back()
 
     def _now(self) -> float:
         # The cache sets its clock after the store was made.
         return self.clock()
-
-    async def _commit(self, work: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
-        """Run a function in one transaction, which writes about `size` bytes."""
-        await self._mend()
-        writer = _opened(self._writer)
-        async with self._guard.committing():
-            with self._watched():
-                result = await in_one_step(writer, lambda connection: committed(connection, work))
-            await self._after_write(writer, size)
-        return result
-
-    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        check_version(self._newer)
-        with self._watched():
-            return await in_one_step(_opened(self._reader), work)
 
     def saw(self, keys: Collection[bytes]) -> None:
         """See `Store.saw`."""
@@ -393,8 +306,10 @@ class SQLiteStore(Store):
 
     async def upkeep(self) -> None:
         """See `Store.upkeep`."""
+        if self.read_only:
+            return
         await self._mend()
-        writer = _opened(self._writer)
+        writer = opened(self._writer)
         with self._watched():
             [(version,)] = await writer.execute_fetchall("PRAGMA user_version")
         try:
@@ -413,19 +328,26 @@ class SQLiteStore(Store):
                 except BaseException:
                     await writer.rollback()
                     raise
+                finally:
+                    self._files.written_back()
 
     async def close(self) -> None:
         """See `Store.close`."""
+        if self._file is not None:
+            self._file.close()
+            return
+        with contextlib.suppress(sqlite3.Error, OSError, StoreUnavailableError, StoreUnusableError):
+            await self._mend_at_end()
         reader, writer = self._detach()
         if writer is None or reader is None:
             return
         # Who holds the guard for so long is not writing: better to close without it than never.
-        with contextlib.suppress(sqlite3.Error, StoreUnavailableError):
+        with contextlib.suppress(sqlite3.Error, OSError, StoreUnavailableError):
             if not self._newer:
                 await self._keep_up(writer, at_end=True)
         async with contextlib.AsyncExitStack() as guarded:
             # Closing the last connection writes the WAL back into the file.
-            with contextlib.suppress(StoreUnavailableError):
+            with contextlib.suppress(OSError, StoreUnavailableError):
                 await guarded.enter_async_context(self._guard.committing())
             try:
                 await reader.close()
@@ -435,18 +357,3 @@ class SQLiteStore(Store):
 
 
 GET = SQLiteStore.get
-
-
-async def _closed(*connections: aiosqlite.Connection | None) -> None:
-    """Close connections in whose place there are others: how that goes is of no consequence."""
-    for connection in connections:
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                await connection.close()
-
-
-def _opened(connection: aiosqlite.Connection | None) -> aiosqlite.Connection:
-    if connection is None:
-        msg = "the store is not open"
-        raise StoreUnavailableError(msg)
-    return connection

@@ -56,12 +56,16 @@ class Changes:
         self, reader: aiosqlite.Connection, *, is_first: bool, is_another: bool
     ) -> None:
         """Begin with a connection. In another file than before, nobody knows what is the same."""
+        [(last,)] = await reader.execute_fetchall(LAST)
+        self.start(last, is_first=is_first, is_another=is_another)
+
+    def start(self, last: int, *, is_first: bool, is_another: bool) -> None:
+        """The same, once it is known which change is the last one."""
         self._version = None
         if self._pid != os.getpid():
             # What a fork copied is a writer of its own.
             self.writer, self._pid = secrets.token_bytes(8), os.getpid()
         if is_first or is_another:
-            [(last,)] = await reader.execute_fetchall(LAST)
             self._seen = last if is_first else None
 
     async def others(self, reader: aiosqlite.Connection) -> Collection[bytes | Selection] | None:

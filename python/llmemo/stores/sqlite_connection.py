@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from llmemo.stores.sqlite_files import Files
+
 T = TypeVar("T")
 
 WAL_BYTES = 4 * 2**20
@@ -28,6 +30,12 @@ BUSY_TIMEOUT = 5.0
 
 BUSY_PAUSE = 0.02
 """Seconds between attempts at what SQLite does not wait for."""
+
+WRITE_BACK_WAIT = 500
+"""Milliseconds for which writing back a lost WAL may wait for other processes that read it."""
+
+WAL_HEADER, FRAME_HEADER = 32, 24
+"""Bytes before all frames of a WAL, and before each page (sqlite.org/fileformat.html, 4.1)."""
 
 READING = {
     # A page that was damaged on disk should be an error, not a wrong row.
@@ -91,6 +99,8 @@ async def _connect(path: Path, durability: str) -> aiosqlite.Connection:
                 await connection.execute_fetchall(f"PRAGMA {name} = {value}")
             level = SYNCHRONOUS[durability]
             await connection.execute_fetchall(f"PRAGMA synchronous = {level}")
+            # From here on it has WAL and index open, and keeps them.
+            await connection.execute_fetchall("PRAGMA user_version")
     except BaseException:
         await connection.close()
         raise
@@ -108,16 +118,66 @@ async def in_one_step(
     return await run(work, connection._conn)  # type: ignore[no-any-return] # noqa: SLF001
 
 
-def committed(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    """What `work` returns, in one transaction."""
+def committed(
+    connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], files: Files
+) -> T:
+    """What `work` returns, in one transaction, which went into files that others see.
+
+    Raises:
+        FilesChangedError: It did not, or may not have.
+    """
+    files.check_index()
     connection.execute("BEGIN IMMEDIATE")
     try:
+        files.check_wal()
         result = work(connection)
         connection.commit()
     except BaseException:
         connection.rollback()
         raise
+    files.check_after(result)
     return result
+
+
+async def wrote_all_back(writer: aiosqlite.Connection) -> bool:
+    """Write all that its WAL holds into the database, also if it has no name any more.
+
+    Returns whether that was possible: another process may be reading what is older.
+    """
+    try:
+        await writer.execute_fetchall(f"PRAGMA busy_timeout = {WRITE_BACK_WAIT}")
+        [(is_busy, *_)] = await writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error:
+        return False
+    return not is_busy
+
+
+async def has_lost_pages(writer: aiosqlite.Connection, size: int) -> bool:
+    """Whether a database of `size` bytes, which was larger, may lack pages.
+
+    Another process may have given pages back. Some may be in the WAL still: one has to look.
+    """
+    try:
+        [(pages,)] = await writer.execute_fetchall("PRAGMA page_count")
+        [(page_bytes,)] = await writer.execute_fetchall("PRAGMA page_size")
+    except sqlite3.Error:
+        return True
+    return bool(size < pages * page_bytes)
+
+
+async def has_lost_frames(writer: aiosqlite.Connection, size: Callable[[], int]) -> bool:
+    """Whether a WAL that is shorter than before lacks what its index says of it.
+
+    Another process may have cut it, as it does when all of it was written back. `size`: of the WAL,
+    in bytes.
+    """
+    try:
+        [(_, frames, _)] = await writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+        [(page_bytes,)] = await writer.execute_fetchall("PRAGMA page_size")
+    except sqlite3.Error:
+        # It could not read what should be there.
+        return True
+    return bool(frames > 0 and size() < WAL_HEADER + frames * (FRAME_HEADER + page_bytes))
 
 
 @contextmanager
@@ -139,6 +199,11 @@ def translated() -> Iterator[None]:
 def existing(path: Path) -> str:
     """The URI of a file that is not to be made if it is missing."""
     return f"{path.as_uri()}?mode=rw"
+
+
+def read_only(path: Path) -> str:
+    """The URI of a file that is only to be read."""
+    return f"{path.as_uri()}?mode=ro"
 
 
 def is_damage(error: BaseException) -> bool:

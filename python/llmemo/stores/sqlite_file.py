@@ -6,7 +6,6 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ APPLICATION_ID = int.from_bytes(b"lmem", "big")
 LEAST_PAGE = 512
 """Size of the smallest page, and so of the smallest database, in bytes."""
 
-LONGEST_NAME = 255 - len(".replaced-20261128T000000-wal")
+LONGEST_NAME = 255 - len(".replaced-20261128T000000-99-wal")
 """Bytes of a file's name that leave room for those beside it, where 255 are allowed."""
 
 LANGCHAIN_TABLES = {"full_llm_cache", "full_md5_llm_cache"}
@@ -56,20 +55,30 @@ def _check(given: str, absolute: Path) -> None:
     if len(os.fsencode(absolute.name)) > LONGEST_NAME:
         msg = f"store={given!r}: a name of at most {LONGEST_NAME} bytes leaves room for its WAL's"
         raise ConfigurationError(msg)
+    if not folder.exists() and folder.parent.is_dir():
+        # It is made at first use, in the one that has to take it.
+        folder = folder.parent
     if not folder.is_dir():
         msg = f"store={given!r} lies in {str(folder)!r}, which is not a folder: create it first"
         raise ConfigurationError(msg)
     # A store is three files (-wal, -shm), so the folder itself has to take new ones.
     if not os.access(folder, os.W_OK | os.X_OK):
         msg = f"store={given!r} lies in {str(folder)!r}, which is not writable by this user"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(msg + _hint(given, absolute))
     if absolute.exists() and not absolute.is_file():
         msg = f"store={given!r} is not a regular file: name a file that may hold a database"
         raise ConfigurationError(msg)
     if absolute.exists() and not os.access(absolute, os.R_OK | os.W_OK):
         msg = f"store={given!r} cannot be read and written by this user: change its mode or owner"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(msg + _hint(given, absolute))
     check_header(absolute)
+
+
+def _hint(given: str, absolute: Path) -> str:
+    """How a file can be used that cannot be written."""
+    if not (absolute.is_file() and os.access(absolute, os.R_OK)):
+        return ""
+    return f"; to serve answers from it only: SQLiteStore({given!r}, read_only=True)"
 
 
 class Look(NamedTuple):
@@ -176,12 +185,37 @@ def _has_wal(path: Path) -> bool:
 _creating = threading.Lock()
 
 
+def create_folder(path: Path) -> None:
+    """Make the folder that a file is to be in, for its owner only, if its own is there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    with contextlib.suppress(FileExistsError):
+        path.parent.mkdir(0o700)
+
+
+def check_place(path: Path) -> None:
+    """Raise if the path has become a symbolic link; those given at construction were followed.
+
+    Raises:
+        StoreUnusableError: It has. What it leads to would be opened, or made.
+    """
+    if path.is_symlink():
+        msg = (
+            f"{str(path)!r} has become a symbolic link, which is not followed: name the file that"
+            " it leads to as the store, or remove the link"
+        )
+        raise StoreUnusableError(msg)
+
+
 def create_file(path: Path) -> None:
     """Make the file if there is none, for its owner only; SQLite gives -wal and -shm its mode.
 
     Raises:
         OSError: It cannot be made.
     """
+    create_folder(path)
     # One at a time: see `_look` for what closing it would do to whoever has it open already.
     with _creating, contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -199,33 +233,6 @@ def identity_of(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _renamed(path: Path, why: str, *suffixes: str) -> str:
-    """Rename those of a database's files that there are. Returns the name, without a suffix."""
-    aside = f"{path.name}.{why}-{time.strftime('%Y%m%dT%H%M%S')}"
-    for suffix in suffixes:
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).replace(path.with_name(aside + suffix))
-    return aside
-
-
-def set_aside(path: Path, reason: object) -> None:
-    """Rename a damaged file, and what belongs to it, so that a new one can be started."""
-    # The WAL first: should we be killed in between, nobody takes it for that of a new file.
-    aside = _renamed(path, "corrupt", "-wal", "-shm", "")
-    text = "llmemo: %s was damaged (%s): it is now %s, and a new file is started"
-    logger.error(text, path, reason, aside)
-
-
-def set_wal_aside(path: Path) -> None:
-    """Rename the WAL, and its index, of a file that another one has taken the place of."""
-    aside = _renamed(path, "replaced", "-wal", "-shm")
-    text = (
-        "llmemo: %s was replaced by another file while it was open: what had been written to it"
-        " last is now in %s-wal"
-    )
-    logger.warning(text, path, aside)
 
 
 _inherited: set[object] = set()

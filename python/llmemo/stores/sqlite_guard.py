@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from llmemo.stores.base import StoreUnavailableError
+from llmemo.stores.sqlite_lock import open_lock
 
 if sys.platform == "win32":
     import msvcrt
@@ -55,9 +56,10 @@ class Guard:
 
     def __init__(self, path: Path, timeout: float) -> None:
         """For the database at `path`; `timeout`: seconds to wait for other processes."""
-        self._path = path.with_name(path.name + "-lock")
+        self._database, self._path, self._name = str(path), f"{path}-lock", f"{path.name}-lock"
         self._timeout = timeout
         self._file: int | None = None
+        self._identity: tuple[int, ...] = ()
         self._is_needed = has_wal_reset_bug(sqlite3.sqlite_version_info[:3])
 
     def committing(self) -> contextlib.AbstractAsyncContextManager[None]:
@@ -74,13 +76,15 @@ class Guard:
 
         Raises:
             StoreUnavailableError: Another process holds it for too long.
+            OSError: It cannot be had: see `open_lock`.
         """
         while True:
             if self._file is None:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+                self._file = await open_lock(self._path, self._database)
+                self._identity = os.fstat(self._file)[1:3]
             file = self._file
             await self._lock(file)
-            if self._is_there(file):
+            if self._is_there():
                 break
             self.close()
         try:
@@ -88,9 +92,9 @@ class Guard:
         finally:
             _unlock(file)
 
-    def _is_there(self, file: int) -> bool:
+    def _is_there(self) -> bool:
         try:
-            return os.path.samestat(os.fstat(file), self._path.stat())
+            return os.lstat(self._path)[1:3] == self._identity
         except FileNotFoundError:
             return False
         except OSError:
@@ -102,7 +106,7 @@ class Guard:
         pause = FIRST_PAUSE
         while not _try_to_lock(file):
             if clock() > deadline:
-                msg = f"another process holds {self._path.name!r}"
+                msg = f"another process holds {self._name!r}"
                 raise StoreUnavailableError(msg)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmemo.stores.sqlite_connection import READING, existing
+from llmemo.stores.sqlite_connection import READING, read_only
 from llmemo.stores.sqlite_rows import record_of
 from llmemo.stores.sqlite_schema import COLUMNS
 
@@ -55,10 +55,12 @@ class Quick:
         self.close()
         connection = None
         try:
-            connection = sqlite3.connect(existing(path), uri=True, timeout=0.0)
+            connection = sqlite3.connect(read_only(path), uri=True, timeout=0.0)
             connection.text_factory = bytes
-            for name, value in (*READING.items(), ("query_only", "ON")):
+            for name, value in READING.items():
                 connection.execute(f"PRAGMA {name} = {value}").fetchall()
+            # From here on it has the file open, for SQLite too: see `hold`.
+            connection.execute("PRAGMA user_version").fetchall()
         except sqlite3.Error:
             if connection is not None:
                 connection.close()
@@ -87,8 +89,16 @@ class Quick:
                 self._rests_until = end + REST
         return found
 
+    def hold(self, path: Path) -> None:
+        """Be connected, if that can be, so that no other connection is the last to be closed.
+
+        That one would write its WAL back into the file; this one may not write.
+        """
+        if self._connection is None:
+            self.open(path)
+
     def close(self) -> None:
-        """Let go of the file; never as the last one, who would write the WAL back into it."""
+        """Let go of the file."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from typing import TYPE_CHECKING
@@ -122,19 +123,20 @@ class Upkeep:
         if self._max_bytes is not None:
             self._uses.update(dict.fromkeys(keys, now))
 
-    async def after_write(self, writer: aiosqlite.Connection, size: int) -> None:
-        """Keep the file and its WAL small; `size`: about how many bytes were written."""
-        await self._make_room(writer, size)
-        await self._checkpoint(writer)
+    async def after_write(self, writer: aiosqlite.Connection, size: int, wal_bytes: int) -> bool:
+        """Keep the file and its WAL small. Returns whether that took any writing.
 
-    async def _checkpoint(self, writer: aiosqlite.Connection, *, cuts: bool = False) -> None:
+        `size`: about how many bytes were written. `wal_bytes`: size of the WAL.
+        """
+        has_made_room = await self._make_room(writer, size)
+        return await self._checkpoint(writer, wal_bytes) or has_made_room
+
+    async def _checkpoint(
+        self, writer: aiosqlite.Connection, size: int, *, cuts: bool = False
+    ) -> bool:
         """Write the WAL back if it is large; `cuts`: and cut it at once, if nobody reads."""
-        try:
-            size = self._wal.stat().st_size
-        except OSError:
-            return
         if size <= WAL_BYTES:
-            return
+            return False
         # Waits for nobody. Complete, if nobody reads: then the next commit begins the WAL anew.
         await writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
         now = time.monotonic()
@@ -146,12 +148,13 @@ class Upkeep:
         if cuts:
             # There may be no next commit, and until then neither it nor the file gets smaller.
             await _begun_anew(writer, "TRUNCATE", wait=0)
+        return True
 
-    async def _make_room(self, writer: aiosqlite.Connection, size: int) -> None:
+    async def _make_room(self, writer: aiosqlite.Connection, size: int) -> bool:
         """Have the bound hold where writes leave no time for `run`: remove twice what they add."""
         self._unseen += size
         if self._max_bytes is None or self._unseen * LOOKS < self._max_bytes * SPARE:
-            return
+            return False
         room, self._unseen = 2.0 * self._unseen, 0
         before = math.inf
         while room > 0:
@@ -164,6 +167,7 @@ class Upkeep:
             before = surplus
             await self._evict(writer, min(surplus, room))
             await writer.commit()
+        return before < math.inf
 
     async def _evict(self, writer: aiosqlite.Connection, room: float) -> None:
         """Remove what was used least, except if that was of use since it was noted last."""
@@ -206,7 +210,8 @@ class Upkeep:
             if not await self._step(writer, now):
                 self._has_more = False
                 break
-        await self._checkpoint(writer, cuts=True)
+        with contextlib.suppress(OSError):
+            await self._checkpoint(writer, self._wal.stat().st_size, cuts=True)
 
     async def _note(self, writer: aiosqlite.Connection) -> None:
         uses, self._uses = self._uses, {}
