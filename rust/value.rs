@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 use crate::key::Key;
+use std::ops::Range;
 use twox_hash::XxHash3_64;
 
 /// Version of the format. Another version is not read: a miss.
@@ -246,6 +247,17 @@ impl Writer {
             Token::Instance(class) => self.bytes.extend([tag::INSTANCE, class]),
             Token::Rare(tag) => self.bytes.push(tag),
         }
+    }
+
+    /// Whether what was written from `start` on is what was written there before.
+    #[must_use]
+    pub fn repeats(&self, before: Range<usize>, start: usize) -> bool {
+        self.bytes.get(before) == self.bytes.get(start..)
+    }
+
+    /// Takes back what was written from there on.
+    pub fn take_back(&mut self, start: usize) {
+        self.bytes.truncate(start);
     }
 
     /// Completes the value: the answer to the request of `key`. `None` if it passes 4 GiB.

@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from sys import _getframe
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -169,10 +169,12 @@ class LLMCache(BaseCache):
         self._tiers = tiers
         # Bound once, and replaced by `close`: the path of a hit in memory has nothing else on it.
         self._recall: Callable[[str, str, str], list[Generation] | None] = tiers.memory.lookup
+        self._recall_at_once: Callable[[str, str, str], list[Generation] | Literal[False] | None]
+        self._recall_at_once = tiers.memory.lookup_at_once
         # Without a namespace of its own nothing is recalled: what it asks for has no text as one.
         self._namespace = namespace if isinstance(namespace, str) else ""
         if namespace is REQUIRED:
-            self._recall = _nothing
+            self._recall = self._recall_at_once = _nothing
         if tiers.engine is not None:
             # A cache that is dropped without close must not leave its thread behind.
             weakref.finalize(self, tiers.engine.close_soon).atexit = False
@@ -209,22 +211,27 @@ class LLMCache(BaseCache):
 
     @override
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        """As `lookup`. A hit in memory never yields to the event loop."""
+        """As `lookup`. A hit in memory does not yield to the event loop, unless it is large.
+
+        What is large (256 KiB of prompt or answer) is worked on in a thread beside the loop.
+        """
         try:
             said = current.get()
             name: str | None = llm_string
+            is_large = False
             is_langchain = _getframe(1).f_code.co_name in ASKING
             if is_langchain:
                 name = name_of(_getframe(1), prompt, llm_string)
             if said is None and name is not None and in_chain.get() is None:
-                recall = self._recall
+                recall = self._recall_at_once
                 hit = recall(prompt, name, self._namespace)
-                if hit is not None:
+                if hit:
                     return hit
+                is_large = hit is False
             request = Request(prompt, llm_string)
             if is_langchain:
                 request = asked(_getframe(1), prompt, llm_string)
-            return await fetch(self._tiers, request, said, Call.awaited)
+            return await fetch(self._tiers, request, said, Call.awaited, is_large=is_large)
         except ASKED_FOR:
             raise
         except SURVIVED as error:
@@ -288,7 +295,7 @@ class LLMCache(BaseCache):
 
     async def adelete(self, prompt: str, llm_string: str) -> bool:
         """As `delete`."""
-        key = self._tiers.key(prompt, llm_string)
+        key = await self._tiers.key_aside(prompt, llm_string)
         return key is not None and await remove(self._tiers, key, Call.awaited)
 
     def invalidate(
@@ -411,7 +418,7 @@ class LLMCache(BaseCache):
 
         Afterwards a lookup misses, an update is dropped and counted, `delete` and `clear` raise.
         """
-        self._recall = _nothing
+        self._recall = self._recall_at_once = _nothing
         return self._tiers.close(timeout)
 
     async def aclose(self, timeout: float = 5.0) -> int:  # noqa: ASYNC109 (also `close`'s)

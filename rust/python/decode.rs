@@ -1,9 +1,11 @@
 //! Bytes to fresh generations: what [`super::encode`] wrote, and nothing else.
 
 use super::ids::FreshIds;
+use super::long::{Breath, detached};
 use super::model::str_instance;
 use super::objects::SAME_HASH_MAX;
 use super::schema::{Class, Default, GENERATIONS, ID, Schema};
+use super::stack::Floor;
 use super::{ValueDamaged, ValueUnknown, damage_error};
 use crate::key::Key;
 use crate::value::{DEPTH_MAX, Damage, Reader, Token, open};
@@ -12,6 +14,9 @@ use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
 };
 use pyo3::{PyTypeInfo, prelude::*};
+
+/// Bytes that are read between two looks at the time.
+const STEP: usize = 16 * 1024;
 
 /// The depth at which a generation's message lies.
 pub const MESSAGE: usize = 2;
@@ -25,7 +30,7 @@ pub fn decode(
     key: [u8; 32],
     fresh_ids: bool,
 ) -> PyResult<Py<PyList>> {
-    let payload = open(value, &Key(key)).map_err(damage_error)?;
+    let payload = detached(py, value.len(), || open(value, &Key(key))).map_err(damage_error)?;
     decode_payload(py, payload, fresh_ids)
 }
 
@@ -53,6 +58,9 @@ pub fn decode_with<'py>(
         given,
         classes: Vec::new(),
         instances: None,
+        pause_at: payload.len().saturating_sub(STEP),
+        breath: Breath::new(),
+        floor: Floor::here(),
     };
     let damaged = |Failure(error)| match error {
         // Out of memory is not damage, nor is an interrupt. Any other error of Python's: the bytes
@@ -108,6 +116,10 @@ pub struct Decoder<'a, 'py> {
     pub classes: Vec<(u8, Bound<'py, PyType>)>,
     /// `llmemo.objects.Instances`, once one was met.
     pub instances: Option<Bound<'py, PyAny>>,
+    /// When so many bytes are left, other threads may have the GIL.
+    pause_at: usize,
+    breath: Breath,
+    floor: Floor,
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {
@@ -144,6 +156,13 @@ impl<'a, 'py> Decoder<'a, 'py> {
     pub fn any(&mut self, depth: usize) -> Result<Bound<'py, PyAny>, Failure> {
         if depth > DEPTH_MAX {
             return Err(MALFORMED);
+        }
+        if self.floor.is_near() {
+            // A thread with more stack can read it.
+            return Err(unknown("too_deep"));
+        }
+        if self.reader.rest().len() < self.pause_at {
+            self.pause();
         }
         let py = self.py;
         Ok(match self.reader.next()? {
@@ -184,6 +203,13 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Token::Rare(tag) => self.other(tag, depth)?,
             _ => return Err(MALFORMED),
         })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pause(&mut self) {
+        self.pause_at = self.reader.rest().len().saturating_sub(STEP);
+        self.breath.take(self.py);
     }
 
     fn word(&self, word: u8) -> Result<Bound<'py, PyAny>, Failure> {
