@@ -22,8 +22,8 @@ use twox_hash::XxHash3_64;
 
 /// Version of the format. Another version is not read: a miss.
 pub const VERSION: u8 = 1;
-/// Trees deeper than this are neither written nor read: the border recurses, and has to do so on
-/// a thread's stack of 512 KiB, as some systems give them.
+/// Trees deeper than this are neither written nor read: the border recurses. A thread with less
+/// than 512 KiB of stack may refuse earlier.
 pub const DEPTH_MAX: usize = 200;
 
 /// Values larger than this are not written, in bytes.

@@ -123,6 +123,15 @@ class Aside:
             return work()
         return self._submit(work, key).result()
 
+    def afterwards(self, work: Callable[[], object]) -> None:
+        """Do something brief once the jobs that there are have ended. Finalizers may call this."""
+        jobs = list(self.jobs)
+        if jobs:
+            # Reentrant, unlike the queue of jobs.
+            jobs[-1].outcome.add_done_callback(lambda _: work())
+        else:
+            work()
+
     def close(self, timeout: float) -> None:
         """Let the jobs that there are end, for so many seconds, and then the thread."""
         if self.doing != threading.get_ident():

@@ -177,7 +177,8 @@ class LLMCache(BaseCache):
             self._recall = self._recall_at_once = _nothing
         if tiers.engine is not None:
             # A cache that is dropped without close must not leave its thread behind.
-            weakref.finalize(self, tiers.engine.close_soon).atexit = False
+            close_soon = tiers.engine.close_soon
+            weakref.finalize(self, tiers.large_writes.afterwards, close_soon).atexit = False
 
     @override
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
