@@ -2,7 +2,7 @@
 
 `python -m benches.lateness` prints it.
 
-For each: how long it takes, and by how much a beat of 1 ms came late meanwhile, at most. With a file
+For each: how long it takes, and by how much a beat of 1 ms came late meanwhile. With a file
 SQLite copies each value with the GIL held, on the private thread.
 """
 
