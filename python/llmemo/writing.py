@@ -50,23 +50,33 @@ async def keep(
     if said.mode == "bypass":
         tiers.bypass_requested()
         return
-    update = Update(tiers, request, generations, said)
-    sent: Sent | Large | None = LARGE
-    if make_call == Call.awaited:
-        loop = asyncio.get_running_loop()
-        if len(request.prompt) <= LIMIT:
-            sent = update.send(make_call, at_once=True)
-        if isinstance(sent, Large):
-            there = functools.partial(Call[Any], loop=loop)
-            work = functools.partial(update.send, there, is_aside=True)
-            sent = await tiers.large_writes.run(work, update.key, update.hand_out_late)
-    else:
-        sent = update.send(make_call)
-        if isinstance(sent, Large):
-            work = functools.partial(update.send, make_call, is_aside=True)
-            sent = tiers.large_writes.wait(work, update.key)
+    told = tiers, request, generations, said, tiers.namespace_of(said)
+    is_awaited = make_call == Call.awaited
+    sent: Sent | Postponed | None = UNKNOWN
+    if not (is_awaited and len(request.prompt) > LIMIT):
+        sent = send(*told, make_call, at_once=is_awaited)
+    if isinstance(sent, Postponed):
+        key = sent.key
+        if is_awaited:
+            there = functools.partial(Call[Any], loop=asyncio.get_running_loop())
+            work = functools.partial(send, *told, there, is_aside=True)
+            late = functools.partial(hand_out_late, tiers)
+            sent = await tiers.large_writes.run(work, key, late)
+        else:
+            work = functools.partial(send, *told, make_call, is_aside=True)
+            sent = tiers.large_writes.wait(work, key)
     if isinstance(sent, Sent):
-        await update.finish(sent)
+        await finish(tiers, sent)
+
+
+class Postponed(NamedTuple):
+    """Nothing is done yet: it is for `Tiers.large_writes`."""
+
+    key: bytes | None
+    """Of the request, if it is known."""
+
+
+UNKNOWN = Postponed(None)
 
 
 class Sent(NamedTuple):
@@ -81,99 +91,91 @@ class Sent(NamedTuple):
     patience: Patience
 
 
-class Update:
-    """One answer on its way into the tiers."""
+def send(  # noqa: PLR0917 (given on the way of every update)
+    tiers: Tiers,
+    request: Request,
+    generations: Sequence[Generation],
+    said: Options,
+    namespace: str,
+    make_call: MakeCall,
+    *,
+    at_once: bool = False,
+    is_aside: bool = False,
+) -> Sent | Postponed | None:
+    """Encode the answer, hand it out, keep it in memory, and send it to the store.
 
-    key: bytes | None = None
-    """Of its request, once it is known."""
-
-    def __init__(
-        self, tiers: Tiers, request: Request, generations: Sequence[Generation], said: Options
-    ) -> None:
-        """Raises NamespaceRequiredError."""
-        self._tiers = tiers
-        self._request = request
-        self._generations = generations
-        self._said = said
-        self._namespace = tiers.namespace_of(said)
-
-    def send(
-        self, make_call: MakeCall, *, at_once: bool = False, is_aside: bool = False
-    ) -> Sent | Large | None:
-        """Encode the answer, hand it out, keep it in memory, and send it to the store.
-
-        None if there is nothing more to do. `LARGE`, with nothing done, if it is large and was to
-        be sent `at_once`, or if a large answer to the same request is still on its way (`is_aside`:
-        this one has waited its turn).
-        """
-        tiers, namespace, generations = self._tiers, self._namespace, self._generations
-        durable = tiers.durable
-        try:
-            identity = tiers.identity(self._request, namespace, for_record=durable is not None)
-        except RequestBypassed as bypass:
-            tiers.bypass(bypass)
-            return None
-        request, key = identity.request, identity.key
-        self.key = key
-        if not is_aside and tiers.large_writes.has(key):
-            return LARGE
-        value = _admitted(tiers, request, key, generations, at_once=at_once)
-        if value is None or isinstance(value, Large):
-            return value
-        now = tiers.clock()
-        lease = None if tiers.flights is None else tiers.flights.lease(key)
-        expires, early = times(tiers.settings, self._said, namespace, now, lease)
-        is_kept = tiers.memory.put(
-            request.prompt,
-            identity.asked,
-            namespace,
-            key,
-            value,
-            expires=expires,
-            created=now,
-            early=early,
-            worth=tiers.memory.worth(generations),
-        )
-        chains.given(tiers, key)
-        if durable is None:
-            _hand_out(tiers, key, value)
-            if is_kept:
-                tiers.tally.add("updates")
-            else:
-                tiers.skip("too_large")
-            return None
-        tiers.tally.add("updates")
-        fence = None if lease is None else lease.fence
-        patience = (lease and lease.store_patience) or durable.patience()
+    None if there is nothing more to do. `Postponed`, with nothing done, if it is large and was to
+    be sent `at_once`, or if a large answer to the same request is still on its way (`is_aside`:
+    this one has waited its turn).
+    """
+    durable = tiers.durable
+    try:
+        identity = tiers.identity(request, namespace, for_record=durable is not None)
+    except RequestBypassed as bypass:
+        tiers.bypass(bypass)
+        return None
+    request, key = identity.request, identity.key
+    if tiers.large_writes.jobs and not is_aside and tiers.large_writes.has(key):
+        return Postponed(key)
+    value = _admitted(tiers, request, key, generations, at_once=at_once)
+    if not isinstance(value, bytes):
+        return None if value is None else Postponed(key)
+    now = tiers.clock()
+    lease = None if tiers.flights is None else tiers.flights.lease(key)
+    expires, early = times(tiers.settings, said, namespace, now, lease)
+    is_kept = tiers.memory.put(
+        request.prompt,
+        identity.asked,
+        namespace,
+        key,
+        value,
+        expires=expires,
+        created=now,
+        early=early,
+        worth=tiers.memory.worth(generations),
+    )
+    chains.given(tiers, key)
+    if durable is None:
+        _hand_out(tiers, key, value)
         if is_kept:
-            # Who asks from now on finds it there; and nobody has to wait for a disk.
-            _hand_out(tiers, key, value, is_stored=True)
-        told = (namespace, request.llm_string, request.prompt)
-        record = record_of(tiers, told, identity, value, (now, expires))
-        call = durable.begin_write(Set(record, fence), make_call, patience, at_once=is_aside)
-        return Sent(identity, value, is_kept, call, patience)
+            tiers.tally.add("updates")
+        else:
+            tiers.skip("too_large")
+        return None
+    tiers.tally.add("updates")
+    fence = None if lease is None else lease.fence
+    patience = (lease and lease.store_patience) or durable.patience()
+    if is_kept:
+        # Who asks from now on finds it there; and nobody has to wait for a disk.
+        _hand_out(tiers, key, value, is_stored=True)
+    told = (namespace, request.llm_string, request.prompt)
+    record = record_of(tiers, told, identity, value, (now, expires))
+    call = durable.begin_write(Set(record, fence), make_call, patience, at_once=is_aside)
+    return Sent(identity, value, is_kept, call, patience)
 
-    async def finish(self, sent: Sent) -> None:
-        """Wait for the store."""
-        tiers, key = self._tiers, sent.identity.key
-        if tiers.durable is None:
-            return
-        try:
-            is_written = await tiers.durable.written(sent.call, sent.patience)
-        finally:
-            if not sent.is_kept:
-                _hand_out(tiers, key, sent.value, is_stored=True)
-        if is_written is None:
-            # Another process was given the lease, and its answer stays: here, too.
-            tiers.memory.remove(key)
-            tiers.skip("superseded")
-        elif not is_written:
-            tiers.tally.add("writes_unconfirmed")
 
-    def hand_out_late(self, sent: Sent | Large | None) -> None:
-        """The caller has left while the answer was sent; others may be waiting for it."""
-        if isinstance(sent, Sent) and not sent.is_kept:
-            _hand_out(self._tiers, sent.identity.key, sent.value, is_stored=True)
+async def finish(tiers: Tiers, sent: Sent) -> None:
+    """Wait for the store."""
+    key = sent.identity.key
+    if tiers.durable is None:
+        return
+    try:
+        is_written = await tiers.durable.written(sent.call, sent.patience)
+    finally:
+        if not sent.is_kept:
+            _hand_out(tiers, key, sent.value, is_stored=True)
+    if is_written is None:
+        # Another process was given the lease, and its answer stays: here, too.
+        tiers.memory.remove(key)
+        tiers.skip("superseded")
+    elif not is_written:
+        tiers.tally.add("writes_unconfirmed")
+
+
+def hand_out_late(tiers: Tiers, sent: Sent | Postponed | None) -> None:
+    """The caller has left while the answer was sent; others may be waiting for it."""
+    if isinstance(sent, Sent) and not sent.is_kept:
+        _hand_out(tiers, sent.identity.key, sent.value, is_stored=True)
 
 
 def record_of(

@@ -157,13 +157,6 @@ impl<'a, 'py> Decoder<'a, 'py> {
         if depth > DEPTH_MAX {
             return Err(MALFORMED);
         }
-        if self.floor.is_near() {
-            // A thread with more stack can read it.
-            return Err(unknown("too_deep"));
-        }
-        if self.reader.rest().len() < self.pause_at {
-            self.pause();
-        }
         let py = self.py;
         Ok(match self.reader.next()? {
             Token::Word(word) => self.word(word)?,
@@ -172,25 +165,42 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Token::Bool(boolean) => PyBool::new(py, boolean).to_owned().into_any(),
             Token::Int(int) => int.into_pyobject(py).map_err(PyErr::from)?.into_any(),
             Token::Float(float) => PyFloat::new(py, float).into_any(),
-            Token::Dict(len) if len > SAME_HASH_MAX => self.large_dict(len, depth)?,
-            Token::Dict(len) => self.dict(len, depth)?.into_any(),
+            Token::Dict(len) if len > SAME_HASH_MAX => {
+                self.enter()?;
+                self.large_dict(len, depth)?
+            }
+            Token::Dict(len) => {
+                self.enter()?;
+                self.dict(len, depth)?.into_any()
+            }
             // Appending would reserve room for three more.
-            Token::List(1) => PyList::new(py, [self.any(depth + 1)?])?.into_any(),
+            Token::List(1) => {
+                self.enter()?;
+                PyList::new(py, [self.any(depth + 1)?])?.into_any()
+            }
             Token::List(len) => {
+                self.enter()?;
                 let list = PyList::empty(py);
                 for _ in 0..len {
                     list.append(self.any(depth + 1)?)?;
+                    if self.reader.rest().len() < self.pause_at {
+                        self.pause();
+                    }
                 }
                 list.into_any()
             }
             Token::Tuple(len) => {
+                self.enter()?;
                 let mut items = Vec::new();
                 for _ in 0..len {
                     items.push(self.any(depth + 1)?);
                 }
                 PyTuple::new(py, items)?.into_any()
             }
-            Token::Object(number, fields) => self.object(number, fields, depth)?,
+            Token::Object(number, fields) => {
+                self.enter()?;
+                self.object(number, fields, depth)?
+            }
             Token::SameText => self.text.clone().ok_or(MALFORMED)?.into_any(),
             Token::Text => {
                 let text = self.string()?;
@@ -200,9 +210,22 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Token::StrSurrogates(bytes) => self.surrogates(bytes)?,
             Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
             Token::BigInt(bytes) => self.big_int(bytes)?,
-            Token::Rare(tag) => self.other(tag, depth)?,
+            Token::Rare(tag) => {
+                self.enter()?;
+                self.other(tag, depth)?
+            }
             _ => return Err(MALFORMED),
         })
+    }
+
+    /// Another level begins.
+    #[inline(never)]
+    fn enter(&mut self) -> Result<(), Failure> {
+        if self.reader.rest().len() < self.pause_at {
+            self.pause();
+        }
+        // A thread with more stack can read it.
+        if self.floor.is_near() { Err(unknown("too_deep")) } else { Ok(()) }
     }
 
     #[cold]

@@ -39,6 +39,7 @@ pub struct Breath {
 
 impl Breath {
     /// For work that may turn out not to be long.
+    #[inline]
     pub const fn new() -> Self {
         Self { since: None }
     }
@@ -89,6 +90,7 @@ pub fn bytes<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyByte
 }
 
 /// Number of code points.
+#[inline]
 pub fn length(text: &Bound<'_, PyString>) -> usize {
     // SAFETY: a live str.
     usize::try_from(unsafe { ffi::PyUnicode_GetLength(text.as_ptr()) }).unwrap_or(0)
@@ -98,6 +100,8 @@ pub fn length(text: &Bound<'_, PyString>) -> usize {
 ///
 /// Python converts a text that is not ASCII in one go, and keeps what it made; a long one is
 /// converted in pieces.
+#[cold]
+#[inline(never)]
 pub fn utf8<'a>(text: &'a Bound<'_, PyString>) -> PyResult<(Cow<'a, [u8]>, bool)> {
     let py = text.py();
     if length(text) > LARGE
@@ -134,14 +138,13 @@ fn in_pieces(text: &Bound<'_, PyString>) -> PyResult<(Cow<'static, [u8]>, bool)>
     Ok((Cow::Owned(utf8), has_surrogates))
 }
 
-/// The str of these UTF-8 bytes; a long one is made in pieces.
+/// The str of large UTF-8 bytes, made in pieces.
 ///
 /// # Errors
 /// `UnicodeDecodeError`, if they are not UTF-8.
+#[cold]
+#[inline(never)]
 pub fn text<'py>(py: Python<'py>, utf8: &[u8]) -> PyResult<Bound<'py, PyString>> {
-    if utf8.len() <= LARGE {
-        return PyString::from_bytes(py, utf8);
-    }
     let mut breath = Breath::new();
     let (first, mut rest) = utf8.split_at(boundary(utf8));
     let mut text = PyString::from_bytes(py, first)?;

@@ -1,7 +1,7 @@
 //! Requests as Python has them: three strings.
 
 use super::RequestBypassed;
-use super::long::utf8;
+use super::long::{LARGE, length, utf8};
 use crate::canonical::{self, Bypass, Form, Part};
 use crate::frame::Request;
 use pyo3::prelude::*;
@@ -37,6 +37,11 @@ impl<'a> Strings<'a> {
 
 /// UTF-8, with lone surrogates passed through: different strings give different bytes.
 pub fn bytes_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
+    if length(text) <= LARGE
+        && let Ok(utf8) = text.to_str()
+    {
+        return Ok(Cow::Borrowed(utf8.as_bytes()));
+    }
     Ok(utf8(text)?.0)
 }
 
