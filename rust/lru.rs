@@ -184,9 +184,22 @@ impl<V> Lru<V> {
         self.take(self.groups.get(group as usize)?.oldest)
     }
 
-    /// Forgets everything, and gives its memory back.
-    pub fn clear(&mut self) {
-        *self = Self::new(self.bounds);
+    /// Forgets everything, and returns it. Freeing all entries takes a while: that is the caller's.
+    #[must_use]
+    pub fn take_all(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.bounds))
+    }
+
+    /// Number of slots: an entry stays in its slot for as long as it is here.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The entry in a slot, if there is one.
+    #[must_use]
+    pub fn at(&self, slot: usize) -> Option<&V> {
+        self.slots.get(slot)?.as_ref().map(|slot| &slot.value)
     }
 
     /// The entries of a group, the most recently used first.
@@ -197,11 +210,6 @@ impl<V> Lru<V> {
             at = slot.older;
             Some(&slot.value)
         })
-    }
-
-    /// All entries, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &V> {
-        self.slots.iter().flatten().map(|slot| &slot.value)
     }
 
     fn slot(&self, at: u32) -> Option<&Slot<V>> {

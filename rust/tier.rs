@@ -17,6 +17,7 @@ use crate::key::{Key, Probe};
 use crate::lru::{Bounds, Group, Lru};
 pub use answer::{Answer, Dice, FOREVER, Worth};
 use entry::Entry;
+pub use removal::{Remains, Sweep};
 pub use report::{About, Counts, Found, Hit, Known};
 use requests::{FORM_OVERHEAD, Prompt, Requests};
 use std::mem::replace;
@@ -30,6 +31,10 @@ const FORMS_MAX: usize = 4;
 
 /// See [`Tier::epoch`].
 const EPOCHS: usize = 256;
+
+/// How many entries have to go at once for a new one, at most: some 2 ms. The rest of a crowd is for
+/// [`Tier::relieve`]. An answer of up to 256 KiB never has to drive out more.
+const EVICTED_AT_ONCE: usize = 1024;
 
 /// How many uses are remembered, at most, until they are asked for; see [`Tier::take_used`].
 const USED_MAX: usize = 1024;
@@ -54,6 +59,10 @@ pub struct Tier {
     grace: u64,
     dice: Dice,
     used: Vec<Key>,
+    /// How many entries were put.
+    put: u64,
+    /// Groups for which more has to go.
+    crowded: Vec<Group>,
 }
 
 impl Tier {
@@ -68,6 +77,8 @@ impl Tier {
             grace: settings.grace,
             dice: Dice::new(settings.seed),
             used: Vec::new(),
+            put: 0,
+            crowded: Vec::new(),
         }
     }
 
@@ -209,7 +220,9 @@ impl Tier {
         let (weight, group) = (weight + form.weight(), form.scope.group);
         let form = Some(form);
         let (is_over, is_used) = (false, false);
-        let entry = Entry { key, answer, due, is_over, is_used, form, others: Vec::new() };
+        let number = self.put;
+        self.put += 1;
+        let entry = Entry { key, answer, number, due, is_over, is_used, form, others: Vec::new() };
         self.entries.insert(key, entry, weight, group);
         self.entries.reserve(group, shared.cast_signed());
         self.requests.lead(probe, key);
@@ -240,12 +253,40 @@ impl Tier {
         self.shrink(group);
     }
 
-    /// Keeps to the bounds after a namespace has grown.
+    /// Keeps to the bounds after a namespace has grown; or begins to, where much has to go.
     fn shrink(&mut self, group: Group) {
+        let mut evicted = 0;
+        let is_done = self.evict(group, || {
+            evicted += 1;
+            evicted < EVICTED_AT_ONCE
+        });
+        if !is_done {
+            self.crowded.push(group);
+        }
+    }
+
+    /// Goes on with what a large answer has left to do: until the tier keeps to its bounds again, or
+    /// may not go on. Returns whether there is nothing more to do.
+    pub fn relieve(&mut self, mut may_go_on: impl FnMut() -> bool) -> bool {
+        while let Some(group) = self.crowded.pop() {
+            if !self.evict(group, &mut may_go_on) {
+                self.crowded.push(group);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether no more has to go, where this namespace has grown.
+    fn evict(&mut self, group: Group, mut may_go_on: impl FnMut() -> bool) -> bool {
         while let Some(evicted) = self.entries.evict(group) {
             self.counts.evictions += 1;
             self.release(evicted);
+            if !may_go_on() {
+                return false;
+            }
         }
+        true
     }
 
     /// Keeps an answer that was read from a store when the epoch of its key was `epoch`.
@@ -286,6 +327,12 @@ impl Tier {
     #[must_use]
     pub fn knows(&self, key: &Key) -> bool {
         self.entries.peek(key).is_some()
+    }
+
+    /// Length of the value of this key, in bytes; 0 if there is none. Not a use of it.
+    #[must_use]
+    pub fn size(&self, key: &Key) -> usize {
+        self.entries.peek(key).map_or(0, |entry| entry.answer.value.len())
     }
 
     /// Of an entry that there is, over or not. Not a use of it.

@@ -17,12 +17,13 @@
 #![forbid(unsafe_code)]
 
 use crate::key::Key;
+use std::ops::Range;
 use twox_hash::XxHash3_64;
 
 /// Version of the format. Another version is not read: a miss.
 pub const VERSION: u8 = 1;
-/// Trees deeper than this are neither written nor read: the border recurses, and has to do so on
-/// a thread's stack of 512 KiB, as some systems give them.
+/// Trees deeper than this are neither written nor read: the border recurses. A thread with less
+/// than 512 KiB of stack may refuse earlier.
 pub const DEPTH_MAX: usize = 200;
 
 /// Values larger than this are not written, in bytes.
@@ -246,6 +247,17 @@ impl Writer {
             Token::Instance(class) => self.bytes.extend([tag::INSTANCE, class]),
             Token::Rare(tag) => self.bytes.push(tag),
         }
+    }
+
+    /// Whether what was written from `start` on is what was written there before.
+    #[must_use]
+    pub fn repeats(&self, before: Range<usize>, start: usize) -> bool {
+        self.bytes.get(before) == self.bytes.get(start..)
+    }
+
+    /// Takes back what was written from there on.
+    pub fn take_back(&mut self, start: usize) {
+        self.bytes.truncate(start);
     }
 
     /// Completes the value: the answer to the request of `key`. `None` if it passes 4 GiB.

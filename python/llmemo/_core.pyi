@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final, overload
 
 from langchain_core.outputs import Generation
 
 __all__ = [
+    "LARGE",
     "Counts",
     "Describer",
     "Dumps",
@@ -35,6 +36,10 @@ __all__ = [
 ]
 
 __version__: Final[str]
+
+LARGE: Final[int]
+"""An answer of more bytes, or a prompt of more characters, is not worked on in the thread of an
+event loop."""
 
 class RequestBypassed(Exception):
     """A request that does not determine what is asked: it must not be cached.
@@ -244,6 +249,11 @@ class Memory:
         None, too, for a caller who shall make the answer anew before it expires: see `put`.
         """
 
+    def lookup_at_once(
+        self, prompt: str, llm_string: str, namespace: str
+    ) -> list[Generation] | Literal[False] | None:
+        """As `lookup`, if neither prompt nor answer is `LARGE`; otherwise False, and no hit."""
+
     def lookup_key(
         self, prompt: str, llm_string: str, namespace: str, key: bytes
     ) -> list[Generation] | None:
@@ -366,6 +376,9 @@ class Memory:
             RequestBypassed: It does not say what is asked.
         """
 
+    def size(self, key: bytes) -> int:
+        """Bytes of the value of this key, expired or not; 0 if there is none. Not a use of it."""
+
     def holds(self, key: bytes) -> bool:
         """Whether there is an entry of this key, and it has not expired. Not a use of it."""
 
@@ -418,6 +431,7 @@ class Memory:
             OverflowError: A number of tokens is not from 0 to 2**64 - 1.
         """
 
+    @overload
     def fill(
         self,
         prompt: str,
@@ -428,7 +442,20 @@ class Memory:
         created: float,
         expires: float | None,
         epoch: int,
-    ) -> list[Generation]:
+    ) -> list[Generation]: ...
+    @overload
+    def fill(
+        self,
+        prompt: str,
+        llm_string: str,
+        namespace: str,
+        key: bytes,
+        stored: bytes,
+        created: float,
+        expires: float | None,
+        epoch: int,
+        at_once: bool,
+    ) -> list[Generation] | None:
         """Fresh objects of what a store had for a request, which is kept, and counted as a fill.
 
         Args:
@@ -441,6 +468,7 @@ class Memory:
             expires: Unix time in seconds from which on it is not served from memory, or None.
             epoch: That of the key before the store was read: it is not kept if the entry was
                 removed or replaced since, nor in place of one that has not expired.
+            at_once: Return None, with nothing done, if prompt or answer are `LARGE`.
 
         Raises:
             ValueUnknown: The bytes are not for this process.
@@ -481,8 +509,13 @@ class Memory:
         Worth (of fills, too) is input tokens, output tokens, money. All of one instant.
         """
 
-def encode(generations: Sequence[Generation], key: bytes) -> bytes:
+@overload
+def encode(generations: Sequence[Generation], key: bytes) -> bytes: ...
+@overload
+def encode(generations: Sequence[Generation], key: bytes, *, at_once: bool) -> bytes | None:
     """The answer to the request of `key` as bytes: versioned, checksummed, without loss.
+
+    `at_once`: None if it is `LARGE`.
 
     Raises:
         ValueRefused: It is not a non-empty list of generations, or holds something else than the

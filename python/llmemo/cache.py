@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from sys import _getframe
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -181,13 +181,16 @@ class LLMCache(BaseCache):
         self._recall: Callable[[str, str, str], list[Generation] | None] = tiers.memory.lookup
         # What a pickle knows it by, once there is one.
         self._name: str | None = None
+        self._recall_at_once: Callable[[str, str, str], list[Generation] | Literal[False] | None]
+        self._recall_at_once = tiers.memory.lookup_at_once
         # Without a namespace of its own nothing is recalled: what it asks for has no text as one.
         self._namespace = namespace if isinstance(namespace, str) else ""
         if namespace is REQUIRED:
-            self._recall = _nothing
+            self._recall = self._recall_at_once = _nothing
         if tiers.engine is not None:
             # A cache that is dropped without close must not leave its thread behind.
-            weakref.finalize(self, tiers.engine.close_soon).atexit = False
+            close_soon = tiers.engine.close_soon
+            weakref.finalize(self, tiers.large_writes.afterwards, close_soon).atexit = False
 
     @override
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
@@ -224,22 +227,27 @@ class LLMCache(BaseCache):
 
     @override
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        """As `lookup`. A hit in memory never yields to the event loop."""
+        """As `lookup`. A hit in memory does not yield to the event loop, unless it is large.
+
+        What is large (256 KiB of prompt or answer) is worked on in a thread beside the loop.
+        """
         try:
             said = current.get()
+            is_large = False
             request: Request | None = None
             name = name_at_sight(_getframe(1), prompt, llm_string)
             if name is None:
                 request = asked(_getframe(1), prompt, llm_string)
                 name = request.name() if request.bypass is None else None
             if said is None and name is not None and in_chain.get() is None:
-                recall = self._recall
+                recall = self._recall_at_once
                 hit = recall(prompt, name, self._namespace)
-                if hit is not None:
+                if hit:
                     return hit
+                is_large = hit is False
             if request is None:
                 request = asked(_getframe(1), prompt, llm_string)
-            return await fetch(self._tiers, request, said, Call.awaited)
+            return await fetch(self._tiers, request, said, Call.awaited, is_large=is_large)
         except ASKED_FOR:
             raise
         except SURVIVED as error:
@@ -312,7 +320,7 @@ class LLMCache(BaseCache):
 
     async def adelete(self, prompt: str, llm_string: str) -> bool:
         """As `delete`."""
-        key = self._tiers.key(prompt, llm_string)
+        key = await self._tiers.key_aside(prompt, llm_string)
         return key is not None and await remove(self._tiers, key, Call.awaited)
 
     def invalidate(
@@ -435,7 +443,7 @@ class LLMCache(BaseCache):
 
         Afterwards a lookup misses, an update is dropped and counted, `delete` and `clear` raise.
         """
-        self._recall = _nothing
+        self._recall = self._recall_at_once = _nothing
         return self._tiers.close(seconds_of(timeout))
 
     async def aclose(

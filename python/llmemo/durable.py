@@ -147,24 +147,35 @@ class Durable:
         elif not self.engine.is_closed:  # meanwhile, which is nobody's trouble
             self._failed("read", error, reads)
 
-    async def write(self, operation: Set, make_call: MakeCall, patience: Patience) -> bool | None:
-        """Write a record. Returns whether it is known to be there; otherwise it stays queued.
+    def begin_write(
+        self, operation: Set, make_call: MakeCall, patience: Patience, *, at_once: bool = False
+    ) -> Call[Any] | None:
+        """Send a record. The call is for `written`; None if it is not waited for, but stays queued.
 
-        None, if it was refused: another process was given the lease meanwhile.
+        `at_once`: from another thread than that of the event loop that the call is for.
         """
         if self.reads.is_open or self.writes.is_open or not patience.left:
             # It gets there when the store does, and nobody waits for that.
             self._try("write", operation)
             # Whoever writes without reading would otherwise never be waited for again.
             self._probe(operation.record.key)
-            return False
+            return None
         try:
             call = make_call(operation)
-            self.engine.submit(call)
+            self.engine.submit(call, at_once=at_once)
         except Exception as error:  # it may be closed, or find no thread
             if is_interrupt(error):
                 raise
             self._failed("write", error)
+            return None
+        return call
+
+    async def written(self, call: Call[Any] | None, patience: Patience) -> bool | None:
+        """Wait for a record to be written. Returns whether it is known to be there.
+
+        None, if it was refused: another process was given the lease meanwhile.
+        """
+        if call is None:
             return False
         try:
             is_refused = await patience.outcome(call)

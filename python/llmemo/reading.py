@@ -7,11 +7,14 @@ memory ──► (is it to be refreshed early?) ──► store ──► (has t
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo import astray
+from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueDamaged, decode
+from llmemo.aside import LARGE, Large
 from llmemo.calls import Call
 from llmemo.chains import current_chain, in_chain
 from llmemo.flight import Lease
@@ -25,7 +28,7 @@ from llmemo.undisturbed import is_interrupt
 from llmemo.waiting import Watch, here
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from langchain_core.outputs import Generation
 
@@ -37,6 +40,11 @@ if TYPE_CHECKING:
     from llmemo.tiers import Tiers
 
     Hit = list[Generation]
+
+T = TypeVar("T")
+
+OPENED_AT_ONCE = 16 * 1024
+"""Bytes of a stored value that may become a large one."""
 
 STALE_PAUSE = 5.0
 """Seconds after a failure of the model for which what is stale is served; then it is tried anew."""
@@ -57,7 +65,12 @@ HOLDER_STUCK = (
 
 
 def fetch(
-    tiers: Tiers, request: Request, said: Options | None, make_call: MakeCall
+    tiers: Tiers,
+    request: Request,
+    said: Options | None,
+    make_call: MakeCall,
+    *,
+    is_large: bool = False,
 ) -> Coroutine[Any, Any, Hit | None]:
     """Look for the answer to a request.
 
@@ -67,12 +80,13 @@ def fetch(
         said: What the context says of it; if nothing, and this is inside no chain, memory was asked
             already for the request as it is written.
         make_call: Makes the kind of call that the caller can wait for.
+        is_large: Memory was not asked, since it would have taken too long there.
 
     Raises:
         CacheMiss: There is none, and the caller must not go on without.
         NamespaceRequiredError: The caller has to name a namespace.
     """
-    ask_memory = said is not None or in_chain.get() is not None
+    ask_memory = is_large or said is not None or in_chain.get() is not None
     if said is not None and astray.is_watchful:
         said = in_force()
     chain = current_chain()
@@ -100,13 +114,15 @@ class Lookup(Outcomes):
         self._request, self._prompt = request, request.prompt
         self._said = said
         self._make_call = make_call
+        # Of the prompt. A thread that waits does everything itself.
+        self._is_long = len(self._prompt) > LIMIT and make_call == Call.awaited
 
     async def run(  # noqa: PLR0911, PLR0912 (any step may be the last; a coroutine each costs time)
         self, *, ask_memory: bool
     ) -> Hit | None:
         """See `fetch`."""
         tiers, said = self._tiers, self._said
-        memory, prompt = tiers.memory, self._prompt
+        memory = tiers.memory
         if tiers.is_closed:
             self.miss("closed")
             return None
@@ -117,15 +133,20 @@ class Lookup(Outcomes):
         self._namespace = namespace = tiers.namespace_of(said)
         request = self._request
         if ask_memory and said.mode != "refresh" and request.bypass is None:
-            hit = memory.lookup(prompt, request.name(), namespace)
+            hit = await self._remembered(request.name())
             if hit is not None:
                 return self._hit_in_memory(hit)
         try:
-            identity, epoch = tiers.sought(request, namespace)
+            if self._is_long:
+                seek = functools.partial(tiers.sought, request, namespace)
+                identity, epoch = await tiers.large_reads.run(seek)
+            else:
+                identity, epoch = tiers.sought(request, namespace)
         except RequestBypassed as bypass:
             self.bypass(tiers.bypass(bypass))
             return None
-        self._asked, self._key = asked, key = identity.asked, identity.key
+        self._asked, self._key = identity.asked, identity.key
+        key = self._key
         if said.mode == "refresh":
             self.miss("refresh")
             return None
@@ -135,14 +156,14 @@ class Lookup(Outcomes):
                 self.miss("early")
                 return None
             # Asked in another form, maybe.
-            hit = memory.lookup_key(prompt, asked, namespace, key)
+            hit = await self._known()
             if hit is not None:
                 return self._hit_in_memory(hit)
             epoch = memory.epoch(key)
         if tiers.durable is not None:
             record, self._left = await tiers.durable.read(key, self._make_call)
             if record is not None:
-                hit = self._hit_in_store(record, epoch)
+                hit = await self._stored(record, epoch)
                 if hit is not None:
                     return hit
         if tiers.flights is not None and said.mode != "only":
@@ -152,11 +173,57 @@ class Lookup(Outcomes):
         self.miss("absent")
         return None
 
+    # What is large, beside the event loop.
+
+    async def _aside(self, work: Callable[[], T], *, is_large: bool) -> T:
+        if is_large and self._make_call == Call.awaited:
+            return await self._tiers.large_reads.run(work)
+        return work()
+
+    async def _remembered(self, name: str) -> Hit | None:
+        """What memory has for the request as it was asked."""
+        memory = self._tiers.memory
+        if self._make_call == Call.awaited:
+            hit = memory.lookup_at_once(self._prompt, name, self._namespace)
+            if hit is not False:
+                return hit
+        work = functools.partial(self._recall, name)
+        return await self._aside(work, is_large=True)
+
+    def _recall(self, name: str) -> Hit | None:
+        hit = self._tiers.memory.lookup(self._prompt, name, self._namespace)
+        if hit is not None and self._is_long:
+            # A tracker, or a chain, will ask for it.
+            self.key_of_hit()
+        return hit
+
+    async def _known(self) -> Hit | None:
+        """What memory has for the key: it may have been asked in another form."""
+        memory, key = self._tiers.memory, self._key
+        known = self._prompt, self._asked, self._namespace, key
+        if not self._is_long and memory.size(key) <= LIMIT:
+            return memory.lookup_key(*known)
+        return await self._aside(functools.partial(memory.lookup_key, *known), is_large=True)
+
+    async def _stored(self, record: Record, epoch: int) -> Hit | None:
+        """Decode a record, and keep it in memory."""
+        at_once = self._make_call == Call.awaited
+        hit = self._hit_in_store(record, epoch, at_once=at_once)
+        if not isinstance(hit, Large):
+            return hit
+        work = functools.partial(self._hit_in_store, record, epoch, at_once=False)
+        there = await self._tiers.large_reads.run(work)
+        return None if isinstance(there, Large) else there
+
     # The store.
 
-    def _hit_in_store(self, record: Record, epoch: int) -> Hit | None:
-        """Decode a record, and keep it in memory."""
+    def _hit_in_store(  # noqa: PLR0911 (any step may be the last)
+        self, record: Record, epoch: int, *, at_once: bool
+    ) -> Hit | Large | None:
+        """Decode a record, and keep it in memory; `LARGE` if that takes too long here."""
         tiers, key = self._tiers, self._key
+        if at_once and len(record.value) > LIMIT:
+            return LARGE
         try:
             if record.expires is not None and record.expires <= tiers.clock():
                 tiers.tally.add("expired")
@@ -168,7 +235,7 @@ class Lookup(Outcomes):
                 return None
             try:
                 # By the key that was asked for, whatever the store says that it found.
-                hit = tiers.memory.fill(
+                filled = tiers.memory.fill(
                     self._prompt,
                     self._asked,
                     self._namespace,
@@ -177,10 +244,14 @@ class Lookup(Outcomes):
                     created,
                     record.expires,
                     epoch,
+                    at_once,
                 )
             except ValueDamaged as damage:
                 self._reject(damage, record)
                 return None
+            if filled is None:
+                return LARGE
+            hit: Hit = filled
             if self._said.trackers:
                 self._tell_of_hit("store", created, Worth(*tiers.memory.worth(hit)))
         except Exception as error:  # a store may say anything
@@ -237,12 +308,14 @@ class Lookup(Outcomes):
                 while isinstance(found, Call):
                     found = await self._wait(flights, found, deadline, watch)
             if isinstance(found, bytes):
-                hit = decode(found, key, fresh_ids=tiers.settings.fresh_ids)
+                ids = tiers.settings.fresh_ids
+                work = functools.partial(decode, found, key, fresh_ids=ids)
+                hit = await self._aside(work, is_large=len(found) > LIMIT)
                 return self._hit(hit, "coalesced", "flight", tiers.clock())
             if found is None:
                 return None
             rest = deadline - time.monotonic() if may_wait else 0.0
-            return self._turned_up(found) or await self._lead(found, flights, rest)
+            return await self._turned_up(found) or await self._lead(found, flights, rest)
         except GeneratorExit:
             raise  # garbage, of a loop that was closed: see `leases`
         except BaseException:
@@ -274,10 +347,9 @@ class Lookup(Outcomes):
         lease.holder = here(is_blocking=self._make_call == Call.blocking)
         hold(lease)
 
-    def _turned_up(self, lease: Lease) -> Hit | None:
+    async def _turned_up(self, lease: Lease) -> Hit | None:
         """What makes a lease needless: it goes to the next one, who may find that, too."""
-        memory = self._tiers.memory
-        hit = memory.lookup_key(self._prompt, self._asked, self._namespace, self._key)
+        hit = await self._known() if self._tiers.memory.size(self._key) else None
         if hit is not None:
             # It came between this lookup's look at memory and its lease.
             lease.end(failed=False)
@@ -319,9 +391,11 @@ class Lookup(Outcomes):
                 durable.give_back(self._key)
             raise
         if found is not None and not isinstance(found, Grant):
-            hit = self._hit_in_store(found, epoch)
+            hit = await self._stored(found, epoch)
             if hit is not None:
-                flights.serve(self._key, self._tiers.sealing.open(found.value, self._key))
+                work = functools.partial(self._tiers.sealing.open, found.value, self._key)
+                is_large = len(found.value) > OPENED_AT_ONCE
+                flights.serve(self._key, await self._aside(work, is_large=is_large))
                 return hit
         return None
 

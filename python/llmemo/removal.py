@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from typing import TYPE_CHECKING
 
 from llmemo.arguments import check_seconds
-from llmemo.calls import Delete, Invalidate
+from llmemo.calls import Call, Delete, Invalidate
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
 from llmemo.places import NotYetError
 from llmemo.stores.base import Selection
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from llmemo._core import Memory
-    from llmemo.calls import Call, Operation
+    from llmemo.calls import Operation
     from llmemo.tiers import Tiers
 
 TIMEOUT = 30.0
@@ -24,6 +26,10 @@ TIMEOUT = 30.0
 
 SWEEP_TIMEOUT = 600.0
 """The same where the store has to look at each of its records: some 20 s for a million."""
+
+SWEPT_AT_ONCE = 256
+"""Entries that are looked through in the thread of an event loop, at most: each may have a model
+of its own, which takes some microseconds to name."""
 
 
 async def remove(tiers: Tiers, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
@@ -78,6 +84,43 @@ def forget(memory: Memory, operation: Operation) -> int:
     return 0
 
 
+async def _begun(
+    tiers: Tiers, operation: Operation, make_call: Callable[..., Call[int]]
+) -> tuple[int, Call[int] | None]:
+    """Have memory forget, and send the operation to the store: how many there were, and the call.
+
+    Behind the large answers that are on their way, since these came first.
+    """
+    has_to_wait = bool(tiers.large_writes.jobs)
+    if make_call != Call.awaited:
+        work = functools.partial(_begin, tiers, operation, make_call)
+        return tiers.large_writes.wait(work) if has_to_wait else work()
+    if not has_to_wait and not (isinstance(operation, Invalidate) and _is_long(tiers.memory)):
+        return _begin(tiers, operation, make_call)
+    make_call = functools.partial(Call[int], loop=asyncio.get_running_loop())
+    work = functools.partial(_begin, tiers, operation, make_call, at_once=True)
+    return await tiers.large_writes.run(work)
+
+
+def _begin(
+    tiers: Tiers,
+    operation: Operation,
+    make_call: Callable[..., Call[int]],
+    *,
+    at_once: bool = False,
+) -> tuple[int, Call[int] | None]:
+    found = forget(tiers.memory, operation)
+    if tiers.engine is None:
+        return found, None
+    call = make_call(operation)
+    tiers.engine.submit(call, at_once=at_once)
+    return found, call
+
+
+def _is_long(memory: Memory) -> bool:
+    return memory.counts()[3] > SWEPT_AT_ONCE
+
+
 async def _take_out(
     tiers: Tiers, operation: Operation, make_call: Callable[..., Call[int]], timeout: float
 ) -> tuple[int, int | None]:
@@ -85,13 +128,9 @@ async def _take_out(
     if tiers.is_closed:
         msg = "the cache is closed: nothing can be removed from it any more"
         raise CacheClosedError(msg)
-    found = forget(tiers.memory, operation)
-    if tiers.engine is None:
-        return found, None
-    call = make_call(operation)
     try:
-        tiers.engine.submit(call)
-        return found, await call.wait(timeout)
+        found, call = await _begun(tiers, operation, make_call)
+        return found, None if call is None else await call.wait(timeout)
     except NotYetError as error:
         msg = f"the store did not confirm the removal within {timeout:.0f} s"
         raise StoreError(msg) from error

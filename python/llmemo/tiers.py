@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import secrets
+import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from llmemo import astray
-from llmemo._core import Memory, RequestBypassed, ValueUnknown
+from llmemo._core import LARGE, Memory, RequestBypassed, ValueUnknown
 from llmemo.arguments import secret_bytes
+from llmemo.aside import Aside
 from llmemo.calls import Call, Discard
 from llmemo.doubts import Doubts
 from llmemo.durable import Durable
@@ -127,6 +129,7 @@ class Tiers:
             self.store.clock = self.clock
             self.store.grace = settings.stale_if_error
             self.durable = Durable(self.store, self.tally, self.memory, settings.store_timeout)
+        self.large_reads, self.large_writes = Aside(), Aside()
         self.flights = Flights(self.durable) if settings.single_flight else None
 
     @property
@@ -163,6 +166,12 @@ class Tiers:
         except RequestBypassed as bypass:
             self.bypass(bypass)
             return None
+
+    async def key_aside(self, prompt: str, llm_string: str) -> bytes | None:
+        """As `key`, without holding up the event loop if the prompt is large."""
+        if len(prompt) <= LARGE:
+            return self.key(prompt, llm_string)
+        return await self.large_reads.run(functools.partial(self.key, prompt, llm_string))
 
     def bypass(self, bypass: RequestBypassed) -> str:
         """Count a request that must not be cached. Returns why."""
@@ -304,7 +313,10 @@ class Tiers:
     def close(self, timeout: float) -> int:
         """Let go of everything. Returns the number of writes that were dropped."""
         self.is_closed = True
+        end = time.monotonic() + timeout
+        self.large_writes.close(timeout)
+        self.large_reads.close(0.0)
         if self.flights is not None:
             self.flights.close()
         self.memory.clear()
-        return 0 if self.engine is None else self.engine.close(timeout)
+        return 0 if self.engine is None else self.engine.close(max(0.0, end - time.monotonic()))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo import chains
+from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import refusal_of, refuse
-from llmemo.calls import Set
+from llmemo.aside import LARGE, Large
+from llmemo.calls import Call, Set
 from llmemo.flight import FAILURES
 from llmemo.options import DEFAULT, in_force
 from llmemo.stores import Record
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
-    from llmemo.durable import MakeCall
+    from llmemo.durable import MakeCall, Patience
     from llmemo.flight import Lease
     from llmemo.keys.request import Request
     from llmemo.options import Options
@@ -46,17 +50,76 @@ async def keep(
     if said.mode == "bypass":
         tiers.bypass_requested()
         return
-    namespace = tiers.namespace_of(said)
-    is_durable = tiers.durable is not None
+    told = tiers, request, generations, said, tiers.namespace_of(said)
+    is_awaited = make_call == Call.awaited
+    sent: Sent | Postponed | None = UNKNOWN
+    if not (is_awaited and len(request.prompt) > LIMIT):
+        sent = send(*told, make_call, at_once=is_awaited)
+    if isinstance(sent, Postponed):
+        key = sent.key
+        if is_awaited:
+            there = functools.partial(Call[Any], loop=asyncio.get_running_loop())
+            work = functools.partial(send, *told, there, is_aside=True)
+            late = functools.partial(hand_out_late, tiers)
+            sent = await tiers.large_writes.run(work, key, late)
+        else:
+            work = functools.partial(send, *told, make_call, is_aside=True)
+            sent = tiers.large_writes.wait(work, key)
+    if isinstance(sent, Sent):
+        await finish(tiers, sent)
+
+
+class Postponed(NamedTuple):
+    """Nothing is done yet: it is for `Tiers.large_writes`."""
+
+    key: bytes | None
+    """Of the request, if it is known."""
+
+
+UNKNOWN = Postponed(None)
+
+
+class Sent(NamedTuple):
+    """An answer that is on its way to a store."""
+
+    identity: Identity
+    value: bytes
+    is_kept: bool
+    """Whether memory has it."""
+    call: Call[Any] | None
+    """What to wait for, if anything."""
+    patience: Patience
+
+
+def send(  # noqa: PLR0917 (given on the way of every update)
+    tiers: Tiers,
+    request: Request,
+    generations: Sequence[Generation],
+    said: Options,
+    namespace: str,
+    make_call: MakeCall,
+    *,
+    at_once: bool = False,
+    is_aside: bool = False,
+) -> Sent | Postponed | None:
+    """Encode the answer, hand it out, keep it in memory, and send it to the store.
+
+    None if there is nothing more to do. `Postponed`, with nothing done, if it is large and was to
+    be sent `at_once`, or if a large answer to the same request is still on its way (`is_aside`:
+    this one has waited its turn).
+    """
+    durable = tiers.durable
     try:
-        identity = tiers.identity(request, namespace, for_record=is_durable)
+        identity = tiers.identity(request, namespace, for_record=durable is not None)
     except RequestBypassed as bypass:
         tiers.bypass(bypass)
-        return
+        return None
     request, key = identity.request, identity.key
-    value = _admitted(tiers, request, key, generations)
-    if value is None:
-        return
+    if tiers.large_writes.jobs and not is_aside and tiers.large_writes.has(key):
+        return Postponed(key)
+    value = _admitted(tiers, request, key, generations, at_once=at_once)
+    if not isinstance(value, bytes):
+        return None if value is None else Postponed(key)
     now = tiers.clock()
     lease = None if tiers.flights is None else tiers.flights.lease(key)
     expires, early = times(tiers.settings, said, namespace, now, lease)
@@ -72,11 +135,10 @@ async def keep(
         worth=tiers.memory.worth(generations),
     )
     chains.given(tiers, key)
-    durable = tiers.durable
     if durable is None or durable.store.read_only:
         _hand_out(tiers, key, value)
         _count(tiers, is_kept=is_kept)
-        return
+        return None
     tiers.tally.add("updates")
     fence = None if lease is None else lease.fence
     patience = (lease and lease.store_patience) or durable.patience()
@@ -85,17 +147,32 @@ async def keep(
         _hand_out(tiers, key, value, is_stored=True)
     told = (namespace, request.llm_string, request.prompt)
     record = record_of(tiers, told, identity, value, (now, expires))
+    call = durable.begin_write(Set(record, fence), make_call, patience, at_once=is_aside)
+    return Sent(identity, value, is_kept, call, patience)
+
+
+async def finish(tiers: Tiers, sent: Sent) -> None:
+    """Wait for the store."""
+    key = sent.identity.key
+    if tiers.durable is None:
+        return
     try:
-        is_written = await durable.write(Set(record, fence), make_call, patience)
+        is_written = await tiers.durable.written(sent.call, sent.patience)
     finally:
-        if not is_kept:
-            _hand_out(tiers, key, value, is_stored=True)
+        if not sent.is_kept:
+            _hand_out(tiers, key, sent.value, is_stored=True)
     if is_written is None:
         # Another process was given the lease, and its answer stays: here, too.
         tiers.memory.remove(key)
         tiers.skip("superseded")
     elif not is_written:
         tiers.tally.add("writes_unconfirmed")
+
+
+def hand_out_late(tiers: Tiers, sent: Sent | Postponed | None) -> None:
+    """The caller has left while the answer was sent; others may be waiting for it."""
+    if isinstance(sent, Sent) and not sent.is_kept:
+        _hand_out(tiers, sent.identity.key, sent.value, is_stored=True)
 
 
 def _count(tiers: Tiers, *, is_kept: bool) -> None:
@@ -134,20 +211,30 @@ def record_of(
 
 
 def _admitted(
-    tiers: Tiers, request: Request, key: bytes, generations: Sequence[Generation]
-) -> bytes | None:
-    """The answer encoded, if it is to be kept; who waits for it gets it in any case."""
+    tiers: Tiers,
+    request: Request,
+    key: bytes,
+    generations: Sequence[Generation],
+    *,
+    at_once: bool,
+) -> bytes | Large | None:
+    """The answer encoded, if it is to be kept; who waits for it gets it in any case.
+
+    `LARGE`, with nothing done, if it is large and was to be encoded `at_once`.
+    """
     if request.changes:
         # It is unknown which of its settings the model answered with: waiters get nothing, either.
         tiers.changed(request.changes)
         _hand_out(tiers, key, None)
         return None
     try:
-        value = encode(generations, key)
+        value = encode(generations, key, at_once=at_once)
     except ValueRefused as error:
         tiers.skip(*error.args)
         _hand_out(tiers, key, None)
         return None
+    if value is None:
+        return LARGE
     refusal = refusal_of(tiers, generations)
     if refusal is None:
         return value

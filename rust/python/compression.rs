@@ -1,7 +1,7 @@
 //! Values on their way to a store and back: see [`crate::compression`].
 
-use super::damage_error;
-use crate::compression::{LEAST, LEVEL, Zstandard, compressed};
+use super::{damage_error, long};
+use crate::compression::{Compressed, LEAST, LEVEL, Zstandard, compressed};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::{Mutex, PoisonError};
@@ -38,25 +38,23 @@ pub fn compress<'py>(
         return Ok(value.clone());
     }
     let shorter = with_zstandard(py, |zstandard| zstandard.compress(bytes, level))?;
-    Ok(shorter.map_or_else(|| value.clone(), |shorter| PyBytes::new(py, &shorter)))
+    shorter.map_or_else(|| Ok(value.clone()), |shorter| long::bytes(py, &shorter))
 }
 
 /// The value for which `compress` had these bytes stored.
 #[pyfunction]
 pub fn decompress<'py>(stored: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
-    let restored = restored(stored)?;
-    Ok(restored.unwrap_or_else(|| stored.clone()))
+    match compressed(stored.as_bytes()).map_err(damage_error)? {
+        Some(compressed) => long::bytes(stored.py(), &restored(stored.py(), &compressed)?),
+        None => Ok(stored.clone()),
+    }
 }
 
-/// The same; None where these bytes are what there is.
-pub fn restored<'py>(stored: &Bound<'py, PyBytes>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    let py = stored.py();
-    let Some(compressed) = compressed(stored.as_bytes()).map_err(damage_error)? else {
-        return Ok(None);
-    };
-    let restored = PyBytes::new_with(py, compressed.len, |buffer| {
-        with_zstandard(py, |zstandard| zstandard.restore(&compressed, buffer))?
-            .map_err(damage_error)
+/// A value that was compressed.
+pub fn restored(py: Python<'_>, compressed: &Compressed<'_>) -> PyResult<Vec<u8>> {
+    let restored = with_zstandard(py, |zstandard| {
+        let mut value = vec![0; compressed.len];
+        zstandard.restore(compressed, &mut value).map(|()| value)
     })?;
-    Ok(Some(restored))
+    restored.map_err(damage_error)
 }

@@ -1,9 +1,11 @@
 //! Bytes to fresh generations: what [`super::encode`] wrote, and nothing else.
 
 use super::ids::FreshIds;
+use super::long::{Breath, detached};
 use super::model::str_instance;
 use super::objects::SAME_HASH_MAX;
 use super::schema::{Class, Default, GENERATIONS, ID, Schema};
+use super::stack::Floor;
 use super::{ValueDamaged, ValueUnknown, damage_error};
 use crate::key::Key;
 use crate::value::{DEPTH_MAX, Damage, Reader, Token, open};
@@ -12,6 +14,9 @@ use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
 };
 use pyo3::{PyTypeInfo, prelude::*};
+
+/// Bytes that are read between two looks at the time.
+const STEP: usize = 16 * 1024;
 
 /// The depth at which a generation's message lies.
 pub const MESSAGE: usize = 2;
@@ -25,7 +30,7 @@ pub fn decode(
     key: [u8; 32],
     fresh_ids: bool,
 ) -> PyResult<Py<PyList>> {
-    let payload = open(value, &Key(key)).map_err(damage_error)?;
+    let payload = detached(py, value.len(), || open(value, &Key(key))).map_err(damage_error)?;
     decode_payload(py, payload, fresh_ids)
 }
 
@@ -53,6 +58,9 @@ pub fn decode_with<'py>(
         given,
         classes: Vec::new(),
         instances: None,
+        pause_at: payload.len().saturating_sub(STEP),
+        breath: Breath::new(),
+        floor: Floor::here(),
     };
     let damaged = |Failure(error)| match error {
         // Out of memory is not damage, nor is an interrupt. Any other error of Python's: the bytes
@@ -108,6 +116,10 @@ pub struct Decoder<'a, 'py> {
     pub classes: Vec<(u8, Bound<'py, PyType>)>,
     /// `llmemo.objects.Instances`, once one was met.
     pub instances: Option<Bound<'py, PyAny>>,
+    /// When so many bytes are left, other threads may have the GIL.
+    pause_at: usize,
+    breath: Breath,
+    floor: Floor,
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {
@@ -153,25 +165,42 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Token::Bool(boolean) => PyBool::new(py, boolean).to_owned().into_any(),
             Token::Int(int) => int.into_pyobject(py).map_err(PyErr::from)?.into_any(),
             Token::Float(float) => PyFloat::new(py, float).into_any(),
-            Token::Dict(len) if len > SAME_HASH_MAX => self.large_dict(len, depth)?,
-            Token::Dict(len) => self.dict(len, depth)?.into_any(),
+            Token::Dict(len) if len > SAME_HASH_MAX => {
+                self.enter()?;
+                self.large_dict(len, depth)?
+            }
+            Token::Dict(len) => {
+                self.enter()?;
+                self.dict(len, depth)?.into_any()
+            }
             // Appending would reserve room for three more.
-            Token::List(1) => PyList::new(py, [self.any(depth + 1)?])?.into_any(),
+            Token::List(1) => {
+                self.enter()?;
+                PyList::new(py, [self.any(depth + 1)?])?.into_any()
+            }
             Token::List(len) => {
+                self.enter()?;
                 let list = PyList::empty(py);
                 for _ in 0..len {
                     list.append(self.any(depth + 1)?)?;
+                    if self.reader.rest().len() < self.pause_at {
+                        self.pause();
+                    }
                 }
                 list.into_any()
             }
             Token::Tuple(len) => {
+                self.enter()?;
                 let mut items = Vec::new();
                 for _ in 0..len {
                     items.push(self.any(depth + 1)?);
                 }
                 PyTuple::new(py, items)?.into_any()
             }
-            Token::Object(number, fields) => self.object(number, fields, depth)?,
+            Token::Object(number, fields) => {
+                self.enter()?;
+                self.object(number, fields, depth)?
+            }
             Token::SameText => self.text.clone().ok_or(MALFORMED)?.into_any(),
             Token::Text => {
                 let text = self.string()?;
@@ -181,9 +210,29 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Token::StrSurrogates(bytes) => self.surrogates(bytes)?,
             Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
             Token::BigInt(bytes) => self.big_int(bytes)?,
-            Token::Rare(tag) => self.other(tag, depth)?,
+            Token::Rare(tag) => {
+                self.enter()?;
+                self.other(tag, depth)?
+            }
             _ => return Err(MALFORMED),
         })
+    }
+
+    /// Another level begins.
+    #[inline(never)]
+    fn enter(&mut self) -> Result<(), Failure> {
+        if self.reader.rest().len() < self.pause_at {
+            self.pause();
+        }
+        // A thread with more stack can read it.
+        if self.floor.is_near() { Err(unknown("too_deep")) } else { Ok(()) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pause(&mut self) {
+        self.pause_at = self.reader.rest().len().saturating_sub(STEP);
+        self.breath.take(self.py);
     }
 
     fn word(&self, word: u8) -> Result<Bound<'py, PyAny>, Failure> {

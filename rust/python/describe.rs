@@ -6,6 +6,7 @@
 use super::RequestBypassed;
 use super::clients::Kinds;
 use super::requests::bytes_of;
+use super::stack::Floor;
 use crate::canonical::description::{Container, Description, entries as entries_of};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -95,7 +96,7 @@ impl Describer {
         value: &Bound<'_, PyAny>,
         depth: usize,
     ) -> Result<(), Refusal> {
-        if depth > DEPTH_MAX {
+        if depth > DEPTH_MAX || Floor::here().is_near() {
             return Err(Refusal::Reason("too_deep"));
         }
         if told.at() > LEN_MAX {

@@ -8,6 +8,7 @@ use super::entries::Entries;
 use super::interned::intern;
 use super::requests::bytes_of;
 use super::schema::{Class, Default, Field, Schema};
+use super::stack::Floor;
 use crate::json_text::push_string;
 use crate::value::DEPTH_MAX;
 use pyo3::exceptions::PyException;
@@ -79,7 +80,8 @@ impl Dumps {
 fn dumps<'py>(list: &Bound<'py, PyList>, escapes: bool) -> PyResult<Option<Bound<'py, PyString>>> {
     let py = list.py();
     let (schema, langchain) = (Schema::get(py)?, LangChain::get(py)?);
-    let mut writer = Writer { py, schema, langchain, escapes, is_raw: false, out: Vec::new() };
+    let (is_raw, out, floor) = (false, Vec::new(), Floor::here());
+    let mut writer = Writer { py, schema, langchain, escapes, is_raw, out, floor };
     match writer.put(list.as_any(), 0) {
         Ok(()) => PyString::from_bytes(py, &writer.out).map(Some),
         // A KeyboardInterrupt, say, that came while a `__repr__` ran, is nobody's to swallow.
@@ -189,12 +191,13 @@ struct Writer<'s, 'py> {
     /// Inside of what goes to `json.dumps` as it is.
     is_raw: bool,
     out: Vec<u8>,
+    floor: Floor,
 }
 
 impl<'py> Writer<'_, 'py> {
     fn put(&mut self, any: &Bound<'py, PyAny>, depth: usize) -> Result<(), Stop> {
         // Circular structures end here: LangChain says what it thinks of them.
-        if depth > DEPTH_MAX {
+        if depth > DEPTH_MAX || self.floor.is_near() {
             return Err(UNKNOWN);
         }
         if let Ok(text) = any.cast_exact::<PyString>() {

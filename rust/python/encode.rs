@@ -3,8 +3,10 @@
 
 use super::decode::decode_with;
 use super::interned::intern;
+use super::long::{self, Breath, LARGE, detached, length, utf8};
 use super::objects::{SAME_HASH_MAX, check_hashes};
 use super::schema::{Class, GENERATIONS, Schema};
+use super::stack::Floor;
 use super::strings::surrogatepass;
 use super::{ValueDamaged, ValueRefused};
 use crate::key::Key;
@@ -13,9 +15,12 @@ use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
 };
+use std::ops::Range;
 
 /// Why something cannot be stored.
 pub enum Refusal {
+    /// It is large, and was to be encoded only if it is not.
+    Large,
     Reason(&'static str),
     Type(String),
     Python(PyErr),
@@ -30,6 +35,7 @@ impl From<PyErr> for Refusal {
 impl From<Refusal> for PyErr {
     fn from(refusal: Refusal) -> Self {
         match refusal {
+            Refusal::Large => ValueRefused::new_err("large"),
             Refusal::Reason(reason) => ValueRefused::new_err(reason),
             Refusal::Type(name) => ValueRefused::new_err(("unsupported_type", name)),
             Refusal::Python(error) => error,
@@ -39,17 +45,39 @@ impl From<Refusal> for PyErr {
 
 /// The bytes of `generations`, as the answer to the request of `key` (32 bytes).
 #[pyfunction]
-pub fn encode(generations: &Bound<'_, PyAny>, key: [u8; 32]) -> PyResult<Py<PyBytes>> {
+#[pyo3(signature = (generations, key, *, at_once=false))]
+pub fn encode<'py>(
+    generations: &Bound<'py, PyAny>,
+    key: [u8; 32],
+    at_once: bool,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let py = generations.py();
     let (schema, writer) = (Schema::get(py)?, Writer::new());
-    let mut encoder = Encoder { schema, writer, text: None, classes: Vec::new(), instances: None };
-    encoder.put_generations(generations)?;
-    let classes = encoder.classes;
-    let bytes = encoder.writer.seal(&Key(key)).ok_or(Refusal::Reason("too_large"))?;
+    let mut encoder = Encoder {
+        schema,
+        writer,
+        classes: Vec::new(),
+        instances: None,
+        text: None,
+        long_text: None,
+        at_once,
+        pause_at: LARGE,
+        breath: Breath::new(),
+        floor: Floor::here(),
+    };
+    match encoder.put_generations(generations) {
+        Err(Refusal::Large) => return Ok(None),
+        put => put?,
+    }
+    let (classes, writer) = (encoder.classes, encoder.writer);
+    let sealed = detached(py, writer.len(), || writer.seal(&Key(key)));
+    let bytes = sealed.ok_or(Refusal::Reason("too_large"))?;
     if !classes.is_empty() {
         prove(schema, generations, payload(&bytes), &classes)?;
     }
-    Ok(PyBytes::new(py, &bytes).unbind())
+    let value = long::bytes(py, &bytes)?;
+    detached(py, bytes.len(), || drop(bytes));
+    Ok(Some(value))
 }
 
 /// Whether what other people's classes hold comes back: only reading it can tell.
@@ -77,6 +105,13 @@ pub struct Encoder<'s, 'py> {
     pub instances: Option<Bound<'py, PyAny>>,
     /// The text of the current generation, which its message's content mostly repeats.
     text: Option<Bound<'py, PyString>>,
+    /// Where that is in what was written, if it is long.
+    long_text: Option<Range<usize>>,
+    at_once: bool,
+    /// The length at which something is to be looked at: see [`Self::pause`].
+    pause_at: usize,
+    breath: Breath,
+    floor: Floor,
 }
 
 impl<'py> Encoder<'_, 'py> {
@@ -105,12 +140,11 @@ impl<'py> Encoder<'_, 'py> {
 
     /// Writes anything that can be stored.
     pub fn put(&mut self, any: &Bound<'py, PyAny>, depth: usize) -> Result<(), Refusal> {
-        if depth > DEPTH_MAX {
+        if depth > DEPTH_MAX || self.floor.is_near() {
             return Err(Refusal::Reason("too_deep"));
         }
-        // Here, since a list that holds itself twice, and so on, has no end that memory could hold.
-        if self.writer.len() > LEN_MAX {
-            return Err(Refusal::Reason("too_large"));
+        if self.writer.len() > self.pause_at {
+            self.pause(any.py())?;
         }
         if let Ok(text) = any.cast_exact::<PyString>() {
             self.put_str(text)?;
@@ -147,20 +181,67 @@ impl<'py> Encoder<'_, 'py> {
             self.writer.put(Token::Bytes(bytes.as_bytes()));
         } else if any.get_type().is(&self.schema.text_accessor) {
             let text = any.cast::<PyString>().map_err(PyErr::from)?;
-            // `str(x)` of a subclass runs its `__str__`; a slice of all of it does not.
-            let plain = text.call_method1(intern!(any.py(), "__getitem__"), (full_slice(any),))?;
-            let plain = plain.cast_into::<PyString>().map_err(PyErr::from)?;
-            self.text = None;
+            (self.text, self.long_text) = (None, None);
             self.writer.put(Token::Text);
-            self.put_str(&plain)?;
-            self.text = Some(plain);
+            let start = self.writer.len();
+            self.put_str(text)?;
+            if length(text) > LARGE {
+                self.long_text = Some(start..self.writer.len());
+            } else {
+                self.text = Some(text.clone());
+            }
         } else {
             self.put_other(any, depth)?;
         }
         Ok(())
     }
 
+    /// What is to be looked at as a value grows.
+    #[cold]
+    #[inline(never)]
+    fn pause(&mut self, py: Python<'py>) -> Result<(), Refusal> {
+        const STEP: usize = 16 * 1024;
+        // Here, since a list that holds itself twice, and so on, has no end that memory could hold.
+        if self.writer.len() > LEN_MAX {
+            return Err(Refusal::Reason("too_large"));
+        }
+        if self.at_once {
+            return Err(Refusal::Large);
+        }
+        self.pause_at = LEN_MAX.min(self.writer.len() + STEP);
+        self.breath.take(py);
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_long_str(&mut self, text: &Bound<'py, PyString>) -> Result<(), Refusal> {
+        if self.writer.len() + length(text) > LEN_MAX {
+            return Err(Refusal::Reason("too_large"));
+        }
+        if self.at_once {
+            return Err(Refusal::Large);
+        }
+        let (utf8, has_surrogates) = utf8(text)?;
+        let (writer, known) = (&mut self.writer, &self.long_text);
+        text.py().detach(|| {
+            let token =
+                if has_surrogates { Token::StrSurrogates(&utf8) } else { Token::Str(&utf8) };
+            let start = writer.len();
+            writer.put(token);
+            if known.clone().is_some_and(|known| writer.repeats(known, start)) {
+                writer.take_back(start);
+                writer.put(Token::SameText);
+            }
+            drop(utf8);
+        });
+        Ok(())
+    }
+
     fn put_str(&mut self, text: &Bound<'py, PyString>) -> Result<(), Refusal> {
+        if length(text) > LARGE {
+            return self.put_long_str(text);
+        }
         let Ok(utf8) = text.to_str() else {
             let bytes = surrogatepass(text)?;
             self.writer.put(Token::StrSurrogates(bytes.as_bytes()));
@@ -251,8 +332,4 @@ pub fn refused_type(any: &Bound<'_, PyAny>) -> Refusal {
 
 fn name_of(class: &Bound<'_, PyType>) -> String {
     class.fully_qualified_name().map_or_else(|_| "?".into(), |name| name.to_string())
-}
-
-fn full_slice<'py>(any: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
-    pyo3::types::PySlice::full(any.py()).into_any()
 }

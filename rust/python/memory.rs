@@ -4,25 +4,26 @@ use super::clock::{Clock, nanoseconds, seconds};
 use super::compression::restored;
 use super::damage_error;
 use super::decode::decode_payload;
+use super::long::{LARGE, detached, in_steps, length};
 use super::prices::Prices;
 use super::requests::{Strings, bypassed, bytes_of};
 use crate::asked::{Asked, Digests, Model, Models, Remembered, Seen};
 use crate::canonical::{Bypass, Form, Objects};
+use crate::compression::compressed;
 use crate::frame::Request;
 use crate::key::{Key, Keyer, Probe};
 use crate::lru::Bounds;
 use crate::outline::Outliner;
-use crate::tier::{Answer, FOREVER, Found, Hit, Known, Settings, Tier, Worth};
+use crate::tier::{Answer, FOREVER, Found, Hit, Known, Remains, Settings, Tier, Worth};
 use crate::value::{open, payload};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBool, PyBytes, PyList, PyString};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Requests longer than this are hashed with the GIL released (bytes). Below, giving the GIL up
-/// and taking it again costs more than it frees: 64 KiB hash in about 2 µs.
-const LONG: usize = 64 * 1024;
+/// Fewer entries than this are freed in the thread that removes them: some 0.5 ms.
+const FREED_AT_ONCE: usize = 2_000;
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "llmemo._core")]
@@ -50,12 +51,27 @@ type Price = (u64, u64, f64);
 type KnownRequest = (Py<PyBytes>, Py<PyBytes>, Option<Py<PyBytes>>);
 
 fn long_work<T: Send>(py: Python<'_>, request: &Request<'_>, work: impl Send + FnOnce() -> T) -> T {
-    if request.prompt.len() + request.llm_string.len() > LONG { py.detach(work) } else { work() }
+    detached(py, request.prompt.len() + request.llm_string.len(), work)
 }
 
 fn seen(supplement: Option<&[u8]>, is_text: bool, objects: bool) -> Seen<'_> {
     let objects = if objects { Objects::ById } else { Objects::ByRepr };
     Seen { supplement, is_text, objects }
+}
+
+/// Frees entries: many of them in a thread of its own, which nobody waits for.
+fn free(remains: Remains) {
+    if remains.len() > FREED_AT_ONCE {
+        // Without a thread to be had they go with the closure, here.
+        let freeing = std::thread::Builder::new().name("llmemo-free".into());
+        let _ = freeing.spawn(move || drop(remains));
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        free(self.tier().clear());
+    }
 }
 
 impl Memory {
@@ -131,6 +147,26 @@ impl Memory {
         long_work(py, request, || self.keyer.probe(request))
     }
 
+    /// Keeps to the bounds after a large answer has come.
+    fn relieve(&self, py: Python<'_>) {
+        in_steps(py, |may_go_on| self.tier().relieve(may_go_on));
+    }
+
+    /// The hit for a request as it was asked; the strings are its.
+    fn found(&self, py: Python<'_>, request: &Request<'_>) -> PyResult<Option<Hit>> {
+        let now = self.clock.now(py)?;
+        let sketch = self.keyer.sketch(request);
+        let mut found = Found::Nothing;
+        if let Some(sketch) = sketch {
+            found = self.tier().lookup(request, &sketch, now);
+        }
+        if found == Found::Nothing {
+            let probe = self.probe(py, request);
+            found = self.tier().lookup(request, &probe, now);
+        }
+        Ok(found.hit())
+    }
+
     fn decoded(&self, py: Python<'_>, hit: Option<Hit>) -> PyResult<Option<Py<PyList>>> {
         let Some(hit) = hit else { return Ok(None) };
         decode_payload(py, payload(&hit.value), self.fresh_ids).map(Some).inspect_err(|_| {
@@ -189,18 +225,30 @@ impl Memory {
         namespace: &Bound<'_, PyString>,
     ) -> PyResult<Option<Py<PyList>>> {
         let strings = Strings::of(prompt, llm_string, namespace)?;
-        let request = strings.request();
-        let now = self.clock.now(py)?;
-        let sketch = self.keyer.sketch(&request);
-        let mut found = Found::Nothing;
-        if let Some(sketch) = sketch {
-            found = self.tier().lookup(&request, &sketch, now);
+        let hit = self.found(py, &strings.request())?;
+        self.decoded(py, hit)
+    }
+
+    /// As `lookup`; False where either request or answer is large.
+    fn lookup_at_once<'py>(
+        &self,
+        py: Python<'py>,
+        prompt: &Bound<'py, PyString>,
+        llm_string: &Bound<'py, PyString>,
+        namespace: &Bound<'py, PyString>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let is_large = || Ok(Some(PyBool::new(py, false).to_owned().into_any()));
+        if length(prompt) > LARGE {
+            return is_large();
         }
-        if found == Found::Nothing {
-            let probe = self.probe(py, &request);
-            found = self.tier().lookup(&request, &probe, now);
+        let strings = Strings::of(prompt, llm_string, namespace)?;
+        let Some(hit) = self.found(py, &strings.request())? else { return Ok(None) };
+        if hit.value.len() > LARGE {
+            self.tier().uncount(&hit);
+            return is_large();
         }
-        self.decoded(py, found.hit())
+        let decoded = self.decoded(py, Some(hit))?;
+        Ok(decoded.map(|list| list.into_bound(py).into_any()))
     }
 
     /// For a request that `lookup` did not find: it may have been asked in another form.
@@ -258,6 +306,10 @@ impl Memory {
             key = self.tier().known(&request, &probe, now);
         }
         Ok(key.map(|key| PyBytes::new(py, &key.0).unbind()))
+    }
+
+    fn size(&self, key: [u8; 32]) -> usize {
+        self.tier().size(&Key(key))
     }
 
     fn about(&self, py: Python<'_>, key: [u8; 32]) -> PyResult<Option<Times>> {
@@ -415,20 +467,27 @@ impl Memory {
         let probe = self.probe(py, &request);
         let key = Key(key);
         // Entries are decoded without another look at their checksum.
-        open(value, &key).map_err(damage_error)?;
+        let kept: Result<Arc<[u8]>, _> =
+            detached(py, value.len(), || open(value, &key).map(|_| value.into()));
         let (input_tokens, output_tokens, money) = worth.unwrap_or_default();
         let answer = Answer {
-            value: value.into(),
+            value: kept.map_err(damage_error)?,
             created: created.map_or_else(|| self.clock.seconds(py), Ok)?,
             expires: self.clock.expiry(expires),
             early: nanoseconds(early),
             worth: Worth { input_tokens, output_tokens, money },
         };
-        Ok(self.tier().update(&request, &probe, key, answer))
+        let is_kept = self.tier().update(&request, &probe, key, answer);
+        if value.len() <= LARGE {
+            return Ok(is_kept);
+        }
+        self.relieve(py);
+        Ok(self.tier().knows(&key))
     }
 
     /// Decodes what a store had, keeps it, and counts the hit: in one step, for it is the way of
     /// every answer that was stored.
+    #[pyo3(signature = (prompt, llm_string, namespace, key, stored, created, expires, epoch, at_once=false))]
     #[expect(clippy::too_many_arguments, reason = "a request, and a record")]
     fn fill(
         &self,
@@ -441,21 +500,32 @@ impl Memory {
         created: f64,
         expires: Option<f64>,
         epoch: u64,
-    ) -> PyResult<Py<PyList>> {
+        at_once: bool,
+    ) -> PyResult<Option<Py<PyList>>> {
         let key = Key(key);
-        let restored = restored(stored)?;
-        let value = restored.as_ref().unwrap_or(stored).as_bytes();
-        let payload = open(value, &key).map_err(damage_error)?;
+        let compressed = compressed(stored.as_bytes()).map_err(damage_error)?;
+        let len = compressed.as_ref().map_or(stored.as_bytes().len(), |it| it.len);
+        if at_once && (len > LARGE || length(prompt) > LARGE) {
+            return Ok(None);
+        }
+        let restored = compressed.map(|it| restored(py, &it)).transpose()?;
+        let value = restored.as_deref().unwrap_or(stored.as_bytes());
+        let payload = detached(py, len, || open(value, &key)).map_err(damage_error)?;
         let hit = decode_payload(py, payload, self.fresh_ids)?;
         let worth = self.prices.worth(hit.bind(py))?;
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
         let probe = self.probe(py, &request);
         let expires = self.clock.expiry(expires);
-        let answer = Answer { value: value.into(), created, expires, early: 0, worth };
+        let stored = stored.as_bytes();
+        let value = detached(py, len, || restored.map_or_else(|| stored.into(), Arc::from));
+        let answer = Answer { value, created, expires, early: 0, worth };
         let now = self.clock.now(py)?;
         self.tier().fill(&request, &probe, key, answer, epoch, now);
-        Ok(hit)
+        if len > LARGE {
+            self.relieve(py);
+        }
+        Ok(Some(hit))
     }
 
     /// See `_core.pyi`.
@@ -467,6 +537,7 @@ impl Memory {
     #[pyo3(signature = (namespace, llm, before))]
     fn invalidate(
         &self,
+        py: Python<'_>,
         namespace: Option<[u8; 16]>,
         llm: Option<[u8; 16]>,
         before: Option<f64>,
@@ -478,7 +549,9 @@ impl Memory {
             namespace.is_none_or(|label| label == self.keyer.label(name))
                 && llm.is_none_or(|label| label == self.keyer.llm_label(&llm_string[..end]))
         };
-        self.tier().invalidate(is_meant, before)
+        let mut sweep = self.tier().begin_sweep(before);
+        in_steps(py, |may_go_on| self.tier().sweep(&mut sweep, is_meant, may_go_on));
+        sweep.removed
     }
 
     fn remove(&self, key: [u8; 32]) -> bool {
@@ -486,7 +559,8 @@ impl Memory {
     }
 
     fn clear(&self) {
-        self.tier().clear();
+        let remains = self.tier().clear();
+        free(remains);
     }
 
     fn take_used(&self, py: Python<'_>) -> Vec<Py<PyBytes>> {

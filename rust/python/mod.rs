@@ -15,6 +15,7 @@ mod gil;
 mod ids;
 mod insist;
 mod interned;
+mod long;
 mod memory;
 mod model;
 mod model_fields;
@@ -25,6 +26,7 @@ mod requests;
 mod schema;
 mod shapes;
 mod snapshots;
+mod stack;
 mod strings;
 
 use crate::value::Damage;
@@ -115,6 +117,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("LARGE", super::long::LARGE)?;
         module.add("PanicException", module.py().get_type::<pyo3::panic::PanicException>())
     }
 }

@@ -1,7 +1,7 @@
 //! Requests as Python has them: three strings.
 
 use super::RequestBypassed;
-use super::strings::surrogatepass;
+use super::long::{LARGE, length, utf8};
 use crate::canonical::{self, Bypass, Form, Part};
 use crate::frame::Request;
 use pyo3::prelude::*;
@@ -37,10 +37,12 @@ impl<'a> Strings<'a> {
 
 /// UTF-8, with lone surrogates passed through: different strings give different bytes.
 pub fn bytes_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
-    if let Ok(utf8) = text.to_str() {
+    if length(text) <= LARGE
+        && let Ok(utf8) = text.to_str()
+    {
         return Ok(Cow::Borrowed(utf8.as_bytes()));
     }
-    Ok(Cow::Owned(surrogatepass(text)?.as_bytes().to_vec()))
+    Ok(utf8(text)?.0)
 }
 
 /// What Python is told of a request that has no key.

@@ -6,6 +6,7 @@
 
 use super::gil::GilCell;
 use super::interned::intern;
+use super::long;
 use pyo3::types::{PyBytes, PyString};
 use pyo3::{PyTypeInfo, prelude::*};
 
@@ -76,7 +77,12 @@ impl StringCache {
     /// # Errors
     /// `UnicodeDecodeError`, if they are not UTF-8.
     pub fn get<'py>(&self, py: Python<'py>, utf8: &[u8]) -> PyResult<Bound<'py, PyString>> {
-        let Some(short) = Short::of(utf8) else { return PyString::from_bytes(py, utf8) };
+        let Some(short) = Short::of(utf8) else {
+            if utf8.len() > long::LARGE {
+                return long::text(py, utf8);
+            }
+            return PyString::from_bytes(py, utf8);
+        };
         let at = short.slot();
         let known = self.slots.with(py, |slots| match &slots[at] {
             Some(slot) if slot.short == short => Some(slot.text.clone_ref(py)),

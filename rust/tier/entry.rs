@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub struct Entry {
     pub key: Key,
     pub answer: Answer,
+    /// Counts the entries of a tier, in the order in which they were put: see [`super::Sweep`].
+    pub number: u64,
     /// [`Answer::due`], at hand.
     pub due: u64,
     /// Whether it was found past its time, and counted.

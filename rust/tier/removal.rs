@@ -2,9 +2,50 @@
 
 use super::Tier;
 use super::entry::Entry;
-use super::requests::Requests;
+use super::requests::{Requests, Scope};
 use crate::key::Key;
-use std::sync::Arc;
+use crate::lru::Lru;
+use std::collections::HashMap;
+
+/// How many slots a sweep looks at between two questions whether it may go on: some 2 µs.
+const STRIDE: usize = 64;
+
+/// What was taken out of a tier all at once. To drop it takes as long as to free all its entries.
+#[must_use]
+pub struct Remains {
+    entries: Lru<Entry>,
+    _requests: Requests,
+}
+
+impl Remains {
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A removal of many entries, in steps, between which the tier is used as ever.
+///
+/// It takes out entries that were there when it began. One that was put meanwhile stays: it is newer
+/// than the wish to remove. So does one that took the place of an older one.
+pub struct Sweep {
+    /// The slot to look at next.
+    at: usize,
+    /// Entries of this number or a higher one are newer.
+    newer: u64,
+    before: Option<f64>,
+    /// By number, the scopes that were met, and whether they are meant.
+    meant: HashMap<u64, bool>,
+    /// Entries that it has taken out.
+    pub removed: usize,
+}
 
 impl Tier {
     /// Takes out the entry of a key. Reads that began before cannot bring it back.
@@ -13,31 +54,53 @@ impl Tier {
         self.discard(key)
     }
 
-    /// Takes out the entries of the requests that are meant (by namespace and `llm_string`), if they
-    /// were made before `before`. Reads that began before cannot bring any of them back.
-    pub fn invalidate(
-        &mut self,
-        is_meant: impl FnMut(&[u8], &[u8]) -> bool,
-        before: Option<f64>,
-    ) -> usize {
+    /// Begins to take out entries made before `before`: see [`Self::sweep`]. Reads that began before
+    /// cannot bring any of them back.
+    pub fn begin_sweep(&mut self, before: Option<f64>) -> Sweep {
         self.epochs.iter_mut().for_each(|epoch| *epoch += 1);
-        let scopes = self.requests.scopes_where(is_meant);
-        if scopes.is_empty() {
-            return 0;
+        Sweep { at: 0, newer: self.put, before, meant: HashMap::new(), removed: 0 }
+    }
+
+    /// Goes on with a sweep of the requests that are meant, by namespace and `llm_string`, until it is
+    /// done or may not go on. Returns whether it is done.
+    pub fn sweep(
+        &mut self,
+        sweep: &mut Sweep,
+        mut is_meant: impl FnMut(&[u8], &[u8]) -> bool,
+        mut may_go_on: impl FnMut() -> bool,
+    ) -> bool {
+        while sweep.at < self.entries.slots() {
+            let at = sweep.at;
+            sweep.at += 1;
+            let mut is_long = sweep.at.is_multiple_of(STRIDE);
+            if let Some(entry) = self.entries.at(at)
+                && entry.number < sweep.newer
+                && sweep.before.is_none_or(|before| entry.answer.created < before)
+            {
+                let mut is_of_meant = |scope: &Scope| {
+                    *sweep.meant.entry(scope.number).or_insert_with(|| {
+                        is_long = true;
+                        is_meant(scope.namespace(), &scope.llm_string)
+                    })
+                };
+                if entry.forms().any(|form| is_of_meant(&form.scope)) {
+                    let key = entry.key;
+                    sweep.removed += usize::from(self.discard(&key));
+                    is_long = true;
+                }
+            }
+            if is_long && !may_go_on() {
+                break;
+            }
         }
-        let goes = |entry: &&Entry| {
-            before.is_none_or(|before| entry.answer.created < before)
-                && entry.forms().any(|form| scopes.contains(&Arc::as_ptr(&form.scope)))
-        };
-        let keys: Vec<Key> = self.entries.iter().filter(goes).map(|entry| entry.key).collect();
-        keys.iter().filter(|key| self.discard(key)).count()
+        sweep.at >= self.entries.slots()
     }
 
     /// Takes out everything. Reads that began before cannot bring any of it back.
-    pub fn clear(&mut self) {
+    pub fn clear(&mut self) -> Remains {
         self.epochs.iter_mut().for_each(|epoch| *epoch += 1);
-        self.entries.clear();
-        self.requests = Requests::default();
+        self.crowded.clear();
+        Remains { entries: self.entries.take_all(), _requests: self.requests.take_all() }
     }
 
     pub(super) fn discard(&mut self, key: &Key) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::frame::Request;
 use crate::lru::Bounds;
-use crate::tier::tests::{A, Fixture};
+use crate::tier::tests::{A, B, Fixture};
 use crate::tier::{Answer, Settings, Tier};
 
 /// Keys, namespaces and `llm_string`s of a random history.
@@ -10,6 +10,16 @@ fn request_of(number: usize) -> ([u8; 1], &'static [u8], &'static [u8]) {
     let namespaces: [&[u8]; 3] = [b"", b"n", b"other"];
     let prompt = u8::try_from(number / 6).expect("small");
     ([prompt], namespaces[number % 3], if number.is_multiple_of(2) { b"l" } else { b"m" })
+}
+
+fn invalidate(
+    tier: &mut Tier,
+    mut is_meant: impl FnMut(&[u8], &[u8]) -> bool,
+    before: Option<f64>,
+) -> usize {
+    let mut sweep = tier.begin_sweep(before);
+    while !tier.sweep(&mut sweep, &mut is_meant, || false) {}
+    sweep.removed
 }
 
 #[test]
@@ -43,7 +53,7 @@ fn invalidation_agrees_with_a_list_over_random_histories() {
                         !is_meant(namespace, llm_string) || before.is_some_and(|at| *created >= at)
                     });
                     let epoch = it.tier.epoch(&it.key(&request));
-                    assert_eq!(it.tier.invalidate(is_meant, before), len - model.len());
+                    assert_eq!(invalidate(&mut it.tier, is_meant, before), len - model.len());
                     assert!(!it.fill(&request, b"read before", epoch));
                 }
                 1..=8 => {
@@ -58,7 +68,7 @@ fn invalidation_agrees_with_a_list_over_random_histories() {
             }
             assert_eq!(it.tier.len(), model.len());
         }
-        it.tier.invalidate(|_, _| true, None);
+        invalidate(&mut it.tier, |_, _| true, None);
         assert_eq!((it.tier.bytes(), it.tier.requests.len()), (0, (0, 0)));
     }
 }
@@ -87,8 +97,67 @@ fn a_namespace_has_a_bound_of_its_own_and_a_full_tier_takes_from_the_largest() {
     for number in 0..10 {
         assert!(it.lookup(&Request { prompt: &text(number), ..small }).is_some());
     }
-    it.tier.invalidate(|namespace, _| namespace == b"two", None);
+    invalidate(&mut it.tier, |namespace, _| namespace == b"two", None);
     assert!(it.tier.bytes() <= 30_000 + small_bytes, "its own bound holds without the other");
     let too_large = Request { namespace: b"three", ..A };
     assert!(!it.update(&too_large, &vec![0; 30_000]));
+}
+
+#[test]
+fn a_sweep_leaves_what_came_after_it_began() {
+    let text = |number: usize| number.to_le_bytes();
+    let mut it = Fixture::new(1 << 30, 1_000_000);
+    for number in 0..1_000 {
+        it.update(&Request { prompt: &text(number), ..A }, b"old");
+    }
+    let mut sweep = it.tier.begin_sweep(None);
+    let (mut steps, mut touched) = (0, 0);
+    while !it.tier.sweep(&mut sweep, |_, _| true, || false) {
+        steps += 1;
+        if touched < 400 {
+            // One that the sweep has passed, one that it has yet to meet, and one that is new.
+            for number in [touched, 999 - touched, 1_000 + touched] {
+                it.update(&Request { prompt: &text(number), ..A }, b"new");
+            }
+            touched += 1;
+        }
+    }
+    assert!(steps > 400, "it stops after each entry that it removes");
+    for number in 0..1_400 {
+        let is_new = !(400..600).contains(&number);
+        let found = it.lookup(&Request { prompt: &text(number), ..A });
+        assert_eq!(found.as_deref(), is_new.then_some(&b"new"[..]), "{number}");
+    }
+}
+
+#[test]
+fn a_sweep_takes_no_scope_that_came_after_a_clear_for_one_before() {
+    let mut it = Fixture::new(1 << 30, 1_000_000);
+    it.update(&A, b"old");
+    it.update(&B, b"old");
+    let mut sweep = it.tier.begin_sweep(None);
+    assert!(!it.tier.sweep(&mut sweep, |_, _| true, || false));
+    assert_eq!(it.tier.clear().len(), 1);
+    it.update(&Request { llm_string: b"other", ..A }, b"new");
+    while !it.tier.sweep(&mut sweep, |_, _| true, || true) {}
+    assert_eq!((sweep.removed, it.tier.len()), (1, 1));
+}
+
+#[test]
+fn a_crowd_goes_in_steps() {
+    let text = |number: usize| number.to_le_bytes();
+    let mut it = Fixture::new(3_000_000, 1_000_000);
+    for number in 0..5_000 {
+        it.update(&Request { prompt: &text(number), ..A }, b"small");
+    }
+    let large = Request { prompt: b"large", ..A };
+    assert!(it.update(&large, &vec![0; 2_500_000]));
+    let (mut steps, evicted) = (0, it.tier.counts().evictions);
+    assert!(evicted < 2_000 && it.tier.bytes() > 3_000_000, "it has only begun");
+    while !it.tier.relieve(|| false) {
+        steps += 1;
+    }
+    assert!(steps > 1_000 && it.tier.bytes() <= 3_000_000);
+    assert!(it.lookup(&large).is_some());
+    assert!(it.lookup(&Request { prompt: &text(4_999), ..A }).is_some(), "no more than had to go");
 }

@@ -4,7 +4,7 @@ use crate::frame::Request;
 use crate::key::{Fingerprint, Key, Probe};
 use crate::lru::Group;
 use hashbrown::HashTable;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What a form weighs beside its prompt: rows, allocations (bytes). See `ENTRY_OVERHEAD`.
@@ -12,6 +12,8 @@ pub const FORM_OVERHEAD: usize = 160;
 
 /// Namespace and `llm_string`, which thousands of entries share.
 pub struct Scope {
+    /// No other scope of a tier has had it, or will.
+    pub number: u64,
     namespace: Arc<[u8]>,
     /// The namespace's.
     pub group: Group,
@@ -21,6 +23,10 @@ pub struct Scope {
 impl Scope {
     fn is_of(&self, request: &Request<'_>) -> bool {
         equal(&self.namespace, request.namespace) && equal(&self.llm_string, request.llm_string)
+    }
+
+    pub fn namespace(&self) -> &[u8] {
+        &self.namespace
     }
 
     pub fn bytes(&self) -> usize {
@@ -77,6 +83,8 @@ pub struct Requests {
     namespaces: HashMap<Arc<[u8]>, (Group, usize)>,
     /// Of namespaces that are no more.
     free: Vec<Group>,
+    /// How many scopes there have been.
+    scopes_made: u64,
 }
 
 impl Requests {
@@ -91,14 +99,11 @@ impl Requests {
         Some(self.namespaces.get(namespace)?.0)
     }
 
-    /// The scopes with a given namespace and `llm_string`.
-    pub fn scopes_where(
-        &self,
-        mut is_meant: impl FnMut(&[u8], &[u8]) -> bool,
-    ) -> HashSet<*const Scope> {
-        let all = self.scopes.iter().map(|(_, scope)| scope);
-        let meant = all.filter(|scope| is_meant(&scope.namespace, &scope.llm_string));
-        meant.map(Arc::as_ptr).collect()
+    /// Forgets everything, and returns it.
+    #[must_use]
+    pub fn take_all(&mut self) -> Self {
+        // A sweep that is under way must not take a new scope for an old one.
+        std::mem::replace(self, Self { scopes_made: self.scopes_made, ..Self::default() })
     }
 
     /// The key that a request with this fingerprint may have.
@@ -169,7 +174,9 @@ impl Requests {
             return (Arc::clone(scope), 0);
         }
         let (namespace, group) = self.join(request.namespace);
-        let scope = Arc::new(Scope { namespace, group, llm_string: request.llm_string.into() });
+        self.scopes_made += 1;
+        let (number, llm_string) = (self.scopes_made, request.llm_string.into());
+        let scope = Arc::new(Scope { number, namespace, group, llm_string });
         self.scopes.insert_unique(hash, (hash, Arc::clone(&scope)), |(hash, _)| *hash);
         let shared = scope.bytes();
         (scope, shared)
