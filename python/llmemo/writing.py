@@ -117,38 +117,45 @@ def send(  # noqa: PLR0917 (given on the way of every update)
     request, key = identity.request, identity.key
     if tiers.large_writes.jobs and not is_aside and tiers.large_writes.has(key):
         return Postponed(key)
-    value = _admitted(tiers, request, key, generations, at_once=at_once)
-    if not isinstance(value, bytes):
-        return None if value is None else Postponed(key)
-    now = tiers.clock()
     lease = None if tiers.flights is None else tiers.flights.lease(key)
-    expires, early = times(tiers.settings, said, namespace, now, lease)
-    is_kept = tiers.memory.put(
-        request.prompt,
-        identity.asked,
-        namespace,
-        key,
-        value,
-        expires=expires,
-        created=now,
-        early=early,
-        worth=tiers.memory.worth(generations),
-    )
-    chains.given(tiers, key)
-    if durable is None or durable.store.read_only:
-        _hand_out(tiers, key, value)
-        _count(tiers, is_kept=is_kept)
-        return None
-    tiers.tally.add("updates")
-    fence = None if lease is None else lease.fence
-    patience = (lease and lease.store_patience) or durable.patience()
-    if is_kept:
-        # Who asks from now on finds it there; and nobody has to wait for a disk.
-        _hand_out(tiers, key, value, is_stored=True)
-    told = (namespace, request.llm_string, request.prompt)
-    record = record_of(tiers, told, identity, value, (now, expires))
-    call = durable.begin_write(Set(record, fence), make_call, patience, at_once=is_aside)
-    return Sent(identity, value, is_kept, call, patience)
+    try:
+        value = _admitted(tiers, request, key, generations, at_once=at_once)
+        if not isinstance(value, bytes):
+            return None if value is None else Postponed(key)
+        now = tiers.clock()
+        expires, early = times(tiers.settings, said, namespace, now, lease)
+        is_kept = tiers.memory.put(
+            request.prompt,
+            identity.asked,
+            namespace,
+            key,
+            value,
+            expires=expires,
+            created=now,
+            early=early,
+            worth=tiers.memory.worth(generations),
+        )
+        chains.given(tiers, key)
+        if durable is None or durable.store.read_only:
+            _hand_out(tiers, key, value)
+            _count(tiers, is_kept=is_kept)
+            return None
+        tiers.tally.add("updates")
+        patience = (lease and lease.store_patience) or durable.patience()
+        if is_kept:
+            # Who asks from now on finds it there; and nobody has to wait for a disk.
+            _hand_out(tiers, key, value, is_stored=True)
+        told = (namespace, request.llm_string, request.prompt)
+        record = record_of(tiers, told, identity, value, (now, expires))
+        operation = Set(record, None if lease is None else lease.fence)
+        call = durable.begin_write(operation, make_call, patience, at_once=is_aside)
+        return Sent(identity, value, is_kept, call, patience)
+    except BaseException:
+        if durable is not None and lease is not None and lease.fence is not None:
+            # It may have ended here already, with the record that would end it for the store
+            # neither written nor on its way. If it is, this comes after it, and does nothing.
+            durable.let_go(key, lease.fence, 0)
+        raise
 
 
 async def finish(tiers: Tiers, sent: Sent) -> None:
