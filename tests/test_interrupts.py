@@ -15,9 +15,11 @@ import pytest
 from doubles import LIMIT, ROUNDS, answer, expect_on_disk, no_thread_stays
 from figures import tell
 from interrupts import Interrupts, SoftTimeLimit
+from langchain_core.outputs import Generation
 from scripted import Scripted, waiters
 
 from llmemo import LLMCache
+from llmemo._core import LARGE
 from llmemo.runs import let_go
 
 if TYPE_CHECKING:
@@ -195,6 +197,22 @@ class AsyncUpdate(Update):
         return self.run(self.cache.aupdate(self.key, "m", answer(self.key)))
 
 
+def large(key: str) -> list[Generation]:
+    return [Generation(text=key + "x" * LARGE)]
+
+
+class LargeLookup(AsyncLookup):
+    """Of what is worked on in a thread beside the loop."""
+
+    def begin(self) -> None:
+        self.cache.update(self.key, "m", large(self.key))
+
+
+class LargeUpdate(AsyncUpdate):
+    def act(self) -> object:
+        return self.run(self.cache.aupdate(self.key, "m", large(self.key)))
+
+
 class AsyncClear(Scene):
     def act(self) -> object:
         return self.run(self.cache.aclear())
@@ -232,6 +250,7 @@ class Together(Scene):
 
 SCENES = [
     Scene, Hit, Update, Waiter, Heir, Clear, Model, AsyncLookup, AsyncUpdate, AsyncClear, Together,
+    LargeLookup, LargeUpdate,
 ]  # fmt: skip
 
 KINDS = [(KeyboardInterrupt, True), (KeyboardInterrupt, False), (SoftTimeLimit, True)]

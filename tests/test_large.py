@@ -156,7 +156,7 @@ def test_a_large_prompt_does_not_hold_the_event_loop() -> None:
 def test_no_thread_is_started_for_what_is_small() -> None:
     def threads() -> int:
         asides = cache._tiers.large_reads, cache._tiers.large_writes
-        return sum(len(aside._pool._threads) for aside in asides)
+        return sum(aside.is_started for aside in asides)
 
     async def use(answer: list[Generation]) -> None:
         await cache.aupdate("p", "m", answer)

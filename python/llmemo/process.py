@@ -16,6 +16,7 @@ from llmemo._core import Insisting
 from llmemo.patching import patched_by
 
 if TYPE_CHECKING:
+    from llmemo.aside import Aside
     from llmemo.engine import Engine
     from llmemo.worker import Worker
 
@@ -41,6 +42,7 @@ class Forkable(Protocol):
 
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+_asides: weakref.WeakSet[Aside] = weakref.WeakSet()
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _deferred: set[Engine] = set()
 _watcher: threading.Thread | None = None
@@ -68,8 +70,18 @@ def started(worker: Worker) -> None:
     `atexit` comes too late for the end: the interpreter first joins all threads that are not
     daemons. A thread of our own that waits for the main one is told in time, on every Python.
     """
-    global _watcher  # noqa: PLW0603 (one per process)
     _workers.add(worker)
+    watch()
+
+
+def has_jobs(aside: Aside) -> None:
+    """Have jobs that were begun finished before the end."""
+    _asides.add(aside)
+
+
+def watch() -> None:
+    """Have the end of the process seen to; see `started`."""
+    global _watcher  # noqa: PLW0603 (one per process)
     # Who begins anew at the end (a daemon thread that goes on looking) is not waited for again.
     if _is_ending:
         return
@@ -126,6 +138,8 @@ def _wait_for_exit() -> None:
 
 def _end() -> None:
     global _watcher, _is_ending
+    for aside in list(_asides):
+        aside.finish(EXIT_TIMEOUT)
     with gate:
         _watcher, _is_ending = None, True
         workers = list(_workers)

@@ -129,7 +129,8 @@ class Tiers:
             self.store.clock = self.clock
             self.store.grace = settings.stale_if_error
             self.durable = Durable(self.store, self.tally, self.memory, settings.store_timeout)
-        self.large_reads, self.large_writes = Aside(), Aside()
+        self.large_reads = Aside(lasts=False)
+        self.large_writes = Aside(lasts=self.store is not None)
         self.flights = Flights(self.durable) if settings.single_flight else None
 
     @property

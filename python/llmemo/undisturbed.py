@@ -8,7 +8,6 @@ ever. So what two threads share here is made of steps in C, or done by a thread 
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import inspect
 import itertools
@@ -104,8 +103,8 @@ def aside(work: Callable[[], T], timeout: float) -> T:
             outcomes.append((None, error))
         done.set()
 
-    # Not a `Thread`, which is started in several steps.
-    _thread.start_new_thread(do, ())
+    # Not a `Thread`, which is started in several steps. A real one, as those who wait expect.
+    original("_thread", "start_new_thread")(do, ())
     if not done.wait(timeout):
         msg = f"it takes longer than {timeout:.3g} s"
         raise TimeoutError(msg)
