@@ -1,4 +1,4 @@
-"""Exceptions that come between two instructions of the library's own code, as a signal handler's do."""
+"""Exceptions that come between two instructions of the library, as a signal handler's do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
 
 import llmemo
 
@@ -64,7 +66,7 @@ class Interrupts:
         self.where = ""
         self.error: BaseException | None = None
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> Self:
         self._handler = signal.signal(signal.SIGINT, self._handle)
         self._tracer = sys.gettrace()
         sys.settrace(self._called)

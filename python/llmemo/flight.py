@@ -127,7 +127,8 @@ class Lease:
     @Insisting
     def __del__(self) -> None:
         """Nobody can end it any more."""
-        self.end(failed=False)
+        if hasattr(self, "_runs"):  # which comes last: it may not have been finished
+            self.end(failed=False)
 
 
 class Waiting(NamedTuple):

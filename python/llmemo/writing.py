@@ -53,12 +53,31 @@ async def keep(
     except RequestBypassed as bypass:
         tiers.bypass(bypass)
         return
+    lease = None if tiers.flights is None else tiers.flights.lease(identity.key)
+    try:
+        await _keep(tiers, (said, namespace, identity, lease), generations, make_call)
+    except GeneratorExit:
+        raise  # garbage, of a loop that was closed
+    except BaseException:
+        if lease is not None and lease.fence is not None and tiers.durable is not None:
+            # It may have ended here already, with the record that would end it for the store
+            # neither written nor on its way. If it is, this comes after it, and does nothing.
+            tiers.durable.let_go(identity.key, lease.fence, 0)
+        raise
+
+
+async def _keep(
+    tiers: Tiers,
+    known: tuple[Options, str, Identity, Lease | None],
+    generations: Sequence[Generation],
+    make_call: MakeCall,
+) -> None:
+    said, namespace, identity, lease = known
     request, key = identity.request, identity.key
     value = _admitted(tiers, request, key, generations)
     if value is None:
         return
     now = tiers.clock()
-    lease = None if tiers.flights is None else tiers.flights.lease(key)
     expires, early = times(tiers.settings, said, namespace, now, lease)
     is_kept = tiers.memory.put(
         request.prompt,
