@@ -145,7 +145,7 @@ mod tests {
         let mut flights = Flights::default();
         assert_eq!(flights.lead(KEY, 1, 10), None);
         for waiter in waiters {
-            assert_eq!(flights.join(KEY, waiter), None);
+            assert_eq!(flights.join(KEY, *waiter), None);
         }
         flights
     }
