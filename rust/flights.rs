@@ -64,11 +64,13 @@ impl<L, W> Flights<L, W> {
     }
 
     /// The lease of a key.
+    #[must_use]
     pub fn lease(&self, key: &[u8]) -> Option<&L> {
         self.open.get(key).map(|it| &it.lease)
     }
 
     /// How often in a row those failed who had this lease, if it is the key's.
+    #[must_use]
     pub fn failures(&self, key: &[u8], number: u64) -> Option<u32> {
         self.open.get(key).filter(|it| it.number == number).map(|it| it.failures)
     }
@@ -98,8 +100,11 @@ impl<L, W> Flights<L, W> {
         }
     }
 
-    /// Gives a lease that has not ended to one that waits for it. Returns the old lease; if it was not
-    /// the key's, or nobody like that waits, the next.
+    /// Gives a lease that has not ended to one that waits for it. Returns that one, and the old lease.
+    ///
+    /// # Errors
+    ///
+    /// The next lease, if the old one was not the key's, or nobody like that waits.
     pub fn take_over(
         &mut self,
         key: &[u8],
@@ -119,6 +124,7 @@ impl<L, W> Flights<L, W> {
     }
 
     /// Who waits longest.
+    #[must_use]
     pub fn first(&self, key: &[u8]) -> Option<&W> {
         self.open.get(key)?.waiters.front()
     }

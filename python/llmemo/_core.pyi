@@ -113,7 +113,7 @@ class Insisting:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it."""
 
-    def __get__(self, instance: object, owner: Any = None) -> Insisting:
+    def __get__(self, instance: object, owner: Any = None, /) -> Insisting:
         """The same of a method that is bound."""
 
 @final
@@ -152,7 +152,7 @@ class FlightTable:
     def __new__(cls) -> FlightTable:
         """Nobody computes anything."""
 
-    def __contains__(self, key: bytes) -> bool:
+    def __contains__(self, key: bytes, /) -> bool:
         """Whether somebody has the lease of a key."""
 
     def lead(self, key: bytes, number: int, lease: Any) -> Any:

@@ -83,15 +83,17 @@ impl FlightTable {
         outcomes: &Bound<'_, PyList>,
     ) -> PyResult<()> {
         let py = outcomes.py();
-        let fresh = match &next {
-            Some((number, lease)) => Some((*number, PyWeakrefReference::new(lease)?.unbind())),
-            None => None,
+        let (fresh, heir) = match next {
+            Some((number, lease)) => {
+                (Some((number, PyWeakrefReference::new(&lease)?.unbind())), Some(lease))
+            }
+            None => (None, None),
         };
         let passed = self.0.with(py, |open| open.pass_on(key, number, failures, fresh));
         let (old, unused): (Left, Left) = match passed {
             Passed::Stale(unused) => (None, unused),
             Passed::To(call, old) => {
-                if let Some((_, lease)) = &next {
+                if let Some(lease) = &heir {
                     tell(outcomes, vec![call], lease)?;
                 }
                 (Some(old), None)
