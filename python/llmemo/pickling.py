@@ -63,7 +63,7 @@ def reduced(cache: LLMCache, name: str | None, base: type[LLMCache]) -> tuple[An
     return _restored, (type(cache), base, name, settings, state, is_encrypted)
 
 
-OWN = {"_tiers", "_recall", "_namespace", "_name"}
+OWN = {"_tiers", "_recall", "_recall_at_once", "_namespace", "_name"}
 """Attributes that the constructor sets."""
 
 
