@@ -64,11 +64,13 @@ impl<L, W> Flights<L, W> {
     }
 
     /// The lease of a key.
+    #[must_use]
     pub fn lease(&self, key: &[u8]) -> Option<&L> {
         self.open.get(key).map(|it| &it.lease)
     }
 
     /// How often in a row those failed who had this lease, if it is the key's.
+    #[must_use]
     pub fn failures(&self, key: &[u8], number: u64) -> Option<u32> {
         self.open.get(key).filter(|it| it.number == number).map(|it| it.failures)
     }
@@ -119,7 +121,7 @@ mod tests {
     fn with(waiters: &[&'static str]) -> Flights<u8, &'static str> {
         let mut flights = Flights::default();
         assert_eq!(flights.lead(KEY, 1, 10), None);
-        for waiter in waiters {
+        for &waiter in waiters {
             assert_eq!(flights.join(KEY, waiter), None);
         }
         flights
