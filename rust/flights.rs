@@ -150,8 +150,8 @@ mod tests {
     fn with(waiters: &[&'static str]) -> Flights<u8, &'static str> {
         let mut flights = Flights::default();
         assert_eq!(flights.lead(KEY, 1, 10), None);
-        for waiter in waiters {
-            assert_eq!(flights.join(KEY, *waiter), None);
+        for &waiter in waiters {
+            assert_eq!(flights.join(KEY, waiter), None);
         }
         flights
     }

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import gc
 import sqlite3
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from llmemo.runs import let_go
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
+    from types import FrameType
 
 pytestmark = [
     # A coroutine that was interrupted before its first instruction.
@@ -32,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-STEP = 1 if ROUNDS > 1 else 97
+STEP = 1 if ROUNDS > 1 else 199
 """Every so many instructions; all of them in a soak."""
 
 HANGS = 3600.0
@@ -73,8 +75,7 @@ class Scene:
     def __init__(self, cache: LLMCache, key: str) -> None:
         self.cache, self.key = cache, key
         self.beside: list[threading.Thread] = []
-        self.is_own = True
-        """Whether it was interrupted in the library's own code."""
+        self.interrupts: Interrupts
 
     def begin(self) -> None:
         """What comes before."""
@@ -108,11 +109,17 @@ class Scene:
         loop.set_exception_handler(lambda *_: None)
         task = loop.create_task(call)
         try:
-            return loop.run_until_complete(task)
+            for _ in range(int(LIMIT * 10)):
+                loop.run_until_complete(asyncio.wait([task], timeout=0.1))
+                # A step of asyncio's own may be lost, and with it the task.
+                if task.done() or (self.interrupts.was_raised and not self.interrupts.is_own):
+                    break
+            assert task.done() or not self.interrupts.is_own, ("it hangs", self.interrupts.where)
+            return task.result() if task.done() else None
         finally:
             # As `asyncio.run` does.
             task.cancel()
-            loop.run_until_complete(asyncio.wait([task], timeout=LIMIT))
+            loop.run_until_complete(asyncio.wait([task], timeout=0.1))
             loop.close()
 
 
@@ -235,13 +242,13 @@ class Together(Scene):
 
     def end(self) -> None:
         # One of them has got the exception, if none of the loop's own steps has.
-        done = asyncio.wait(self.tasks, timeout=LIMIT if self.is_own else 0.1)
+        done = asyncio.wait(self.tasks, timeout=LIMIT if self.interrupts.is_own else 0.1)
         _, pending = self.loop.run_until_complete(done)
         for task in self.tasks:
             if task.done():
                 task.exception()
         # A step of asyncio's own may be lost, and with it the task.
-        assert not (pending and self.is_own), "tasks hang"
+        assert not (pending and self.interrupts.is_own), "tasks hang"
         for task in pending:
             task.cancel()
         self.loop.run_until_complete(asyncio.sleep(0))
@@ -291,13 +298,13 @@ def test_nothing_is_left_half_done(
         while was_raised:
             it = scene(cache, f"p{at}")
             it.begin()
-            with Interrupts(at, kind, is_signal=is_signal) as interrupts:
+            interrupts = it.interrupts = Interrupts(at, kind, is_signal=is_signal)
+            with interrupts:
                 contextvars.copy_context().run(it.act)
             try:
                 if interrupts.error is None or not interrupts.is_own:
                     # It came to its end: whoever called it has the lease.
                     cache.update(it.key, "m", answer(it.key))
-                it.is_own = interrupts.is_own
                 it.end()
                 elsewhere(lambda it=it, at=at: works(cache, it.key, f"other {at}"))  # type: ignore[misc]
                 works(cache, it.key, f"own {at}")
@@ -306,3 +313,42 @@ def test_nothing_is_left_half_done(
             was_raised = interrupts.was_raised
             at += STEP
     tell(f"interrupts of {scene.__name__.lower()}", instructions=interrupts.count)
+
+
+@pytest.mark.parametrize("has_store", [False, True], ids=["memory", "store"])
+@pytest.mark.parametrize("scene", [Scene, Hit, Update, Clear], ids=lambda it: it.__name__.lower())
+def test_a_signal_handler_may_use_the_cache_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, scene: type[Scene], has_store: bool
+) -> None:
+    with opened(tmp_path, has_store=has_store) as cache:
+
+        def handle(self: Interrupts, frame: FrameType) -> None:
+            sys.settrace(None)
+            self.was_raised = True
+            works(cache, f"handler {self.at}")
+
+        monkeypatch.setattr(Interrupts, "_raise", handle)
+        at, was_raised = 1, True
+        while was_raised:
+            it = scene(cache, f"p{at}")
+            it.begin()
+            with Interrupts(at, KeyboardInterrupt, is_signal=True) as interrupts:
+                it.act()
+            it.end()
+            works(cache, it.key)
+            was_raised = interrupts.was_raised
+            at += STEP
+
+
+def raising(number: int, frame: FrameType | None) -> None:
+    raise SoftTimeLimit
+
+
+def test_what_a_handler_raises_is_told_from_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = LLMCache()
+    monkeypatch.setattr(cache, "_recall", lambda *_: raising(14, sys._getframe()))
+    with pytest.raises(SoftTimeLimit):
+        cache.lookup("p", "m")
+    monkeypatch.setattr(cache, "_recall", lambda *_: raising(14, None))
+    assert cache.lookup("p", "m") is None
+    assert cache.stats().errors == {"internal": 1}

@@ -74,6 +74,7 @@ impl FlightTable {
     }
 
     #[pyo3(signature = (key, number, failures, next, outcomes))]
+    #[expect(clippy::needless_pass_by_value, reason = "made of a Python tuple")]
     fn pass_on(
         &self,
         key: &[u8],
