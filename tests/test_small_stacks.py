@@ -88,6 +88,8 @@ def main():
                 assert said == texts[kind, depth]
                 reached("dumps", kind, depth)
             assert caches[0]._tiers.key(texts[kind, depth], "m") == keys[kind, depth]
+            caches[0].update(texts[kind, depth].replace("human", "Human"), "m", answer("x"))
+            caches[0].explain(texts[kind, depth], "m")
         for cache in caches:
             cache.update(f"{kind} {depth}", "m", answer(value))
             found = cache.lookup(f"{kind} {depth}", "m")

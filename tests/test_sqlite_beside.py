@@ -191,6 +191,36 @@ def test_a_closed_store_leaves_nothing_where_its_folder_was(tmp_path: Path) -> N
         assert cache.lookup("before", "m") == answer("before")
 
 
+@pytest.mark.parametrize("how", ["removed", "damaged"])
+def test_a_database_that_begins_anew_has_the_mode_of_the_one_before(
+    how: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.db"
+    with filled(path, "before"):
+        pass
+    path.chmod(0o660)
+    if how == "damaged":
+        path.write_bytes(path.read_bytes()[:4_096] + os.urandom(20_000))
+    with filled(path) as cache:
+        cache.lookup("before", "m")
+        if how == "removed":
+            path.unlink()
+        cache.update("after", "m", answer("after"))
+    assert path.stat().st_mode & 0o777 == 0o660
+    with filled(path) as cache:
+        assert cache.lookup("after", "m") == answer("after")
+
+
+def test_what_is_written_behind_a_link_is_not_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with filled(path, "before") as cache:
+        path.rename(tmp_path / "moved.db")
+        path.symlink_to("moved.db")
+        cache.update("after", "m", answer("after"))
+        assert cache.stats().writes_unconfirmed == 1
+        assert "store_write" in cache.stats().errors or "store_unusable" in cache.stats().errors
+
+
 def test_a_file_of_something_else_in_the_place_of_the_database_is_left_alone(
     tmp_path: Path,
 ) -> None:
@@ -279,8 +309,10 @@ say("ready")
 for line in sys.stdin:
     name = line.strip()
     if name:
-        keep(cache, name)
+        cache.update(name, "m", answer(name))
+        assert not cache.stats().writes_unconfirmed
         assert cache.lookup(name, "m") == answer(name)
+        say(name)  # at the end: it may be stopped, or killed, from here on
     else:
         break
 assert not cache.stats().errors, cache.stats()

@@ -149,8 +149,12 @@ class FlightTable:
     to lists of `outcomes`, since what a method returns may be lost.
     """
 
-    def __new__(cls) -> FlightTable:
-        """Nobody computes anything."""
+    def __new__(cls, lost: Callable[[bytes, int], object]) -> FlightTable:
+        """Nobody computes anything.
+
+        `lost` is called with key and number of a lease that nothing refers to any more, and that
+        had not ended.
+        """
 
     def __contains__(self, key: bytes, /) -> bool:
         """Whether somebody has the lease of a key."""

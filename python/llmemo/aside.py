@@ -18,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
 from llmemo import process, undisturbed
+from llmemo._core import Insisting
 from llmemo.patching import original
 from llmemo.places import NotYetError, place
 
@@ -74,6 +75,14 @@ class _Job(Generic[T]):
             aside.jobs.pop(self, None)
         self._outcomes.append(outcome)
         self._tell()
+
+    def is_dropped(self) -> bool:
+        """Have it not done, unless a thread has begun. Returns whether none has."""
+        try:
+            self._work.pop()
+        except IndexError:
+            return False
+        return True
 
     def then(self, callback: Callable[[], object]) -> None:
         """Have something called once it is done, in any thread."""
@@ -205,8 +214,9 @@ class Aside:
             if not self._can_do():
                 job.do()
         except BaseException:
-            # Nothing is to wait for it any more.
-            self.jobs.pop(job, None)
+            if job.is_dropped():
+                # Nothing is to wait for it any more.
+                self.jobs.pop(job, None)
             raise
         return job
 
@@ -244,9 +254,12 @@ def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
         loop.call_soon_threadsafe(_wake, done)
 
 
-def _wake(done: asyncio.Future[None]) -> None:
+def _wake_up(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
+
+
+_wake = Insisting(_wake_up)
 
 
 def _give(orphaned: Callable[[T], object], job: _Job[T]) -> None:

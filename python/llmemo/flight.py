@@ -15,8 +15,10 @@ was cancelled on its way, or whose loop has closed, strands nobody.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,10 +67,13 @@ class Lease:
         "since",
         "store_patience",
         "takeovers",
+        "thread",
         "tick",
     )
 
-    def __init__(self, flights: Flights, key: bytes, number: int, *, after_failure: bool) -> None:
+    def __init__(
+        self, flights: Flights, key: bytes, number: int, *, after_failure: bool, thread: int = 0
+    ) -> None:
         """See `Flights.enter`."""
         self.key = key
         self.number = number
@@ -81,6 +86,8 @@ class Lease:
         """What the lookup has left for the update."""
         self.granted = self.since = time.monotonic()
         """`since`: when no run has stood behind it, if none does."""
+        self.thread = thread
+        """That it was granted in to a caller that did not wait for it, and holds it in a moment."""
         self.holder: Holder | None = None
         """The thread or task that holds it, once it does; for `waiting`, as the next three."""
         self.takeovers = 0
@@ -144,12 +151,6 @@ class Lease:
             # The table has said so, unless it was not the key's.
             self.has_ended = True
 
-    @Insisting
-    def __del__(self) -> None:
-        """Nobody can end it any more."""
-        if hasattr(self, "_runs"):  # which comes last: it may not have been finished
-            self.end(failed=False)
-
 
 class Waiting(NamedTuple):
     """Who waits for one answer."""
@@ -173,7 +174,7 @@ class Flights:
         process.has_lock(self)
 
     def _begin(self) -> None:
-        self._table = FlightTable()
+        self._table = FlightTable(functools.partial(_lost, weakref.ref(self)))
         self._failed: dict[bytes, float] = {}
         self._alone: dict[bytes, float] = {}
 
@@ -199,7 +200,7 @@ class Flights:
         None: go on without either. `make_call` is None for who must not wait.
         """
         if key in self._table:
-            if make_call is None:
+            if make_call is None or self._is_beneath(key):
                 return None
             # Not by way of variables: what a traceback keeps would live as long as that. (What is
             # not the key's any more, or not yet, has to be looked at again.)
@@ -208,12 +209,18 @@ class Flights:
             return None
         return self._lead(key, next(self._numbers)) or self.enter(key, make_call)
 
+    def _is_beneath(self, key: bytes) -> bool:
+        """Whether this is a signal handler, and the caller that it interrupts has the lease."""
+        lease = self.lease(key)
+        return lease is not None and lease.holder is None and lease.thread == threading.get_ident()
+
     def _join(self, key: bytes, make_call: Callable[[Join], Call[Any]]) -> Call[Any] | None:
         return self._table.join(key, make_call(Join(key, _pass_by)))  # type: ignore[no-any-return]
 
     def _lead(self, key: bytes, number: int) -> Lease | None:
+        here = threading.get_ident()
         return self._table.lead(  # type: ignore[no-any-return]
-            key, number, Lease(self, key, number, after_failure=False)
+            key, number, Lease(self, key, number, after_failure=False, thread=here)
         )
 
     def take_over(self, key: bytes, call: Call[Any], number: int) -> Lease | None:
@@ -286,6 +293,12 @@ class Flights:
         """For `Lease` only. May be called by a finalizer: whenever, in whichever thread."""
         _end(self, lease.key, lease.number, lease.fence, [], failed=failed)
 
+    def lost(self, key: bytes, number: int) -> None:
+        """For the table: a lease is gone that had not ended."""
+        if self._durable is not None and self._table.failures(key, number) is not None:
+            self._durable.give_back(key)
+        _end(self, key, number, None, [], failed=False)
+
     def end(
         self, key: bytes, number: int, fence: int | None, outcomes: list[Outcome], *, failed: bool
     ) -> None:
@@ -316,6 +329,14 @@ class Flights:
         settle(outcomes)
 
 
+def _lose(flights: weakref.ref[Flights], key: bytes, number: int) -> None:
+    """See to a lease that nothing refers to any more, in whichever thread."""
+    those = flights()
+    if those is not None:
+        those.lost(key, number)
+
+
+_lost = Insisting(_lose)
 _end = Insisting(Flights.end)
 _finish = Insisting(Flights.finish)
 

@@ -9,8 +9,10 @@ ever. So what two threads share here is made of steps in C, or done by a thread 
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import itertools
+import signal
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,12 +62,14 @@ class Latch:
 def is_interrupt(error: BaseException) -> bool:
     """Whether a signal handler has raised this: such as Celery's soft time limit, an `Exception`.
 
-    Told by its way here: a handler is called with the frame that it interrupts. What else is in the
-    way of the cache is survived; this is for the caller.
+    Told by its way here: through a handler that is set now, or that was called with the frame that
+    it interrupts. What else is in the way of the cache is survived; this is for the caller.
     """
-    step = error.__traceback__
+    step, handlers = error.__traceback__, _handlers()
     while step is not None:
         frame = step.tb_frame
+        if frame.f_code in handlers:
+            return True
         given = _arguments(frame)
         # Any two in a row: it may be a method.
         for number, interrupted in itertools.pairwise(given):
@@ -73,6 +77,18 @@ def is_interrupt(error: BaseException) -> bool:
                 return True
         step = step.tb_next
     return False
+
+
+def _handlers() -> set[object]:
+    """The code of all signal handlers that are set."""
+    found: set[object] = set()
+    for number in signal.valid_signals():
+        handler: Any = signal.getsignal(number)
+        while isinstance(handler, functools.partial):
+            handler = handler.func
+        for one in (handler, vars(type(handler)).get("__call__")):
+            found.add(getattr(getattr(one, "__func__", one), "__code__", None))
+    return found - {None}
 
 
 def _arguments(frame: FrameType) -> list[Any]:

@@ -16,6 +16,12 @@ SECRETIVE = re.compile(r"header|key|token|secret|password|auth|credential|cookie
 
 HARMLESS = re.compile(r"(max|min)_.*tokens|.*_tokens|token_count")
 
+BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
+"""What JSON is nested by, and strings, which may hold the same."""
+
+DEEPEST = 64
+"""Messages that are nested deeper are not looked into: it takes 20 KiB of stack."""
+
 UNSENT = {"artifact", "chunk_position", "id", "tool_call_chunks", "type", "usage_metadata"}
 """Arguments of a message that do not count: see docs/keys.md."""
 
@@ -81,11 +87,25 @@ def _message(prompt: str, index: int) -> tuple[str, dict[str, Any]] | None:
 
 
 def _messages(prompt: str) -> list[tuple[str, dict[str, Any]]]:
-    """Role and arguments of each message; none if the text holds anything else."""
+    """Role and arguments of each message; none if the text holds anything else, or too deep."""
+    if _depth(prompt) > DEEPEST:
+        return []
     try:
         return [(_role(it["id"][-1]), dict(it["kwargs"])) for it in json.loads(prompt)]
     except (ValueError, TypeError, LookupError, RecursionError):
         return []
+
+
+def _depth(text: str) -> int:
+    """How deep JSON is nested. `json.loads` recurses in C, and a thread may have little stack."""
+    depth = deepest = 0
+    for bracket in BRACKETS.finditer(text):
+        if bracket[0] in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket[0] in "]}":
+            depth -= 1
+    return deepest
 
 
 def _role(name: str) -> str:

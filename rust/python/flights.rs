@@ -10,7 +10,41 @@ type Open = Flights<Py<PyWeakrefReference>, Py<PyAny>>;
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "llmemo._core")]
-pub struct FlightTable(GilCell<Open>);
+pub struct FlightTable {
+    open: GilCell<Open>,
+    /// Called with key and number of a lease that is gone and had not ended.
+    lost: Py<PyAny>,
+}
+
+/// Called when a lease is gone whose weak reference is still there: those that end lose theirs. So
+/// no Python code runs when such a lease is gone, in which a signal handler could raise in vain.
+#[pyclass(frozen)]
+struct Lost {
+    tell: Py<PyAny>,
+    key: Box<[u8]>,
+    number: u64,
+}
+
+#[pymethods]
+impl Lost {
+    fn __call__(&self, reference: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = reference.py();
+        self.tell.call1(py, (PyBytes::new(py, &self.key), self.number)).map(drop)
+    }
+}
+
+impl FlightTable {
+    fn reference(
+        &self,
+        key: &[u8],
+        number: u64,
+        lease: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyWeakrefReference>> {
+        let py = lease.py();
+        let lost = Lost { tell: self.lost.clone_ref(py), key: key.into(), number };
+        Ok(PyWeakrefReference::new_with(lease, Bound::new(py, lost)?)?.unbind())
+    }
+}
 
 /// What a step leaves to be dropped. Not within the step: that may run a finalizer.
 type Left = Option<Py<PyWeakrefReference>>;
@@ -34,12 +68,12 @@ fn tell(
 #[pymethods]
 impl FlightTable {
     #[new]
-    fn new() -> Self {
-        Self(GilCell::new(Flights::default()))
+    fn new(lost: Py<PyAny>) -> Self {
+        Self { open: GilCell::new(Flights::default()), lost }
     }
 
     fn __contains__(&self, py: Python<'_>, key: &[u8]) -> bool {
-        self.0.with(py, |open| open.lease(key).is_some())
+        self.open.with(py, |open| open.lease(key).is_some())
     }
 
     fn lead<'py>(
@@ -48,33 +82,32 @@ impl FlightTable {
         number: u64,
         lease: Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let reference = PyWeakrefReference::new(&lease)?.unbind();
-        let left = self.0.with(lease.py(), |open| open.lead(key, number, reference));
+        let reference = self.reference(key, number, &lease)?;
+        let left = self.open.with(lease.py(), |open| open.lead(key, number, reference));
         Ok(left.is_none().then_some(lease))
     }
 
     fn join(&self, py: Python<'_>, key: &[u8], call: Py<PyAny>) -> Option<Py<PyAny>> {
         let same = call.clone_ref(py);
-        let left = self.0.with(py, |open| open.join(key, call));
+        let left = self.open.with(py, |open| open.join(key, call));
         left.is_none().then_some(same)
     }
 
     fn leave(&self, key: &[u8], call: &Bound<'_, PyAny>) {
-        let left = self.0.with(call.py(), |open| open.leave(key, |it| it.is(call)));
+        let left = self.open.with(call.py(), |open| open.leave(key, |it| it.is(call)));
         drop(left);
     }
 
     fn lease<'py>(&self, py: Python<'py>, key: &[u8]) -> Option<Bound<'py, PyAny>> {
-        let found = self.0.with(py, |open| open.lease(key).map(|it| it.clone_ref(py)));
+        let found = self.open.with(py, |open| open.lease(key).map(|it| it.clone_ref(py)));
         found.and_then(|it| it.bind(py).upgrade())
     }
 
     fn failures(&self, py: Python<'_>, key: &[u8], number: u64) -> Option<u32> {
-        self.0.with(py, |open| open.failures(key, number))
+        self.open.with(py, |open| open.failures(key, number))
     }
 
     #[pyo3(signature = (key, number, failures, next, outcomes))]
-    #[expect(clippy::needless_pass_by_value, reason = "made of a Python tuple")]
     fn pass_on(
         &self,
         key: &[u8],
@@ -86,11 +119,11 @@ impl FlightTable {
         let py = outcomes.py();
         let (fresh, heir) = match next {
             Some((number, lease)) => {
-                (Some((number, PyWeakrefReference::new(&lease)?.unbind())), Some(lease))
+                (Some((number, self.reference(key, number, &lease)?)), Some(lease))
             }
             None => (None, None),
         };
-        let passed = self.0.with(py, |open| open.pass_on(key, number, failures, fresh));
+        let passed = self.open.with(py, |open| open.pass_on(key, number, failures, fresh));
         let (old, unused): (Left, Left) = match passed {
             Passed::Stale(unused) => (None, unused),
             Passed::To(call, old) => {
@@ -116,8 +149,8 @@ impl FlightTable {
         lease: Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = call.py();
-        let fresh = (next, PyWeakrefReference::new(&lease)?.unbind());
-        let taken = self.0.with(py, |open| open.take_over(key, number, |it| it.is(call), fresh));
+        let fresh = (next, self.reference(key, next, &lease)?);
+        let taken = self.open.with(py, |open| open.take_over(key, number, |it| it.is(call), fresh));
         match taken {
             Ok((_, old)) => end(py, &old).map(|()| Some(lease)),
             Err(_) => Ok(None),
@@ -125,7 +158,7 @@ impl FlightTable {
     }
 
     fn is_first(&self, key: &[u8], call: &Bound<'_, PyAny>) -> bool {
-        self.0.with(call.py(), |open| open.first(key).is_some_and(|it| it.is(call)))
+        self.open.with(call.py(), |open| open.first(key).is_some_and(|it| it.is(call)))
     }
 
     fn close(
@@ -135,13 +168,15 @@ impl FlightTable {
         outcomes: &Bound<'_, PyList>,
     ) -> PyResult<()> {
         let py = outcomes.py();
-        let Some((calls, lease)) = self.0.with(py, |open| open.close(key)) else { return Ok(()) };
+        let Some((calls, lease)) = self.open.with(py, |open| open.close(key)) else {
+            return Ok(());
+        };
         tell(outcomes, calls, result)?;
         end(py, &lease)
     }
 
     fn waiting<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let found: Vec<(Vec<u8>, Vec<Py<PyAny>>)> = self.0.with(py, |open| {
+        let found: Vec<(Vec<u8>, Vec<Py<PyAny>>)> = self.open.with(py, |open| {
             let all = open.iter();
             all.map(|(key, _, it)| (key.to_vec(), it.iter().map(|it| it.clone_ref(py)).collect()))
                 .collect()

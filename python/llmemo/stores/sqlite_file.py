@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
+import sys
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +15,7 @@ from llmemo.arguments import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stats import logger
 from llmemo.stores.base import StoreUnusableError
+from llmemo.stores.sqlite_lock import give
 
 APPLICATION_ID = int.from_bytes(b"lmem", "big")
 """Says whose database it is: bytes 68 to 71 of the file (sqlite.org/fileformat.html, 1.3)."""
@@ -209,8 +212,10 @@ def check_place(path: Path) -> None:
         raise StoreUnusableError(msg)
 
 
-def create_file(path: Path) -> None:
+def create_file(path: Path, like: os.stat_result | None = None) -> None:
     """Make the file if there is none, for its owner only; SQLite gives -wal and -shm its mode.
+
+    `like`: what there was in its place. Whoever shared that one shares the new one.
 
     Raises:
         OSError: It cannot be made.
@@ -218,7 +223,13 @@ def create_file(path: Path) -> None:
     create_folder(path)
     # One at a time: see `_look` for what closing it would do to whoever has it open already.
     with _creating, contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            if like is not None and sys.platform != "win32":
+                give(file, like)
+                os.fchmod(file, stat.S_IMODE(like.st_mode) & 0o666)
+        finally:
+            os.close(file)
 
 
 def is_ours(path: Path) -> bool:

@@ -43,9 +43,12 @@ Seen: TypeAlias = os.stat_result
 
 
 def look(path: str) -> Seen | None:
-    """What there is of this name; None if nothing can be seen there."""
+    """What there is of this name; None if nothing can be seen there.
+
+    A link is not followed: SQLite would name the WAL of where it leads otherwise.
+    """
     try:
-        return os.stat(path)  # noqa: PTH116 (a `Path` takes as long again)
+        return os.lstat(path)
     except OSError:
         return None
 

@@ -84,11 +84,17 @@ def _share(file: int, found: os.stat_result, database: str, *, is_new: bool) -> 
     user = os.geteuid()
     # Or one that root made before it did so: an empty one can be no secret of another program.
     if is_new or (user == found.st_uid == found.st_size == 0):
-        owner = wanted.st_uid if user == 0 else -1
-        # Of a group that we are not in: then it keeps ours, as the WAL does.
-        with contextlib.suppress(OSError):
-            os.fchown(file, owner, wanted.st_gid)
+        give(file, wanted)
     mode = stat.S_IMODE(wanted.st_mode) & 0o666
     if (is_new or found.st_uid == user) and stat.S_IMODE(found.st_mode) != mode:
         with contextlib.suppress(OSError):
             os.fchmod(file, mode)
+
+
+def give(file: int, wanted: os.stat_result) -> None:
+    """Give a file of ours the group of another one; made by root, the owner, too."""
+    if sys.platform != "win32":
+        owner = wanted.st_uid if os.geteuid() == 0 else -1
+        # Of a group that we are not in: then it keeps ours, as the WAL does.
+        with contextlib.suppress(OSError):
+            os.fchown(file, owner, wanted.st_gid)

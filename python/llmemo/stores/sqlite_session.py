@@ -29,7 +29,7 @@ from llmemo.stores.sqlite_file import (
     is_ours,
     warn_of_network,
 )
-from llmemo.stores.sqlite_files import Files, FilesChangedError
+from llmemo.stores.sqlite_files import Files, FilesChangedError, Seen, look
 from llmemo.stores.sqlite_guard import Guard
 from llmemo.stores.sqlite_reading import Quick
 from llmemo.stores.sqlite_schema import check_version
@@ -65,6 +65,8 @@ class Session(Store):
         self._files = Files(path)
         self._identity: object = None
         """Of the file that is open."""
+        self._like: Seen | None = None
+        """What the database was like when it was last seen: a new one in its place is alike."""
         self._version = 0
         """Of the writer's `data_version`: it changes with what other connections commit."""
         self._is_damaged = False
@@ -106,7 +108,8 @@ class Session(Store):
         check_place(self.path)
         # Before SQLite sees the file: opening one of a newer schema could already change it.
         check_version(check_header(self.path))
-        create_file(self.path)
+        self._like = look(str(self.path)) or self._like
+        create_file(self.path, self._like)
         async with self._guard.committing(), contextlib.AsyncExitStack() as undo:
             writer = await connect(self.path, self.durability)
             undo.push_async_callback(writer.close)
