@@ -11,14 +11,15 @@ LOAD := $(wildcard tests/test_soak_*.py) tests/test_faults.py tests/test_locked.
   tests/test_heartbeat.py tests/test_fail_open.py
 # Those that mostly wait, for processes.
 WAITING := $(wildcard tests/test_soak_*.py) tests/test_locked.py tests/test_process_end.py \
-  tests/test_leases_processes.py tests/test_flight_processes.py
+  tests/test_leases_processes.py tests/test_flight_processes.py tests/test_gevent.py tests/test_pickling.py
 SWEEPS := $(wildcard tests/test_sweep_*.py)
 # The property tests, those of keys and of values.
 PROPERTIES := $(wildcard tests/test_key*.py tests/test_values*.py) tests/test_accelerate.py tests/test_model.py
 # And those of the store and of leases: on the newest version only.
 NEWEST := $(LOAD) $(WAITING) tests/test_sweep_fields.py $(wildcard tests/test_sqlite*.py tests/test_store*.py tests/test_leasing*.py) \
-  tests/test_flight_schedules.py tests/test_model.py \
-  tests/test_concurrency.py tests/test_removal_sweep.py
+  $(wildcard tests/test_interrupts*.py) tests/test_flight_schedules.py tests/test_flight_executors.py \
+  tests/test_flight_holders.py tests/test_model.py tests/test_concurrency.py tests/test_removal_sweep.py \
+  tests/test_large.py tests/test_small_stacks.py
 # How long each of the two fuzzers runs.
 FUZZ_SECONDS ?= 1800
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

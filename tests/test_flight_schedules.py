@@ -58,9 +58,9 @@ async def one(
     )
     tasks = await schedule.run(LIMIT, has_threads=has_threads, has_lingerers=has_lingerers)
     assert cache._tiers.flights is not None
-    left = cache._tiers.flights._flights
     end = time.monotonic() + LIMIT
-    while left and time.monotonic() < end:  # noqa: ASYNC110 (a thread's context goes after it)
+    # A thread's context goes after it.
+    while (left := cache._tiers.flights._flights) and time.monotonic() < end:  # noqa: ASYNC110
         await asyncio.sleep(0)
     hanging: list[object] = [task for task in tasks if not task.done()]
     raised = [task.exception() for task in tasks if task.done() and not task.cancelled()]
