@@ -44,7 +44,8 @@ from llmemo import LLMCache
 path = sys.argv[1]
 
 # In debug mode asyncio reports each step of a loop that takes 0.1 s. On a busy machine any does.
-logging.getLogger("asyncio").addFilter(lambda record: "took" not in record.msg)
+# (Of no module: the logger would keep all of this program, and its finalizers from running.)
+logging.getLogger("asyncio").addFilter(eval("lambda record: 'took' not in record.msg", {}))
 
 def answer(key):
     return [Generation(text=f"answer to {key}")]

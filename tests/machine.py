@@ -172,9 +172,11 @@ class Machine:
                 self.others.append(caller)
             return
         flight.waiters.append(caller)
-        queue = self._flights()[self._key(name)].waiters
-        end = asyncio.get_running_loop().time() + LIMIT
-        while len(queue) < len(flight.waiters) and not caller.found.done():
+        key, end = self._key(name), asyncio.get_running_loop().time() + LIMIT
+        while not caller.found.done():
+            found = self._flights().get(key)
+            if found is None or len(found.waiters) >= len(flight.waiters):
+                break
             assert asyncio.get_running_loop().time() < end, ("it does not wait", self.last)
             await asyncio.sleep(0)
         self._expect("waits", caller.found.done(), False)

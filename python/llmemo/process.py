@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import secrets
@@ -180,8 +181,9 @@ def _after_fork_in_parent() -> None:
     _is_forking = False
     if has_gate():
         gate.release()
-    while _deferred:
-        _deferred.pop().go_on()
+    with contextlib.suppress(KeyError):  # of a thread that forks at the same time
+        while True:
+            _deferred.pop().go_on()
 
 
 def _after_fork_in_child() -> None:
