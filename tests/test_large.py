@@ -29,6 +29,9 @@ BEAT = 0.001
 KEY = b"k" * 32
 ANSWER = [Generation(text="answer " * (LARGE // 4))]
 SMALL = [Generation(text="small")]
+FEW = 2
+"""Beats that a loop may have had by chance: one that is held up has none at all."""
+
 LATE = 0.025
 """Seconds: what is promised of removals, five times."""
 
@@ -137,8 +140,8 @@ def test_a_large_answer_does_not_hold_the_event_loop(name: str) -> None:
         hit, beats_of_hit, _ = asyncio.run(watched(cache.alookup("p", "m")))
         assert cache.stats().memory_hits == 1
     assert hit == answer
-    assert beats > 5
-    assert beats_of_hit > 5
+    assert beats > FEW
+    assert beats_of_hit > FEW
 
 
 def test_a_large_prompt_does_not_hold_the_event_loop() -> None:
@@ -148,7 +151,7 @@ def test_a_large_prompt_does_not_hold_the_event_loop() -> None:
         for work in (cache.alookup, cache.aupdate, cache.alookup, cache.adelete):
             rest = [SMALL] if work == cache.aupdate else []
             _, beats, _ = asyncio.run(watched(work(prompt, "m", *rest)))
-            assert beats > 5
+            assert beats > FEW
         stats = cache.stats()
         assert (stats.memory_hits, stats.misses, stats.entries) == (1, 1, 1)
 
