@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from doubles import LIMIT
+from langchain_core.caches import BaseCache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,25 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from llmemo import LLMCache
+
+
+class Passing(BaseCache):
+    """A cache of a user's that passes on what it is asked."""
+
+    def __init__(self, inner: LLMCache) -> None:
+        self.inner = inner
+
+    @override
+    def lookup(self, prompt: str, llm_string: str) -> Any:
+        return self.inner.lookup(prompt, llm_string)
+
+    @override
+    def update(self, prompt: str, llm_string: str, return_val: Any) -> None:
+        self.inner.update(prompt, llm_string, return_val)
+
+    @override
+    def clear(self, **kwargs: Any) -> None:
+        self.inner.clear()
 
 
 def _result(text: str) -> ChatResult:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core.caches import BaseCache, InMemoryCache
+from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 from langchain_core.prompts import PromptTemplate
-from scripted import Scripted, ScriptedLLM, said
-from typing_extensions import override
+from scripted import Passing, Scripted, ScriptedLLM, said
 
 from llmemo import CacheMiss, LLMCache, chains, options
 from llmemo.runs import holds_anything, open_runs
@@ -113,25 +112,6 @@ async def test_a_model_that_streams_by_invoke_is_served(kind: Any) -> None:
     assert model.asked == ["p"]
 
 
-class PassingOn(BaseCache):
-    """A cache of a user's that asks another one."""
-
-    def __init__(self, inner: LLMCache) -> None:
-        self.inner = inner
-
-    @override
-    def lookup(self, prompt: str, llm_string: str) -> Any:
-        return self.inner.lookup(prompt, llm_string)
-
-    @override
-    def update(self, prompt: str, llm_string: str, return_val: Any) -> None:
-        self.inner.update(prompt, llm_string, return_val)
-
-    @override
-    def clear(self, **kwargs: Any) -> None:
-        self.inner.clear()
-
-
 @pytest.mark.parametrize("kind", [Streaming, StreamingLLM])
 @pytest.mark.parametrize("path", [*ASKING, "stream", "astream"])
 @pytest.mark.parametrize("cache", [False, None, "LangChain's"])
@@ -147,7 +127,7 @@ async def test_a_model_without_this_cache_is_not_called(cache: Any, path: str, k
 
 @pytest.mark.parametrize("kind", [Streaming, StreamingLLM])
 def test_a_cache_that_passes_lookups_on_is_asked(kind: Any) -> None:
-    model = kind(act=str.upper, cache=PassingOn(LLMCache()))
+    model = kind(act=str.upper, cache=Passing(LLMCache()))
     model.invoke("p")
     with options(mode="only"):
         assert said(model.invoke("p")) == "P"

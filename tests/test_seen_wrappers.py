@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core.caches import BaseCache
 from langchain_core.language_models import LLM
+from scripted import Passing
 from typing_extensions import override
 
 from llmemo import LLMCache
@@ -27,25 +27,6 @@ class Model(LLM):
 
     def _call(self, prompt: str, *args: Any, **kwargs: Any) -> str:
         return str(self.n)
-
-
-class Passing(BaseCache):
-    """Passes on what it is asked."""
-
-    def __init__(self, inner: LLMCache) -> None:
-        self.inner = inner
-
-    @override
-    def lookup(self, prompt: str, llm_string: str) -> Any:
-        return self.inner.lookup(prompt, llm_string)
-
-    @override
-    def update(self, prompt: str, llm_string: str, return_val: Any) -> None:
-        self.inner.update(prompt, llm_string, return_val)
-
-    @override
-    def clear(self, **kwargs: Any) -> None:
-        self.inner.clear()
 
 
 class Prefixing(Passing):

@@ -22,6 +22,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmemo.bounded import note
 from llmemo.options import Options
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def begin(
 ) -> None:
     """A chain begins."""
     parent = _by_id.get(known_by(parent_run_id)) or around(parent_run_id)
-    _by_id[known_by(run_id)] = chain = Chain(parent, is_parser=run_type == "parser")
+    chain = Chain(parent, is_parser=run_type == "parser")
     if parent is not None:
         for tag in tags or ():
             if tag.startswith(ATTEMPT):
@@ -193,8 +194,7 @@ def begin(
                 chain.asks_anew = chain.asks_anew or parent.is_to_blame
         # Whatever was raised there was caught.
         parent.settled = None
-    if len(_by_id) > OPEN_MAX:
-        _by_id.pop(next(iter(_by_id)), None)
+    note(_by_id, known_by(run_id), chain, OPEN_MAX)
     in_chain.set(chain)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmemo.bounded import note
 from llmemo.calls import Call, Delete
 
 if TYPE_CHECKING:
@@ -35,10 +36,7 @@ class Doubts:
         if about is not None and about[0] > created:
             return
         if tiers.engine is not None:
-            self._made.pop(key, None)
-            self._made[key] = created
-            if len(self._made) > REMEMBERED:
-                self._made.pop(next(iter(self._made)), None)
+            note(self._made, key, created, REMEMBERED)
             tiers.engine.submit(Call.blocking(Delete([key])))
         tiers.memory.remove(key)
         text = "llmemo: an answer was let go of, since a parser could not read it"

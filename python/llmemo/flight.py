@@ -14,7 +14,6 @@ was cancelled on its way, or whose loop has closed, strands nobody.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import math
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo import process
 from llmemo._core import FlightTable, Insisting
+from llmemo.bounded import note
 from llmemo.calls import Call, Join, settle
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class Flights:
 
     def release(self, key: bytes) -> None:
         """There is an answer, but none that could be handed on: let everybody go on alone."""
-        _remember(self._alone, key, time.monotonic() + ALONE)
+        note(self._alone, key, time.monotonic() + ALONE, REMEMBERED)
         _finish(self, key, None, [])
 
     def close(self) -> None:
@@ -311,7 +311,7 @@ class Flights:
                 self._durable.let_go(key, fence, int(failed))
             if failed:
                 failures += 1
-                _remember(self._failed, key, time.monotonic())
+                note(self._failed, key, time.monotonic(), REMEMBERED)
             lease = None
             if failures < FAILURES:
                 lease = Lease(self, key, next(self._numbers), after_failure=failures > 0)
@@ -345,13 +345,3 @@ def _pass_by(outcome: object) -> None:
     """See to an outcome that its waiter has not taken."""
     if isinstance(outcome, Lease):
         outcome.end(failed=False)
-
-
-def _remember(notes: dict[bytes, float], key: bytes, time: float) -> None:
-    """Note a time, as the last; the oldest is forgotten."""
-    notes.pop(key, None)
-    notes[key] = time
-    if len(notes) > REMEMBERED:
-        # Other threads do the same at the same time.
-        with contextlib.suppress(RuntimeError, StopIteration):
-            notes.pop(next(iter(notes)), None)

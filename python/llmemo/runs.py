@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from llmemo import chains
 from llmemo._core import Insisting
+from llmemo.bounded import note
 from llmemo.errors import CacheMiss
 from llmemo.only import refuse_chat, refuse_completion
 from llmemo.options import current
@@ -311,9 +312,7 @@ class RunWatch(BaseCallbackHandler):
 def _begin(run_id: UUID, told: dict[str, Any]) -> None:
     outer = open_runs()
     run = Run(told.get("invocation_params"))
-    _by_id[chains.known_by(run_id)] = run
-    if len(_by_id) > OPEN_MAX:
-        _by_id.pop(next(iter(_by_id)), None)
+    note(_by_id, chains.known_by(run_id), run, OPEN_MAX)
     _runs.set((*outer, run))
     holding = _holding.get()
     if holding is not None:
