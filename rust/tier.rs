@@ -1,8 +1,8 @@
 //! The memory tier: values by key, found by the fingerprint of the request as it was asked.
 //!
 //! A fingerprint finds a candidate; the entry is served only if the request is equal to one that
-//! is known to have this key: its bytes up to [`crate::key::VERBATIM_MAX`], a BLAKE3 digest
-//! beyond. A long prompt is looked for by its sketch first ([`crate::key::Keyer::sketch`]). So a
+//! is known to have this key: its bytes up to [`crate::request::key::VERBATIM_MAX`], a BLAKE3 digest
+//! beyond. A long prompt is looked for by its sketch first ([`crate::request::key::Keyer::sketch`]). So a
 //! colliding fingerprint costs another look by the key, never a wrong answer.
 #![forbid(unsafe_code)]
 
@@ -12,9 +12,9 @@ mod removal;
 mod report;
 mod requests;
 
-use crate::frame::Request;
-use crate::key::{Key, Probe};
 use crate::lru::{Bounds, Group, Lru};
+use crate::request::frame::Request;
+use crate::request::key::{Key, Probe};
 pub use answer::{Answer, Dice, FOREVER, Worth};
 use entry::Entry;
 pub use removal::{Remains, Sweep};

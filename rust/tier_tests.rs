@@ -1,10 +1,10 @@
 //! The memory tier's promises, with fingerprints that collide by construction.
 
 use super::{Answer, FOREVER, Found, Settings, Tier};
-use crate::asked::Seen;
-use crate::frame::Request;
-use crate::key::{Key, Keyer, Probe, VERBATIM_MAX};
 use crate::lru::Bounds;
+use crate::request::frame::Request;
+use crate::request::key::{Key, Keyer, Probe, VERBATIM_MAX};
+use crate::request::parsed::Seen;
 
 pub const A: Request<'_> = Request { namespace: b"", llm_string: b"m", prompt: b"a" };
 pub const B: Request<'_> = Request { namespace: b"", llm_string: b"m", prompt: b"b" };

@@ -7,7 +7,7 @@ use super::objects::SAME_HASH_MAX;
 use super::schema::{Class, Default, GENERATIONS, ID, Schema};
 use super::stack::Floor;
 use super::{ValueDamaged, ValueUnknown, damage_error};
-use crate::key::Key;
+use crate::request::key::Key;
 use crate::value::{DEPTH_MAX, Damage, Reader, Token, open};
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::types::{

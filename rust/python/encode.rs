@@ -9,7 +9,7 @@ use super::schema::{Class, GENERATIONS, Schema};
 use super::stack::Floor;
 use super::strings::surrogatepass;
 use super::{ValueDamaged, ValueRefused};
-use crate::key::Key;
+use crate::request::key::Key;
 use crate::value::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
 use pyo3::prelude::*;
 use pyo3::types::{

@@ -3,7 +3,7 @@
 use super::RequestBypassed;
 use super::long::{LARGE, length, utf8};
 use crate::canonical::{self, Bypass, Form, Part};
-use crate::frame::Request;
+use crate::request::frame::Request;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::borrow::Cow;

@@ -1,6 +1,6 @@
 //! What an entry's times and its worth bring about.
 
-use crate::frame::Request;
+use crate::request::frame::Request;
 use crate::tier::tests::{A, B, Fixture};
 use crate::tier::{About, Answer, Dice, FOREVER, Found, Worth};
 

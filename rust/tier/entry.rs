@@ -2,7 +2,7 @@
 
 use super::requests::Form;
 use super::{Answer, Hit};
-use crate::key::Key;
+use crate::request::key::Key;
 use std::sync::Arc;
 
 /// See the module's documentation.

@@ -3,8 +3,8 @@
 use super::Tier;
 use super::entry::Entry;
 use super::requests::{Requests, Scope};
-use crate::key::Key;
 use crate::lru::Lru;
+use crate::request::key::Key;
 use std::collections::HashMap;
 
 /// How many slots a sweep looks at between two questions whether it may go on: some 2 µs.

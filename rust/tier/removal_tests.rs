@@ -1,7 +1,7 @@
 //! Who loses what: by the user's will, or for want of room.
 
-use crate::frame::Request;
 use crate::lru::Bounds;
+use crate::request::frame::Request;
 use crate::tier::tests::{A, B, Fixture};
 use crate::tier::{Answer, Settings, Tier};
 

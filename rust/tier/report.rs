@@ -1,7 +1,7 @@
 //! What a tier tells.
 
 use super::Worth;
-use crate::key::Key;
+use crate::request::key::Key;
 use std::sync::Arc;
 
 /// What a lookup is served.

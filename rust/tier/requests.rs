@@ -1,8 +1,8 @@
 //! Requests as they were asked, and where each is found.
 
-use crate::frame::Request;
-use crate::key::{Fingerprint, Key, Probe};
 use crate::lru::Group;
+use crate::request::frame::Request;
+use crate::request::key::{Fingerprint, Key, Probe};
 use hashbrown::HashTable;
 use std::collections::HashMap;
 use std::sync::Arc;

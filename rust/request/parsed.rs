@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use crate::canonical::{self, Bypass, Form, Objects, Reason};
-use crate::frame::Request;
-use crate::key::Begun;
+use crate::request::frame::Request;
+use crate::request::key::Begun;
 use std::sync::Arc;
 
 /// How many `llm_string`s are remembered.
@@ -141,7 +141,7 @@ impl Models {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Keyer;
+    use crate::request::key::Keyer;
 
     fn model(text: &[u8]) -> Remembered {
         let keyer = Keyer::new(&[7; 136], None).expect("the secret is long enough");

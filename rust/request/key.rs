@@ -6,10 +6,10 @@
 //! * [`Key`]: BLAKE3-256 over the framed request. Whatever leaves the process is named by it.
 #![forbid(unsafe_code)]
 
-use crate::asked::{Asked, Model, Seen};
 use crate::canonical::{self, Bypass, Form, Reason};
-use crate::frame::{self, Part, Request};
-use crate::outline::Outliner;
+use crate::request::frame::{self, Part, Request};
+use crate::request::outline::Outliner;
+use crate::request::parsed::{Asked, Model, Seen};
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use twox_hash::{XxHash3_64, XxHash3_128};
 
@@ -240,7 +240,7 @@ impl Keyer {
         Begun { namespace: namespace.into(), hasher }
     }
 
-    /// Makes the outlines of requests: see [`crate::outline`].
+    /// Makes the outlines of requests: see [`crate::request::outline`].
     #[must_use]
     pub fn outliner(&self) -> Outliner {
         let secret: &[u8] = self.key.as_ref().map_or(&[], |key| key);

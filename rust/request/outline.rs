@@ -15,9 +15,9 @@
 //! (once in 4 billion): an outline explains, it never decides what is served.
 #![forbid(unsafe_code)]
 
-use crate::asked::{Asked, Model, Seen};
 use crate::canonical::{self, Bypass, Canonical, Form};
-use crate::frame::Request;
+use crate::request::frame::Request;
+use crate::request::parsed::{Asked, Model, Seen};
 
 /// Bytes of a digest.
 pub const DIGEST: usize = 4;
@@ -39,7 +39,7 @@ impl Outliner {
 
     /// The outline of a request, with the digests of its last `tail` messages.
     ///
-    /// `schema_of`: as for [`crate::key::Keyer::key`]; a class without one counts by its name.
+    /// `schema_of`: as for [`crate::request::key::Keyer::key`]; a class without one counts by its name.
     ///
     /// # Errors
     /// [`Bypass`], as for the key.
