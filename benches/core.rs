@@ -11,9 +11,9 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use llmemo::memory::tier::{Answer, Settings, Tier};
 use llmemo::request::frame::Request;
 use llmemo::request::key::{Key, Keyer};
-use llmemo::tier::{Answer, Settings, Tier};
 use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 

@@ -26,9 +26,8 @@ pub mod compression;
 pub mod flights;
 pub mod ids;
 pub mod json_text;
-pub mod lru;
+pub mod memory;
 pub mod request;
-pub mod tier;
 pub mod value;
 
 #[cfg(feature = "python")]

@@ -3,7 +3,7 @@
 use super::interned::intern;
 use super::requests::bytes_of;
 use super::schema::{CHAT_GENERATION, Schema};
-use crate::tier::Worth;
+use crate::memory::tier::Worth;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString};
 use std::cmp::Reverse;

@@ -2,7 +2,7 @@
 //!
 //! * [`Fingerprint`]: XXH3-128 with a secret of this process. It runs at memory speed, but it is
 //!   not collision-resistant (pairs of printable prompts that collide under the default secret
-//!   take microseconds to build), so it only ever *finds* a candidate: see [`crate::tier`].
+//!   take microseconds to build), so it only ever *finds* a candidate: see [`crate::memory::tier`].
 //! * [`Key`]: BLAKE3-256 over the framed request. Whatever leaves the process is named by it.
 #![forbid(unsafe_code)]
 

@@ -6,20 +6,14 @@
 //! colliding fingerprint costs another look by the key, never a wrong answer.
 #![forbid(unsafe_code)]
 
-mod answer;
-mod entry;
-mod removal;
-mod report;
-mod requests;
-
-use crate::lru::{Bounds, Group, Lru};
+pub use super::answer::{Answer, Dice, FOREVER, Worth};
+use super::entry::Entry;
+pub use super::invalidation::{Remains, Sweep};
+pub use super::report::{About, Counts, Found, Hit, Known};
+use super::request_index::{FORM_OVERHEAD, Prompt, Requests};
+use crate::memory::lru::{Bounds, Group, Lru};
 use crate::request::frame::Request;
 use crate::request::key::{Key, Probe};
-pub use answer::{Answer, Dice, FOREVER, Worth};
-use entry::Entry;
-pub use removal::{Remains, Sweep};
-pub use report::{About, Counts, Found, Hit, Known};
-use requests::{FORM_OVERHEAD, Prompt, Requests};
 use std::mem::replace;
 
 /// What an entry weighs beside its value and its request: slot, indices, allocations (bytes).
@@ -52,17 +46,17 @@ pub struct Settings {
 
 /// See the module's documentation. `now` is in nanoseconds, of whatever epoch the caller keeps to.
 pub struct Tier {
-    entries: Lru<Entry>,
-    requests: Requests,
+    pub(super) entries: Lru<Entry>,
+    pub(super) requests: Requests,
     counts: Counts,
-    epochs: [u64; EPOCHS],
+    pub(super) epochs: [u64; EPOCHS],
     grace: u64,
     dice: Dice,
     used: Vec<Key>,
     /// How many entries were put.
-    put: u64,
+    pub(super) put: u64,
     /// Groups for which more has to go.
-    crowded: Vec<Group>,
+    pub(super) crowded: Vec<Group>,
 }
 
 impl Tier {
@@ -387,4 +381,4 @@ fn note_use(used: &mut Vec<Key>, entry: &mut Entry) {
 
 #[cfg(test)]
 #[path = "tier_tests.rs"]
-mod tests;
+pub(super) mod tests;

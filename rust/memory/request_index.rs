@@ -1,6 +1,6 @@
 //! Requests as they were asked, and where each is found.
 
-use crate::lru::Group;
+use crate::memory::lru::Group;
 use crate::request::frame::Request;
 use crate::request::key::{Fingerprint, Key, Probe};
 use hashbrown::HashTable;

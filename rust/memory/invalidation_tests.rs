@@ -1,9 +1,9 @@
 //! Who loses what: by the user's will, or for want of room.
 
-use crate::lru::Bounds;
+use crate::memory::lru::Bounds;
+use crate::memory::tier::tests::{A, B, Fixture};
+use crate::memory::tier::{Answer, Settings, Tier};
 use crate::request::frame::Request;
-use crate::tier::tests::{A, B, Fixture};
-use crate::tier::{Answer, Settings, Tier};
 
 /// Keys, namespaces and `llm_string`s of a random history.
 fn request_of(number: usize) -> ([u8; 1], &'static [u8], &'static [u8]) {

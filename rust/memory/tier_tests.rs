@@ -1,7 +1,7 @@
 //! The memory tier's promises, with fingerprints that collide by construction.
 
 use super::{Answer, FOREVER, Found, Settings, Tier};
-use crate::lru::Bounds;
+use crate::memory::lru::Bounds;
 use crate::request::frame::Request;
 use crate::request::key::{Key, Keyer, Probe, VERBATIM_MAX};
 use crate::request::parsed::Seen;

@@ -1,8 +1,8 @@
 //! What an entry's times and its worth bring about.
 
+use crate::memory::tier::tests::{A, B, Fixture};
+use crate::memory::tier::{About, Answer, Dice, FOREVER, Found, Worth};
 use crate::request::frame::Request;
-use crate::tier::tests::{A, B, Fixture};
-use crate::tier::{About, Answer, Dice, FOREVER, Found, Worth};
 
 const COSTLY: Worth = Worth { input_tokens: 10, output_tokens: 3, money: 0.5 };
 

@@ -1,6 +1,6 @@
 //! What a tier tells.
 
-use super::Worth;
+use super::answer::Worth;
 use crate::request::key::Key;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub struct Hit {
     pub worth: Worth,
 }
 
-/// What [`super::Tier::lookup`] found.
+/// What [`super::tier::Tier::lookup`] found.
 #[derive(Debug, PartialEq)]
 pub enum Found {
     /// The answer, counted as a hit.
@@ -32,12 +32,12 @@ impl Found {
     }
 }
 
-/// What [`super::Tier::about`] tells.
+/// What [`super::tier::Tier::about`] tells.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct About {
-    /// See [`super::Answer::created`].
+    /// See [`super::answer::Answer::created`].
     pub created: f64,
-    /// See [`super::Answer::expires`].
+    /// See [`super::answer::Answer::expires`].
     pub expires: u64,
     /// Whether somebody may be asked to make it anew by now.
     pub is_due: bool,

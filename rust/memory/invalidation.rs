@@ -1,9 +1,9 @@
 //! Taking entries out of the tier.
 
-use super::Tier;
 use super::entry::Entry;
-use super::requests::{Requests, Scope};
-use crate::lru::Lru;
+use super::request_index::{Requests, Scope};
+use super::tier::Tier;
+use crate::memory::lru::Lru;
 use crate::request::key::Key;
 use std::collections::HashMap;
 
@@ -118,5 +118,5 @@ impl Tier {
 }
 
 #[cfg(test)]
-#[path = "removal_tests.rs"]
+#[path = "invalidation_tests.rs"]
 mod tests;
