@@ -22,13 +22,10 @@
 //! `cargo test` to exercise it. Locks and clocks belong to the border.
 
 pub mod canonical;
-pub mod compression;
-pub mod flights;
-pub mod ids;
-pub mod json_text;
+pub mod codec;
 pub mod memory;
 pub mod request;
-pub mod value;
+pub mod single_flight;
 
 #[cfg(feature = "python")]
 mod python;

@@ -1,7 +1,7 @@
-//! Values on their way to a store and back: see [`crate::compression`].
+//! Values on their way to a store and back: see [`crate::codec::compression`].
 
 use super::{damage_error, long};
-use crate::compression::{Compressed, LEAST, LEVEL, Zstandard, compressed};
+use crate::codec::compression::{Compressed, LEAST, LEVEL, Zstandard, compressed};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::{Mutex, PoisonError};

@@ -7,8 +7,8 @@ use super::objects::SAME_HASH_MAX;
 use super::schema::{Class, Default, GENERATIONS, ID, Schema};
 use super::stack::Floor;
 use super::{ValueDamaged, ValueUnknown, damage_error};
+use crate::codec::format::{DEPTH_MAX, Damage, Reader, Token, open};
 use crate::request::key::Key;
-use crate::value::{DEPTH_MAX, Damage, Reader, Token, open};
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,

@@ -9,8 +9,8 @@ use super::schema::{Class, GENERATIONS, Schema};
 use super::stack::Floor;
 use super::strings::surrogatepass;
 use super::{ValueDamaged, ValueRefused};
+use crate::codec::format::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
 use crate::request::key::Key;
-use crate::value::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,

@@ -1,7 +1,7 @@
-//! Leases within one process: see [`crate::flights`].
+//! Leases within one process: see [`crate::single_flight`].
 
 use super::gil::GilCell;
-use crate::flights::{Flights, Passed};
+use crate::single_flight::{Flights, Passed};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyWeakrefMethods, PyWeakrefReference};

@@ -29,7 +29,7 @@ mod snapshots;
 mod stack;
 mod strings;
 
-use crate::value::Damage;
+use crate::codec::format::Damage;
 use pyo3::prelude::*;
 
 /// What Python is told of bytes that are not a value.

@@ -6,7 +6,7 @@
 use super::decode::{Decoder, Failure, MALFORMED, MESSAGE};
 use super::encode::{Encoder, Refusal, refused_type};
 use super::interned::intern;
-use crate::value::{CLASSES_MAX, Token};
+use crate::codec::format::{CLASSES_MAX, Token};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFrozenSet, PySet, PyString, PyTuple, PyType};

@@ -2,11 +2,11 @@
 //! of them. A new message class is one row of [`CLASSES`]; rows and words are never renumbered,
 //! for stored values refer to them by number.
 
+use crate::codec::format::WORDS_MAX;
 use crate::python::model::State;
 use crate::python::objects::Objects;
 use crate::python::shapes::Shapes;
 use crate::python::strings::StringCache;
-use crate::value::WORDS_MAX;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

@@ -8,7 +8,7 @@
 
 use super::decode::{Decoder, Failure};
 use super::gil::GilCell;
-use crate::value::{DEPTH_MAX, is_leaf};
+use crate::codec::format::{DEPTH_MAX, is_leaf};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 

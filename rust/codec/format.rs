@@ -445,5 +445,5 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-#[path = "value_tests.rs"]
+#[path = "format_tests.rs"]
 mod tests;
