@@ -1,9 +1,9 @@
 //! A client as it was read, and whether it still says the same: without writing it down again.
 
-use super::clients::{Holds, Kind, Path, follow, is_untold_item};
-use super::describe::{Describer, Refusal};
-use super::entries::all_entries;
 use crate::canonical::description::Description;
+use crate::python::clients::{Holds, Kind, Path, follow, is_untold_item};
+use crate::python::describe::{Describer, Refusal};
+use crate::python::entries::all_entries;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use std::slice;

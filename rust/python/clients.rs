@@ -2,10 +2,10 @@
 //!
 //! `llmemo.keys.clients` knows the kinds of clients, and which attributes to read.
 
-use super::client_seen::{ClientSeen, Leaf};
-use super::describe::{Describer, Refusal};
-use super::requests::bytes_of;
 use crate::canonical::description::{Container, Description};
+use crate::python::client_seen::{ClientSeen, Leaf};
+use crate::python::describe::{Describer, Refusal};
+use crate::python::requests::bytes_of;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 use std::collections::HashMap;

@@ -1,7 +1,8 @@
 //! Values on their way to a store and back: see [`crate::codec::compression`].
 
-use super::{damage_error, long};
 use crate::codec::compression::{Compressed, LEAST, LEVEL, Zstandard, compressed};
+use crate::python::damage_error;
+use crate::python::long;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::{Mutex, PoisonError};

@@ -1,13 +1,13 @@
-//! Bytes to fresh generations: what [`super::encode`] wrote, and nothing else.
+//! Bytes to fresh generations: what [`crate::python::encode`] wrote, and nothing else.
 
-use super::ids::FreshIds;
-use super::long::{Breath, detached};
-use super::model::str_instance;
-use super::objects::SAME_HASH_MAX;
-use super::schema::{Class, Default, GENERATIONS, ID, Schema};
-use super::stack::Floor;
-use super::{ValueDamaged, ValueUnknown, damage_error};
 use crate::codec::format::{DEPTH_MAX, Damage, Reader, Token, open};
+use crate::python::ids::FreshIds;
+use crate::python::long::{Breath, detached};
+use crate::python::model::str_instance;
+use crate::python::objects::SAME_HASH_MAX;
+use crate::python::schema::{Class, Default, GENERATIONS, ID, Schema};
+use crate::python::stack::Floor;
+use crate::python::{ValueDamaged, ValueUnknown, damage_error};
 use crate::request::key::Key;
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::types::{

@@ -3,11 +3,11 @@
 //! Exact types are written here. What else there is goes to `parts` (`llmemo.keys.values`), which names
 //! its kind and hands out plain parts. `docs/keys.md` says what is told of a model.
 
-use super::RequestBypassed;
-use super::clients::Kinds;
-use super::requests::bytes_of;
-use super::stack::Floor;
 use crate::canonical::description::{Container, Description, entries as entries_of};
+use crate::python::RequestBypassed;
+use crate::python::clients::Kinds;
+use crate::python::requests::bytes_of;
+use crate::python::stack::Floor;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{

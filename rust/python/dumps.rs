@@ -4,13 +4,13 @@
 //! `json.dumps`; what is here writes what would come out. Exact types only. Whatever it does not
 //! know for certain is [`UNKNOWN`], and the whole list goes to LangChain's own function.
 
-use super::entries::Entries;
-use super::interned::intern;
-use super::requests::bytes_of;
-use super::schema::{Class, Default, Field, Schema};
-use super::stack::Floor;
 use crate::codec::format::DEPTH_MAX;
 use crate::codec::json_strings::push_string;
+use crate::python::entries::Entries;
+use crate::python::interned::intern;
+use crate::python::requests::bytes_of;
+use crate::python::schema::{Class, Default, Field, Schema};
+use crate::python::stack::Floor;
 use pyo3::exceptions::PyException;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};

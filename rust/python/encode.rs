@@ -1,15 +1,15 @@
 //! Generations to bytes. Exact types only: what is not listed here is refused, so that whatever
 //! comes back is what went in.
 
-use super::decode::decode_with;
-use super::interned::intern;
-use super::long::{self, Breath, LARGE, detached, length, utf8};
-use super::objects::{SAME_HASH_MAX, check_hashes};
-use super::schema::{Class, GENERATIONS, Schema};
-use super::stack::Floor;
-use super::strings::surrogatepass;
-use super::{ValueDamaged, ValueRefused};
 use crate::codec::format::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
+use crate::python::decode::decode_with;
+use crate::python::interned::intern;
+use crate::python::long::{self, Breath, LARGE, detached, length, utf8};
+use crate::python::objects::{SAME_HASH_MAX, check_hashes};
+use crate::python::schema::{Class, GENERATIONS, Schema};
+use crate::python::stack::Floor;
+use crate::python::strings::surrogatepass;
+use crate::python::{ValueDamaged, ValueRefused};
 use crate::request::key::Key;
 use pyo3::prelude::*;
 use pyo3::types::{

@@ -31,4 +31,4 @@ macro_rules! intern {
         NAME.get($py)
     }};
 }
-pub(super) use intern;
+pub(in crate::python) use intern;

@@ -1,7 +1,7 @@
 //! Long work: what takes more than a moment leaves the GIL to other threads, event loops among them.
 
-use super::interned::intern;
-use super::strings::surrogatepass;
+use crate::python::interned::intern;
+use crate::python::strings::surrogatepass;
 use pyo3::ffi;
 use pyo3::types::{PyBytes, PyString};
 use pyo3::{PyTypeInfo, prelude::*};

@@ -1,17 +1,17 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
-use super::clock::{Clock, nanoseconds, seconds};
-use super::compression::restored;
-use super::damage_error;
-use super::decode::decode_payload;
-use super::long::{LARGE, detached, in_steps, length};
-use super::prices::Prices;
-use super::requests::{Strings, bypassed, bytes_of};
 use crate::canonical::{Bypass, Form, Objects};
 use crate::codec::compression::compressed;
 use crate::codec::format::{open, payload};
 use crate::memory::lru::Bounds;
 use crate::memory::tier::{Answer, FOREVER, Found, Hit, Known, Remains, Settings, Tier, Worth};
+use crate::python::clock::{Clock, nanoseconds, seconds};
+use crate::python::compression::restored;
+use crate::python::damage_error;
+use crate::python::decode::decode_payload;
+use crate::python::long::{LARGE, detached, in_steps, length};
+use crate::python::prices::Prices;
+use crate::python::requests::{Strings, bypassed, bytes_of};
 use crate::request::frame::Request;
 use crate::request::key::{Key, Keyer, Probe};
 use crate::request::outline::Outliner;

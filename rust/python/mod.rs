@@ -82,42 +82,42 @@ fn prepare(py: Python<'_>) -> PyResult<()> {
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::compression::{compress, decompress};
-    #[pymodule_export]
-    use super::counts::Counts;
-    #[pymodule_export]
-    use super::decode::decode;
-    #[pymodule_export]
-    use super::describe::{Describer, Entry, entries};
-    #[pymodule_export]
-    use super::dumps::Dumps;
-    #[pymodule_export]
-    use super::encode::encode;
-    #[pymodule_export]
-    use super::flights::FlightTable;
-    #[pymodule_export]
-    use super::ids::seed_ids;
-    #[pymodule_export]
-    use super::insist::Insisting;
-    #[pymodule_export]
     use super::leak;
     #[pymodule_export]
-    use super::memory::Memory;
+    use crate::python::compression::{compress, decompress};
     #[pymodule_export]
-    use super::model_fields::Rows;
+    use crate::python::counts::Counts;
     #[pymodule_export]
-    use super::requests::settings;
+    use crate::python::decode::decode;
     #[pymodule_export]
-    use super::snapshots::{Snapshot, Snapshots};
+    use crate::python::describe::{Describer, Entry, entries};
     #[pymodule_export]
-    use super::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown, prepare};
+    use crate::python::dumps::Dumps;
+    #[pymodule_export]
+    use crate::python::encode::encode;
+    #[pymodule_export]
+    use crate::python::flights::FlightTable;
+    #[pymodule_export]
+    use crate::python::ids::seed_ids;
+    #[pymodule_export]
+    use crate::python::insist::Insisting;
+    #[pymodule_export]
+    use crate::python::memory::Memory;
+    #[pymodule_export]
+    use crate::python::model_fields::Rows;
+    #[pymodule_export]
+    use crate::python::requests::settings;
+    #[pymodule_export]
+    use crate::python::snapshots::{Snapshot, Snapshots};
+    #[pymodule_export]
+    use crate::python::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown, prepare};
 
     use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("LARGE", super::long::LARGE)?;
+        module.add("LARGE", crate::python::long::LARGE)?;
         module.add("PanicException", module.py().get_type::<pyo3::panic::PanicException>())
     }
 }

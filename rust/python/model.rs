@@ -4,7 +4,7 @@
 //! The only `unsafe` of the border is here, in `schema::copy_of`, `gil.rs` and `entries.rs`: mostly
 //! calls of the stable C API.
 
-use super::interned::intern;
+use crate::python::interned::intern;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};

@@ -1,11 +1,11 @@
 //! Models, described: their fields that count, and their clients.
 
-use super::RequestBypassed;
-use super::describe::Describer;
-use super::interned::intern;
-use super::requests::bytes_of;
-use super::snapshots::Snapshot;
 use crate::canonical::description::Description;
+use crate::python::RequestBypassed;
+use crate::python::describe::Describer;
+use crate::python::interned::intern;
+use crate::python::requests::bytes_of;
+use crate::python::snapshots::Snapshot;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 use std::collections::HashMap;

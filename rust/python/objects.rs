@@ -3,10 +3,10 @@
 //! Sets are read and written here. The rest is taken apart and put together by
 //! `python/llmemo/objects.py`: it is seldom, and the stable ABI has no quicker way to a date.
 
-use super::decode::{Decoder, Failure, MALFORMED, MESSAGE};
-use super::encode::{Encoder, Refusal, refused_type};
-use super::interned::intern;
 use crate::codec::format::{CLASSES_MAX, Token};
+use crate::python::decode::{Decoder, Failure, MALFORMED, MESSAGE};
+use crate::python::encode::{Encoder, Refusal, refused_type};
+use crate::python::interned::intern;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFrozenSet, PySet, PyString, PyTuple, PyType};

@@ -1,8 +1,8 @@
 //! Requests as Python has them: three strings.
 
-use super::RequestBypassed;
-use super::long::{LARGE, length, utf8};
 use crate::canonical::{self, Bypass, Form, Part};
+use crate::python::RequestBypassed;
+use crate::python::long::{LARGE, length, utf8};
 use crate::request::frame::Request;
 use pyo3::prelude::*;
 use pyo3::types::PyString;

@@ -2,14 +2,14 @@
 //!
 //! That is quick to see: most of what a model holds cannot change as long as it is the same object.
 
-use super::client_seen::{ClientSeen, is_plain};
-use super::entries::all_entries;
-use super::gil::GilCell;
-use super::interned::intern;
-use super::model_fields::Reader;
-use super::names::{Caller, Names, Texts};
-use super::requests::bytes_of;
 use crate::canonical::description::Description;
+use crate::python::client_seen::{ClientSeen, is_plain};
+use crate::python::entries::all_entries;
+use crate::python::gil::GilCell;
+use crate::python::interned::intern;
+use crate::python::model_fields::Reader;
+use crate::python::names::{Caller, Names, Texts};
+use crate::python::requests::bytes_of;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{

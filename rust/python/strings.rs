@@ -4,9 +4,9 @@
 //! immutable, so that one object may be in any number of answers. Sharing it saves its allocation,
 //! and, where it is a dict's key, computing its hash.
 
-use super::gil::GilCell;
-use super::interned::intern;
-use super::long;
+use crate::python::gil::GilCell;
+use crate::python::interned::intern;
+use crate::python::long;
 use pyo3::types::{PyBytes, PyString};
 use pyo3::{PyTypeInfo, prelude::*};
 
