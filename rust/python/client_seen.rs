@@ -3,7 +3,7 @@
 use crate::canonical::description::Description;
 use crate::python::clients::{Holds, Kind, Path, follow, is_untold_item};
 use crate::python::describe::{Describer, Refusal};
-use crate::python::entries::all_entries;
+use crate::python::runtime::dict_entries::all_entries;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use std::slice;

@@ -1,6 +1,6 @@
 //! Counters that are added to from anywhere, each time in one step.
 
-use crate::python::gil::GilCell;
+use crate::python::runtime::gil_cell::GilCell;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::collections::HashMap;

@@ -2,11 +2,11 @@
 
 use crate::codec::format::{DEPTH_MAX, Damage, Reader, Token, open};
 use crate::python::ids::FreshIds;
-use crate::python::long::{Breath, detached};
 use crate::python::model::str_instance;
 use crate::python::objects::SAME_HASH_MAX;
+use crate::python::runtime::long_work::{Breath, detached};
+use crate::python::runtime::stack::Floor;
 use crate::python::schema::{Class, Default, GENERATIONS, ID, Schema};
-use crate::python::stack::Floor;
 use crate::python::{ValueDamaged, ValueUnknown, damage_error};
 use crate::request::key::Key;
 use pyo3::exceptions::{PyException, PyMemoryError};

@@ -7,7 +7,7 @@ use crate::canonical::description::{Container, Description, entries as entries_o
 use crate::python::RequestBypassed;
 use crate::python::clients::Kinds;
 use crate::python::requests::bytes_of;
-use crate::python::stack::Floor;
+use crate::python::runtime::stack::Floor;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{

@@ -3,11 +3,11 @@
 
 use crate::codec::format::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
 use crate::python::decode::decode_with;
-use crate::python::interned::intern;
-use crate::python::long::{self, Breath, LARGE, detached, length, utf8};
 use crate::python::objects::{SAME_HASH_MAX, check_hashes};
+use crate::python::runtime::interned::intern;
+use crate::python::runtime::long_work::{self, Breath, LARGE, detached, length, utf8};
+use crate::python::runtime::stack::Floor;
 use crate::python::schema::{Class, GENERATIONS, Schema};
-use crate::python::stack::Floor;
 use crate::python::strings::surrogatepass;
 use crate::python::{ValueDamaged, ValueRefused};
 use crate::request::key::Key;
@@ -75,7 +75,7 @@ pub fn encode<'py>(
     if !classes.is_empty() {
         prove(schema, generations, payload(&bytes), &classes)?;
     }
-    let value = long::bytes(py, &bytes)?;
+    let value = long_work::bytes(py, &bytes)?;
     detached(py, bytes.len(), || drop(bytes));
     Ok(Some(value))
 }

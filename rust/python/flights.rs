@@ -1,6 +1,6 @@
 //! Leases within one process: see [`crate::single_flight`].
 
-use crate::python::gil::GilCell;
+use crate::python::runtime::gil_cell::GilCell;
 use crate::single_flight::{Flights, Passed};
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -9,13 +9,8 @@ mod decode;
 mod describe;
 mod dumps;
 mod encode;
-mod entries;
 mod flights;
-mod gil;
 mod ids;
-mod insist;
-mod interned;
-mod long;
 mod memory;
 mod model;
 mod model_fields;
@@ -23,10 +18,10 @@ mod names;
 mod objects;
 mod prices;
 mod requests;
+mod runtime;
 mod schema;
 mod shapes;
 mod snapshots;
-mod stack;
 mod strings;
 
 use crate::codec::format::Damage;
@@ -100,13 +95,13 @@ mod _core {
     #[pymodule_export]
     use crate::python::ids::seed_ids;
     #[pymodule_export]
-    use crate::python::insist::Insisting;
-    #[pymodule_export]
     use crate::python::memory::Memory;
     #[pymodule_export]
     use crate::python::model_fields::Rows;
     #[pymodule_export]
     use crate::python::requests::settings;
+    #[pymodule_export]
+    use crate::python::runtime::interrupts::Insisting;
     #[pymodule_export]
     use crate::python::snapshots::{Snapshot, Snapshots};
     #[pymodule_export]
@@ -117,7 +112,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("LARGE", crate::python::long::LARGE)?;
+        module.add("LARGE", crate::python::runtime::long_work::LARGE)?;
         module.add("PanicException", module.py().get_type::<pyo3::panic::PanicException>())
     }
 }

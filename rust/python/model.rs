@@ -1,10 +1,10 @@
 //! Pydantic objects and `str` subclasses, made without validation and without running any
 //! Python code: what `model_construct` and `str.__new__` do, at a tenth of their time.
 //!
-//! The only `unsafe` of the border is here, in `schema::copy_of`, `gil.rs` and `entries.rs`: mostly
+//! The only `unsafe` of the border is here, in `schema::copy_of`, `gil_cell.rs` and `dict_entries.rs`: mostly
 //! calls of the stable C API.
 
-use crate::python::interned::intern;
+use crate::python::runtime::interned::intern;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};

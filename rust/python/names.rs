@@ -1,6 +1,6 @@
 //! What memory knows a chat model's call by, at sight: most hits need no more of it.
 
-use crate::python::interned::intern;
+use crate::python::runtime::interned::intern;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyString};

@@ -6,7 +6,7 @@
 use crate::codec::format::{CLASSES_MAX, Token};
 use crate::python::decode::{Decoder, Failure, MALFORMED, MESSAGE};
 use crate::python::encode::{Encoder, Refusal, refused_type};
-use crate::python::interned::intern;
+use crate::python::runtime::interned::intern;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFrozenSet, PySet, PyString, PyTuple, PyType};

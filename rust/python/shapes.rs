@@ -8,7 +8,7 @@
 
 use crate::codec::format::{DEPTH_MAX, is_leaf};
 use crate::python::decode::{Decoder, Failure};
-use crate::python::gil::GilCell;
+use crate::python::runtime::gil_cell::GilCell;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 

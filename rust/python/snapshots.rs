@@ -4,12 +4,12 @@
 
 use crate::canonical::description::Description;
 use crate::python::client_seen::{ClientSeen, is_plain};
-use crate::python::entries::all_entries;
-use crate::python::gil::GilCell;
-use crate::python::interned::intern;
 use crate::python::model_fields::Reader;
 use crate::python::names::{Caller, Names, Texts};
 use crate::python::requests::bytes_of;
+use crate::python::runtime::dict_entries::all_entries;
+use crate::python::runtime::gil_cell::GilCell;
+use crate::python::runtime::interned::intern;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{

@@ -4,9 +4,9 @@
 //! immutable, so that one object may be in any number of answers. Sharing it saves its allocation,
 //! and, where it is a dict's key, computing its hash.
 
-use crate::python::gil::GilCell;
-use crate::python::interned::intern;
-use crate::python::long;
+use crate::python::runtime::gil_cell::GilCell;
+use crate::python::runtime::interned::intern;
+use crate::python::runtime::long_work;
 use pyo3::types::{PyBytes, PyString};
 use pyo3::{PyTypeInfo, prelude::*};
 
@@ -78,8 +78,8 @@ impl StringCache {
     /// `UnicodeDecodeError`, if they are not UTF-8.
     pub fn get<'py>(&self, py: Python<'py>, utf8: &[u8]) -> PyResult<Bound<'py, PyString>> {
         let Some(short) = Short::of(utf8) else {
-            if utf8.len() > long::LARGE {
-                return long::text(py, utf8);
+            if utf8.len() > long_work::LARGE {
+                return long_work::text(py, utf8);
             }
             return PyString::from_bytes(py, utf8);
         };

@@ -26,8 +26,8 @@ impl Interned {
 /// The Python str of a literal.
 macro_rules! intern {
     ($py:expr, $text:literal) => {{
-        static NAME: $crate::python::interned::Interned =
-            $crate::python::interned::Interned::new($text);
+        static NAME: $crate::python::runtime::interned::Interned =
+            $crate::python::runtime::interned::Interned::new($text);
         NAME.get($py)
     }};
 }
