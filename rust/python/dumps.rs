@@ -6,11 +6,11 @@
 
 use crate::codec::format::DEPTH_MAX;
 use crate::codec::json_strings::push_string;
+use crate::python::codec::schema::{Class, Default, Field, Schema};
 use crate::python::requests::bytes_of;
 use crate::python::runtime::dict_entries::Entries;
 use crate::python::runtime::interned::intern;
 use crate::python::runtime::stack::Floor;
-use crate::python::schema::{Class, Default, Field, Schema};
 use pyo3::exceptions::PyException;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};

@@ -3,26 +3,18 @@
 mod client_seen;
 mod clients;
 mod clock;
-mod compression;
+mod codec;
 mod counts;
-mod decode;
 mod describe;
 mod dumps;
-mod encode;
 mod flights;
-mod ids;
 mod memory;
-mod model;
 mod model_fields;
 mod names;
-mod objects;
 mod prices;
 mod requests;
 mod runtime;
-mod schema;
-mod shapes;
 mod snapshots;
-mod strings;
 
 use crate::codec::format::Damage;
 use pyo3::prelude::*;
@@ -70,7 +62,7 @@ fn leak(object: Py<PyAny>) {
 /// See `_core.pyi`.
 #[pyfunction]
 fn prepare(py: Python<'_>) -> PyResult<()> {
-    schema::Schema::get(py).map(|_| ())
+    codec::schema::Schema::get(py).map(|_| ())
 }
 
 /// Native core of llmemo; see `_core.pyi`.
@@ -79,21 +71,21 @@ mod _core {
     #[pymodule_export]
     use super::leak;
     #[pymodule_export]
-    use crate::python::compression::{compress, decompress};
+    use crate::python::codec::compression::{compress, decompress};
+    #[pymodule_export]
+    use crate::python::codec::decode::decode;
+    #[pymodule_export]
+    use crate::python::codec::encode::encode;
+    #[pymodule_export]
+    use crate::python::codec::fresh_ids::seed_ids;
     #[pymodule_export]
     use crate::python::counts::Counts;
-    #[pymodule_export]
-    use crate::python::decode::decode;
     #[pymodule_export]
     use crate::python::describe::{Describer, Entry, entries};
     #[pymodule_export]
     use crate::python::dumps::Dumps;
     #[pymodule_export]
-    use crate::python::encode::encode;
-    #[pymodule_export]
     use crate::python::flights::FlightTable;
-    #[pymodule_export]
-    use crate::python::ids::seed_ids;
     #[pymodule_export]
     use crate::python::memory::Memory;
     #[pymodule_export]

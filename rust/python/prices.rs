@@ -1,9 +1,9 @@
 //! What answers have cost: the tokens that they say, and the user's prices of these.
 
 use crate::memory::tier::Worth;
+use crate::python::codec::schema::{CHAT_GENERATION, Schema};
 use crate::python::requests::bytes_of;
 use crate::python::runtime::interned::intern;
-use crate::python::schema::{CHAT_GENERATION, Schema};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString};
 use std::cmp::Reverse;

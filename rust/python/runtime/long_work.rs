@@ -1,7 +1,7 @@
 //! Long work: what takes more than a moment leaves the GIL to other threads, event loops among them.
 
+use crate::python::codec::string_cache::surrogatepass;
 use crate::python::runtime::interned::intern;
-use crate::python::strings::surrogatepass;
 use pyo3::ffi;
 use pyo3::types::{PyBytes, PyString};
 use pyo3::{PyTypeInfo, prelude::*};

@@ -2,13 +2,13 @@
 //! comes back is what went in.
 
 use crate::codec::format::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
-use crate::python::decode::decode_with;
-use crate::python::objects::{SAME_HASH_MAX, check_hashes};
+use crate::python::codec::decode::decode_with;
+use crate::python::codec::rare::{SAME_HASH_MAX, check_hashes};
+use crate::python::codec::schema::{Class, GENERATIONS, Schema};
+use crate::python::codec::string_cache::surrogatepass;
 use crate::python::runtime::interned::intern;
 use crate::python::runtime::long_work::{self, Breath, LARGE, detached, length, utf8};
 use crate::python::runtime::stack::Floor;
-use crate::python::schema::{Class, GENERATIONS, Schema};
-use crate::python::strings::surrogatepass;
 use crate::python::{ValueDamaged, ValueRefused};
 use crate::request::key::Key;
 use pyo3::prelude::*;

@@ -4,8 +4,8 @@
 //! `python/llmemo/objects.py`: it is seldom, and the stable ABI has no quicker way to a date.
 
 use crate::codec::format::{CLASSES_MAX, Token};
-use crate::python::decode::{Decoder, Failure, MALFORMED, MESSAGE};
-use crate::python::encode::{Encoder, Refusal, refused_type};
+use crate::python::codec::decode::{Decoder, Failure, MALFORMED, MESSAGE};
+use crate::python::codec::encode::{Encoder, Refusal, refused_type};
 use crate::python::runtime::interned::intern;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;

@@ -1,12 +1,12 @@
-//! Bytes to fresh generations: what [`crate::python::encode`] wrote, and nothing else.
+//! Bytes to fresh generations: what [`crate::python::codec::encode`] wrote, and nothing else.
 
 use crate::codec::format::{DEPTH_MAX, Damage, Reader, Token, open};
-use crate::python::ids::FreshIds;
-use crate::python::model::str_instance;
-use crate::python::objects::SAME_HASH_MAX;
+use crate::python::codec::fresh_ids::FreshIds;
+use crate::python::codec::instances::str_instance;
+use crate::python::codec::rare::SAME_HASH_MAX;
+use crate::python::codec::schema::{Class, Default, GENERATIONS, ID, Schema};
 use crate::python::runtime::long_work::{Breath, detached};
 use crate::python::runtime::stack::Floor;
-use crate::python::schema::{Class, Default, GENERATIONS, ID, Schema};
 use crate::python::{ValueDamaged, ValueUnknown, damage_error};
 use crate::request::key::Key;
 use pyo3::exceptions::{PyException, PyMemoryError};

@@ -3,10 +3,10 @@
 //! for stored values refer to them by number.
 
 use crate::codec::format::WORDS_MAX;
-use crate::python::model::State;
-use crate::python::objects::Objects;
-use crate::python::shapes::Shapes;
-use crate::python::strings::StringCache;
+use crate::python::codec::dict_templates::Shapes;
+use crate::python::codec::instances::State;
+use crate::python::codec::rare::Objects;
+use crate::python::codec::string_cache::StringCache;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
