@@ -83,7 +83,7 @@ mod _core {
     #[pymodule_export]
     use crate::python::describe::{Describer, Entry, entries};
     #[pymodule_export]
-    use crate::python::dumps::Dumps;
+    use crate::python::dumps::writer::Dumps;
     #[pymodule_export]
     use crate::python::flights::FlightTable;
     #[pymodule_export]

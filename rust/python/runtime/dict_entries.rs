@@ -3,7 +3,7 @@
 //! The iterator of `PyO3` panics when the dict is changed meanwhile, which a `__repr__` or a
 //! finalizer may do; this one says so.
 
-use crate::python::dumps::{Stop, UNKNOWN};
+use crate::python::dumps::writer::{Stop, UNKNOWN};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

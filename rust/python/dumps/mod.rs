@@ -1,0 +1,3 @@
+//! LangChain's `dumps`, written straight from the objects.
+
+pub(super) mod writer;
