@@ -1,20 +1,15 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
 
-mod client_seen;
-mod clients;
 mod clock;
 mod codec;
 mod counts;
-mod describe;
 mod dumps;
 mod flights;
+mod keys;
 mod memory;
-mod model_fields;
-mod names;
 mod prices;
 mod requests;
 mod runtime;
-mod snapshots;
 
 use crate::codec::format::Damage;
 use pyo3::prelude::*;
@@ -81,21 +76,21 @@ mod _core {
     #[pymodule_export]
     use crate::python::counts::Counts;
     #[pymodule_export]
-    use crate::python::describe::{Describer, Entry, entries};
-    #[pymodule_export]
     use crate::python::dumps::writer::Dumps;
     #[pymodule_export]
     use crate::python::flights::FlightTable;
     #[pymodule_export]
-    use crate::python::memory::Memory;
+    use crate::python::keys::describer::{Describer, Entry, entries};
     #[pymodule_export]
-    use crate::python::model_fields::Rows;
+    use crate::python::keys::model_fields::Rows;
+    #[pymodule_export]
+    use crate::python::keys::snapshots::{Snapshot, Snapshots};
+    #[pymodule_export]
+    use crate::python::memory::Memory;
     #[pymodule_export]
     use crate::python::requests::settings;
     #[pymodule_export]
     use crate::python::runtime::interrupts::Insisting;
-    #[pymodule_export]
-    use crate::python::snapshots::{Snapshot, Snapshots};
     #[pymodule_export]
     use crate::python::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown, prepare};
 

@@ -3,8 +3,8 @@
 //! `llmemo.keys.clients` knows the kinds of clients, and which attributes to read.
 
 use crate::canonical::description::{Container, Description};
-use crate::python::client_seen::{ClientSeen, Leaf};
-use crate::python::describe::{Describer, Refusal};
+use crate::python::keys::client_seen::{ClientSeen, Leaf};
+use crate::python::keys::describer::{Describer, Refusal};
 use crate::python::requests::bytes_of;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};

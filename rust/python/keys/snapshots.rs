@@ -3,9 +3,9 @@
 //! That is quick to see: most of what a model holds cannot change as long as it is the same object.
 
 use crate::canonical::description::Description;
-use crate::python::client_seen::{ClientSeen, is_plain};
-use crate::python::model_fields::Reader;
-use crate::python::names::{Caller, Names, Texts};
+use crate::python::keys::call_names::{Caller, Names, Texts};
+use crate::python::keys::client_seen::{ClientSeen, is_plain};
+use crate::python::keys::model_fields::Reader;
 use crate::python::requests::bytes_of;
 use crate::python::runtime::dict_entries::all_entries;
 use crate::python::runtime::gil_cell::GilCell;

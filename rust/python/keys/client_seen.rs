@@ -1,8 +1,8 @@
 //! A client as it was read, and whether it still says the same: without writing it down again.
 
 use crate::canonical::description::Description;
-use crate::python::clients::{Holds, Kind, Path, follow, is_untold_item};
-use crate::python::describe::{Describer, Refusal};
+use crate::python::keys::clients::{Holds, Kind, Path, follow, is_untold_item};
+use crate::python::keys::describer::{Describer, Refusal};
 use crate::python::runtime::dict_entries::all_entries;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};

@@ -2,10 +2,10 @@
 
 use crate::canonical::description::Description;
 use crate::python::RequestBypassed;
-use crate::python::describe::Describer;
+use crate::python::keys::describer::Describer;
+use crate::python::keys::snapshots::Snapshot;
 use crate::python::requests::bytes_of;
 use crate::python::runtime::interned::intern;
-use crate::python::snapshots::Snapshot;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 use std::collections::HashMap;
