@@ -1,13 +1,11 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
 
-mod clock;
 mod codec;
 mod counts;
 mod dumps;
 mod flights;
 mod keys;
 mod memory;
-mod prices;
 mod requests;
 mod runtime;
 
@@ -86,7 +84,7 @@ mod _core {
     #[pymodule_export]
     use crate::python::keys::snapshots::{Snapshot, Snapshots};
     #[pymodule_export]
-    use crate::python::memory::Memory;
+    use crate::python::memory::binding::Memory;
     #[pymodule_export]
     use crate::python::requests::settings;
     #[pymodule_export]

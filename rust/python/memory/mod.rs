@@ -1,0 +1,5 @@
+//! The memory tier, as Python has it.
+
+pub(super) mod binding;
+pub(super) mod clock;
+pub(super) mod prices;
