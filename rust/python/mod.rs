@@ -1,13 +1,13 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
 
 mod codec;
-mod counts;
 mod dumps;
-mod flights;
 mod keys;
 mod memory;
-mod requests;
+mod request_args;
 mod runtime;
+mod single_flight;
+mod telemetry;
 
 use crate::codec::format::Damage;
 use pyo3::prelude::*;
@@ -72,11 +72,7 @@ mod _core {
     #[pymodule_export]
     use crate::python::codec::fresh_ids::seed_ids;
     #[pymodule_export]
-    use crate::python::counts::Counts;
-    #[pymodule_export]
     use crate::python::dumps::writer::Dumps;
-    #[pymodule_export]
-    use crate::python::flights::FlightTable;
     #[pymodule_export]
     use crate::python::keys::describer::{Describer, Entry, entries};
     #[pymodule_export]
@@ -86,9 +82,13 @@ mod _core {
     #[pymodule_export]
     use crate::python::memory::binding::Memory;
     #[pymodule_export]
-    use crate::python::requests::settings;
+    use crate::python::request_args::settings;
     #[pymodule_export]
     use crate::python::runtime::interrupts::Insisting;
+    #[pymodule_export]
+    use crate::python::single_flight::FlightTable;
+    #[pymodule_export]
+    use crate::python::telemetry::Counts;
     #[pymodule_export]
     use crate::python::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown, prepare};
 

@@ -7,7 +7,7 @@
 use crate::codec::format::DEPTH_MAX;
 use crate::codec::json_strings::push_string;
 use crate::python::codec::schema::{Class, Default, Field, Schema};
-use crate::python::requests::bytes_of;
+use crate::python::request_args::bytes_of;
 use crate::python::runtime::dict_entries::Entries;
 use crate::python::runtime::interned::intern;
 use crate::python::runtime::stack::Floor;

@@ -6,7 +6,7 @@
 use crate::canonical::description::{Container, Description, entries as entries_of};
 use crate::python::RequestBypassed;
 use crate::python::keys::clients::Kinds;
-use crate::python::requests::bytes_of;
+use crate::python::request_args::bytes_of;
 use crate::python::runtime::stack::Floor;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;

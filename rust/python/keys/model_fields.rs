@@ -4,7 +4,7 @@ use crate::canonical::description::Description;
 use crate::python::RequestBypassed;
 use crate::python::keys::describer::Describer;
 use crate::python::keys::snapshots::Snapshot;
-use crate::python::requests::bytes_of;
+use crate::python::request_args::bytes_of;
 use crate::python::runtime::interned::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};

@@ -10,7 +10,7 @@ use crate::python::codec::decode::decode_payload;
 use crate::python::damage_error;
 use crate::python::memory::clock::{Clock, nanoseconds, seconds};
 use crate::python::memory::prices::Prices;
-use crate::python::requests::{Strings, bypassed, bytes_of};
+use crate::python::request_args::{Strings, bypassed, bytes_of};
 use crate::python::runtime::long_work::{LARGE, detached, in_steps, length};
 use crate::request::frame::Request;
 use crate::request::key::{Key, Keyer, Probe};

@@ -2,7 +2,7 @@
 
 use crate::memory::tier::Worth;
 use crate::python::codec::schema::{CHAT_GENERATION, Schema};
-use crate::python::requests::bytes_of;
+use crate::python::request_args::bytes_of;
 use crate::python::runtime::interned::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString};
