@@ -2,7 +2,7 @@
 //! and so does `cargo test`, of payloads that the fuzzer has found.
 
 use llmemo::codec::format::{Damage, Reader, Token, Writer, open};
-use llmemo::request::key::Key;
+use llmemo::request::Key;
 use twox_hash::XxHash3_64;
 
 /// The key of the request that all these values answer.

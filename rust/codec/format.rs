@@ -16,7 +16,7 @@
 //! it never panics, and never allocates by a length that the bytes merely claim.
 #![forbid(unsafe_code)]
 
-use crate::request::key::Key;
+use crate::request::Key;
 use std::ops::Range;
 use twox_hash::XxHash3_64;
 

@@ -1,8 +1,9 @@
 //! What an entry's times and its worth bring about.
 
+use crate::memory::early_refresh::EarlyRefresh;
 use crate::memory::tier::tests::{A, B, Fixture};
-use crate::memory::tier::{About, Answer, Dice, FOREVER, Found, Worth};
-use crate::request::frame::Request;
+use crate::memory::{About, Answer, FOREVER, Found, Worth};
+use crate::request::Request;
 
 const COSTLY: Worth = Worth { input_tokens: 10, output_tokens: 3, money: 0.5 };
 
@@ -15,7 +16,7 @@ fn near_its_end_an_answer_is_made_anew_by_some_while_the_others_hit() {
     let refused = |before: u64| {
         let mut it = Fixture::new(1 << 20, 9);
         it.keep(&A, Answer { expires, early, ..Answer::lasting(b"one") });
-        let (probe, key) = (it.keyer.probe(&A), it.key(&A));
+        let (probe, key) = (it.fingerprinter.probe(&A), it.key(&A));
         let mut refused = 0;
         for _ in 0..20_000 {
             let found = it.tier.lookup(&A, &probe, expires - before);
@@ -38,8 +39,8 @@ fn near_its_end_an_answer_is_made_anew_by_some_while_the_others_hit() {
 fn the_sequence_differs_by_seed_and_by_time() {
     let draws = |seed, before: u64| -> Vec<bool> {
         let answer = Answer { expires: 100 * SECOND, early: SECOND, ..Answer::lasting(b"") };
-        let mut dice = Dice::new(seed);
-        (0..64).map(|_| dice.are_for(&answer, 100 * SECOND - before)).collect()
+        let mut refresh = EarlyRefresh::new(seed);
+        (0..64).map(|_| refresh.is_due(&answer, 100 * SECOND - before)).collect()
     };
     assert_eq!(draws(1, SECOND), draws(1, SECOND));
     assert_ne!(draws(1, SECOND), draws(2, SECOND));
@@ -60,12 +61,12 @@ fn what_never_expires_or_has_no_early_is_never_refused() {
 #[test]
 fn an_expired_entry_stays_for_its_grace_as_a_miss_counted_once() {
     let mut it = Fixture::with_grace(5);
-    let (probe, key) = (it.keyer.probe(&A), it.key(&A));
+    let (probe, key) = (it.fingerprinter.probe(&A), it.key(&A));
     it.keep(&A, Answer { expires: 10, created: 1.5, ..Answer::lasting(b"one") });
     let about = |is_due| Some(About { created: 1.5, expires: 10, is_due });
     assert_eq!(it.tier.about(&key, 9), about(false));
     assert_eq!(it.tier.known(&A, &probe, 9), Some(key));
-    assert_eq!(it.tier.known(&B, &it.keyer.probe(&B), 9), None);
+    assert_eq!(it.tier.known(&B, &it.fingerprinter.probe(&B), 9), None);
     for now in 10..15 {
         assert_eq!(it.lookup_at(&A, now), None);
         assert_eq!(it.tier.lookup_key(&A, &probe, key, now), None);
@@ -83,7 +84,7 @@ fn an_expired_entry_stays_for_its_grace_as_a_miss_counted_once() {
 #[test]
 fn a_fill_takes_the_place_of_what_is_over_and_of_nothing_else() {
     let mut it = Fixture::with_grace(50);
-    let (probe, key) = (it.keyer.probe(&A), it.key(&A));
+    let (probe, key) = (it.fingerprinter.probe(&A), it.key(&A));
     it.update_until(&A, b"one", 10);
     let epoch = it.tier.epoch(&key);
     let read = |expires| Answer { expires, ..Answer::lasting(b"read") };
@@ -98,7 +99,7 @@ fn a_fill_takes_the_place_of_what_is_over_and_of_nothing_else() {
 #[test]
 fn hits_add_up_what_they_save() {
     let mut it = Fixture::with_grace(5);
-    let (probe, key) = (it.keyer.probe(&A), it.key(&A));
+    let (probe, key) = (it.fingerprinter.probe(&A), it.key(&A));
     it.keep(&A, Answer { expires: 10, worth: COSTLY, ..Answer::lasting(b"one") });
     it.update(&B, b"worth nothing");
     for _ in 0..3 {
@@ -118,10 +119,10 @@ fn hits_add_up_what_they_save() {
 #[test]
 fn a_form_that_is_known_is_not_remembered_twice() {
     let mut it = Fixture::new(1 << 20, 9);
-    let (probe, key) = (it.keyer.probe(&A), it.key(&A));
+    let (probe, key) = (it.fingerprinter.probe(&A), it.key(&A));
     it.update(&A, b"one");
     let other = Request { prompt: b"a ", ..A };
-    assert!(it.tier.lookup_key(&other, &it.keyer.probe(&other), key, 0).is_some());
+    assert!(it.tier.lookup_key(&other, &it.fingerprinter.probe(&other), key, 0).is_some());
     let bytes = it.tier.bytes();
     for _ in 0..9 {
         assert!(it.tier.lookup_key(&A, &probe, key, 0).is_some());

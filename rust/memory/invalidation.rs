@@ -1,10 +1,10 @@
 //! Taking entries out of the tier.
 
 use super::entry::Entry;
-use super::request_index::{Requests, Scope};
+use super::lru::Lru;
+use super::request_index::{RequestIndex, Scope};
 use super::tier::Tier;
-use crate::memory::lru::Lru;
-use crate::request::key::Key;
+use crate::request::Key;
 use std::collections::HashMap;
 
 /// How many slots a sweep looks at between two questions whether it may go on: some 2 µs.
@@ -14,7 +14,7 @@ const STRIDE: usize = 64;
 #[must_use]
 pub struct Remains {
     entries: Lru<Entry>,
-    _requests: Requests,
+    _requests: RequestIndex,
 }
 
 impl Remains {
@@ -83,7 +83,7 @@ impl Tier {
                         is_meant(scope.namespace(), &scope.llm_string)
                     })
                 };
-                if entry.forms().any(|form| is_of_meant(&form.scope)) {
+                if entry.aliases().any(|alias| is_of_meant(&alias.scope)) {
                     let key = entry.key;
                     sweep.removed += usize::from(self.discard(&key));
                     is_long = true;
@@ -109,9 +109,9 @@ impl Tier {
     }
 
     pub(super) fn release(&mut self, entry: Entry) {
-        for form in entry.form.into_iter().chain(entry.others) {
-            let group = form.scope.group;
-            let freed = self.requests.release(form, entry.key);
+        for alias in entry.alias.into_iter().chain(entry.others) {
+            let group = alias.scope.group;
+            let freed = self.requests.release(alias, entry.key);
             self.entries.reserve(group, -freed.cast_signed());
         }
     }

@@ -1,9 +1,9 @@
 //! Who loses what: by the user's will, or for want of room.
 
-use crate::memory::lru::Bounds;
+use crate::memory::Bounds;
 use crate::memory::tier::tests::{A, B, Fixture};
-use crate::memory::tier::{Answer, Settings, Tier};
-use crate::request::frame::Request;
+use crate::memory::{Answer, Settings, Tier};
+use crate::request::Request;
 
 /// Keys, namespaces and `llm_string`s of a random history.
 fn request_of(number: usize) -> ([u8; 1], &'static [u8], &'static [u8]) {

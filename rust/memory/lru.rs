@@ -9,7 +9,7 @@
 //! an index (`hashbrown`) maps a key's hash to its slot. It has no lock and no clock.
 #![forbid(unsafe_code)]
 
-use crate::request::key::Key;
+use crate::request::Key;
 use hashbrown::HashTable;
 use std::collections::BTreeSet;
 

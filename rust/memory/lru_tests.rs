@@ -1,7 +1,7 @@
 //! The LRU against a model that is too simple to be wrong: a list in order of use.
 
 use super::{Bounds, Group, Lru};
-use crate::request::key::Key;
+use crate::request::Key;
 use std::collections::HashMap;
 
 fn key(number: u64) -> Key {

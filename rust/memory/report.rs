@@ -1,7 +1,7 @@
 //! What a tier tells.
 
 use super::answer::Worth;
-use crate::request::key::Key;
+use crate::request::Key;
 use std::sync::Arc;
 
 /// What a lookup is served.
@@ -45,7 +45,7 @@ pub struct About {
 
 /// A request that the tier has the answer to, as it was asked last.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownRequest {
     /// What it is called.
     pub key: Key,
     /// Of whom it was asked, and how.

@@ -1,14 +1,15 @@
 //! Requests as they were asked, and where each is found.
 
-use crate::memory::lru::Group;
-use crate::request::frame::Request;
-use crate::request::key::{Fingerprint, Key, Probe};
+use super::lru::Group;
+use crate::request::Key;
+use crate::request::Request;
+use crate::request::{Fingerprint, Probe};
 use hashbrown::HashTable;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What a form weighs beside its prompt: rows, allocations (bytes). See `ENTRY_OVERHEAD`.
-pub const FORM_OVERHEAD: usize = 160;
+/// What an alias weighs beside its prompt: rows, allocations (bytes). See `ENTRY_OVERHEAD`.
+pub const ALIAS_OVERHEAD: usize = 160;
 
 /// Namespace and `llm_string`, which thousands of entries share.
 pub struct Scope {
@@ -47,7 +48,7 @@ pub enum Prompt {
 
 /// A request as it was asked, and where it is found. Several may have one key: see
 /// [`crate::canonical`].
-pub struct Form {
+pub struct Alias {
     /// Of the whole request, and of its sketch if it has one.
     fingerprints: [Option<Fingerprint>; 2],
     scope_hash: u64,
@@ -55,7 +56,7 @@ pub struct Form {
     pub prompt: Prompt,
 }
 
-impl Form {
+impl Alias {
     pub fn is_of(&self, request: &Request<'_>, probe: &Probe) -> bool {
         self.scope.is_of(request)
             && match (&self.prompt, &probe.digest) {
@@ -70,13 +71,13 @@ impl Form {
             Prompt::Verbatim(bytes) => bytes.len(),
             Prompt::Digest(_) => 0,
         };
-        FORM_OVERHEAD + prompt
+        ALIAS_OVERHEAD + prompt
     }
 }
 
 /// Where to look for a request, which is never proof; and what requests share.
 #[derive(Default)]
-pub struct Requests {
+pub struct RequestIndex {
     rows: HashTable<(Fingerprint, Key)>,
     scopes: HashTable<(u64, Arc<Scope>)>,
     /// By name, what a namespace's entries are called, and how many scopes it has.
@@ -87,7 +88,7 @@ pub struct Requests {
     scopes_made: u64,
 }
 
-impl Requests {
+impl RequestIndex {
     /// Number of rows, and of scopes.
     #[cfg(test)]
     pub fn len(&self) -> (usize, usize) {
@@ -125,11 +126,11 @@ impl Requests {
         }
     }
 
-    /// The form of a request; it has to be given to [`Self::release`] in the end. And how many bytes
+    /// The alias of a request; it has to be given to [`Self::release`] in the end. And how many bytes
     /// it is the first to need that others will share.
-    pub fn form(&mut self, request: &Request<'_>, probe: &Probe) -> (Form, usize) {
+    pub fn alias(&mut self, request: &Request<'_>, probe: &Probe) -> (Alias, usize) {
         let (scope, shared) = self.intern(request, probe);
-        let form = Form {
+        let alias = Alias {
             fingerprints: [Some(probe.fingerprint), probe.sketch],
             scope_hash: probe.fingerprint.scope_hash64(),
             scope,
@@ -138,13 +139,13 @@ impl Requests {
                 None => Prompt::Verbatim(request.prompt.into()),
             },
         };
-        (form, shared)
+        (alias, shared)
     }
 
-    /// Drops a form's rows, and its scope if no other form has it. Returns how many bytes are shared
+    /// Drops an alias's rows, and its scope if no other alias has it. Returns how many bytes are shared
     /// no more.
-    pub fn release(&mut self, form: Form, key: Key) -> usize {
-        let Form { fingerprints, scope_hash, scope, .. } = form;
+    pub fn release(&mut self, alias: Alias, key: Key) -> usize {
+        let Alias { fingerprints, scope_hash, scope, .. } = alias;
         for fingerprint in fingerprints.into_iter().flatten() {
             let is_it = |(of, to): &(Fingerprint, Key)| *of == fingerprint && *to == key;
             if let Ok(row) = self.rows.find_entry(fingerprint.hash64(), is_it) {
@@ -152,7 +153,7 @@ impl Requests {
             }
         }
         let is_it = |(_, other): &(u64, Arc<Scope>)| Arc::ptr_eq(other, &scope);
-        // Two owners: the table, and the form that goes.
+        // Two owners: the table, and the alias that goes.
         if Arc::strong_count(&scope) > 2 {
             return 0;
         }

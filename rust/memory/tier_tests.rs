@@ -1,25 +1,32 @@
 //! The memory tier's promises, with fingerprints that collide by construction.
 
-use super::{Answer, FOREVER, Found, Settings, Tier};
-use crate::memory::lru::Bounds;
-use crate::request::frame::Request;
-use crate::request::key::{Key, Keyer, Probe, VERBATIM_MAX};
-use crate::request::parsed::Seen;
+use super::{Found, Settings, Tier};
+use crate::memory::Bounds;
+use crate::memory::{Answer, FOREVER};
+use crate::request::Context;
+use crate::request::Request;
+use crate::request::{Fingerprinter, Probe, VERBATIM_MAX};
+use crate::request::{Key, Keyer};
 
 pub const A: Request<'_> = Request { namespace: b"", llm_string: b"m", prompt: b"a" };
 pub const B: Request<'_> = Request { namespace: b"", llm_string: b"m", prompt: b"b" };
 
 pub struct Fixture {
     pub tier: Tier,
+    pub fingerprinter: Fingerprinter,
     pub keyer: Keyer,
 }
 
 impl Fixture {
     pub fn new(max_bytes: usize, max_entries: usize) -> Self {
         let secret: Vec<u8> = (0..192).collect();
-        let keyer = Keyer::new(&secret, None).expect("long enough");
+        let fingerprinter = Fingerprinter::new(&secret).expect("long enough");
         let bounds = Bounds { bytes: max_bytes, entries: max_entries, ..Bounds::default() };
-        Self { tier: Tier::new(Settings { bounds, ..Settings::default() }), keyer }
+        Self {
+            tier: Tier::new(Settings { bounds, ..Settings::default() }),
+            fingerprinter,
+            keyer: Keyer::new(None),
+        }
     }
 
     pub fn with_grace(grace: u64) -> Self {
@@ -28,7 +35,7 @@ impl Fixture {
     }
 
     pub fn key(&self, request: &Request<'_>) -> Key {
-        self.keyer.key(request, Seen::default(), |_| None).expect("no bypass")
+        self.keyer.key(request, Context::default(), |_| None).expect("no bypass")
     }
 
     pub fn update(&mut self, request: &Request<'_>, value: &[u8]) -> bool {
@@ -40,12 +47,12 @@ impl Fixture {
     }
 
     pub fn keep(&mut self, request: &Request<'_>, answer: Answer) -> bool {
-        let (probe, key) = (self.keyer.probe(request), self.key(request));
+        let (probe, key) = (self.fingerprinter.probe(request), self.key(request));
         self.tier.update(request, &probe, key, answer)
     }
 
     pub fn fill(&mut self, request: &Request<'_>, value: &[u8], epoch: u64) -> bool {
-        let (probe, key) = (self.keyer.probe(request), self.key(request));
+        let (probe, key) = (self.fingerprinter.probe(request), self.key(request));
         self.tier.fill(request, &probe, key, Answer::lasting(value), epoch, 0)
     }
 
@@ -54,7 +61,7 @@ impl Fixture {
     }
 
     pub fn lookup_at(&mut self, request: &Request<'_>, now: u64) -> Option<Vec<u8>> {
-        let probe = self.keyer.probe(request);
+        let probe = self.fingerprinter.probe(request);
         value_of(self.tier.lookup(request, &probe, now))
     }
 }
@@ -77,7 +84,7 @@ fn an_equal_request_hits_and_any_other_misses() {
 #[test]
 fn a_colliding_fingerprint_is_a_miss_and_the_newer_entry_wins() {
     let mut it = Fixture::new(1 << 20, 100);
-    let forged = it.keyer.probe(&A); // the same probe for both: a full 192-bit collision
+    let forged = it.fingerprinter.probe(&A); // the same probe for both: a full 192-bit collision
     let (key_a, key_b) = (it.key(&A), it.key(&B));
     assert!(it.tier.update(&A, &forged, key_a, Answer::lasting(b"one")));
     assert_eq!(it.tier.lookup(&B, &forged, 0), Found::Nothing);
@@ -97,9 +104,9 @@ fn a_long_prompt_is_verified_by_its_digest() {
     assert!(it.update(&request, b"one"));
     assert!(it.tier.bytes() < VERBATIM_MAX, "the prompt itself is not kept");
     assert_eq!(it.lookup(&request).as_deref(), Some(&b"one"[..]));
-    let forged = Probe { digest: Some([0; 32]), ..it.keyer.probe(&request) };
+    let forged = Probe { digest: Some([0; 32]), ..it.fingerprinter.probe(&request) };
     assert_eq!(it.tier.lookup(&request, &forged, 0), Found::Nothing);
-    let forged = Probe { digest: None, ..it.keyer.probe(&request) };
+    let forged = Probe { digest: None, ..it.fingerprinter.probe(&request) };
     assert_eq!(it.tier.lookup(&request, &forged, 0), Found::Nothing);
 }
 
@@ -115,7 +122,7 @@ fn a_sketch_finds_and_equality_decides() {
     for middle in 0..3_u8 {
         text[5_000] = middle;
         let request = Request { prompt: &text, ..A };
-        let sketch = it.keyer.sketch(&request).expect("long enough");
+        let sketch = it.fingerprinter.sketch(&request).expect("long enough");
         // All three share a sketch, and the last has its row.
         let found = value_of(it.tier.lookup(&request, &sketch, 0));
         assert_eq!(found.as_deref(), (middle == 2).then_some(&[2][..]));
@@ -178,7 +185,7 @@ fn several_forms_of_a_request_find_one_entry() {
         texts.iter().map(|prompt| Request { prompt, llm_string: b"another", ..A }).collect();
     for form in &forms {
         assert_eq!(it.lookup(form), None);
-        let probe = it.keyer.probe(form);
+        let probe = it.fingerprinter.probe(form);
         assert!(it.tier.lookup_key(form, &probe, key, 0).is_some());
         assert_eq!(it.lookup(form).as_deref(), Some(&b"one"[..]));
     }
@@ -284,7 +291,7 @@ fn what_was_hit_is_told_once_and_not_for_ever() {
     assert_eq!(it.tier.take_used(), [it.key(&A)]);
     assert!(it.tier.take_used().is_empty());
     it.lookup(&B);
-    let (probe, key) = (it.keyer.probe(&A), it.key(&A));
+    let (probe, key) = (it.fingerprinter.probe(&A), it.key(&A));
     it.tier.lookup_key(&A, &probe, key, 0);
     it.tier.remove(&key);
     assert_eq!(it.tier.take_used(), [it.key(&B), key]);

@@ -3,7 +3,7 @@
 use crate::canonical::{self, Bypass, Form, Part};
 use crate::python::RequestBypassed;
 use crate::python::runtime::long_work::{LARGE, length, utf8};
-use crate::request::frame::Request;
+use crate::request::Request;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::borrow::Cow;

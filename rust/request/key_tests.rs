@@ -1,35 +1,27 @@
-//! Fingerprints, keys and labels.
+//! Keys and labels.
 
 use super::*;
 
 const A: Request<'_> = Request { namespace: b"", llm_string: b"model", prompt: b"hello" };
 
-/// A fingerprint secret that depends on `seed`. (Of equal bytes XXH3 would make nothing: it
-/// xors pairs of them.)
-fn process_secret(seed: u8) -> Vec<u8> {
-    (0..192_u8).map(|byte| byte.wrapping_mul(seed) ^ seed).collect()
-}
-
 fn keyer(secret: Option<&[u8]>) -> Keyer {
-    Keyer::new(&process_secret(7), secret).expect("long enough")
+    Keyer::new(secret)
 }
 
 fn key(keyer: &Keyer, request: &Request<'_>) -> Key {
-    keyer.key(request, Seen::default(), |_| None).expect("no bypass")
+    keyer.key(request, Context::default(), |_| None).expect("no bypass")
 }
 
 #[test]
 fn a_key_is_stable_and_depends_on_every_part_and_on_the_secret() {
     let expected = key(&keyer(None), &A);
-    let other = Keyer::new(&process_secret(9), None).expect("long enough");
-    assert_eq!(expected, key(&other, &A));
+    assert_eq!(expected, key(&keyer(None), &A));
     for other in [
         Request { namespace: b"t", ..A },
         Request { llm_string: b"model2", ..A },
         Request { prompt: b"hello ", ..A },
     ] {
         assert_ne!(key(&keyer(None), &other), expected);
-        assert_ne!(keyer(None).probe(&other).fingerprint, keyer(None).probe(&A).fingerprint);
     }
     assert_ne!(key(&keyer(Some(b"s")), &A), expected);
     assert_ne!(key(&keyer(Some(b"s")), &A), key(&keyer(Some(b"t")), &A));
@@ -38,8 +30,8 @@ fn a_key_is_stable_and_depends_on_every_part_and_on_the_secret() {
 #[test]
 fn what_the_model_says_is_part_of_the_key() {
     let named = |supplement| {
-        let seen = Seen { supplement, ..Seen::default() };
-        keyer(None).key(&A, seen, |_| None).expect("no bypass")
+        let context = Context { supplement, ..Context::default() };
+        keyer(None).key(&A, context, |_| None).expect("no bypass")
     };
     assert_eq!(named(None), named(Some(b"")));
     assert_ne!(named(None), named(Some(b"a")));
@@ -47,8 +39,8 @@ fn what_the_model_says_is_part_of_the_key() {
     // It is a part of its own, after the schemas: no bytes move from one to the other.
     let request = Request { llm_string: b"[('f', <class 'A'>)]", ..A };
     let with = |schema: [u8; 32], supplement: &[u8]| {
-        let seen = Seen { supplement: Some(supplement), ..Seen::default() };
-        keyer(None).key(&request, seen, |_| Some(schema)).expect("no bypass")
+        let context = Context { supplement: Some(supplement), ..Context::default() };
+        keyer(None).key(&request, context, |_| Some(schema)).expect("no bypass")
     };
     assert_ne!(with([1; 32], &[2; 32]), with([2; 32], &[1; 32]));
 }
@@ -58,8 +50,8 @@ const MESSAGES: &[u8] = br#"[{"lc": 1, "type": "constructor", "id": ["langchain"
 #[test]
 fn the_prompt_of_a_completion_model_is_text_whatever_it_looks_like() {
     let named = |prompt: &[u8], is_text| {
-        let seen = Seen { is_text, ..Seen::default() };
-        keyer(None).key(&Request { prompt, ..A }, seen, |_| None).expect("no bypass")
+        let context = Context { is_text, ..Context::default() };
+        keyer(None).key(&Request { prompt, ..A }, context, |_| None).expect("no bypass")
     };
     let other = [MESSAGES, b" "].concat();
     assert_eq!(named(MESSAGES, false), named(&other, false));
@@ -75,54 +67,13 @@ fn the_prompt_of_a_completion_model_is_text_whatever_it_looks_like() {
 #[test]
 fn a_thin_text_has_a_key_only_where_the_model_was_seen() {
     let request = Request { llm_string: b"[('_type', 'chat-ollama'), ('stop', None)]", ..A };
-    let named =
-        |supplement| keyer(None).key(&request, Seen { supplement, ..Seen::default() }, |_| None);
+    let named = |supplement| {
+        keyer(None).key(&request, Context { supplement, ..Context::default() }, |_| None)
+    };
     let bypass = named(None).expect_err("nobody has seen the model");
     assert_eq!((bypass.reason, bypass.parameter.as_deref()), (Reason::ThinText, Some("_type")));
     assert_ne!(named(Some(b"")), named(Some(b"llama3")));
     assert!(named(Some(b"")).is_ok());
-}
-
-#[test]
-fn fingerprints_depend_on_the_process_secret() {
-    let other = Keyer::new(&process_secret(9), None).expect("long enough");
-    assert_ne!(other.probe(&A).fingerprint, keyer(None).probe(&A).fingerprint);
-    assert!(Keyer::new(&[8; 135], None).is_err());
-}
-
-#[test]
-fn namespace_and_llm_string_do_not_commute() {
-    let swapped = Request { namespace: A.llm_string, llm_string: A.namespace, ..A };
-    assert_ne!(keyer(None).probe(&swapped).fingerprint, keyer(None).probe(&A).fingerprint);
-}
-
-#[test]
-fn only_long_prompts_are_digested() {
-    let long = vec![b'x'; VERBATIM_MAX + 1];
-    let at_border = Request { prompt: &long[..VERBATIM_MAX], ..A };
-    assert!(keyer(None).probe(&at_border).digest.is_none());
-    assert!(keyer(None).probe(&Request { prompt: &long, ..A }).digest.is_some());
-}
-
-#[test]
-fn a_sketch_sees_both_ends_and_the_length_of_prompts_in_between() {
-    let text: Vec<u8> = (0..20_000_u32).map(|at| at.to_le_bytes()[0]).collect();
-    let sketch =
-        |prompt: &[u8]| keyer(None).sketch(&Request { prompt, ..A }).map(|probe| probe.fingerprint);
-    let changed = |at: usize| {
-        let mut text = text.clone();
-        text[at] ^= 1;
-        text
-    };
-    assert!(sketch(&text).is_some());
-    assert_eq!(sketch(&text), sketch(&changed(10_000)));
-    for other in [changed(0), changed(1023), changed(18_976), changed(19_999)] {
-        assert_ne!(sketch(&text), sketch(&other));
-    }
-    // The text has a period of 256: the same ends, another length.
-    assert_ne!(sketch(&text), sketch(&text[..20_000 - 256]));
-    assert_eq!(sketch(&text[..SKETCH_MIN]), None);
-    assert_eq!(sketch(&vec![0; VERBATIM_MAX + 1]), None);
 }
 
 #[test]

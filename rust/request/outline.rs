@@ -15,9 +15,9 @@
 //! (once in 4 billion): an outline explains, it never decides what is served.
 #![forbid(unsafe_code)]
 
+use super::frame::Request;
+use super::parsed::{Context, Model, ParsedRequest};
 use crate::canonical::{self, Bypass, Canonical, Form};
-use crate::request::frame::Request;
-use crate::request::parsed::{Asked, Model, Seen};
 
 /// Bytes of a digest.
 pub const DIGEST: usize = 4;
@@ -39,33 +39,33 @@ impl Outliner {
 
     /// The outline of a request, with the digests of its last `tail` messages.
     ///
-    /// `schema_of`: as for [`crate::request::key::Keyer::key`]; a class without one counts by its name.
+    /// `schema_of`: as for [`crate::request::Keyer::key`]; a class without one counts by its name.
     ///
     /// # Errors
     /// [`Bypass`], as for the key.
     pub fn outline(
         &self,
         request: &Request<'_>,
-        seen: Seen<'_>,
+        context: Context<'_>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,
         tail: usize,
     ) -> Result<Vec<u8>, Bypass> {
         let model = Model::read(request.llm_string)?;
-        Ok(self.outline_of(&Asked::read(*request, seen, &model)?, None, schema_of, tail))
+        Ok(self.outline_of(&ParsedRequest::read(*request, context, &model)?, None, schema_of, tail))
     }
 
     /// [`Self::outline`] of a request that was read. `settings`: what [`Self::settings`] made.
     pub fn outline_of(
         &self,
-        asked: &Asked<'_>,
+        parsed: &ParsedRequest<'_>,
         settings: Option<&[u8]>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,
         tail: usize,
     ) -> Vec<u8> {
         let mut out =
-            settings.map_or_else(|| self.settings(asked.model, schema_of), <[u8]>::to_vec);
-        self.supplement(asked.supplement, &mut out);
-        if let Some(messages) = &asked.messages {
+            settings.map_or_else(|| self.settings(parsed.model, schema_of), <[u8]>::to_vec);
+        self.supplement(parsed.supplement, &mut out);
+        if let Some(messages) = &parsed.messages {
             let digests: Vec<_> = canonical::messages(messages)
                 .map(|message| self.digest(b"message", &[message]))
                 .collect();
@@ -75,7 +75,7 @@ impl Outliner {
             out.extend(last.as_flattened());
         } else {
             out.extend([0; 8]);
-            out.extend(self.digest(b"prompt", &[asked.request.prompt]));
+            out.extend(self.digest(b"prompt", &[parsed.request.prompt]));
         }
         out
     }
@@ -87,8 +87,7 @@ impl Outliner {
             Form::Params(canonical) => self.params(canonical, schema_of, &mut out),
             Form::Opaque => {
                 out.extend(1_u16.to_le_bytes());
-                out.extend(self.digest(b"name", &[b"llm_string"]));
-                out.extend(self.digest(b"value", &[&model.text]));
+                out.extend(self.setting(b"llm_string", &[&model.text]));
             }
         }
         out
@@ -102,8 +101,7 @@ impl Outliner {
         };
         // There are far fewer than 65,535: see `SETTINGS_MAX`.
         *count = u16::from_le_bytes(*count).saturating_add(1).to_le_bytes();
-        out.extend(self.digest(b"name", &[b"supplement"]));
-        out.extend(self.digest(b"value", &[supplement]));
+        out.extend(self.setting(b"supplement", &[supplement]));
     }
 
     fn params(
@@ -118,9 +116,14 @@ impl Outliner {
             let classes = canonical.classes.iter().filter(|class| class.part == at);
             let schemas: Vec<u8> =
                 classes.filter_map(|class| schema_of(&class.name)).flatten().collect();
-            out.extend(self.digest(b"name", &[part.name.as_bytes()]));
-            out.extend(self.digest(b"value", &[&canonical.bytes[part.value.clone()], &schemas]));
+            let value = &canonical.bytes[part.value.clone()];
+            out.extend(self.setting(part.name.as_bytes(), &[value, &schemas]));
         }
+    }
+
+    /// The digests of a setting: of its name, of its value.
+    fn setting(&self, name: &[u8], value: &[&[u8]]) -> impl Iterator<Item = u8> {
+        [self.digest(b"name", &[name]), self.digest(b"value", value)].into_iter().flatten()
     }
 
     /// `kind` and the pieces before the last must be free of each other: none is a prefix of what
@@ -163,7 +166,7 @@ mod tests {
     fn outline(llm_string: &[u8], prompt: &[u8], tail: usize) -> Vec<u8> {
         let request = Request { namespace: b"", llm_string, prompt };
         Outliner::new([7; 32])
-            .outline(&request, Seen::default(), |_| None, tail)
+            .outline(&request, Context::default(), |_| None, tail)
             .expect("no bypass")
     }
 
@@ -199,8 +202,8 @@ mod tests {
     fn what_the_model_says_is_a_setting_of_its_own() {
         let request = Request { namespace: b"", llm_string: MODEL, prompt: b"p" };
         let of = |supplement| {
-            let seen = Seen { supplement, ..Seen::default() };
-            Outliner::new([7; 32]).outline(&request, seen, |_| None, 8).expect("no bypass")
+            let context = Context { supplement, ..Context::default() };
+            Outliner::new([7; 32]).outline(&request, context, |_| None, 8).expect("no bypass")
         };
         assert_eq!(of(None), of(Some(b"")));
         let (without, one, other) = (of(None), of(Some(b"a")), of(Some(b"b")));
@@ -217,7 +220,7 @@ mod tests {
             Request { namespace: b"", llm_string: b"[('f', <class 'm.A'>)]", prompt: b"p" };
         let of = |schema: u8| {
             Outliner::new([7; 32])
-                .outline(&request, Seen::default(), |_| Some([schema; 32]), 8)
+                .outline(&request, Context::default(), |_| Some([schema; 32]), 8)
                 .expect("no bypass")
         };
         assert_eq!(of(1), of(1));

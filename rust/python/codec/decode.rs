@@ -8,7 +8,7 @@ use crate::python::codec::schema::{Class, Default, GENERATIONS, ID, Schema};
 use crate::python::runtime::long_work::{Breath, detached};
 use crate::python::runtime::stack::Floor;
 use crate::python::{ValueDamaged, ValueUnknown, damage_error};
-use crate::request::key::Key;
+use crate::request::Key;
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,

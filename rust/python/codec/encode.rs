@@ -10,7 +10,7 @@ use crate::python::runtime::interned::intern;
 use crate::python::runtime::long_work::{self, Breath, LARGE, detached, length, utf8};
 use crate::python::runtime::stack::Floor;
 use crate::python::{ValueDamaged, ValueRefused};
-use crate::request::key::Key;
+use crate::request::Key;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,

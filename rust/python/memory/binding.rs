@@ -3,8 +3,8 @@
 use crate::canonical::{Bypass, Form, Objects};
 use crate::codec::compression::compressed;
 use crate::codec::format::{open, payload};
-use crate::memory::lru::Bounds;
-use crate::memory::tier::{Answer, FOREVER, Found, Hit, Known, Remains, Settings, Tier, Worth};
+use crate::memory::Bounds;
+use crate::memory::{Answer, FOREVER, Found, Hit, KnownRequest, Remains, Settings, Tier, Worth};
 use crate::python::codec::compression::restored;
 use crate::python::codec::decode::decode_payload;
 use crate::python::damage_error;
@@ -12,10 +12,12 @@ use crate::python::memory::clock::{Clock, nanoseconds, seconds};
 use crate::python::memory::prices::Prices;
 use crate::python::request_args::{Strings, bypassed, bytes_of};
 use crate::python::runtime::long_work::{LARGE, detached, in_steps, length};
-use crate::request::frame::Request;
-use crate::request::key::{Key, Keyer, Probe};
-use crate::request::outline::Outliner;
-use crate::request::parsed::{Asked, Digests, Model, Models, Remembered, Seen};
+use crate::request::Outliner;
+use crate::request::Request;
+use crate::request::{Context, Model, ParsedRequest};
+use crate::request::{Fingerprinter, Probe};
+use crate::request::{Key, Keyer};
+use crate::request::{ModelDigests, RecentModel, RecentModels};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyList, PyString};
@@ -32,7 +34,8 @@ pub struct Memory {
     /// and a fork cannot copy it locked.
     tier: Mutex<Tier>,
     /// As `tier`.
-    models: Mutex<Models>,
+    models: Mutex<RecentModels>,
+    fingerprinter: Fingerprinter,
     keyer: Keyer,
     outliner: Outliner,
     clock: Clock,
@@ -48,15 +51,15 @@ type Times = (f64, Option<f64>, bool);
 type Price = (u64, u64, f64);
 
 /// Key, `llm_string` and prompt.
-type KnownRequest = (Py<PyBytes>, Py<PyBytes>, Option<Py<PyBytes>>);
+type KnownTexts = (Py<PyBytes>, Py<PyBytes>, Option<Py<PyBytes>>);
 
 fn long_work<T: Send>(py: Python<'_>, request: &Request<'_>, work: impl Send + FnOnce() -> T) -> T {
     detached(py, request.prompt.len() + request.llm_string.len(), work)
 }
 
-fn seen(supplement: Option<&[u8]>, is_text: bool, objects: bool) -> Seen<'_> {
+fn seen(supplement: Option<&[u8]>, is_text: bool, objects: bool) -> Context<'_> {
     let objects = if objects { Objects::ById } else { Objects::ByRepr };
-    Seen { supplement, is_text, objects }
+    Context { supplement, is_text, objects }
 }
 
 /// Frees entries: many of them in a thread of its own, which nobody waits for.
@@ -80,24 +83,26 @@ impl Memory {
         self.tier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn models(&self) -> MutexGuard<'_, Models> {
+    fn models(&self) -> MutexGuard<'_, RecentModels> {
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The model of a request: `known`, or read. Long work.
     fn recognised(
         &self,
-        known: Option<Remembered>,
+        known: Option<RecentModel>,
         request: &Request<'_>,
-    ) -> Result<Remembered, Bypass> {
+    ) -> Result<RecentModel, Bypass> {
         let namespace = request.namespace;
         Ok(match known {
-            Some(it) if *it.begun.namespace == *namespace => it,
-            Some(it) => Remembered { begun: self.keyer.begin(namespace, &it.model).into(), ..it },
+            Some(it) if *it.key_prefix.namespace == *namespace => it,
+            Some(it) => {
+                RecentModel { key_prefix: self.keyer.key_prefix(namespace, &it.model).into(), ..it }
+            }
             None => {
                 let model = Model::read(request.llm_string)?;
-                let begun = self.keyer.begin(namespace, &model).into();
-                Remembered { model: model.into(), begun, digests: None }
+                let key_prefix = self.keyer.key_prefix(namespace, &model).into();
+                RecentModel { model: model.into(), key_prefix, digests: None }
             }
         })
     }
@@ -107,16 +112,16 @@ impl Memory {
         &self,
         py: Python<'_>,
         request: Request<'_>,
-        seen: Seen<'_>,
+        seen: Context<'_>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]> + Sync,
-        more: impl Send + FnOnce(&mut Remembered, &Asked<'_>) -> T,
+        more: impl Send + FnOnce(&mut RecentModel, &ParsedRequest<'_>) -> T,
     ) -> PyResult<(Key, T)> {
         let known = self.models().get(request.llm_string);
         let named = long_work(py, &request, || {
             let mut remembered = self.recognised(known, &request)?;
             let model = Arc::clone(&remembered.model);
-            let asked = Asked::read(request, seen, &model)?;
-            let key = remembered.begun.key(&asked, &schema_of)?;
+            let asked = ParsedRequest::read(request, seen, &model)?;
+            let key = remembered.key_prefix.key(&asked, &schema_of)?;
             let more = more(&mut remembered, &asked);
             Ok((remembered, key, more))
         });
@@ -129,7 +134,7 @@ impl Memory {
         &self,
         py: Python<'_>,
         request: Request<'_>,
-        seen: Seen<'_>,
+        seen: Context<'_>,
         schemas: Option<HashMap<String, [u8; 32]>>,
     ) -> PyResult<Key> {
         let schemas = schemas.unwrap_or_default();
@@ -137,14 +142,14 @@ impl Memory {
         Ok(self.named(py, request, seen, schema_of, |_, _| ())?.0)
     }
 
-    fn digests(&self, model: &Model) -> Digests {
+    fn digests(&self, model: &Model) -> ModelDigests {
         let has_classes = matches!(&model.form, Form::Params(it) if !it.classes.is_empty());
         let settings = (!has_classes).then(|| self.outliner.settings(model, |_| None));
-        Digests { label: self.keyer.llm_label(&model.text), settings }
+        ModelDigests { label: self.keyer.llm_label(&model.text), settings }
     }
 
     fn probe(&self, py: Python<'_>, request: &Request<'_>) -> Probe {
-        long_work(py, request, || self.keyer.probe(request))
+        long_work(py, request, || self.fingerprinter.probe(request))
     }
 
     /// Keeps to the bounds after a large answer has come.
@@ -155,7 +160,7 @@ impl Memory {
     /// The hit for a request as it was asked; the strings are its.
     fn found(&self, py: Python<'_>, request: &Request<'_>) -> PyResult<Option<Hit>> {
         let now = self.clock.now(py)?;
-        let sketch = self.keyer.sketch(request);
+        let sketch = self.fingerprinter.sketch(request);
         let mut found = Found::Nothing;
         if let Some(sketch) = sketch {
             found = self.tier().lookup(request, &sketch, now);
@@ -192,7 +197,9 @@ impl Memory {
         prices: Option<HashMap<String, (f64, f64)>>,
         clock: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let keyer = Keyer::new(fingerprint_secret, secret).map_err(PyValueError::new_err)?;
+        let fingerprinter =
+            Fingerprinter::new(fingerprint_secret).map_err(PyValueError::new_err)?;
+        let keyer = Keyer::new(secret);
         let mut seed = [0; 8];
         // There are 136 bytes at least. What is decided by it tells nothing of it.
         seed.copy_from_slice(&fingerprint_secret[..8]);
@@ -208,7 +215,8 @@ impl Memory {
         Ok(Self {
             tier: Mutex::new(tier),
             models: Mutex::default(),
-            outliner: keyer.outliner(),
+            fingerprinter,
+            outliner: Outliner::new(keyer.outline_key()),
             keyer,
             clock: Clock::new(clock),
             prices: Prices::new(prices.unwrap_or_default()),
@@ -299,7 +307,7 @@ impl Memory {
         let strings = Strings::of(prompt, llm_string, namespace)?;
         let request = strings.request();
         let now = self.clock.now(py)?;
-        let sketch = self.keyer.sketch(&request);
+        let sketch = self.fingerprinter.sketch(&request);
         let mut key = sketch.and_then(|sketch| self.tier().known(&request, &sketch, now));
         if key.is_none() {
             let probe = self.probe(py, &request);
@@ -431,11 +439,12 @@ impl Memory {
         namespace: &Bound<'_, PyString>,
         max_entries: usize,
         max_bytes: usize,
-    ) -> PyResult<Vec<KnownRequest>> {
+    ) -> PyResult<Vec<KnownTexts>> {
         let known = self.tier().recent(&bytes_of(namespace)?, max_entries, max_bytes);
         let bytes = |bytes: &[u8]| PyBytes::new(py, bytes).unbind();
-        let told =
-            |it: &Known| (bytes(&it.key.0), bytes(&it.llm_string), it.prompt.as_deref().map(bytes));
+        let told = |it: &KnownRequest| {
+            (bytes(&it.key.0), bytes(&it.llm_string), it.prompt.as_deref().map(bytes))
+        };
         Ok(known.iter().map(told).collect())
     }
 

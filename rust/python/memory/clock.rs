@@ -1,6 +1,6 @@
 //! The time, as the cache has it.
 
-use crate::memory::tier::FOREVER;
+use crate::memory::FOREVER;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

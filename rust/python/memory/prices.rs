@@ -1,6 +1,6 @@
 //! What answers have cost: the tokens that they say, and the user's prices of these.
 
-use crate::memory::tier::Worth;
+use crate::memory::Worth;
 use crate::python::codec::schema::{CHAT_GENERATION, Schema};
 use crate::python::request_args::bytes_of;
 use crate::python::runtime::interned::intern;
