@@ -1,7 +1,7 @@
 //! What must hold of any payload of a value, before Python is asked what it means. The fuzzer checks it,
 //! and so does `cargo test`, of payloads that the fuzzer has found.
 
-use llmemo::codec::format::{Damage, Reader, Token, Writer, open};
+use llmemo::codec::{Damage, Reader, Token, Writer, open};
 use llmemo::request::Key;
 use twox_hash::XxHash3_64;
 

@@ -13,7 +13,7 @@
 //! [`RATIO_MAX`] times what there is, is not believed. The value inside carries its own checksum.
 #![forbid(unsafe_code)]
 
-use crate::codec::format::{Damage, LEN_MAX};
+use super::format::{Damage, LEN_MAX};
 use std::io;
 use zstd::bulk::{Compressor, Decompressor};
 

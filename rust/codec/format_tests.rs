@@ -1,6 +1,6 @@
 //! The value format: what was written is read, and nothing else is.
 
-use super::{Damage, Reader, Token, Writer, open};
+use crate::codec::{Damage, Reader, Token, Writer, open};
 use crate::request::Key;
 
 const KEY: Key = Key([3; 32]);

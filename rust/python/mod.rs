@@ -9,7 +9,7 @@ mod runtime;
 mod single_flight;
 mod telemetry;
 
-use crate::codec::format::Damage;
+use crate::codec::Damage;
 use pyo3::prelude::*;
 
 /// What Python is told of bytes that are not a value.

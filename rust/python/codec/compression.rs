@@ -1,6 +1,6 @@
 //! Values on their way to a store and back: see [`crate::codec::compression`].
 
-use crate::codec::compression::{Compressed, LEAST, LEVEL, Zstandard, compressed};
+use crate::codec::{Compressed, LEAST, LEVEL, Zstandard, compressed};
 use crate::python::damage_error;
 use crate::python::runtime::long_work;
 use pyo3::prelude::*;

@@ -1,6 +1,6 @@
 //! Bytes to fresh generations: what [`crate::python::codec::encode`] wrote, and nothing else.
 
-use crate::codec::format::{DEPTH_MAX, Damage, Reader, Token, open};
+use crate::codec::{DEPTH_MAX, Damage, Reader, Token, open};
 use crate::python::codec::fresh_ids::FreshIds;
 use crate::python::codec::instances::str_instance;
 use crate::python::codec::rare::SAME_HASH_MAX;

@@ -6,7 +6,7 @@
 //! bytes say is decoded and set. Equal bytes stand for equal objects, and what is kept of them is
 //! immutable: where a value is not, the copy has a None that is always replaced.
 
-use crate::codec::format::{DEPTH_MAX, is_leaf};
+use crate::codec::{DEPTH_MAX, is_leaf};
 use crate::python::codec::decode::{Decoder, Failure};
 use crate::python::runtime::gil_cell::GilCell;
 use pyo3::prelude::*;

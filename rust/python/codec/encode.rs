@@ -1,7 +1,7 @@
 //! Generations to bytes. Exact types only: what is not listed here is refused, so that whatever
 //! comes back is what went in.
 
-use crate::codec::format::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
+use crate::codec::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
 use crate::python::codec::decode::decode_with;
 use crate::python::codec::rare::{SAME_HASH_MAX, check_hashes};
 use crate::python::codec::schema::{Class, GENERATIONS, Schema};

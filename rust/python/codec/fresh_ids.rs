@@ -1,6 +1,6 @@
 //! Message ids of hits: see [`crate::codec::fresh_ids`].
 
-use crate::codec::fresh_ids::{Id, fresh, is_said_twice, nonce, renamed};
+use crate::codec::{Id, fresh, is_said_twice, nonce, renamed};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};

@@ -3,7 +3,7 @@
 //! Sets are read and written here. The rest is taken apart and put together by
 //! `python/llmemo/objects.py`: it is seldom, and the stable ABI has no quicker way to a date.
 
-use crate::codec::format::{CLASSES_MAX, Token};
+use crate::codec::{CLASSES_MAX, Token};
 use crate::python::codec::decode::{Decoder, Failure, MALFORMED, MESSAGE};
 use crate::python::codec::encode::{Encoder, Refusal, refused_type};
 use crate::python::runtime::interned::intern;

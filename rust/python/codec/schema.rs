@@ -2,7 +2,7 @@
 //! of them. A new message class is one row of [`CLASSES`]; rows and words are never renumbered,
 //! for stored values refer to them by number.
 
-use crate::codec::format::WORDS_MAX;
+use crate::codec::WORDS_MAX;
 use crate::python::codec::dict_templates::Shapes;
 use crate::python::codec::instances::State;
 use crate::python::codec::rare::Objects;

@@ -4,8 +4,8 @@
 //! `json.dumps`; what is here writes what would come out. Exact types only. Whatever it does not
 //! know for certain is [`UNKNOWN`], and the whole list goes to LangChain's own function.
 
-use crate::codec::format::DEPTH_MAX;
-use crate::codec::json_strings::push_string;
+use crate::codec::DEPTH_MAX;
+use crate::codec::push_string;
 use crate::python::codec::schema::{Class, Default, Field, Schema};
 use crate::python::request_args::bytes_of;
 use crate::python::runtime::dict_entries::Entries;

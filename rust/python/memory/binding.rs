@@ -1,8 +1,8 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
 use crate::canonical::{Bypass, Form, Objects};
-use crate::codec::compression::compressed;
-use crate::codec::format::{open, payload};
+use crate::codec::compressed;
+use crate::codec::{open, payload};
 use crate::memory::Bounds;
 use crate::memory::{Answer, FOREVER, Found, Hit, KnownRequest, Remains, Settings, Tier, Worth};
 use crate::python::codec::compression::restored;
