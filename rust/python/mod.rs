@@ -2,49 +2,14 @@
 
 mod codec;
 mod dumps;
+mod errors;
 mod keys;
 mod memory;
-mod request_args;
 mod runtime;
 mod single_flight;
 mod telemetry;
 
-use crate::codec::Damage;
 use pyo3::prelude::*;
-
-/// What Python is told of bytes that are not a value.
-fn damage_error(damage: Damage) -> PyErr {
-    match damage {
-        Damage::UnknownVersion => ValueUnknown::new_err(damage.name()),
-        _ => ValueDamaged::new_err(damage.name()),
-    }
-}
-
-pyo3::create_exception!(
-    llmemo._core,
-    ValueRefused,
-    pyo3::exceptions::PyException,
-    "An answer that cannot be encoded without loss; its arguments: the reason, and a type's name or none."
-);
-pyo3::create_exception!(
-    llmemo._core,
-    ValueDamaged,
-    pyo3::exceptions::PyException,
-    "Stored bytes that are not the answer asked for; its only argument is the reason."
-);
-pyo3::create_exception!(
-    llmemo._core,
-    ValueUnknown,
-    ValueDamaged,
-    "Stored bytes that may be whole, but that this process cannot read: another one might."
-);
-
-pyo3::create_exception!(
-    llmemo._core,
-    RequestBypassed,
-    pyo3::exceptions::PyException,
-    "A request that does not determine what is asked; arguments: reason, parameter (or None)."
-);
 
 /// Keeps `object` alive for ever: a connection that a fork copied must never be closed.
 #[pyfunction]
@@ -64,6 +29,8 @@ mod _core {
     #[pymodule_export]
     use super::leak;
     #[pymodule_export]
+    use super::prepare;
+    #[pymodule_export]
     use crate::python::codec::compression::{compress, decompress};
     #[pymodule_export]
     use crate::python::codec::decode::decode;
@@ -74,23 +41,23 @@ mod _core {
     #[pymodule_export]
     use crate::python::dumps::writer::Dumps;
     #[pymodule_export]
+    use crate::python::errors::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown};
+    #[pymodule_export]
     use crate::python::keys::describer::{Describer, Entry, entries};
     #[pymodule_export]
     use crate::python::keys::model_fields::Rows;
     #[pymodule_export]
+    use crate::python::keys::settings::settings;
+    #[pymodule_export]
     use crate::python::keys::snapshots::{Snapshot, Snapshots};
     #[pymodule_export]
     use crate::python::memory::binding::Memory;
-    #[pymodule_export]
-    use crate::python::request_args::settings;
     #[pymodule_export]
     use crate::python::runtime::interrupts::Insisting;
     #[pymodule_export]
     use crate::python::single_flight::FlightTable;
     #[pymodule_export]
     use crate::python::telemetry::Counts;
-    #[pymodule_export]
-    use crate::python::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown, prepare};
 
     use pyo3::prelude::*;
 

@@ -1,8 +1,8 @@
 //! Values on their way to a store and back: see [`crate::codec::compression`].
 
 use crate::codec::{Compressed, LEAST, LEVEL, Zstandard, compressed};
-use crate::python::damage_error;
-use crate::python::runtime::long_work;
+use crate::python::errors::damage_error;
+use crate::python::runtime::text;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::sync::{Mutex, PoisonError};
@@ -39,14 +39,14 @@ pub fn compress<'py>(
         return Ok(value.clone());
     }
     let shorter = with_zstandard(py, |zstandard| zstandard.compress(bytes, level))?;
-    shorter.map_or_else(|| Ok(value.clone()), |shorter| long_work::bytes(py, &shorter))
+    shorter.map_or_else(|| Ok(value.clone()), |shorter| text::bytes(py, &shorter))
 }
 
 /// The value for which `compress` had these bytes stored.
 #[pyfunction]
 pub fn decompress<'py>(stored: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
     match compressed(stored.as_bytes()).map_err(damage_error)? {
-        Some(compressed) => long_work::bytes(stored.py(), &restored(stored.py(), &compressed)?),
+        Some(compressed) => text::bytes(stored.py(), &restored(stored.py(), &compressed)?),
         None => Ok(stored.clone()),
     }
 }

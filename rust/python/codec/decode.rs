@@ -5,9 +5,9 @@ use crate::python::codec::fresh_ids::FreshIds;
 use crate::python::codec::instances::str_instance;
 use crate::python::codec::rare::SAME_HASH_MAX;
 use crate::python::codec::schema::{Class, Default, GENERATIONS, ID, Schema};
+use crate::python::errors::{ValueDamaged, ValueUnknown, damage_error};
 use crate::python::runtime::long_work::{Breath, detached};
 use crate::python::runtime::stack::Floor;
-use crate::python::{ValueDamaged, ValueUnknown, damage_error};
 use crate::request::Key;
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::types::{

@@ -5,11 +5,12 @@ use crate::codec::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
 use crate::python::codec::decode::decode_with;
 use crate::python::codec::rare::{SAME_HASH_MAX, check_hashes};
 use crate::python::codec::schema::{Class, GENERATIONS, Schema};
-use crate::python::codec::string_cache::surrogatepass;
+use crate::python::errors::{ValueDamaged, ValueRefused};
 use crate::python::runtime::interned::intern;
-use crate::python::runtime::long_work::{self, Breath, LARGE, detached, length, utf8};
+use crate::python::runtime::long_work::{Breath, LARGE, detached};
 use crate::python::runtime::stack::Floor;
-use crate::python::{ValueDamaged, ValueRefused};
+use crate::python::runtime::text::surrogatepass;
+use crate::python::runtime::text::{self, length, utf8};
 use crate::request::Key;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -75,7 +76,7 @@ pub fn encode<'py>(
     if !classes.is_empty() {
         prove(schema, generations, payload(&bytes), &classes)?;
     }
-    let value = long_work::bytes(py, &bytes)?;
+    let value = text::bytes(py, &bytes)?;
     detached(py, bytes.len(), || drop(bytes));
     Ok(Some(value))
 }

@@ -1,14 +1,12 @@
-//! Strings between the two languages.
-//!
-//! Short ones are decoded once and shared: model names, tool names, keys of metadata. A str is
+//! Short strings, decoded once and shared: model names, tool names, keys of metadata. A str is
 //! immutable, so that one object may be in any number of answers. Sharing it saves its allocation,
 //! and, where it is a dict's key, computing its hash.
 
 use crate::python::runtime::gil_cell::GilCell;
-use crate::python::runtime::interned::intern;
-use crate::python::runtime::long_work;
-use pyo3::types::{PyBytes, PyString};
-use pyo3::{PyTypeInfo, prelude::*};
+use crate::python::runtime::long_work::LARGE;
+use crate::python::runtime::text;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 /// Longer strings are text, which rarely recurs (bytes).
 const LEN_MAX: usize = 24;
@@ -78,8 +76,8 @@ impl StringCache {
     /// `UnicodeDecodeError`, if they are not UTF-8.
     pub fn get<'py>(&self, py: Python<'py>, utf8: &[u8]) -> PyResult<Bound<'py, PyString>> {
         let Some(short) = Short::of(utf8) else {
-            if utf8.len() > long_work::LARGE {
-                return long_work::text(py, utf8);
+            if utf8.len() > LARGE {
+                return text::text(py, utf8);
             }
             return PyString::from_bytes(py, utf8);
         };
@@ -97,13 +95,4 @@ impl StringCache {
         drop(before);
         Ok(text)
     }
-}
-
-/// The UTF-8 of a text, with its lone surrogates passed through. Asked of `str` itself: a subclass
-/// may say something else.
-pub fn surrogatepass<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
-    let py = text.py();
-    let arguments = (text, intern!(py, "utf-8"), intern!(py, "surrogatepass"));
-    let bytes = PyString::type_object(py).call_method1(intern!(py, "encode"), arguments)?;
-    Ok(bytes.cast_into::<PyBytes>()?)
 }

@@ -7,10 +7,10 @@
 use crate::codec::DEPTH_MAX;
 use crate::codec::push_string;
 use crate::python::codec::schema::{Class, Default, Field, Schema};
-use crate::python::request_args::bytes_of;
-use crate::python::runtime::dict_entries::Entries;
+use crate::python::runtime::dict_entries::{Changed, Entries};
 use crate::python::runtime::interned::intern;
 use crate::python::runtime::stack::Floor;
+use crate::python::runtime::text::bytes_of;
 use pyo3::exceptions::PyException;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -96,6 +96,12 @@ pub struct Stop(Option<Box<PyErr>>);
 
 /// Something that is not known.
 pub const UNKNOWN: Stop = Stop(None);
+
+impl From<Changed> for Stop {
+    fn from(_: Changed) -> Self {
+        UNKNOWN
+    }
+}
 
 impl From<PyErr> for Stop {
     fn from(error: PyErr) -> Self {

@@ -5,7 +5,7 @@
 use crate::canonical::description::{Container, Description};
 use crate::python::keys::client_seen::{ClientSeen, Leaf};
 use crate::python::keys::describer::{Describer, Refusal};
-use crate::python::request_args::bytes_of;
+use crate::python::runtime::text::bytes_of;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 use std::collections::HashMap;

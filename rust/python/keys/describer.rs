@@ -4,10 +4,10 @@
 //! its kind and hands out plain parts. `docs/keys.md` says what is told of a model.
 
 use crate::canonical::description::{Container, Description, entries as entries_of};
-use crate::python::RequestBypassed;
+use crate::python::errors::RequestBypassed;
 use crate::python::keys::clients::Kinds;
-use crate::python::request_args::bytes_of;
 use crate::python::runtime::stack::Floor;
+use crate::python::runtime::text::bytes_of;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{

@@ -5,4 +5,5 @@ pub(super) mod client_seen;
 pub(super) mod clients;
 pub(super) mod describer;
 pub(super) mod model_fields;
+pub(super) mod settings;
 pub(super) mod snapshots;

@@ -1,11 +1,11 @@
 //! Models, described: their fields that count, and their clients.
 
 use crate::canonical::description::Description;
-use crate::python::RequestBypassed;
+use crate::python::errors::RequestBypassed;
 use crate::python::keys::describer::Describer;
 use crate::python::keys::snapshots::Snapshot;
-use crate::python::request_args::bytes_of;
 use crate::python::runtime::interned::intern;
+use crate::python::runtime::text::bytes_of;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 use std::collections::HashMap;

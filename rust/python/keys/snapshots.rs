@@ -6,10 +6,10 @@ use crate::canonical::description::Description;
 use crate::python::keys::call_names::{Caller, Names, Texts};
 use crate::python::keys::client_seen::{ClientSeen, is_plain};
 use crate::python::keys::model_fields::Reader;
-use crate::python::request_args::bytes_of;
 use crate::python::runtime::dict_entries::all_entries;
 use crate::python::runtime::gil_cell::GilCell;
 use crate::python::runtime::interned::intern;
+use crate::python::runtime::text::bytes_of;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{

@@ -1,5 +1,6 @@
 //! `Memory`: the memory tier behind a lock, with a clock.
 
+use super::request_args::Strings;
 use crate::canonical::{Bypass, Form, Objects};
 use crate::codec::compressed;
 use crate::codec::{open, payload};
@@ -7,11 +8,12 @@ use crate::memory::Bounds;
 use crate::memory::{Answer, FOREVER, Found, Hit, KnownRequest, Remains, Settings, Tier, Worth};
 use crate::python::codec::compression::restored;
 use crate::python::codec::decode::decode_payload;
-use crate::python::damage_error;
+use crate::python::errors::bypassed;
+use crate::python::errors::damage_error;
 use crate::python::memory::clock::{Clock, nanoseconds, seconds};
 use crate::python::memory::prices::Prices;
-use crate::python::request_args::{Strings, bypassed, bytes_of};
-use crate::python::runtime::long_work::{LARGE, detached, in_steps, length};
+use crate::python::runtime::long_work::{LARGE, detached, in_steps};
+use crate::python::runtime::text::{bytes_of, length};
 use crate::request::Outliner;
 use crate::request::Request;
 use crate::request::{Context, Model, ParsedRequest};

@@ -3,3 +3,4 @@
 pub(super) mod binding;
 pub(super) mod clock;
 pub(super) mod prices;
+pub(super) mod request_args;

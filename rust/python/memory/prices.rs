@@ -2,8 +2,8 @@
 
 use crate::memory::Worth;
 use crate::python::codec::schema::{CHAT_GENERATION, Schema};
-use crate::python::request_args::bytes_of;
 use crate::python::runtime::interned::intern;
+use crate::python::runtime::text::bytes_of;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString};
 use std::cmp::Reverse;

@@ -1,9 +1,8 @@
-//! The entries of a dict, for code that may run Python in between.
+//! Walks the entries of a dict, for code that may run Python in between.
 //!
 //! The iterator of `PyO3` panics when the dict is changed meanwhile, which a `__repr__` or a
 //! finalizer may do; this one says so.
 
-use crate::python::dumps::writer::{Stop, UNKNOWN};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -29,6 +28,9 @@ pub fn all_entries<'py>(
     true
 }
 
+/// The dict was changed while its entries were walked.
+pub struct Changed;
+
 /// The entries in order; an error, and the end, once the dict is of another length.
 pub struct Entries<'a, 'py> {
     dict: &'a Bound<'py, PyDict>,
@@ -45,7 +47,7 @@ impl<'a, 'py> Entries<'a, 'py> {
 }
 
 impl<'py> Iterator for Entries<'_, 'py> {
-    type Item = Result<(Bound<'py, PyAny>, Bound<'py, PyAny>), Stop>;
+    type Item = Result<(Bound<'py, PyAny>, Bound<'py, PyAny>), Changed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 && self.dict.len() == self.len {
@@ -67,7 +69,7 @@ impl<'py> Iterator for Entries<'_, 'py> {
                 self.left = left;
                 Some(Ok(entry))
             }
-            _ => Some(Err(UNKNOWN)),
+            _ => Some(Err(Changed)),
         }
     }
 }

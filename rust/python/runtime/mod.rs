@@ -6,3 +6,4 @@ pub(super) mod interned;
 pub(super) mod interrupts;
 pub(super) mod long_work;
 pub(super) mod stack;
+pub(super) mod text;
