@@ -7,7 +7,7 @@
 //! immutable: where a value is not, the copy has a None that is always replaced.
 
 use crate::codec::{DEPTH_MAX, is_leaf};
-use crate::python::codec::decode::{Decoder, Failure};
+use crate::python::codec::decode::decoder::{Decoder, Failure};
 use crate::python::runtime::gil_cell::GilCell;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -149,7 +149,7 @@ fn slot_of(sign: u64) -> usize {
 }
 
 impl<'py> Decoder<'_, 'py> {
-    /// A dict of so many entries, of at most [`crate::python::codec::rare::SAME_HASH_MAX`].
+    /// A dict of so many entries, of at most [`crate::python::codec::decode::rare::SAME_HASH_MAX`].
     pub fn dict(&mut self, len: usize, depth: usize) -> Result<Bound<'py, PyDict>, Failure> {
         // At the greatest depth no value is allowed, so that none may be skipped.
         if len == 0 || len > ENTRIES_MAX || depth == DEPTH_MAX {

@@ -6,6 +6,5 @@ pub(super) mod dict_templates;
 pub(super) mod encode;
 pub(super) mod fresh_ids;
 pub(super) mod instances;
-pub(super) mod rare;
 pub(super) mod schema;
 pub(super) mod string_cache;

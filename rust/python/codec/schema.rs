@@ -3,9 +3,9 @@
 //! for stored values refer to them by number.
 
 use crate::codec::WORDS_MAX;
+use crate::python::codec::decode::rare::Objects;
 use crate::python::codec::dict_templates::Shapes;
 use crate::python::codec::instances::State;
-use crate::python::codec::rare::Objects;
 use crate::python::codec::string_cache::StringCache;
 use pyo3::ffi;
 use pyo3::prelude::*;

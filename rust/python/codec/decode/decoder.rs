@@ -1,9 +1,9 @@
-//! Bytes to fresh generations: what [`crate::python::codec::encode`] wrote, and nothing else.
+//! Bytes to fresh generations: what [`crate::python::codec::encode::encoder::encoder`] wrote, and nothing else.
 
 use crate::codec::{DEPTH_MAX, Damage, Reader, Token, open};
+use crate::python::codec::decode::rare::SAME_HASH_MAX;
 use crate::python::codec::fresh_ids::FreshIds;
 use crate::python::codec::instances::str_instance;
-use crate::python::codec::rare::SAME_HASH_MAX;
 use crate::python::codec::schema::{Class, Default, GENERATIONS, ID, Schema};
 use crate::python::errors::{ValueDamaged, ValueUnknown, damage_error};
 use crate::python::runtime::long_work::{Breath, detached};

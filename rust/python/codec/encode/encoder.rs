@@ -2,8 +2,8 @@
 //! comes back is what went in.
 
 use crate::codec::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
-use crate::python::codec::decode::decode_with;
-use crate::python::codec::rare::{SAME_HASH_MAX, check_hashes};
+use crate::python::codec::decode::decoder::decode_with;
+use crate::python::codec::decode::rare::{SAME_HASH_MAX, check_hashes};
 use crate::python::codec::schema::{Class, GENERATIONS, Schema};
 use crate::python::errors::{ValueDamaged, ValueRefused};
 use crate::python::runtime::interned::intern;

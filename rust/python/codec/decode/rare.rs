@@ -4,8 +4,8 @@
 //! `python/llmemo/objects.py`: it is seldom, and the stable ABI has no quicker way to a date.
 
 use crate::codec::{CLASSES_MAX, Token};
-use crate::python::codec::decode::{Decoder, Failure, MALFORMED, MESSAGE};
-use crate::python::codec::encode::{Encoder, Refusal, refused_type};
+use crate::python::codec::decode::decoder::{Decoder, Failure, MALFORMED, MESSAGE};
+use crate::python::codec::encode::encoder::{Encoder, Refusal, refused_type};
 use crate::python::runtime::interned::intern;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;

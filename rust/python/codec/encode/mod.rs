@@ -1,0 +1,3 @@
+//! Python objects to bytes.
+
+pub(in crate::python) mod encoder;
