@@ -33,9 +33,9 @@ mod _core {
     #[pymodule_export]
     use crate::python::codec::compression::{compress, decompress};
     #[pymodule_export]
-    use crate::python::codec::decode::decoder::decode;
+    use crate::python::codec::decode::decode;
     #[pymodule_export]
-    use crate::python::codec::encode::encoder::encode;
+    use crate::python::codec::encode::encode;
     #[pymodule_export]
     use crate::python::codec::fresh_ids::seed_ids;
     #[pymodule_export]

@@ -2,9 +2,11 @@
 
 pub(super) mod compression;
 pub(super) mod decode;
-pub(super) mod dict_templates;
+mod dict_templates;
 pub(super) mod encode;
 pub(super) mod fresh_ids;
-pub(super) mod instances;
+mod hashes;
+mod instances;
+mod python_bridge;
 pub(super) mod schema;
-pub(super) mod string_cache;
+mod string_cache;

@@ -2,11 +2,11 @@
 //! of them. A new message class is one row of [`CLASSES`]; rows and words are never renumbered,
 //! for stored values refer to them by number.
 
+use super::dict_templates::DictTemplates;
+use super::instances::State;
+use super::python_bridge::PythonBridge;
+use super::string_cache::StringCache;
 use crate::codec::WORDS_MAX;
-use crate::python::codec::decode::rare::Objects;
-use crate::python::codec::dict_templates::Shapes;
-use crate::python::codec::instances::State;
-use crate::python::codec::string_cache::StringCache;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -122,11 +122,11 @@ pub struct Schema {
     /// Short strings that were decoded lately.
     pub strings: StringCache,
     /// Dicts that were decoded lately.
-    pub shapes: Shapes,
+    pub templates: DictTemplates,
     /// How the state of a Pydantic object is set.
     pub state: State,
     /// What knows all other types.
-    pub objects: Objects,
+    pub bridge: PythonBridge,
 }
 
 static SCHEMA: PyOnceLock<Schema> = PyOnceLock::new();
@@ -154,9 +154,9 @@ impl Schema {
             words: WORDS.iter().map(|word| PyString::intern(py, word).unbind()).collect(),
             numbers,
             strings: StringCache::new(),
-            shapes: Shapes::new(),
+            templates: DictTemplates::new(),
             state: State::load(py)?,
-            objects: Objects::load(py)?,
+            bridge: PythonBridge::load(py)?,
             message: base.getattr("BaseMessage")?.cast_into::<PyType>()?.unbind(),
             text_accessor: base.getattr("TextAccessor")?.cast_into::<PyType>()?.unbind(),
         })

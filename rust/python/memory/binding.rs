@@ -7,7 +7,7 @@ use crate::codec::{open, payload};
 use crate::memory::Bounds;
 use crate::memory::{Answer, FOREVER, Found, Hit, KnownRequest, Remains, Settings, Tier, Worth};
 use crate::python::codec::compression::restored;
-use crate::python::codec::decode::decoder::decode_payload;
+use crate::python::codec::decode::decode_payload;
 use crate::python::errors::bypassed;
 use crate::python::errors::damage_error;
 use crate::python::memory::clock::{Clock, nanoseconds, seconds};

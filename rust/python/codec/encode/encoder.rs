@@ -1,25 +1,21 @@
-//! Generations to bytes. Exact types only: what is not listed here is refused, so that whatever
-//! comes back is what went in.
+//! Encodes Python objects, token by token. Exact types only: what is not listed here is refused, so that
+//! whatever comes back is what went in.
 
-use crate::codec::{DEPTH_MAX, LEN_MAX, Token, Writer, payload};
-use crate::python::codec::decode::decoder::decode_with;
-use crate::python::codec::decode::rare::{SAME_HASH_MAX, check_hashes};
-use crate::python::codec::schema::{Class, GENERATIONS, Schema};
-use crate::python::errors::{ValueDamaged, ValueRefused};
+use super::rare::check_hashes;
+use crate::codec::{DEPTH_MAX, LEN_MAX, Token, Writer};
+use crate::python::codec::hashes::SAME_HASH_MAX;
+use crate::python::codec::schema::{GENERATIONS, Schema};
+use crate::python::errors::ValueRefused;
 use crate::python::runtime::interned::intern;
-use crate::python::runtime::long_work::{Breath, LARGE, detached};
+use crate::python::runtime::long_work::{Breath, LARGE};
 use crate::python::runtime::stack::Floor;
-use crate::python::runtime::text::surrogatepass;
-use crate::python::runtime::text::{self, length, utf8};
-use crate::request::Key;
+use crate::python::runtime::text::{length, surrogatepass, utf8};
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
-};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use std::ops::Range;
 
 /// Why something cannot be stored.
-pub enum Refusal {
+pub(super) enum Refusal {
     /// It is large, and was to be encoded only if it is not.
     Large,
     Reason(&'static str),
@@ -44,66 +40,14 @@ impl From<Refusal> for PyErr {
     }
 }
 
-/// The bytes of `generations`, as the answer to the request of `key` (32 bytes).
-#[pyfunction]
-#[pyo3(signature = (generations, key, *, at_once=false))]
-pub fn encode<'py>(
-    generations: &Bound<'py, PyAny>,
-    key: [u8; 32],
-    at_once: bool,
-) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    let py = generations.py();
-    let (schema, writer) = (Schema::get(py)?, Writer::new());
-    let mut encoder = Encoder {
-        schema,
-        writer,
-        classes: Vec::new(),
-        instances: None,
-        text: None,
-        long_text: None,
-        at_once,
-        pause_at: LARGE,
-        breath: Breath::new(),
-        floor: Floor::here(),
-    };
-    match encoder.put_generations(generations) {
-        Err(Refusal::Large) => return Ok(None),
-        put => put?,
-    }
-    let (classes, writer) = (encoder.classes, encoder.writer);
-    let sealed = detached(py, writer.len(), || writer.seal(&Key(key)));
-    let bytes = sealed.ok_or(Refusal::Reason("too_large"))?;
-    if !classes.is_empty() {
-        prove(schema, generations, payload(&bytes), &classes)?;
-    }
-    let value = text::bytes(py, &bytes)?;
-    detached(py, bytes.len(), || drop(bytes));
-    Ok(Some(value))
-}
-
-/// Whether what other people's classes hold comes back: only reading it can tell.
-fn prove<'py>(
-    schema: &Schema,
-    generations: &Bound<'py, PyAny>,
-    payload: &[u8],
-    classes: &[Bound<'py, PyType>],
-) -> PyResult<()> {
-    let py = generations.py();
-    let unproved = match decode_with(py, payload, classes, false) {
-        Ok(returned) => schema.objects.unproved(generations, returned.bind(py))?,
-        Err(error) if error.is_instance_of::<ValueDamaged>(py) => classes.first().map(name_of),
-        Err(error) => return Err(error),
-    };
-    unproved.map_or(Ok(()), |name| Err(ValueRefused::new_err(("unproved_type", name))))
-}
-
-pub struct Encoder<'s, 'py> {
-    pub schema: &'s Schema,
-    pub writer: Writer,
+/// Writes one answer.
+pub(super) struct Encoder<'s, 'py> {
+    pub(super) schema: &'s Schema,
+    pub(super) writer: Writer,
     /// The classes that were named so far.
-    pub classes: Vec<Bound<'py, PyType>>,
+    pub(super) classes: Vec<Bound<'py, PyType>>,
     /// `llmemo.objects.Instances`, once one was met.
-    pub instances: Option<Bound<'py, PyAny>>,
+    pub(super) instances: Option<Bound<'py, PyAny>>,
     /// The text of the current generation, which its message's content mostly repeats.
     text: Option<Bound<'py, PyString>>,
     /// Where that is in what was written, if it is long.
@@ -115,8 +59,28 @@ pub struct Encoder<'s, 'py> {
     floor: Floor,
 }
 
-impl<'py> Encoder<'_, 'py> {
-    fn put_generations(&mut self, generations: &Bound<'py, PyAny>) -> Result<(), Refusal> {
+impl<'s, 'py> Encoder<'s, 'py> {
+    /// With nothing written. `at_once`: refuse what is large.
+    pub(super) fn new(schema: &'s Schema, at_once: bool) -> Self {
+        Self {
+            schema,
+            writer: Writer::new(),
+            classes: Vec::new(),
+            instances: None,
+            text: None,
+            long_text: None,
+            at_once,
+            pause_at: LARGE,
+            breath: Breath::new(),
+            floor: Floor::here(),
+        }
+    }
+
+    /// Writes a whole answer.
+    pub(super) fn put_generations(
+        &mut self,
+        generations: &Bound<'py, PyAny>,
+    ) -> Result<(), Refusal> {
         const NOT_GENERATIONS: Refusal = Refusal::Reason("not_generations");
         let items: Vec<Bound<'py, PyAny>> = if let Ok(list) = generations.cast::<PyList>() {
             list.iter().collect()
@@ -140,7 +104,7 @@ impl<'py> Encoder<'_, 'py> {
     }
 
     /// Writes anything that can be stored.
-    pub fn put(&mut self, any: &Bound<'py, PyAny>, depth: usize) -> Result<(), Refusal> {
+    pub(super) fn put(&mut self, any: &Bound<'py, PyAny>, depth: usize) -> Result<(), Refusal> {
         if depth > DEPTH_MAX || self.floor.is_near() {
             return Err(Refusal::Reason("too_deep"));
         }
@@ -239,7 +203,7 @@ impl<'py> Encoder<'_, 'py> {
         Ok(())
     }
 
-    fn put_str(&mut self, text: &Bound<'py, PyString>) -> Result<(), Refusal> {
+    pub(super) fn put_str(&mut self, text: &Bound<'py, PyString>) -> Result<(), Refusal> {
         if length(text) > LARGE {
             return self.put_long_str(text);
         }
@@ -273,64 +237,14 @@ impl<'py> Encoder<'_, 'py> {
         self.writer.put(Token::BigInt(bytes.as_bytes()));
         Ok(())
     }
-
-    /// Fields, then a mask of those that were set, the extra fields, and further set names.
-    fn put_object(
-        &mut self,
-        object: &Bound<'py, PyAny>,
-        class: &Class,
-        depth: usize,
-    ) -> Result<(), Refusal> {
-        let py = object.py();
-        let incomplete = |_: PyErr| Refusal::Reason("incomplete_object");
-        let attribute = |name: &Bound<'py, PyString>| object.getattr(name).map_err(incomplete);
-        let fields = attribute(intern!(py, "__dict__"))?;
-        let fields = fields.cast_exact::<PyDict>().map_err(|_| refused_type(object))?;
-        let set = attribute(intern!(py, "__pydantic_fields_set__"))?;
-        let set = set.cast_exact::<PySet>().map_err(|_| refused_type(object))?;
-        if !attribute(intern!(py, "__pydantic_private__"))?.is_none() || fields.len() > 63 {
-            return Err(Refusal::Reason("private_attributes"));
-        }
-        // All of them: what is missing would come back as the class's default.
-        if fields.len() != class.fields.len() {
-            return Err(Refusal::Reason("incomplete_object"));
-        }
-        self.writer.put(Token::Object(class.number, fields.len()));
-        let (mut mask, mut known) = (0_i64, 0);
-        for (at, (name, value)) in fields.iter().enumerate() {
-            let name = name.cast_exact::<PyString>().map_err(|_| refused_type(object))?;
-            if !class.template.bind(py).contains(name)? {
-                return Err(Refusal::Reason("unexpected_attribute"));
-            }
-            self.put_str(name)?;
-            self.put(&value, depth + 1)?;
-            if set.contains(name)? {
-                mask |= 1 << at;
-                known += 1;
-            }
-        }
-        self.writer.put(Token::Int(mask));
-        self.put(&attribute(intern!(py, "__pydantic_extra__"))?, depth + 1)?;
-        let others: Vec<Bound<'py, PyAny>> = if known == set.len() {
-            Vec::new()
-        } else {
-            let is_other = |name: &Bound<'py, PyAny>| !fields.contains(name).unwrap_or(false);
-            set.iter().filter(is_other).collect()
-        };
-        check_hashes(others.len(), others.iter().cloned())?;
-        self.writer.put(Token::List(others.len()));
-        for name in &others {
-            self.put(name, depth + 1)?;
-        }
-        Ok(())
-    }
 }
 
 /// It is of a type that cannot be stored.
-pub fn refused_type(any: &Bound<'_, PyAny>) -> Refusal {
+pub(super) fn refused_type(any: &Bound<'_, PyAny>) -> Refusal {
     Refusal::Type(name_of(&any.get_type()))
 }
 
-fn name_of(class: &Bound<'_, PyType>) -> String {
+/// Module and name of a class.
+pub(super) fn name_of(class: &Bound<'_, PyType>) -> String {
     class.fully_qualified_name().map_or_else(|_| "?".into(), |name| name.to_string())
 }
