@@ -39,17 +39,19 @@ mod _core {
     #[pymodule_export]
     use crate::python::codec::fresh_ids::seed_ids;
     #[pymodule_export]
-    use crate::python::dumps::writer::Dumps;
+    use crate::python::dumps::Dumps;
     #[pymodule_export]
     use crate::python::errors::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown};
     #[pymodule_export]
     use crate::python::keys::describer::{Describer, Entry, entries};
     #[pymodule_export]
-    use crate::python::keys::model_fields::Rows;
+    use crate::python::keys::rows::Rows;
     #[pymodule_export]
     use crate::python::keys::settings::settings;
     #[pymodule_export]
-    use crate::python::keys::snapshots::{Snapshot, Snapshots};
+    use crate::python::keys::snapshot::Snapshot;
+    #[pymodule_export]
+    use crate::python::keys::snapshots::Snapshots;
     #[pymodule_export]
     use crate::python::memory::binding::Memory;
     #[pymodule_export]

@@ -1,4 +1,4 @@
-//! What memory knows a chat model's call by, at sight: most hits need no more of it.
+//! Names a chat model's call at sight, as memory knows it: most hits need no more.
 
 use crate::python::runtime::interned::intern;
 use pyo3::exceptions::PyException;
@@ -6,15 +6,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyString};
 
 /// Names of functions that a cache is asked from.
-pub struct Names {
+pub(super) struct Names {
     /// Those of `LangChain`, or that may stand between it and a cache.
-    pub asking: Py<PyFrozenSet>,
+    pub(super) asking: Py<PyFrozenSet>,
     /// The methods of chat models among them.
-    pub chat: Py<PyFrozenSet>,
+    pub(super) chat: Py<PyFrozenSet>,
 }
 
 /// What asks a cache.
-pub enum Caller<'py> {
+pub(super) enum Caller<'py> {
     /// Nothing that has to do with `LangChain`.
     Other,
     /// Something whose model is not seen at sight.
@@ -24,7 +24,7 @@ pub enum Caller<'py> {
 
 impl Names {
     /// The model that asks for the answer to these very texts, from this frame.
-    pub fn model<'py>(
+    pub(super) fn model<'py>(
         &self,
         frame: &Bound<'py, PyAny>,
         prompt: &Bound<'py, PyAny>,
@@ -61,7 +61,7 @@ fn local<'py>(
 
 /// How the texts of a model begin, and what counts beside them.
 #[derive(FromPyObject)]
-pub struct Texts {
+pub(super) struct Texts {
     /// See `Verdict.head`.
     head: Option<String>,
     /// See `Verdict.shown`.
@@ -72,7 +72,7 @@ pub struct Texts {
 
 impl Texts {
     /// What memory knows a call by; `None` if its text is stale, or no plain one.
-    pub fn name<'py>(&self, llm_string: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    pub(super) fn name<'py>(&self, llm_string: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
         let text = llm_string.cast_exact::<PyString>().ok()?.to_str().ok()?;
         let (head, rest) = match &self.head {
             None => ("", text),

@@ -1,8 +1,9 @@
-//! A client as it was read, and whether it still says the same: without writing it down again.
+//! Remembers what was read of a client, and whether it still says the same, without writing it down again.
 
+use super::client_kinds::{Holds, Kind, Path, follow, is_untold_item};
+use super::describer::Describer;
+use super::refusal::Refusal;
 use crate::canonical::description::Description;
-use crate::python::keys::clients::{Holds, Kind, Path, follow, is_untold_item};
-use crate::python::keys::describer::{Describer, Refusal};
 use crate::python::runtime::dict_entries::all_entries;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -11,18 +12,18 @@ use std::sync::Arc;
 
 /// What was read of a client. It holds none of the client's parts but immutable, plain ones.
 #[derive(Default)]
-pub struct ClientSeen {
+pub(super) struct ClientSeen {
     kind: Option<Arc<Kind>>,
     /// The address of the client; 0 if nothing led to it. Two clients in the same place of memory may
     /// follow each other: an address only says which of the clients of a model are the same one.
     address: usize,
     /// Whether a client before this one was the same.
-    pub is_again: bool,
-    pub leaves: Vec<Leaf>,
+    pub(super) is_again: bool,
+    pub(super) leaves: Vec<Leaf>,
 }
 
 /// What was at the end of a path.
-pub enum Leaf {
+pub(super) enum Leaf {
     Missing,
     /// Nothing of it changes as long as it is the same object.
     Pinned(Py<PyAny>),
@@ -37,7 +38,7 @@ pub enum Leaf {
 }
 
 /// Whether a value is told by its type and its bytes alone, and cannot change.
-pub fn is_plain(value: &Bound<'_, PyAny>) -> bool {
+pub(super) fn is_plain(value: &Bound<'_, PyAny>) -> bool {
     value.is_none()
         || value.is_exact_instance_of::<PyString>()
         || value.is_exact_instance_of::<PyBool>()
@@ -48,7 +49,7 @@ pub fn is_plain(value: &Bound<'_, PyAny>) -> bool {
 
 impl Leaf {
     /// Of a value that is told next; `None` if it has to be told again to be compared.
-    pub fn of(holds: Holds, value: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+    pub(super) fn of(holds: Holds, value: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let is_url = |tuple: &Bound<'_, PyTuple>| tuple.iter().all(|it| is_plain(&it));
         if is_plain(value) || holds == Holds::Value && value.cast::<PyTuple>().is_ok_and(is_url) {
             return Ok(Some(Self::Pinned(value.clone().unbind())));
@@ -82,7 +83,7 @@ impl Leaf {
     }
 
     /// Whether a value is told by the same bytes.
-    pub fn is_still(
+    pub(super) fn is_still(
         &self,
         describer: &Describer,
         holds: Holds,
@@ -137,13 +138,13 @@ fn are_still(headers: &[Option<Py<PyTuple>>], list: &Bound<'_, PyList>) -> PyRes
 
 impl ClientSeen {
     /// Of a client that nothing was read of yet; `None` if nothing leads to it.
-    pub fn of(kind: Arc<Kind>, client: Option<&Bound<'_, PyAny>>) -> Self {
+    pub(super) fn of(kind: Arc<Kind>, client: Option<&Bound<'_, PyAny>>) -> Self {
         Self { kind: Some(kind), address: address_of(client), ..Self::default() }
     }
 
     /// Whether `given` would be told by the same bytes, all other clients of the model being as they
     /// were.
-    pub fn is_still(
+    pub(super) fn is_still(
         &self,
         describer: &Describer,
         given: &Bound<'_, PyAny>,

@@ -1,14 +1,13 @@
-//! Python objects, described: what a model, or an option of a call, says of itself.
+//! Describes Python objects: what a model, or an option of a call, says of itself.
 //!
 //! Exact types are written here. What else there is goes to `parts` (`llmemo.keys.values`), which names
 //! its kind and hands out plain parts. `docs/keys.md` says what is told of a model.
 
+use super::client_kinds::Kinds;
+use super::refusal::Refusal;
 use crate::canonical::description::{Container, Description, entries as entries_of};
-use crate::python::errors::RequestBypassed;
-use crate::python::keys::clients::Kinds;
 use crate::python::runtime::stack::Floor;
 use crate::python::runtime::text::bytes_of;
-use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType,
@@ -20,41 +19,12 @@ const DEPTH_MAX: usize = 64;
 /// A description longer than this (bytes) is of no settings.
 const LEN_MAX: usize = 16 * 1024 * 1024;
 
-/// Why something cannot be described.
-pub enum Refusal {
-    Reason(&'static str),
-    Python(PyErr),
-}
-
-impl From<PyErr> for Refusal {
-    fn from(error: PyErr) -> Self {
-        Self::Python(error)
-    }
-}
-
-impl Refusal {
-    pub fn into_error(self, name: &Bound<'_, PyAny>) -> PyErr {
-        let py = name.py();
-        match self {
-            Self::Reason(reason) => RequestBypassed::new_err((reason, name.clone().unbind())),
-            Self::Python(error) if error.is_instance_of::<RequestBypassed>(py) => {
-                // A nested model names its own field; the caller knows this one.
-                RequestBypassed::new_err(("unknown_value", name.clone().unbind()))
-            }
-            Self::Python(error) if error.is_instance_of::<PyException>(py) => {
-                RequestBypassed::new_err(("unknown_value", name.clone().unbind()))
-            }
-            Self::Python(error) => error,
-        }
-    }
-}
-
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "llmemo._core")]
 pub struct Describer {
     parts: Py<PyAny>,
     secrets: Vec<Py<PyType>>,
-    pub kinds: Kinds,
+    pub(super) kinds: Kinds,
 }
 
 #[pymethods]
@@ -85,12 +55,12 @@ impl Describer {
 }
 
 impl Describer {
-    pub fn is_secret(&self, value: &Bound<'_, PyAny>) -> bool {
+    pub(super) fn is_secret(&self, value: &Bound<'_, PyAny>) -> bool {
         let class = value.get_type();
         self.secrets.iter().any(|secret| class.is(secret.bind(value.py())))
     }
 
-    pub fn put(
+    pub(super) fn put(
         &self,
         told: &mut Description,
         value: &Bound<'_, PyAny>,

@@ -1,9 +1,13 @@
-//! What models and clients say of themselves, and whether they still do.
+//! Describes models and their clients for keys, and tells whether a description still holds.
 
-pub(super) mod call_names;
-pub(super) mod client_seen;
-pub(super) mod clients;
+mod call_names;
+mod client_kinds;
+mod client_seen;
+mod clients;
 pub(super) mod describer;
-pub(super) mod model_fields;
+mod model_fields;
+mod refusal;
+pub(super) mod rows;
 pub(super) mod settings;
+pub(super) mod snapshot;
 pub(super) mod snapshots;

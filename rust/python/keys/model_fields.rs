@@ -1,21 +1,20 @@
-//! Models, described: their fields that count, and their clients.
+//! Describes models: their fields that count.
 
+use super::describer::Describer;
 use crate::canonical::description::Description;
 use crate::python::errors::RequestBypassed;
-use crate::python::keys::describer::Describer;
-use crate::python::keys::snapshots::Snapshot;
 use crate::python::runtime::interned::intern;
 use crate::python::runtime::text::bytes_of;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The place of the entries of fields: see `docs/keys.md`.
 const FIELD: u8 = 4;
 
-/// See `_core.pyi`.
-#[pyclass(frozen, module = "llmemo._core")]
-pub struct Rows {
+/// The fields of a class of models that count, and those that hold clients.
+pub(super) struct Fields {
     rows: Vec<Row>,
     by_name: HashMap<Vec<u8>, usize>,
 }
@@ -27,10 +26,9 @@ struct Row {
     default: Option<Py<PyAny>>,
 }
 
-#[pymethods]
-impl Rows {
-    #[new]
-    fn new(defaults: &Bound<'_, PyDict>, client: &Bound<'_, PyAny>) -> PyResult<Self> {
+impl Fields {
+    /// By the fields' defaults, in the place of which `client` says that one holds a client.
+    pub(super) fn new(defaults: &Bound<'_, PyDict>, client: &Bound<'_, PyAny>) -> PyResult<Self> {
         let (mut rows, mut by_name) = (Vec::new(), HashMap::new());
         for (name, default) in defaults.iter() {
             let name = name.cast_into::<PyString>()?;
@@ -41,56 +39,42 @@ impl Rows {
         Ok(Self { rows, by_name })
     }
 
-    /// See `_core.pyi`.
-    #[pyo3(signature = (model, describer, entry, *, skips_untold))]
-    fn read(
-        slf: &Bound<'_, Self>,
-        model: &Bound<'_, PyAny>,
-        describer: Py<Describer>,
-        entry: &[u8],
-        skips_untold: bool,
-    ) -> PyResult<Snapshot> {
-        Snapshot::read(Reader { rows: slf.clone().unbind(), describer, skips_untold }, model, entry)
-    }
-}
-
-impl Rows {
     /// The row of a name.
-    pub fn of(&self, name: &Bound<'_, PyString>) -> PyResult<Option<usize>> {
+    pub(super) fn of(&self, name: &Bound<'_, PyString>) -> PyResult<Option<usize>> {
         Ok(self.by_name.get(&*bytes_of(name)?).copied())
     }
 
-    pub fn name<'py>(&self, py: Python<'py>, row: usize) -> &Bound<'py, PyString> {
+    pub(super) fn name<'py>(&self, py: Python<'py>, row: usize) -> &Bound<'py, PyString> {
         self.rows[row].name.bind(py)
     }
 
-    pub fn is_client(&self, row: usize) -> bool {
+    pub(super) fn is_client(&self, row: usize) -> bool {
         self.rows[row].default.is_none()
     }
 
     /// The rows of clients.
-    pub fn clients(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn clients(&self) -> impl Iterator<Item = usize> {
         (0..self.rows.len()).filter(|&row| self.is_client(row))
     }
 }
 
 /// Reads models of a class.
-pub struct Reader {
-    pub rows: Py<Rows>,
-    pub describer: Py<Describer>,
-    pub skips_untold: bool,
+pub(super) struct Reader {
+    pub(super) fields: Arc<Fields>,
+    pub(super) describer: Py<Describer>,
+    pub(super) skips_untold: bool,
 }
 
 impl Reader {
     /// The entry of a field that holds no client, if it is told.
-    pub fn field(
+    pub(super) fn field(
         &self,
         told: &mut Description,
         row: usize,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let py = value.py();
-        let Row { name, default } = &self.rows.get().rows[row];
+        let Row { name, default } = &self.fields.rows[row];
         let describer = self.describer.get();
         match default {
             Some(default) if is_unset(value, default.bind(py))? => Ok(()),
@@ -100,7 +84,7 @@ impl Reader {
     }
 
     /// The entries of what a model has that its class does not name.
-    pub fn extra(&self, told: &mut Description, model: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn extra(&self, told: &mut Description, model: &Bound<'_, PyAny>) -> PyResult<()> {
         let extra = model.getattr(intern!(model.py(), "__pydantic_extra__"))?;
         let Ok(extra) = extra.cast_exact::<PyDict>() else { return Ok(()) };
         for item in extra.items() {
