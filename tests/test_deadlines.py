@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llmemo.calls import Call, Get
-from llmemo.places import NotYetError
+from llmemo.concurrency.blocking_future import NotYetError
 
 
 def waiting(seconds: float) -> tuple[Call[Any], asyncio.Task[Any]]:

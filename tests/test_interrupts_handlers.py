@@ -12,9 +12,9 @@ import pytest
 from doubles import LIMIT, answer
 
 from llmemo import LLMCache
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.flight import Lease
 from llmemo.reading import Lookup
-from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

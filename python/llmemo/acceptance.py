@@ -13,7 +13,7 @@ import pydantic
 from pydantic import BaseModel, RootModel
 
 from llmemo.annotations import mro_of, vars_of
-from llmemo.undisturbed import is_interrupt
+from llmemo.concurrency.interrupts import is_interrupt
 
 _BY_NAME: dict[str, bool] = {}
 if tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 11):

@@ -12,8 +12,8 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
 from llmemo import reasons
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.reasons import UNKNOWN
-from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,10 +17,11 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
-from llmemo import process, undisturbed
+from llmemo import process
 from llmemo._core import Insisting
-from llmemo.patching import original
-from llmemo.places import NotYetError, place
+from llmemo.concurrency import interrupts
+from llmemo.concurrency.blocking_future import NotYetError, place
+from llmemo.concurrency.monkey_patching import original
 
 if TYPE_CHECKING:
     import _thread
@@ -228,7 +229,7 @@ class Aside:
             return True
         if self._lasts:
             with contextlib.suppress(TimeoutError, RuntimeError):  # at the interpreter's end
-                undisturbed.aside(process.watch, process.EXIT_TIMEOUT)
+                interrupts.aside(process.watch, process.EXIT_TIMEOUT)
         try:
             original("_thread", "start_new_thread")(_work, (self._queue, self._has_thread))
         except RuntimeError:

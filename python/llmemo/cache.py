@@ -19,6 +19,7 @@ from llmemo.admission import worth_keeping
 from llmemo.arguments import seconds_of
 from llmemo.calls import Call, run_inline
 from llmemo.chains import in_chain
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
@@ -32,7 +33,6 @@ from llmemo.removal import invalidate, remove
 from llmemo.runs import let_go
 from llmemo.settings import Settings, described
 from llmemo.tiers import Tiers
-from llmemo.undisturbed import is_interrupt
 from llmemo.writing import keep
 
 if TYPE_CHECKING:

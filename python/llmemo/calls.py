@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from llmemo._core import Insisting
+from llmemo.concurrency.blocking_future import NotYetError, place
 from llmemo.deadlines import deadline
-from llmemo.places import NotYetError, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from llmemo.bounded import note
+from llmemo.concurrency.bounded_dict import note
 from llmemo.options import Options
 
 if TYPE_CHECKING:

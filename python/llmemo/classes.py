@@ -22,8 +22,8 @@ from pydantic import BaseModel
 from llmemo._core import ValueUnknown
 from llmemo.annotations import mro_of, name_of, vars_of
 from llmemo.behaviour import Behaviour, members_of
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.schemas import run_classes
-from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo.breaker import Breaker
 from llmemo.calls import Call, Get, Sent, Set, settle
+from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.engine import Engine
 from llmemo.gathering import Gathering
 from llmemo.leases import acquire, release
-from llmemo.places import NotYetError
 from llmemo.stores.leases import Grant
-from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import FrameType
 
-_WAITING = frozenset({"threading", "queue", "concurrent.futures._base", "llmemo.places"})
+_WAITING = frozenset(
+    {"threading", "queue", "concurrent.futures._base", "llmemo.concurrency.blocking_future"}
+)
 """Modules that have the functions in which Python threads wait for each other."""
 
 _JOINS = frozenset({"join", "_wait_for_tstate_lock"})

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo import process
 from llmemo._core import FlightTable, Insisting
-from llmemo.bounded import note
 from llmemo.calls import Call, Join, settle
+from llmemo.concurrency.bounded_dict import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable

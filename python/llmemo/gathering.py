@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from llmemo._core import Insisting
 from llmemo.calls import Get, Sent
+from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.deadlines import SHARED, deadline
-from llmemo.places import NotYetError
-from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import refusal_of
 from llmemo.calls import Add, Call, run_inline
+from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.errors import CacheClosedError, StoreError, text_of
 from llmemo.keys.request import Request
 from llmemo.langchain_file import ImportedRequest, LangChainFile
 from llmemo.langchain_rows import RowRefused, read
 from llmemo.options import DEFAULT, in_force
-from llmemo.places import NotYetError
 from llmemo.progress import ProgressBar
-from llmemo.undisturbed import is_interrupt
 from llmemo.writing import record_of, times
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo import process
 from llmemo.calls import Acquire, Call, Follow, Release
-from llmemo.places import NotYetError
+from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.stores.base import Record
 from llmemo.stores.leases import Grant, Held
-from llmemo.undisturbed import is_interrupt
 from llmemo.waiting import unless_crowded
 
 if TYPE_CHECKING:

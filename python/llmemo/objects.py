@@ -25,7 +25,7 @@ from llmemo._core import ValueUnknown
 from llmemo.acceptance import accepts
 from llmemo.annotations import mro_of, name_of, vars_of
 from llmemo.classes import ENUM, Classes
-from llmemo.undisturbed import is_interrupt
+from llmemo.concurrency.interrupts import is_interrupt
 
 if TYPE_CHECKING:
     import types

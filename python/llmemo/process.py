@@ -12,9 +12,10 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
-from llmemo import _core, native
+from llmemo import _core
 from llmemo._core import Insisting
-from llmemo.patching import patched_by
+from llmemo.concurrency import native
+from llmemo.concurrency.monkey_patching import patched_by
 
 if TYPE_CHECKING:
     from llmemo.aside import Aside

@@ -17,14 +17,14 @@ from llmemo._core import RequestBypassed, ValueDamaged, decode
 from llmemo.aside import LARGE, Large
 from llmemo.calls import Call
 from llmemo.chains import current_chain, in_chain
+from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.flight import Lease
 from llmemo.options import DEFAULT, in_force
 from llmemo.outcomes import Outcomes
-from llmemo.places import NotYetError
 from llmemo.prices import Worth
 from llmemo.runs import hold, holds_anything
 from llmemo.stores.leases import Grant
-from llmemo.undisturbed import is_interrupt
 from llmemo.waiting import Watch, here
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from llmemo.arguments import check_seconds
 from llmemo.calls import Call, Delete, Invalidate
+from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
-from llmemo.places import NotYetError
 from llmemo.stores.base import Selection
-from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from llmemo import chains
 from llmemo._core import Insisting
-from llmemo.bounded import note
+from llmemo.concurrency.bounded_dict import note
 from llmemo.errors import CacheMiss
 from llmemo.only import refuse_chat, refuse_completion
 from llmemo.options import current

@@ -22,8 +22,8 @@ from pydantic import BaseModel, TypeAdapter
 from typing_extensions import is_typeddict
 
 from llmemo.annotations import is_foreign, mro_of, name_of, text_of, vars_of
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.runs import Run, open_runs
-from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

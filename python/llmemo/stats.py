@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from llmemo._core import Counts
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.errors import text_of
 from llmemo.prices import Worth
-from llmemo.undisturbed import is_interrupt
 
 logger = logging.getLogger("llmemo")
 

@@ -15,8 +15,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.executors import Look
-from llmemo.places import NotYetError
 
 if TYPE_CHECKING:
     from llmemo.calls import Call

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from llmemo import native
 from llmemo.calls import (
     CLOSED,
     Acquire,
@@ -28,13 +27,14 @@ from llmemo.calls import (
     settle,
 )
 from llmemo.caretaker import TROUBLE, Caretaker
+from llmemo.concurrency import native
+from llmemo.concurrency.interrupts import Latch
+from llmemo.concurrency.private_loop import run
 from llmemo.errors import StoreError, text_of
 from llmemo.inbox import Inbox
 from llmemo.leasing import Leasing
-from llmemo.private_loop import run
 from llmemo.removal import forget
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
-from llmemo.undisturbed import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
-from llmemo import native
+from llmemo.concurrency import native
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite_schema import create_schema
 

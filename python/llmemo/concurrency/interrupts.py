@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmemo.patching import original
+from llmemo.concurrency.monkey_patching import original
 
 if TYPE_CHECKING:
     from collections.abc import Callable

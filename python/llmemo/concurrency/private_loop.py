@@ -8,7 +8,7 @@ import math
 import selectors
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from llmemo.patching import original, patched_by
+from llmemo.concurrency.monkey_patching import original, patched_by
 
 if TYPE_CHECKING:
     import select

@@ -25,8 +25,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from llmemo.patching import original, patched_by
-from llmemo.wakers import Waker, waker
+from llmemo.concurrency.monkey_patching import original, patched_by
+from llmemo.concurrency.wakers import Waker, waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import importlib
 import sys
 from typing import Any, Protocol
 
-from llmemo.patching import original, patched_by
+from llmemo.concurrency.monkey_patching import original, patched_by
 
 
 class Waker(Protocol):

@@ -7,8 +7,8 @@ import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any
 
-from llmemo import native
-from llmemo.patching import patched_by
+from llmemo.concurrency import native
+from llmemo.concurrency.monkey_patching import patched_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
