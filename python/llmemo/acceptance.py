@@ -12,8 +12,8 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel, RootModel
 
-from llmemo.annotations import mro_of, vars_of
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.introspection.type_signature import mro_of, vars_of
 
 _BY_NAME: dict[str, bool] = {}
 if tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 11):

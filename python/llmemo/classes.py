@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel
 
 from llmemo._core import ValueUnknown
-from llmemo.annotations import mro_of, name_of, vars_of
-from llmemo.behaviour import Behaviour, members_of
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.introspection.class_behaviour import Behaviour, members_of
+from llmemo.introspection.type_signature import mro_of, name_of, vars_of
 from llmemo.schemas import run_classes
 
 if TYPE_CHECKING:

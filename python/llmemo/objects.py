@@ -23,9 +23,9 @@ from pydantic_core import TzInfo
 
 from llmemo._core import ValueUnknown
 from llmemo.acceptance import accepts
-from llmemo.annotations import mro_of, name_of, vars_of
 from llmemo.classes import ENUM, Classes
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.introspection.type_signature import mro_of, name_of, vars_of
 
 if TYPE_CHECKING:
     import types

@@ -16,8 +16,8 @@ from langchain_core.caches import BaseCache
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseLanguageModel
 
-from llmemo.annotations import name_of
 from llmemo.errors import CacheMiss
+from llmemo.introspection.type_signature import name_of
 from llmemo.options import in_force
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages.base import TextAccessor
 
-from llmemo.annotations import name_of
+from llmemo.introspection.type_signature import name_of
 from llmemo.objects import Instances
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, TypeAdapter
 from typing_extensions import is_typeddict
 
-from llmemo.annotations import is_foreign, mro_of, name_of, text_of, vars_of
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.introspection.type_signature import is_foreign, mro_of, name_of, text_of, vars_of
 from llmemo.runs import Run, open_runs
 
 if TYPE_CHECKING:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from llmemo.annotations import DEPTH_MAX, Text, attributes, is_foreign, mro_of, name_of, vars_of
+from llmemo.introspection.type_signature import (
+    DEPTH_MAX,
+    Text,
+    attributes,
+    is_foreign,
+    mro_of,
+    name_of,
+    vars_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
