@@ -6,6 +6,7 @@ from llmemo._core import __version__, prepare
 from llmemo.accelerate import Acceleration, accelerate
 from llmemo.admission import worth_keeping
 from llmemo.cache import LLMCache
+from llmemo.config.options import REQUIRED, Block, Required, options
 from llmemo.errors import (
     CacheClosedError,
     CacheMiss,
@@ -17,7 +18,6 @@ from llmemo.errors import (
 )
 from llmemo.explain import Explanation, Neighbour
 from llmemo.import_langchain import ImportReport
-from llmemo.options import REQUIRED, Block, Required, options
 from llmemo.prices import Worth
 from llmemo.stats import CacheStats
 from llmemo.stores import SQLiteStore, Store

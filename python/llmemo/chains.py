@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo.concurrency.bounded_dict import note
-from llmemo.options import Options
+from llmemo.config.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

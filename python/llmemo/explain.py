@@ -12,10 +12,10 @@ from llmemo._core import RequestBypassed, ValueDamaged, decode, settings
 from llmemo.calls import Call, Get, Operation, Recent, run_inline
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config.options import DEFAULT, in_force
 from llmemo.errors import CacheClosedError, text_of
 from llmemo.keys.description import MARK
 from llmemo.keys.request import Request
-from llmemo.options import DEFAULT, in_force
 from llmemo.outline import Difference, Outline
 from llmemo.tiers import REMEDIES
 from llmemo.wording import Texts

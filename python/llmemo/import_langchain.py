@@ -16,11 +16,11 @@ from llmemo.admission import refusal_of
 from llmemo.calls import Add, Call, run_inline
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config.options import DEFAULT, in_force
 from llmemo.errors import CacheClosedError, StoreError, text_of
 from llmemo.keys.request import Request
 from llmemo.langchain_file import ImportedRequest, LangChainFile
 from llmemo.langchain_rows import RowRefused, read
-from llmemo.options import DEFAULT, in_force
 from llmemo.progress import ProgressBar
 from llmemo.writing import record_of, times
 

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from llmemo.arguments import absolute_path
+from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError, StoreError
 from llmemo.stores.sqlite_file import LEAST_PAGE, wal_of
 

@@ -16,9 +16,9 @@ from langchain_core.caches import BaseCache
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseLanguageModel
 
+from llmemo.config.options import in_force
 from llmemo.errors import CacheMiss
 from llmemo.introspection.type_signature import name_of
-from llmemo.options import in_force
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

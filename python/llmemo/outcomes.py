@@ -12,8 +12,8 @@ from llmemo.tracking import LookupEvent
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
+    from llmemo.config.options import Options
     from llmemo.keys.request import Request
-    from llmemo.options import Options
     from llmemo.tiers import Tiers
     from llmemo.tracking import Source
 

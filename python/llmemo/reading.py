@@ -11,7 +11,6 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmemo import astray
 from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueDamaged, decode
 from llmemo.aside import LARGE, Large
@@ -19,8 +18,9 @@ from llmemo.calls import Call
 from llmemo.chains import current_chain, in_chain
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config import misplaced_options
+from llmemo.config.options import DEFAULT, in_force
 from llmemo.flight import Lease
-from llmemo.options import DEFAULT, in_force
 from llmemo.outcomes import Outcomes
 from llmemo.prices import Worth
 from llmemo.runs import hold, holds_anything
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
+    from llmemo.config.options import Options
     from llmemo.durable import MakeCall
     from llmemo.flight import Flights
     from llmemo.keys.request import Request
-    from llmemo.options import Options
     from llmemo.stores import Record
     from llmemo.tiers import Tiers
 
@@ -87,7 +87,7 @@ def fetch(
         NamespaceRequiredError: The caller has to name a namespace.
     """
     ask_memory = is_large or said is not None or in_chain.get() is not None
-    if said is not None and astray.is_watchful:
+    if said is not None and misplaced_options.is_watchful:
         said = in_force()
     chain = current_chain()
     if chain is not None:

@@ -6,10 +6,10 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING
 
-from llmemo.arguments import check_seconds
 from llmemo.calls import Call, Delete, Invalidate
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config.validation import check_seconds
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
 from llmemo.stores.base import Selection
 

@@ -23,9 +23,9 @@ from typing_extensions import override
 from llmemo import chains
 from llmemo._core import Insisting
 from llmemo.concurrency.bounded_dict import note
+from llmemo.config.options import current
 from llmemo.errors import CacheMiss
 from llmemo.only import refuse_chat, refuse_completion
-from llmemo.options import current
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,18 +7,18 @@ import secrets
 import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from llmemo import astray
 from llmemo._core import LARGE, Memory, RequestBypassed, ValueUnknown
-from llmemo.arguments import secret_bytes
 from llmemo.aside import Aside
 from llmemo.calls import Call, Discard
+from llmemo.config import misplaced_options
+from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
+from llmemo.config.validation import secret_bytes
 from llmemo.doubts import Doubts
 from llmemo.durable import Durable
 from llmemo.errors import NamespaceRequiredError
 from llmemo.flight import Flights
 from llmemo.keys.description import MARK
 from llmemo.keys.request import Request
-from llmemo.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.outline import TAIL
 from llmemo.prices import Worth
 from llmemo.schemas import schemas
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmemo._core import ValueDamaged
+    from llmemo.config.settings import Settings
     from llmemo.engine import Engine
-    from llmemo.settings import Settings
     from llmemo.stores import Record
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class Tiers:
         self.clock = settings.clock
         self.is_closed = False
         self.tally = Tally()
-        self._astray_before = astray.counts()
+        self._astray_before = misplaced_options.counts()
         self.doubts = Doubts()
         self.memory = Memory(
             settings.max_bytes,
@@ -286,7 +286,7 @@ class Tiers:
             memory_hits, evictions, expired, entries, size, sent, made, money, store_hits,
         ) = self.memory.counts()  # fmt: skip
         counts, saved, groups = self.tally.snapshot()
-        for reason, count in astray.counts().items():
+        for reason, count in misplaced_options.counts().items():
             since = count - self._astray_before.get(reason, 0)
             if since:
                 groups["errors"][reason] = since

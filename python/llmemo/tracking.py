@@ -7,7 +7,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from llmemo.options import Block
+from llmemo.config.options import Block
 from llmemo.prices import NOTHING, Worth
 
 if TYPE_CHECKING:

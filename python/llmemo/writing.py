@@ -15,8 +15,8 @@ from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import refusal_of, refuse
 from llmemo.aside import LARGE, Large
 from llmemo.calls import Call, Set
+from llmemo.config.options import DEFAULT, in_force
 from llmemo.flight import FAILURES
-from llmemo.options import DEFAULT, in_force
 from llmemo.stores import Record
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
+    from llmemo.config.options import Options
+    from llmemo.config.settings import Settings
     from llmemo.durable import MakeCall, Patience
     from llmemo.flight import Lease
     from llmemo.keys.request import Request
-    from llmemo.options import Options
-    from llmemo.settings import Settings
     from llmemo.tiers import Identity, Tiers
 
 EARLIEST = 0.1

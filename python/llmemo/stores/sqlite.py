@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmemo import _core
-from llmemo.arguments import check_flag, check_whole
+from llmemo.config.validation import check_flag, check_whole
 from llmemo.errors import ConfigurationError, StoreError
 from llmemo.stores.base import Record, Selection, StoreUnavailableError, StoreUnusableError
 from llmemo.stores.sqlite_changes import CHANGED

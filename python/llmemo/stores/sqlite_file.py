@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from llmemo.arguments import absolute_path
+from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stats import logger
 from llmemo.stores.base import StoreUnusableError

@@ -20,7 +20,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo import _core
-from llmemo.arguments import absolute_path
+from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stores.base import Record, StoreUnavailableError
 from llmemo.stores.sqlite_changes import LAST, Changes

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from llmemo.arguments import (
+from llmemo.config.options import REQUIRED, UNSET, Options, Required
+from llmemo.config.validation import (
     check_flag,
     check_number,
     check_seconds,
     check_whole,
 )
 from llmemo.errors import ConfigurationError
-from llmemo.options import REQUIRED, UNSET, Options, Required
 from llmemo.prices import checked
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
 
-from llmemo import astray
-from llmemo.arguments import check_seconds
+from llmemo.config import misplaced_options
+from llmemo.config.validation import check_seconds
 from llmemo.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Options:
     """Which block has said the last of it."""
     outer: Options | None = field(default=None, compare=False, repr=False)
     """What holds around that one."""
-    entry: astray.Entry | None = field(default=None, compare=False, repr=False)
+    entry: misplaced_options.Entry | None = field(default=None, compare=False, repr=False)
     """Which entering of the block this is."""
 
 
@@ -87,7 +87,7 @@ class Block:
     def __init__(self, **said: Any) -> None:
         """`said`: fields of `Options`."""
         self._said: Mapping[str, Any] = said
-        self._last: weakref.ref[astray.Entry] | None = None
+        self._last: weakref.ref[misplaced_options.Entry] | None = None
         self._is_shared = False
 
     def __repr__(self) -> str:
@@ -97,7 +97,7 @@ class Block:
 
     def __enter__(self) -> None:
         """From here on it holds."""
-        entry = astray.Entry(sys._getframe(1))  # noqa: SLF001 (there is no other way)
+        entry = misplaced_options.Entry(sys._getframe(1))  # noqa: SLF001 (there is no other way)
         self._is_shared, self._last = self._last is not None, weakref.ref(entry)
         entry.token = current.set(self.over(current.get(), entry))
 
@@ -115,9 +115,9 @@ class Block:
         if entry is not None:
             entry.lose()
         if kind is not GeneratorExit or not _is_asynchronous(sys._getframe(1)):  # noqa: SLF001
-            astray.note(astray.ELSEWHERE)
+            misplaced_options.note(misplaced_options.ELSEWHERE)
 
-    def over(self, outer: Options | None, entry: astray.Entry | None) -> Options:
+    def over(self, outer: Options | None, entry: misplaced_options.Entry | None) -> Options:
         """What holds inside, with that around it."""
         before = outer or DEFAULT
         said = {**self._said, "trackers": (*before.trackers, *self._said.get("trackers", ()))}
@@ -159,7 +159,7 @@ def in_force() -> Options | None:
     Without the blocks that belong to this context and have ended in another.
     """
     said = current.get()
-    if said is not None and astray.is_watchful:
+    if said is not None and misplaced_options.is_watchful:
         each: Options | None = said
         while each is not None:
             entry, each = each.entry, each.outer
@@ -173,14 +173,14 @@ def in_force() -> Options | None:
     return said
 
 
-def _innermost(block: Block, said: Options | None) -> astray.Entry | None:
+def _innermost(block: Block, said: Options | None) -> misplaced_options.Entry | None:
     """The last entry of this block among what holds."""
     while said is not None and said.block is not block:
         said = said.outer
     return None if said is None else said.entry
 
 
-def _without(entry: astray.Entry, said: Options | None) -> Options | None:
+def _without(entry: misplaced_options.Entry, said: Options | None) -> Options | None:
     """What holds without what was said at this entry, if it is among it."""
     if said is None or said.entry is entry:
         return said and said.outer
