@@ -14,9 +14,9 @@ from llmemo._core import Memory
 from llmemo.calls import Call, Get, Set, run_inline
 from llmemo.engine import Engine
 from llmemo.leases import acquire
-from llmemo.stats import Tally
 from llmemo.stores import Record
 from llmemo.stores.leases import Grant
+from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -25,7 +25,7 @@ from llmemo._core import Memory
 from llmemo.calls import Call, Get, Set, run_inline
 from llmemo.engine import Engine
 from llmemo.leases import acquire, release
-from llmemo.stats import Tally
+from llmemo.telemetry.stats import Tally
 from llmemo.stores import Record, sqlite, sqlite_connection
 from llmemo.stores.leases import Grant
 

@@ -18,7 +18,7 @@ from langchain_core.outputs import Generation
 from llmemo import LLMCache, NamespaceRequiredError, options, track
 from llmemo.config import misplaced_options
 from llmemo.config.options import REQUIRED, current, in_force
-from llmemo.stats import Tally
+from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from doubles import LIMIT, answer, expect_on_disk, lines, patience
 
-from llmemo import LLMCache, StoreError, stats
+from llmemo import LLMCache, StoreError
 from llmemo.stores import sqlite_schema
+from llmemo.telemetry import stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable

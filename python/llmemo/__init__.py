@@ -18,10 +18,10 @@ from llmemo.errors import (
 )
 from llmemo.explain import Explanation, Neighbour
 from llmemo.import_langchain import ImportReport
-from llmemo.prices import Worth
-from llmemo.stats import CacheStats
 from llmemo.stores import SQLiteStore, Store
-from llmemo.tracking import LookupEvent, Tracker, track
+from llmemo.telemetry.savings import Worth
+from llmemo.telemetry.stats import CacheStats
+from llmemo.telemetry.tracking import LookupEvent, Tracker, track
 
 __all__ = [
     "REQUIRED",

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
     from llmemo.keys.request import Request
-    from llmemo.stats import CacheStats
     from llmemo.stores import Store
+    from llmemo.telemetry.stats import CacheStats
 
 SURVIVED = (Exception, PanicException)
 """What must not reach the model call: everything but cancellation and interrupts."""

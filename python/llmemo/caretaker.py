@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from llmemo._core import Memory
-    from llmemo.stats import Tally
     from llmemo.stores.base import Record, Store
+    from llmemo.telemetry.stats import Tally
 
 PAUSE = 0.25
 """Seconds between two looks at what other processes have changed."""

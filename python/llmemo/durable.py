@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from llmemo._core import Memory
     from llmemo.calls import Operation
     from llmemo.gathering import Found, Pass
-    from llmemo.stats import Tally
     from llmemo.stores import Record, Store
+    from llmemo.telemetry.stats import Tally
 
     MakeCall = Callable[[Operation], Call[Any]]
 

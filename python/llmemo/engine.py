@@ -30,8 +30,8 @@ from llmemo.worker import Worker
 
 if TYPE_CHECKING:
     from llmemo._core import Memory
-    from llmemo.stats import Tally
     from llmemo.stores.base import Store
+    from llmemo.telemetry.stats import Tally
 
 
 class Engine:

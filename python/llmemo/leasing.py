@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from llmemo.leases import Holds
-    from llmemo.stats import Tally
     from llmemo.stores.base import Store
     from llmemo.stores.leases import Leases
+    from llmemo.telemetry.stats import Tally
 
 PAUSE = 0.025
 """Seconds between two looks at leases of others that somebody waits for."""

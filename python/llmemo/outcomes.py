@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from llmemo.errors import CacheMiss
 from llmemo.keys.request import remember
-from llmemo.prices import Worth
-from llmemo.tracking import LookupEvent
+from llmemo.telemetry.savings import Worth
+from llmemo.telemetry.tracking import LookupEvent
 
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
     from llmemo.config.options import Options
     from llmemo.keys.request import Request
+    from llmemo.telemetry.tracking import Source
     from llmemo.tiers import Tiers
-    from llmemo.tracking import Source
 
     Hit = list[Generation]
 

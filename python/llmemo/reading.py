@@ -22,9 +22,9 @@ from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.flight import Lease
 from llmemo.outcomes import Outcomes
-from llmemo.prices import Worth
 from llmemo.runs import hold, holds_anything
 from llmemo.stores.leases import Grant
+from llmemo.telemetry.savings import Worth
 from llmemo.waiting import Watch, here
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from llmemo.flight import Flights
 from llmemo.keys.description import MARK
 from llmemo.keys.request import Request
 from llmemo.outline import TAIL
-from llmemo.prices import Worth
 from llmemo.schemas import schemas
 from llmemo.sealing import Sealing
-from llmemo.stats import CacheStats, Tally
 from llmemo.stores import Store, store_of
+from llmemo.telemetry.savings import Worth
+from llmemo.telemetry.stats import CacheStats, Tally
 
 if TYPE_CHECKING:
     import os

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from llmemo._core import Memory
     from llmemo.leases import Holds
-    from llmemo.stats import Tally
     from llmemo.stores.base import Record, Store
+    from llmemo.telemetry.stats import Tally
 
 MAX_QUEUED_BYTES = 64 * 2**20
 """Memory that updates waiting to be written may take; beyond it the oldest are dropped."""

@@ -20,7 +20,7 @@ import dis
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from llmemo.stats import Tally
+from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
     from contextvars import Token

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import FrameType
 
-    from llmemo.tracking import Tracker
+    from llmemo.telemetry.tracking import Tracker
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 

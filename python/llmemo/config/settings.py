@@ -16,7 +16,7 @@ from llmemo.config.validation import (
     check_whole,
 )
 from llmemo.errors import ConfigurationError
-from llmemo.prices import checked
+from llmemo.telemetry.savings import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

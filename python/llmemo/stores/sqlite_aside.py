@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from llmemo.stats import logger
+from llmemo.telemetry.stats import logger
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
-from llmemo.stats import logger
 from llmemo.stores.base import StoreUnusableError
 from llmemo.stores.sqlite_lock import give
+from llmemo.telemetry.stats import logger
 
 APPLICATION_ID = int.from_bytes(b"lmem", "big")
 """Says whose database it is: bytes 68 to 71 of the file (sqlite.org/fileformat.html, 1.3)."""

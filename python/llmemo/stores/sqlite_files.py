@@ -16,11 +16,11 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from llmemo.stats import logger
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite_aside import renamed, set_wal_aside
 from llmemo.stores.sqlite_connection import WAL_BYTES
 from llmemo.stores.sqlite_file import LEAST_PAGE
+from llmemo.telemetry.stats import logger
 
 INDEX_PAGE, INDEX_FRAMES = 32_768, 4_062
 """Bytes by which the index grows, and frames of the WAL for which that does, at least."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from llmemo.stats import logger
 from llmemo.stores.sqlite_connection import (
     has_lost_frames,
     has_lost_pages,
@@ -24,6 +23,7 @@ from llmemo.stores.sqlite_connection import (
 from llmemo.stores.sqlite_file import create_folder
 from llmemo.stores.sqlite_files import is_untouched, size_of
 from llmemo.stores.sqlite_session import Session, close_all, opened
+from llmemo.telemetry.stats import logger
 
 if TYPE_CHECKING:
     from llmemo.stores.sqlite_files import All

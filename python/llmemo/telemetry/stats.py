@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from llmemo._core import Counts
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.errors import text_of
-from llmemo.prices import Worth
+from llmemo.telemetry.savings import Worth
 
 logger = logging.getLogger("llmemo")
 

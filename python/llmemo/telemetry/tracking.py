@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llmemo.config.options import Block
-from llmemo.prices import NOTHING, Worth
+from llmemo.telemetry.savings import NOTHING, Worth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
