@@ -14,13 +14,13 @@ from doubles import LIMIT, answer
 from scripted import Scripted, said
 
 from llmemo import LLMCache
-from llmemo.runs import hold, holds_anything
+from llmemo.langchain.model_runs import hold, holds_anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from llmemo.runs import Run
+    from llmemo.langchain.model_runs import Run
 
 pytestmark = pytest.mark.anyio
 

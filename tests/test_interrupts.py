@@ -21,7 +21,7 @@ from scripted import Scripted, waiters
 
 from llmemo import LLMCache
 from llmemo._core import LARGE
-from llmemo.runs import let_go
+from llmemo.langchain.model_runs import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

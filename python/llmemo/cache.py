@@ -17,7 +17,6 @@ from typing_extensions import Self, override
 from llmemo._core import PanicException, ValueDamaged
 from llmemo.admission import worth_keeping
 from llmemo.calls import Call, run_inline
-from llmemo.chains import in_chain
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import REQUIRED, Required, current, in_force
 from llmemo.config.settings import Settings, described
@@ -27,11 +26,12 @@ from llmemo.explain import Explanation, explain
 from llmemo.import_langchain import ImportReport, import_langchain
 from llmemo.keys.description import name_at_sight
 from llmemo.keys.request import answered, asked
+from llmemo.langchain.chains import in_chain
+from llmemo.langchain.model_runs import let_go
 from llmemo.outcomes import insist
 from llmemo.pickling import reduced
 from llmemo.reading import fetch
 from llmemo.removal import invalidate, remove
-from llmemo.runs import let_go
 from llmemo.tiers import Tiers
 from llmemo.writing import keep
 

@@ -23,7 +23,7 @@ from llmemo._core import ValueUnknown
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.introspection.class_behaviour import Behaviour, members_of
 from llmemo.introspection.type_signature import mro_of, name_of, vars_of
-from llmemo.schemas import run_classes
+from llmemo.langchain.class_schemas import run_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from llmemo.calls import Outcome
     from llmemo.durable import Durable, Patience
-    from llmemo.runs import Run
+    from llmemo.langchain.model_runs import Run
     from llmemo.waiting import Holder, Tick
 
 UNBACKED = 5.0

@@ -15,14 +15,14 @@ from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueDamaged, decode
 from llmemo.aside import LARGE, Large
 from llmemo.calls import Call
-from llmemo.chains import current_chain, in_chain
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.flight import Lease
+from llmemo.langchain.chains import current_chain, in_chain
+from llmemo.langchain.model_runs import hold, holds_anything
 from llmemo.outcomes import Outcomes
-from llmemo.runs import hold, holds_anything
 from llmemo.stores.leases import Grant
 from llmemo.telemetry.savings import Worth
 from llmemo.waiting import Watch, here

@@ -19,8 +19,8 @@ from llmemo.errors import NamespaceRequiredError
 from llmemo.flight import Flights
 from llmemo.keys.description import MARK
 from llmemo.keys.request import Request
+from llmemo.langchain.class_schemas import schemas
 from llmemo.outline import TAIL
-from llmemo.schemas import schemas
 from llmemo.sealing import Sealing
 from llmemo.stores import Store, store_of
 from llmemo.telemetry.savings import Worth

@@ -9,7 +9,6 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmemo import chains
 from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import refusal_of, refuse
@@ -17,6 +16,7 @@ from llmemo.aside import LARGE, Large
 from llmemo.calls import Call, Set
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.flight import FAILURES
+from llmemo.langchain import chains
 from llmemo.stores import Record
 
 if TYPE_CHECKING:

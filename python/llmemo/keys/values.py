@@ -29,8 +29,8 @@ from llmemo._core import Describer
 from llmemo.introspection.class_behaviour import Behaviour
 from llmemo.introspection.type_signature import name_of
 from llmemo.keys.clients import hooks_of, kind_of_client
+from llmemo.langchain.class_schemas import digest_of
 from llmemo.objects import plain_state
-from llmemo.schemas import digest_of
 
 _log = logging.getLogger("llmemo")
 

@@ -20,12 +20,12 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from llmemo import chains
 from llmemo._core import Insisting
 from llmemo.concurrency.bounded_dict import note
 from llmemo.config.options import current
 from llmemo.errors import CacheMiss
-from llmemo.only import refuse_chat, refuse_completion
+from llmemo.langchain import chains
+from llmemo.langchain.only_mode import refuse_chat, refuse_completion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

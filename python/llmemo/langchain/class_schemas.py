@@ -23,7 +23,7 @@ from typing_extensions import is_typeddict
 
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.introspection.type_signature import is_foreign, mro_of, name_of, text_of, vars_of
-from llmemo.runs import Run, open_runs
+from llmemo.langchain.model_runs import Run, open_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
