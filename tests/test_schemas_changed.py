@@ -144,7 +144,7 @@ def test_models_of_pydantic_1_are_told_apart(model: Counting) -> None:
 
 SECOND = """
 import instances
-from llmemo.classes import record_of
+from llmemo.codec.classes import record_of
 from llmemo.langchain.class_schemas import digest_of
 for cls in (kind for kind in vars(instances).values() if isinstance(kind, type)):
     record, digest = record_of(cls), digest_of(cls)

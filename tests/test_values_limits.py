@@ -15,7 +15,7 @@ from exact import difference
 from langchain_core.outputs import Generation
 
 from llmemo._core import ValueDamaged, ValueRefused, decode, encode
-from llmemo.classes import record_of
+from llmemo.codec.classes import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

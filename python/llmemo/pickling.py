@@ -14,7 +14,7 @@ import secrets
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from llmemo.encryption import VARIABLE
+from llmemo.codec.encryption import VARIABLE
 from llmemo.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from llmemo._core import LARGE, Memory, RequestBypassed, ValueUnknown
 from llmemo.aside import Aside
 from llmemo.calls import Call, Discard
+from llmemo.codec.envelope import Sealing
 from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.config.validation import secret_bytes
@@ -21,7 +22,6 @@ from llmemo.keys.description import MARK
 from llmemo.keys.request import Request
 from llmemo.langchain.class_schemas import schemas
 from llmemo.outline import TAIL
-from llmemo.sealing import Sealing
 from llmemo.stores import Store, store_of
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats, Tally

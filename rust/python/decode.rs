@@ -114,7 +114,7 @@ pub struct Decoder<'a, 'py> {
     pub given: &'a [Bound<'py, PyType>],
     /// The classes that were named so far, with their kinds.
     pub classes: Vec<(u8, Bound<'py, PyType>)>,
-    /// `llmemo.objects.Instances`, once one was met.
+    /// `llmemo.codec.python_objects.Instances`, once one was met.
     pub instances: Option<Bound<'py, PyAny>>,
     /// When so many bytes are left, other threads may have the GIL.
     pause_at: usize,

@@ -101,7 +101,7 @@ pub struct Encoder<'s, 'py> {
     pub writer: Writer,
     /// The classes that were named so far.
     pub classes: Vec<Bound<'py, PyType>>,
-    /// `llmemo.objects.Instances`, once one was met.
+    /// `llmemo.codec.python_objects.Instances`, once one was met.
     pub instances: Option<Bound<'py, PyAny>>,
     /// The text of the current generation, which its message's content mostly repeats.
     text: Option<Bound<'py, PyString>>,

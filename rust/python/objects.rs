@@ -26,8 +26,8 @@ impl Objects {
     /// Of this process.
     pub fn load(py: Python<'_>) -> PyResult<Self> {
         Ok(Self {
-            instances: py.import("llmemo.objects")?.getattr("Instances")?.unbind(),
-            unproved: py.import("llmemo.proof")?.getattr("unproved")?.unbind(),
+            instances: py.import("llmemo.codec.python_objects")?.getattr("Instances")?.unbind(),
+            unproved: py.import("llmemo.codec.verify")?.getattr("unproved")?.unbind(),
         })
     }
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages.base import TextAccessor
 
+from llmemo.codec.python_objects import Instances
 from llmemo.introspection.type_signature import name_of
-from llmemo.objects import Instances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmemo._core import ValueDamaged, ValueUnknown, compress, decompress
-from llmemo.encryption import VARIABLE, Keyring, is_encrypted, keys_of, keys_of_environment
+from llmemo.codec.encryption import VARIABLE, Keyring, is_encrypted, keys_of, keys_of_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

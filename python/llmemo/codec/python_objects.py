@@ -22,8 +22,8 @@ from zoneinfo import ZoneInfo
 from pydantic_core import TzInfo
 
 from llmemo._core import ValueUnknown
-from llmemo.acceptance import accepts
-from llmemo.classes import ENUM, Classes
+from llmemo.codec.acceptance import accepts
+from llmemo.codec.classes import ENUM, Classes
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.introspection.type_signature import mro_of, name_of, vars_of
 
