@@ -15,8 +15,8 @@ from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.errors import CacheClosedError, text_of
 from llmemo.keys.description import MARK
+from llmemo.keys.outline import Difference, Outline
 from llmemo.keys.request import Request
-from llmemo.outline import Difference, Outline
 from llmemo.tiers import REMEDIES
 from llmemo.wording import Texts
 

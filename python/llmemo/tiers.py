@@ -19,9 +19,9 @@ from llmemo.durable import Durable
 from llmemo.errors import NamespaceRequiredError
 from llmemo.flight import Flights
 from llmemo.keys.description import MARK
+from llmemo.keys.outline import TAIL
 from llmemo.keys.request import Request
 from llmemo.langchain.class_schemas import schemas
-from llmemo.outline import TAIL
 from llmemo.stores import Store, store_of
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats, Tally
