@@ -15,7 +15,7 @@ from llmemo.calls import Call, Get, Set, run_inline
 from llmemo.engine import Engine
 from llmemo.leases import acquire
 from llmemo.stores import Record
-from llmemo.stores.leases import Grant
+from llmemo.stores.lease_store import Grant
 from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from llmemo.engine import Engine
 from llmemo.leases import acquire, release
 from llmemo.telemetry.stats import Tally
 from llmemo.stores import Record, sqlite, sqlite_connection
-from llmemo.stores.leases import Grant
+from llmemo.stores.lease_store import Grant
 
 # On a busy machine sixteen processes wait longer for each other than a caller is to.
 sqlite.BUSY_TIMEOUT = sqlite_connection.BUSY_TIMEOUT = 60.0

@@ -17,7 +17,7 @@ from doubles import LIMIT
 from llmemo import SQLiteStore, StoreError
 from llmemo.calls import Acquire, Call, Set, settle
 from llmemo.leases import release
-from llmemo.stores.leases import Grant
+from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

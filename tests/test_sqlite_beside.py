@@ -14,7 +14,7 @@ import pytest
 from doubles import LIMIT, PRELUDE, STRICT, answer, lines, patience
 
 from llmemo import LLMCache, SQLiteStore
-from llmemo.stores.leases import Grant, Held
+from llmemo.stores.lease_store import Grant, Held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

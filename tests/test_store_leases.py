@@ -14,7 +14,7 @@ import pytest
 
 from llmemo import SQLiteStore, Store
 from llmemo.stores import Record, sqlite_upkeep
-from llmemo.stores.leases import Grant, Held, Leases
+from llmemo.stores.lease_store import Grant, Held, Leases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from llmemo.stores.base import Record, Selection
-    from llmemo.stores.leases import Held
+    from llmemo.stores.lease_store import Held
 
 T = TypeVar("T")
 

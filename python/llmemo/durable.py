@@ -19,7 +19,7 @@ from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.engine import Engine
 from llmemo.gathering import Gathering
 from llmemo.leases import acquire, release
-from llmemo.stores.leases import Grant
+from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

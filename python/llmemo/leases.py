@@ -11,7 +11,7 @@ from llmemo.calls import Acquire, Call, Follow, Release
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.stores.base import Record
-from llmemo.stores.leases import Grant, Held
+from llmemo.stores.lease_store import Grant, Held
 from llmemo.waiting import unless_crowded
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from llmemo.caretaker import TROUBLE
 from llmemo.errors import text_of
 from llmemo.leases import Hold
 from llmemo.stores.base import Record
-from llmemo.stores.leases import Grant, Held
+from llmemo.stores.lease_store import Grant, Held
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from llmemo.leases import Holds
     from llmemo.stores.base import Store
-    from llmemo.stores.leases import Leases
+    from llmemo.stores.lease_store import Leases
     from llmemo.telemetry.stats import Tally
 
 PAUSE = 0.025

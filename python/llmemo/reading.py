@@ -23,7 +23,7 @@ from llmemo.flight import Lease
 from llmemo.langchain.chains import current_chain, in_chain
 from llmemo.langchain.model_runs import hold, holds_anything
 from llmemo.outcomes import Outcomes
-from llmemo.stores.leases import Grant
+from llmemo.stores.lease_store import Grant
 from llmemo.telemetry.savings import Worth
 from llmemo.waiting import Watch, here
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from llmemo.engine import Engine
-    from llmemo.stores.leases import Leases
+    from llmemo.stores.lease_store import Leases
     from llmemo.worker import Worker
 
 

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo.stores.base import Record
-from llmemo.stores.leases import Grant, Held, Leases
+from llmemo.stores.lease_store import Grant, Held, Leases
 from llmemo.stores.sqlite_rows import record_of, size_of
 from llmemo.stores.sqlite_schema import COLUMNS, UPSERT
 
