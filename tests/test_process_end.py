@@ -376,7 +376,7 @@ assert [os.waitpid(pid, 0)[1] for pid in (reader, writer)] == [0, 0]
 LOCKED = '''
 import signal, subprocess, time
 from llmemo import process
-from llmemo.stores import sqlite_connection
+from llmemo.stores.sqlite import connection
 logging.disable()
 HOLDER = """
 import sqlite3, sys
@@ -389,7 +389,7 @@ def unlock():
     with other:
         other.stdin.write(b"!")
 
-sqlite_connection.BUSY_TIMEOUT = {BUSY}
+connection.BUSY_TIMEOUT = {BUSY}
 cache = opened()
 keep(cache, *names("before", 5))
 # Another process: what this one has open, a fork copies, with the locks that it believes in.

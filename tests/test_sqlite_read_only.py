@@ -24,7 +24,8 @@ from llmemo import (
     StoreError,
     options,
 )
-from llmemo.stores import Record, sqlite_schema
+from llmemo.stores import Record
+from llmemo.stores.sqlite import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,7 +217,7 @@ def test_a_file_of_a_newer_llmemo_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = closed(tmp_path, "")
-    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", sqlite_schema.MIGRATIONS[:-1])
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:-1])
     with reading(path) as cache:
         assert cache.lookup("p1", "m") is None
         cache.update("p1", "m", answer("new"))

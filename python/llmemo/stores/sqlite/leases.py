@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo.stores.base import Record
 from llmemo.stores.lease_store import Grant, Held, Leases
-from llmemo.stores.sqlite_rows import record_of, size_of
-from llmemo.stores.sqlite_schema import COLUMNS, UPSERT
+from llmemo.stores.sqlite.rows import record_of, size_of
+from llmemo.stores.sqlite.schema import COLUMNS, UPSERT
 
 if TYPE_CHECKING:
     import sqlite3

@@ -23,20 +23,20 @@ from llmemo import _core
 from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stores.base import Record, StoreUnavailableError
-from llmemo.stores.sqlite_changes import LAST, Changes
-from llmemo.stores.sqlite_connection import BUSY_TIMEOUT, READING, read_only, translated
-from llmemo.stores.sqlite_file import check_header, check_inherited
-from llmemo.stores.sqlite_files import Files, is_same, is_untouched, size_of
-from llmemo.stores.sqlite_reading import AT_ONCE, queries
-from llmemo.stores.sqlite_rows import record_of
-from llmemo.stores.sqlite_schema import RECENT, check_version
+from llmemo.stores.sqlite.change_log import LAST, Changes
+from llmemo.stores.sqlite.connection import BUSY_TIMEOUT, READING, read_only, translated
+from llmemo.stores.sqlite.fast_reads import AT_ONCE, queries
+from llmemo.stores.sqlite.file import check_header, check_inherited
+from llmemo.stores.sqlite.open_files import Files, is_same, is_untouched, size_of
+from llmemo.stores.sqlite.rows import record_of
+from llmemo.stores.sqlite.schema import RECENT, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from llmemo.stores.base import Selection
-    from llmemo.stores.sqlite_files import Seen
+    from llmemo.stores.sqlite.open_files import Seen
 
 T = TypeVar("T")
 

@@ -14,19 +14,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from llmemo.stores.sqlite_connection import (
+from llmemo.stores.sqlite.connection import (
     has_lost_frames,
     has_lost_pages,
     translated,
     wrote_all_back,
 )
-from llmemo.stores.sqlite_file import create_folder
-from llmemo.stores.sqlite_files import is_untouched, size_of
-from llmemo.stores.sqlite_session import Session, close_all, opened
+from llmemo.stores.sqlite.file import create_folder
+from llmemo.stores.sqlite.open_files import is_untouched, size_of
+from llmemo.stores.sqlite.session import Session, close_all, opened
 from llmemo.telemetry.stats import logger
 
 if TYPE_CHECKING:
-    from llmemo.stores.sqlite_files import All
+    from llmemo.stores.sqlite.open_files import All
 
 
 class Mending(Session):

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmemo.stores.sqlite_changes import CHANGED, packed
+from llmemo.stores.sqlite.change_log import CHANGED, packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from llmemo.stores.sqlite_connection import BUSY_TIMEOUT, WAL_BYTES
-from llmemo.stores.sqlite_schema import REMOVED
+from llmemo.stores.sqlite.connection import BUSY_TIMEOUT, WAL_BYTES
+from llmemo.stores.sqlite.schema import REMOVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,23 +11,22 @@ from llmemo import _core
 from llmemo.config.validation import check_flag, check_whole
 from llmemo.errors import ConfigurationError, StoreError
 from llmemo.stores.base import Record, Selection, StoreUnavailableError, StoreUnusableError
-from llmemo.stores.sqlite_changes import CHANGED
-from llmemo.stores.sqlite_connection import SYNCHRONOUS
-from llmemo.stores.sqlite_file import check_file, identity_of, inherit, wal_of
-from llmemo.stores.sqlite_files import size_of as size_of_file
-from llmemo.stores.sqlite_leases import SQLiteLeases
-from llmemo.stores.sqlite_mending import Mending
-from llmemo.stores.sqlite_read_only import (
+from llmemo.stores.sqlite.change_log import CHANGED
+from llmemo.stores.sqlite.connection import SYNCHRONOUS
+from llmemo.stores.sqlite.fast_reads import queries
+from llmemo.stores.sqlite.file import check_file, identity_of, inherit, wal_of
+from llmemo.stores.sqlite.leases import SQLiteLeases
+from llmemo.stores.sqlite.open_files import size_of as size_of_file
+from llmemo.stores.sqlite.read_only import (
     REMOVAL_REFUSED,
     WRITE_REFUSED,
     ReadOnlyFile,
     check_read_only,
     refuse_options,
 )
-from llmemo.stores.sqlite_reading import queries
-from llmemo.stores.sqlite_removal import Sweep
-from llmemo.stores.sqlite_rows import record_of, size_of
-from llmemo.stores.sqlite_schema import (
+from llmemo.stores.sqlite.repair import Mending
+from llmemo.stores.sqlite.rows import record_of, size_of
+from llmemo.stores.sqlite.schema import (
     ADD,
     ADDED_AT_ONCE,
     RECENT,
@@ -35,8 +34,9 @@ from llmemo.stores.sqlite_schema import (
     UPSERT,
     check_version,
 )
-from llmemo.stores.sqlite_session import opened
-from llmemo.stores.sqlite_upkeep import Upkeep
+from llmemo.stores.sqlite.session import opened
+from llmemo.stores.sqlite.sweep import Sweep
+from llmemo.stores.sqlite.upkeep import Upkeep
 
 if TYPE_CHECKING:
     import os

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.sqlite_aside import renamed, set_wal_aside
-from llmemo.stores.sqlite_connection import WAL_BYTES
-from llmemo.stores.sqlite_file import LEAST_PAGE
+from llmemo.stores.sqlite.connection import WAL_BYTES
+from llmemo.stores.sqlite.file import LEAST_PAGE
+from llmemo.stores.sqlite.set_aside import renamed, set_wal_aside
 from llmemo.telemetry.stats import logger
 
 INDEX_PAGE, INDEX_FRAMES = 32_768, 4_062

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stores.base import StoreUnusableError
-from llmemo.stores.sqlite_lock import give
+from llmemo.stores.sqlite.lock_file import give
 from llmemo.telemetry.stats import logger
 
 APPLICATION_ID = int.from_bytes(b"lmem", "big")

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.sqlite_lock import open_lock
+from llmemo.stores.sqlite.lock_file import open_lock
 
 if sys.platform == "win32":
     import msvcrt

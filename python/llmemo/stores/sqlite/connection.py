@@ -12,13 +12,13 @@ import aiosqlite
 
 from llmemo.concurrency import native
 from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.sqlite_schema import create_schema
+from llmemo.stores.sqlite.schema import create_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from llmemo.stores.sqlite_files import Files
+    from llmemo.stores.sqlite.open_files import Files
 
 T = TypeVar("T")
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llmemo import _core
 from llmemo.stores.base import Store, StoreUnavailableError
-from llmemo.stores.sqlite_aside import set_aside
-from llmemo.stores.sqlite_changes import Changes
-from llmemo.stores.sqlite_connection import (
+from llmemo.stores.sqlite.change_log import Changes
+from llmemo.stores.sqlite.connection import (
     BUSY_TIMEOUT,
     committed,
     connect,
@@ -20,7 +19,8 @@ from llmemo.stores.sqlite_connection import (
     is_sound,
     translated,
 )
-from llmemo.stores.sqlite_file import (
+from llmemo.stores.sqlite.fast_reads import Quick
+from llmemo.stores.sqlite.file import (
     check_header,
     check_inherited,
     check_place,
@@ -29,10 +29,10 @@ from llmemo.stores.sqlite_file import (
     is_ours,
     warn_of_network,
 )
-from llmemo.stores.sqlite_files import Files, FilesChangedError, Seen, look
-from llmemo.stores.sqlite_guard import Guard
-from llmemo.stores.sqlite_reading import Quick
-from llmemo.stores.sqlite_schema import check_version
+from llmemo.stores.sqlite.file_lock import Guard
+from llmemo.stores.sqlite.open_files import Files, FilesChangedError, Seen, look
+from llmemo.stores.sqlite.schema import check_version
+from llmemo.stores.sqlite.set_aside import set_aside
 
 if TYPE_CHECKING:
     import asyncio

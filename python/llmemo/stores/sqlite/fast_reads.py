@@ -8,9 +8,9 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmemo.stores.sqlite_connection import READING, read_only
-from llmemo.stores.sqlite_rows import record_of
-from llmemo.stores.sqlite_schema import COLUMNS
+from llmemo.stores.sqlite.connection import READING, read_only
+from llmemo.stores.sqlite.rows import record_of
+from llmemo.stores.sqlite.schema import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
