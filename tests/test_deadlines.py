@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from llmemo.calls import Call, Get
 from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.store_io.calls import Call, Get
 
 
 def waiting(seconds: float) -> tuple[Call[Any], asyncio.Task[Any]]:

@@ -21,8 +21,8 @@ from llmemo import (
     import_langchain,
     langchain_file,
     progress,
-    worker,
 )
+from llmemo.store_io import worker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,8 +22,8 @@ PROGRAM = """
 import asyncio, os, sys, threading, time
 from llmemo import SQLiteStore
 from llmemo._core import Memory
-from llmemo.calls import Call, Get, Set, run_inline
-from llmemo.engine import Engine
+from llmemo.store_io.calls import Call, Get, Set, run_inline
+from llmemo.store_io.executor import Engine
 from llmemo.leases import acquire, release
 from llmemo.telemetry.stats import Tally
 from llmemo.stores import (Record)

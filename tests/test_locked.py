@@ -16,7 +16,7 @@ from figures import at, tell
 from scripted import Scripted, said
 
 from llmemo import LLMCache
-from llmemo.breaker import FAILURES
+from llmemo.store_io.circuit_breaker import FAILURES
 
 if TYPE_CHECKING:
     from pathlib import Path

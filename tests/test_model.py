@@ -29,7 +29,7 @@ def test_a_cache_agrees_with_a_model_of_one(
     counts: Counter[str] = Counter()
     told = os.environ.get("LLMEMO_SEED")
     # Who looks after the store is told when; a lease that nobody ends is to hang.
-    monkeypatch.setattr("llmemo.caretaker.PAUSE", 100 * LIMIT)
+    monkeypatch.setattr("llmemo.store_io.maintenance.PAUSE", 100 * LIMIT)
     monkeypatch.setattr("llmemo.flight.UNBACKED", 100 * LIMIT)
 
     async def main() -> None:

@@ -499,7 +499,7 @@ def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process, "FORK_DRAIN", 0.0)
-    monkeypatch.setattr("llmemo.worker.MAX_RECORDS_PER_SET", 1)
+    monkeypatch.setattr("llmemo.store_io.worker.MAX_RECORDS_PER_SET", 1)
     held = Held("set")
     store = FakeStore(held)
     with LLMCache(store, max_bytes=0, single_flight=False) as cache:
@@ -537,7 +537,8 @@ def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
 
 def test_an_exit_takes_as_long_as_the_store_gets_on(tmp_path: Path) -> None:
     program = """
-from llmemo import process, worker
+from llmemo import (process)
+from llmemo.store_io import worker
 from llmemo.stores import SQLiteStore
 process.EXIT_TIMEOUT = 1.5
 worker.MAX_RECORDS_PER_SET = 1

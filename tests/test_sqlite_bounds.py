@@ -14,7 +14,8 @@ import anyio
 import pytest
 from doubles import FakeStore, answer, patience
 
-from llmemo import LLMCache, SQLiteStore, caretaker, worker
+from llmemo import LLMCache, SQLiteStore
+from llmemo.store_io import maintenance, worker
 from llmemo.stores import Record
 from llmemo.stores.sqlite import upkeep
 
@@ -212,7 +213,7 @@ async def test_a_store_is_looked_after_though_writes_never_pause(
         async def upkeep(self) -> None:
             self._begin("upkeep")
 
-    monkeypatch.setattr(caretaker, "PAUSE", 0.02)
+    monkeypatch.setattr(maintenance, "PAUSE", 0.02)
     monkeypatch.setattr(worker, "MAX_RECORDS_PER_SET", 1)
     store = Busy()
     async with LLMCache(store, store_timeout=patience()) as cache:

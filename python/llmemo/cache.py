@@ -16,7 +16,6 @@ from typing_extensions import Self, override
 
 from llmemo._core import PanicException, ValueDamaged
 from llmemo.admission import worth_keeping
-from llmemo.calls import Call, run_inline
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import REQUIRED, Required, current, in_force
 from llmemo.config.settings import Settings, described
@@ -32,6 +31,7 @@ from llmemo.outcomes import insist
 from llmemo.pickling import reduced
 from llmemo.reading import fetch
 from llmemo.removal import invalidate, remove
+from llmemo.store_io.calls import Call, run_inline
 from llmemo.tiers import Tiers
 from llmemo.writing import keep
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmemo.calls import Call, Delete
 from llmemo.concurrency.bounded_dict import note
+from llmemo.store_io.calls import Call, Delete
 
 if TYPE_CHECKING:
     from llmemo.tiers import Tiers

@@ -20,7 +20,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from llmemo.calls import Call, Follow, Join
+from llmemo.store_io.calls import Call, Follow, Join
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from llmemo import wording
 from llmemo._core import RequestBypassed, ValueDamaged, decode, settings
-from llmemo.calls import Call, Get, Operation, Recent, run_inline
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, in_force
@@ -17,6 +16,7 @@ from llmemo.errors import CacheClosedError, text_of
 from llmemo.keys.description import MARK
 from llmemo.keys.outline import Difference, Outline
 from llmemo.keys.request import Request
+from llmemo.store_io.calls import Call, Get, Operation, Recent, run_inline
 from llmemo.tiers import REMEDIES
 from llmemo.wording import Texts
 

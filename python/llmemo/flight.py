@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo import process
 from llmemo._core import FlightTable, Insisting
-from llmemo.calls import Call, Join, settle
 from llmemo.concurrency.bounded_dict import note
+from llmemo.store_io.calls import Call, Join, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmemo.calls import Outcome
-    from llmemo.durable import Durable, Patience
     from llmemo.langchain.model_runs import Run
+    from llmemo.store_io.calls import Outcome
+    from llmemo.store_io.client import Durable, Patience
     from llmemo.waiting import Holder, Tick
 
 UNBACKED = 5.0

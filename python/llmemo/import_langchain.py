@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import refusal_of
-from llmemo.calls import Add, Call, run_inline
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, in_force
@@ -22,6 +21,7 @@ from llmemo.keys.request import Request
 from llmemo.langchain_file import ImportedRequest, LangChainFile
 from llmemo.langchain_rows import RowRefused, read
 from llmemo.progress import ProgressBar
+from llmemo.store_io.calls import Add, Call, run_inline
 from llmemo.writing import record_of, times
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
-    from llmemo.engine import Engine
+    from llmemo.store_io.executor import Engine
     from llmemo.stores import Record
     from llmemo.tiers import Identity, Tiers
 

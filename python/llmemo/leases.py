@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from llmemo import process
-from llmemo.calls import Acquire, Call, Follow, Release
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.store_io.calls import Acquire, Call, Follow, Release
 from llmemo.stores.base import Record
 from llmemo.stores.lease_store import Grant, Held
 from llmemo.waiting import unless_crowded
@@ -17,7 +17,7 @@ from llmemo.waiting import unless_crowded
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from llmemo.engine import Engine
+    from llmemo.store_io.executor import Engine
 
 RENEWED_AT = 0.25
 """Part of its time after which the next look renews a lease: at a third, at the latest."""

@@ -9,10 +9,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmemo.calls import Call, Follow, Outcome, Release, Resume, Sent, Set, settle
-from llmemo.caretaker import TROUBLE
 from llmemo.errors import text_of
 from llmemo.leases import Hold
+from llmemo.store_io.calls import Call, Follow, Outcome, Release, Resume, Sent, Set, settle
+from llmemo.store_io.maintenance import TROUBLE
 from llmemo.stores.base import Record
 from llmemo.stores.lease_store import Grant, Held
 

@@ -19,8 +19,8 @@ from llmemo.concurrency.monkey_patching import patched_by
 
 if TYPE_CHECKING:
     from llmemo.aside import Aside
-    from llmemo.engine import Engine
-    from llmemo.worker import Worker
+    from llmemo.store_io.executor import Engine
+    from llmemo.store_io.worker import Worker
 
 EXIT_TIMEOUT = 5.0
 """Seconds without progress after which the interpreter's exit gives up the writes that are left."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueDamaged, decode
 from llmemo.aside import LARGE, Large
-from llmemo.calls import Call
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config import misplaced_options
@@ -23,6 +22,7 @@ from llmemo.flight import Lease
 from llmemo.langchain.chains import current_chain, in_chain
 from llmemo.langchain.model_runs import hold, holds_anything
 from llmemo.outcomes import Outcomes
+from llmemo.store_io.calls import Call
 from llmemo.stores.lease_store import Grant
 from llmemo.telemetry.savings import Worth
 from llmemo.waiting import Watch, here
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
     from llmemo.config.options import Options
-    from llmemo.durable import MakeCall
     from llmemo.flight import Flights
     from llmemo.keys.request import Request
+    from llmemo.store_io.client import MakeCall
     from llmemo.stores import Record
     from llmemo.tiers import Tiers
 

@@ -6,11 +6,11 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING
 
-from llmemo.calls import Call, Delete, Invalidate
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.validation import check_seconds
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
+from llmemo.store_io.calls import Call, Delete, Invalidate
 from llmemo.stores.base import Selection
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from llmemo._core import Memory
-    from llmemo.calls import Operation
+    from llmemo.store_io.calls import Operation
     from llmemo.tiers import Tiers
 
 TIMEOUT = 30.0

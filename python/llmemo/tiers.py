@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from llmemo._core import LARGE, Memory, RequestBypassed, ValueUnknown
 from llmemo.aside import Aside
-from llmemo.calls import Call, Discard
 from llmemo.codec.envelope import Sealing
 from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.config.validation import secret_bytes
 from llmemo.doubts import Doubts
-from llmemo.durable import Durable
 from llmemo.errors import NamespaceRequiredError
 from llmemo.flight import Flights
 from llmemo.keys.description import MARK
 from llmemo.keys.outline import TAIL
 from llmemo.keys.request import Request
 from llmemo.langchain.class_schemas import schemas
+from llmemo.store_io.calls import Call, Discard
+from llmemo.store_io.client import Durable
 from llmemo.stores import Store, store_of
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats, Tally
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from llmemo._core import ValueDamaged
     from llmemo.config.settings import Settings
-    from llmemo.engine import Engine
+    from llmemo.store_io.executor import Engine
     from llmemo.stores import Record
 
 T = TypeVar("T")

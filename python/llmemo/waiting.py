@@ -19,8 +19,8 @@ from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.executors import Look
 
 if TYPE_CHECKING:
-    from llmemo.calls import Call
     from llmemo.flight import Flights, Lease
+    from llmemo.store_io.calls import Call
 
 Holder: TypeAlias = "int | weakref.ref[asyncio.Task[Any]]"
 """A thread, by its number, or a task."""

@@ -13,10 +13,10 @@ from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import refusal_of, refuse
 from llmemo.aside import LARGE, Large
-from llmemo.calls import Call, Set
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.flight import FAILURES
 from llmemo.langchain import chains
+from llmemo.store_io.calls import Call, Set
 from llmemo.stores import Record
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from llmemo.config.options import Options
     from llmemo.config.settings import Settings
-    from llmemo.durable import MakeCall, Patience
     from llmemo.flight import Lease
     from llmemo.keys.request import Request
+    from llmemo.store_io.client import MakeCall, Patience
     from llmemo.tiers import Identity, Tiers
 
 EARLIEST = 0.1

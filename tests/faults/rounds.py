@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.outputs import Generation
 
-from llmemo import ConfigurationError, LLMCache, NotACacheError, StoreError, breaker, caretaker
+from llmemo import ConfigurationError, LLMCache, NotACacheError, StoreError
+from llmemo.store_io import circuit_breaker, maintenance
 from llmemo.stores.sqlite import connection, upkeep
 
 if TYPE_CHECKING:
@@ -197,8 +198,8 @@ def main() -> None:
     # So that little is enough for all of it to happen, upkeep and checkpoints too, and soon.
     limits: Any = upkeep
     limits.WAL_BYTES, limits.WAL_BYTES_MAX, limits.PAUSE = 50_000, 100_000, 0.0
-    caretaker.PAUSE, caretaker.UPKEEP_LOOKS = 0.003, 1
-    breaker.FIRST_PAUSE = breaker.LONGEST_PAUSE = 0.002
+    maintenance.PAUSE, maintenance.UPKEEP_LOOKS = 0.003, 1
+    circuit_breaker.FIRST_PAUSE = circuit_breaker.LONGEST_PAUSE = 0.002
     connection.PRAGMAS["journal_size_limit"] = "50000"
     counted = [carry_out(plan, folder, control, said) for plan in json.load(sys.stdin)]
     gc.collect()

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from llmemo.engine import Engine
+    from llmemo.store_io.executor import Engine
+    from llmemo.store_io.worker import Worker
     from llmemo.stores.lease_store import Leases
-    from llmemo.worker import Worker
 
 
 class Record(NamedTuple):

@@ -12,21 +12,21 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from llmemo.breaker import Breaker
-from llmemo.calls import Call, Get, Sent, Set, settle
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.engine import Engine
-from llmemo.gathering import Gathering
 from llmemo.leases import acquire, release
+from llmemo.store_io.calls import Call, Get, Sent, Set, settle
+from llmemo.store_io.circuit_breaker import Breaker
+from llmemo.store_io.executor import Engine
+from llmemo.store_io.read_batcher import Gathering
 from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from llmemo._core import Memory
-    from llmemo.calls import Operation
-    from llmemo.gathering import Found, Pass
+    from llmemo.store_io.calls import Operation
+    from llmemo.store_io.read_batcher import Found, Pass
     from llmemo.stores import Record, Store
     from llmemo.telemetry.stats import Tally
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from llmemo.calls import Sent
+    from llmemo.store_io.calls import Sent
 
 
 class Inbox:

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo import process
 from llmemo._core import Insisting
-from llmemo.calls import CLOSED, Sent, Set, settle
 from llmemo.concurrency.interrupts import aside
 from llmemo.concurrency.monkey_patching import patched_by
 from llmemo.errors import ConfigurationError, StoreError
 from llmemo.leases import Holds
-from llmemo.worker import Worker
+from llmemo.store_io.calls import CLOSED, Sent, Set, settle
+from llmemo.store_io.worker import Worker
 
 if TYPE_CHECKING:
     from llmemo._core import Memory

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from llmemo._core import Insisting
 from llmemo.concurrency.blocking_future import NotYetError, place
-from llmemo.deadlines import deadline
+from llmemo.store_io.timeouts import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

@@ -13,10 +13,10 @@ import weakref
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from llmemo._core import Insisting
-from llmemo.calls import Get, Sent
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.deadlines import SHARED, deadline
+from llmemo.store_io.calls import Get, Sent
+from llmemo.store_io.timeouts import SHARED, deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

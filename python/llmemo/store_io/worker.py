@@ -10,7 +10,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from llmemo.calls import (
+from llmemo.concurrency import native
+from llmemo.concurrency.interrupts import Latch
+from llmemo.concurrency.private_loop import run
+from llmemo.errors import StoreError, text_of
+from llmemo.leasing import Leasing
+from llmemo.removal import forget
+from llmemo.store_io.calls import (
     CLOSED,
     Acquire,
     Add,
@@ -26,14 +32,8 @@ from llmemo.calls import (
     Set,
     settle,
 )
-from llmemo.caretaker import TROUBLE, Caretaker
-from llmemo.concurrency import native
-from llmemo.concurrency.interrupts import Latch
-from llmemo.concurrency.private_loop import run
-from llmemo.errors import StoreError, text_of
-from llmemo.inbox import Inbox
-from llmemo.leasing import Leasing
-from llmemo.removal import forget
+from llmemo.store_io.mailbox import Inbox
+from llmemo.store_io.maintenance import TROUBLE, Caretaker
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 
 if TYPE_CHECKING:
