@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from doubles import LIMIT, patience
 
 from llmemo._core import Memory
-from llmemo.leases import acquire
 from llmemo.store_io.calls import Call, Get, Set, run_inline
 from llmemo.store_io.executor import Engine
+from llmemo.store_io.leases.client import acquire
 from llmemo.stores import Record
 from llmemo.stores.lease_store import Grant
 from llmemo.telemetry.stats import Tally

@@ -23,7 +23,7 @@ SERVER = """
 import gc, json, os, socket, struct, sys
 sys.path.insert(0, sys.argv[2])
 import flight_worker
-import llmemo.store_io.executor, llmemo.leases, llmemo.stores.sqlite
+import llmemo.store_io.executor, llmemo.store_io.leases.client, llmemo.stores.sqlite
 
 link = socket.socket(fileno=int(sys.argv[1]))
 gc.collect()

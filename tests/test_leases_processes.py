@@ -24,7 +24,7 @@ from llmemo import SQLiteStore
 from llmemo._core import Memory
 from llmemo.store_io.calls import Call, Get, Set, run_inline
 from llmemo.store_io.executor import Engine
-from llmemo.leases import acquire, release
+from llmemo.store_io.leases.client import acquire, release
 from llmemo.telemetry.stats import Tally
 from llmemo.stores import (Record)
 from llmemo.stores.sqlite import store

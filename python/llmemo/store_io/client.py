@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.leases import acquire, release
 from llmemo.store_io.calls import Call, Get, Sent, Set, settle
 from llmemo.store_io.circuit_breaker import Breaker
 from llmemo.store_io.executor import Engine
+from llmemo.store_io.leases.client import acquire, release
 from llmemo.store_io.read_batcher import Gathering
 from llmemo.stores.lease_store import Grant
 

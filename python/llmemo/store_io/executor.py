@@ -24,8 +24,8 @@ from llmemo._core import Insisting
 from llmemo.concurrency.interrupts import aside
 from llmemo.concurrency.monkey_patching import patched_by
 from llmemo.errors import ConfigurationError, StoreError
-from llmemo.leases import Holds
 from llmemo.store_io.calls import CLOSED, Sent, Set, settle
+from llmemo.store_io.leases.client import Holds
 from llmemo.store_io.worker import Worker
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from llmemo.concurrency import native
 from llmemo.concurrency.interrupts import Latch
 from llmemo.concurrency.private_loop import run
 from llmemo.errors import StoreError, text_of
-from llmemo.leasing import Leasing
 from llmemo.removal import forget
 from llmemo.store_io.calls import (
     CLOSED,
@@ -32,6 +31,7 @@ from llmemo.store_io.calls import (
     Set,
     settle,
 )
+from llmemo.store_io.leases.manager import Leasing
 from llmemo.store_io.mailbox import Inbox
 from llmemo.store_io.maintenance import TROUBLE, Caretaker
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from llmemo._core import Memory
-    from llmemo.leases import Holds
+    from llmemo.store_io.leases.client import Holds
     from llmemo.stores.base import Record, Store
     from llmemo.telemetry.stats import Tally
 

@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from llmemo.errors import text_of
-from llmemo.leases import Hold
 from llmemo.store_io.calls import Call, Follow, Outcome, Release, Resume, Sent, Set, settle
+from llmemo.store_io.leases.client import Hold
 from llmemo.store_io.maintenance import TROUBLE
 from llmemo.stores.base import Record
 from llmemo.stores.lease_store import Grant, Held
@@ -19,7 +19,7 @@ from llmemo.stores.lease_store import Grant, Held
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from llmemo.leases import Holds
+    from llmemo.store_io.leases.client import Holds
     from llmemo.stores.base import Store
     from llmemo.stores.lease_store import Leases
     from llmemo.telemetry.stats import Tally
