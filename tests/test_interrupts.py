@@ -43,7 +43,7 @@ HANGS = 3600.0
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmemo.flight.UNBACKED", HANGS)
+    monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", HANGS)
     monkeypatch.setattr("llmemo.store_io.client.LEASE", HANGS)
 
 

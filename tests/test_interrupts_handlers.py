@@ -13,8 +13,8 @@ from doubles import LIMIT, answer
 
 from llmemo import LLMCache
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.flight import Lease
 from llmemo.reading import Lookup
+from llmemo.single_flight.flights import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

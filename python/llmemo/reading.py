@@ -18,14 +18,14 @@ from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, in_force
-from llmemo.flight import Lease
 from llmemo.langchain.chains import current_chain, in_chain
 from llmemo.langchain.model_runs import hold, holds_anything
 from llmemo.outcomes import Outcomes
+from llmemo.single_flight.flights import Lease
+from llmemo.single_flight.watchdog import Watch, here
 from llmemo.store_io.calls import Call
 from llmemo.stores.lease_store import Grant
 from llmemo.telemetry.savings import Worth
-from llmemo.waiting import Watch, here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
     from llmemo.config.options import Options
-    from llmemo.flight import Flights
     from llmemo.keys.request import Request
+    from llmemo.single_flight.flights import Flights
     from llmemo.store_io.client import MakeCall
     from llmemo.stores import Record
     from llmemo.tiers import Tiers

@@ -15,11 +15,11 @@ from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.config.validation import secret_bytes
 from llmemo.doubts import Doubts
 from llmemo.errors import NamespaceRequiredError
-from llmemo.flight import Flights
 from llmemo.keys.description import MARK
 from llmemo.keys.outline import TAIL
 from llmemo.keys.request import Request
 from llmemo.langchain.class_schemas import schemas
+from llmemo.single_flight.flights import Flights
 from llmemo.store_io.calls import Call, Discard
 from llmemo.store_io.client import Durable
 from llmemo.stores import Store, store_of

@@ -14,8 +14,8 @@ from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.admission import refusal_of, refuse
 from llmemo.aside import LARGE, Large
 from llmemo.config.options import DEFAULT, in_force
-from llmemo.flight import FAILURES
 from llmemo.langchain import chains
+from llmemo.single_flight.flights import FAILURES
 from llmemo.store_io.calls import Call, Set
 from llmemo.stores import Record
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from llmemo.config.options import Options
     from llmemo.config.settings import Settings
-    from llmemo.flight import Lease
     from llmemo.keys.request import Request
+    from llmemo.single_flight.flights import Lease
     from llmemo.store_io.client import MakeCall, Patience
     from llmemo.tiers import Identity, Tiers
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from llmemo import process
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.single_flight.watchdog import unless_crowded
 from llmemo.store_io.calls import Acquire, Call, Follow, Release
 from llmemo.stores.base import Record
 from llmemo.stores.lease_store import Grant, Held
-from llmemo.waiting import unless_crowded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -16,10 +16,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llmemo.concurrency.blocking_future import NotYetError
-from llmemo.executors import Look
+from llmemo.single_flight.liveness import Look
 
 if TYPE_CHECKING:
-    from llmemo.flight import Flights, Lease
+    from llmemo.single_flight.flights import Flights, Lease
     from llmemo.store_io.calls import Call
 
 Holder: TypeAlias = "int | weakref.ref[asyncio.Task[Any]]"

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmemo.langchain.model_runs import Run
+    from llmemo.single_flight.watchdog import Holder, Tick
     from llmemo.store_io.calls import Outcome
     from llmemo.store_io.client import Durable, Patience
-    from llmemo.waiting import Holder, Tick
 
 UNBACKED = 5.0
 """Seconds for which a lease is believed that no model run stands behind: whoever asks a cache by
