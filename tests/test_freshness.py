@@ -36,7 +36,7 @@ def computed(cache: LLMCache, monkeypatch: pytest.MonkeyPatch, seconds: float) -
     clock = SimpleNamespace(monotonic=lambda: elapsed[0])
     with monkeypatch.context() as patched:
         patched.setattr("llmemo.single_flight.flights.time", clock)
-        patched.setattr("llmemo.writing.time", clock)
+        patched.setattr("llmemo.pipeline.update.time", clock)
         assert cache.lookup("p", "m") is None
         elapsed[0] = seconds
         cache.update("p", "m", answer("p"))
@@ -178,7 +178,7 @@ class TestStaleIfError:
         with pytest.raises(ValueError, match="down"):
             await model.ainvoke("Hello.")
         assert said(await model.ainvoke("Hello.")) == "old"
-        monkeypatch.setattr("llmemo.reading.STALE_PAUSE", 0.0)
+        monkeypatch.setattr("llmemo.pipeline.lookup.STALE_PAUSE", 0.0)
         assert said(await model.ainvoke("Hello.")) == "new"
         assert said(await model.ainvoke("Hello.")) == "new"
         assert len(model.asked) == 3

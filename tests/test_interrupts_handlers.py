@@ -13,7 +13,7 @@ from doubles import LIMIT, answer
 
 from llmemo import LLMCache
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.reading import Lookup
+from llmemo.pipeline.lookup import Lookup
 from llmemo.single_flight.flights import Lease
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ import contextlib
 
 from llmemo._core import __version__, prepare
 from llmemo.accelerate import Acceleration, accelerate
-from llmemo.admission import worth_keeping
 from llmemo.cache import LLMCache
 from llmemo.config.options import REQUIRED, Block, Required, options
 from llmemo.errors import (
@@ -18,6 +17,7 @@ from llmemo.errors import (
 )
 from llmemo.explain import Explanation, Neighbour
 from llmemo.import_langchain import ImportReport
+from llmemo.pipeline.admission import worth_keeping
 from llmemo.stores import SQLiteStore, Store
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats

@@ -15,7 +15,6 @@ from langchain_core.caches import BaseCache
 from typing_extensions import Self, override
 
 from llmemo._core import PanicException, ValueDamaged
-from llmemo.admission import worth_keeping
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import REQUIRED, Required, current, in_force
 from llmemo.config.settings import Settings, described
@@ -27,13 +26,14 @@ from llmemo.keys.description import name_at_sight
 from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain
 from llmemo.langchain.model_runs import let_go
-from llmemo.outcomes import insist
 from llmemo.pickling import reduced
-from llmemo.reading import fetch
-from llmemo.removal import invalidate, remove
+from llmemo.pipeline.admission import worth_keeping
+from llmemo.pipeline.invalidate import invalidate, remove
+from llmemo.pipeline.lookup import fetch
+from llmemo.pipeline.outcomes import insist
+from llmemo.pipeline.tiers import Tiers
+from llmemo.pipeline.update import keep
 from llmemo.store_io.calls import Call, run_inline
-from llmemo.tiers import Tiers
-from llmemo.writing import keep
 
 if TYPE_CHECKING:
     import os

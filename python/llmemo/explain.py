@@ -16,16 +16,16 @@ from llmemo.errors import CacheClosedError, text_of
 from llmemo.keys.description import MARK
 from llmemo.keys.outline import Difference, Outline
 from llmemo.keys.request import Request
+from llmemo.pipeline.tiers import REMEDIES
 from llmemo.store_io.calls import Call, Get, Operation, Recent, run_inline
-from llmemo.tiers import REMEDIES
 from llmemo.wording import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from llmemo._core import Memory
+    from llmemo.pipeline.tiers import Tiers
     from llmemo.stores import Record
-    from llmemo.tiers import Tiers
 
 PATIENCE = 10.0
 """Seconds for which the store may take to answer."""

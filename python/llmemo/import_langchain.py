@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import RequestBypassed, ValueRefused, encode
-from llmemo.admission import refusal_of
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, in_force
@@ -20,9 +19,10 @@ from llmemo.errors import CacheClosedError, StoreError, text_of
 from llmemo.keys.request import Request
 from llmemo.langchain_file import ImportedRequest, LangChainFile
 from llmemo.langchain_rows import RowRefused, read
+from llmemo.pipeline.admission import refusal_of
+from llmemo.pipeline.update import record_of, times
 from llmemo.progress import ProgressBar
 from llmemo.store_io.calls import Add, Call, run_inline
-from llmemo.writing import record_of, times
 
 if TYPE_CHECKING:
     import os
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
+    from llmemo.pipeline.tiers import Identity, Tiers
     from llmemo.store_io.executor import Engine
     from llmemo.stores import Record
-    from llmemo.tiers import Identity, Tiers
 
 PATIENCE = 60.0
 """Seconds that the store may take for a batch: a person is waiting."""

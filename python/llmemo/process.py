@@ -18,7 +18,7 @@ from llmemo.concurrency import native
 from llmemo.concurrency.monkey_patching import patched_by
 
 if TYPE_CHECKING:
-    from llmemo.aside import Aside
+    from llmemo.pipeline.large_work import Aside
     from llmemo.store_io.executor import Engine
     from llmemo.store_io.worker import Worker
 

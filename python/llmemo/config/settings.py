@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
-    from llmemo.tiers import Tiers
+    from llmemo.pipeline.tiers import Tiers
 
 
 @dataclass(frozen=True)

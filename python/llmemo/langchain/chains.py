@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
-    from llmemo.reading import Lookup
-    from llmemo.tiers import Tiers
+    from llmemo.pipeline.lookup import Lookup
+    from llmemo.pipeline.tiers import Tiers
 
     Hit = list[Generation]
 

@@ -14,7 +14,7 @@ from llmemo.concurrency import native
 from llmemo.concurrency.interrupts import Latch
 from llmemo.concurrency.private_loop import run
 from llmemo.errors import StoreError, text_of
-from llmemo.removal import forget
+from llmemo.pipeline.invalidate import forget
 from llmemo.store_io.calls import (
     CLOSED,
     Acquire,

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from llmemo._core import Memory
+    from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.calls import Operation
-    from llmemo.tiers import Tiers
 
 TIMEOUT = 30.0
 """Seconds that a removal waits for the store before it says that it failed."""

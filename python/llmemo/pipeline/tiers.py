@@ -8,17 +8,17 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from llmemo._core import LARGE, Memory, RequestBypassed, ValueUnknown
-from llmemo.aside import Aside
 from llmemo.codec.envelope import Sealing
 from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.config.validation import secret_bytes
-from llmemo.doubts import Doubts
 from llmemo.errors import NamespaceRequiredError
 from llmemo.keys.description import MARK
 from llmemo.keys.outline import TAIL
 from llmemo.keys.request import Request
 from llmemo.langchain.class_schemas import schemas
+from llmemo.pipeline.large_work import Aside
+from llmemo.pipeline.rejected_answers import Doubts
 from llmemo.single_flight.flights import Flights
 from llmemo.store_io.calls import Call, Discard
 from llmemo.store_io.client import Durable

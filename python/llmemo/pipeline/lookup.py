@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueDamaged, decode
-from llmemo.aside import LARGE, Large
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.langchain.chains import current_chain, in_chain
 from llmemo.langchain.model_runs import hold, holds_anything
-from llmemo.outcomes import Outcomes
+from llmemo.pipeline.large_work import LARGE, Large
+from llmemo.pipeline.outcomes import Outcomes
 from llmemo.single_flight.flights import Lease
 from llmemo.single_flight.watchdog import Watch, here
 from llmemo.store_io.calls import Call
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     from llmemo.config.options import Options
     from llmemo.keys.request import Request
+    from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.flights import Flights
     from llmemo.store_io.client import MakeCall
     from llmemo.stores import Record
-    from llmemo.tiers import Tiers
 
     Hit = list[Generation]
 

@@ -8,7 +8,7 @@ from llmemo.concurrency.bounded_dict import note
 from llmemo.store_io.calls import Call, Delete
 
 if TYPE_CHECKING:
-    from llmemo.tiers import Tiers
+    from llmemo.pipeline.tiers import Tiers
 
 REMEMBERED = 1024
 """So many keys are remembered; the oldest is forgotten."""

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
-from llmemo import reasons
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.reasons import UNKNOWN
+from llmemo.pipeline import finish_reasons
+from llmemo.pipeline.finish_reasons import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_core.messages import BaseMessage
 
-    from llmemo.tiers import Tiers
+    from llmemo.pipeline.tiers import Tiers
 
 REMEDY = (
     "llmemo: answers are not kept: the model stopped for a reason that is not known (%s); if they"
@@ -86,7 +86,7 @@ def _unknown_word(generations: Sequence[Generation]) -> str:
     """A reason that is not known; for a log."""
     for generation in generations:
         for place in _places(generation):
-            found = reasons.against(place)
+            found = finish_reasons.against(place)
             if found is not None and found[0] == UNKNOWN and NAME.fullmatch(found[1]):
                 return repr(found[1])
     return "no plain word"
@@ -101,7 +101,7 @@ def _places(generation: Generation) -> tuple[Mapping[str, Any] | None, ...]:
 def _reason(generation: Generation) -> str | None:
     unknown = None
     for place in _places(generation):
-        found = reasons.against(place)
+        found = finish_reasons.against(place)
         if found is not None and found[0] != UNKNOWN:
             return found[0]
         unknown = unknown or found

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from llmemo.config.options import Options
     from llmemo.keys.request import Request
+    from llmemo.pipeline.tiers import Tiers
     from llmemo.telemetry.tracking import Source
-    from llmemo.tiers import Tiers
 
     Hit = list[Generation]
 

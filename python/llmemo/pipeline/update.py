@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueRefused, encode
-from llmemo.admission import refusal_of, refuse
-from llmemo.aside import LARGE, Large
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.langchain import chains
+from llmemo.pipeline.admission import refusal_of, refuse
+from llmemo.pipeline.large_work import LARGE, Large
 from llmemo.single_flight.flights import FAILURES
 from llmemo.store_io.calls import Call, Set
 from llmemo.stores import Record
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from llmemo.config.options import Options
     from llmemo.config.settings import Settings
     from llmemo.keys.request import Request
+    from llmemo.pipeline.tiers import Identity, Tiers
     from llmemo.single_flight.flights import Lease
     from llmemo.store_io.client import MakeCall, Patience
-    from llmemo.tiers import Identity, Tiers
 
 EARLIEST = 0.1
 """Part of its time to live in which XFetch's average refresh may fall, however slow a model is."""
