@@ -15,7 +15,7 @@ from llmemo.errors import (
     NotACacheError,
     StoreError,
 )
-from llmemo.explain import Explanation, Neighbour
+from llmemo.explain.explain import Explanation, Neighbour
 from llmemo.import_langchain import ImportReport
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.stores import SQLiteStore, Store

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage
 
 from llmemo._core import RequestBypassed
-from llmemo.wording import UNSENT
+from llmemo.explain.wording import UNSENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,18 +7,18 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from llmemo import wording
 from llmemo._core import RequestBypassed, ValueDamaged, decode, settings
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.errors import CacheClosedError, text_of
+from llmemo.explain import wording
+from llmemo.explain.wording import Texts
 from llmemo.keys.description import MARK
 from llmemo.keys.outline import Difference, Outline
 from llmemo.keys.request import Request
 from llmemo.pipeline.tiers import REMEDIES
 from llmemo.store_io.calls import Call, Get, Operation, Recent, run_inline
-from llmemo.wording import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
