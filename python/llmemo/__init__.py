@@ -16,7 +16,7 @@ from llmemo.errors import (
     StoreError,
 )
 from llmemo.explain.explain import Explanation, Neighbour
-from llmemo.import_langchain import ImportReport
+from llmemo.importing.importer import ImportReport
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.stores import SQLiteStore, Store
 from llmemo.telemetry.savings import Worth

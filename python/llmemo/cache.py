@@ -21,7 +21,7 @@ from llmemo.config.settings import Settings, described
 from llmemo.config.validation import seconds_of
 from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain.explain import Explanation, explain
-from llmemo.import_langchain import ImportReport, import_langchain
+from llmemo.importing.importer import ImportReport, import_langchain
 from llmemo.keys.description import name_at_sight
 from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain

@@ -16,12 +16,12 @@ from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.errors import CacheClosedError, StoreError, text_of
+from llmemo.importing.progress import ProgressBar
+from llmemo.importing.row_parser import RowRefused, read
+from llmemo.importing.rows_by_request import ImportedRequest, LangChainFile
 from llmemo.keys.request import Request
-from llmemo.langchain_file import ImportedRequest, LangChainFile
-from llmemo.langchain_rows import RowRefused, read
 from llmemo.pipeline.admission import refusal_of
 from llmemo.pipeline.update import record_of, times
-from llmemo.progress import ProgressBar
 from llmemo.store_io.calls import Add, Call, run_inline
 
 if TYPE_CHECKING:

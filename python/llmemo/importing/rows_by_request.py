@@ -11,7 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo.errors import NotACacheError, StoreError
-from llmemo.langchain_source import checked, connect, is_unlocked, state_of, told
+from llmemo.importing.source_file import checked, connect, is_unlocked, state_of, told
 from llmemo.stores.sqlite.file import APPLICATION_ID
 
 if TYPE_CHECKING:
