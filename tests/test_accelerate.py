@@ -37,7 +37,7 @@ from strategies import (
 
 from llmemo import Acceleration, accelerate
 from llmemo._core import Dumps
-from llmemo.samples import samples
+from llmemo.integrations.sample_messages import samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

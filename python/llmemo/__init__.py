@@ -3,7 +3,6 @@
 import contextlib
 
 from llmemo._core import __version__, prepare
-from llmemo.accelerate import Acceleration, accelerate
 from llmemo.cache import LLMCache
 from llmemo.config.options import REQUIRED, Block, Required, options
 from llmemo.errors import (
@@ -17,6 +16,7 @@ from llmemo.errors import (
 )
 from llmemo.explain.explain import Explanation, Neighbour
 from llmemo.importing.importer import ImportReport
+from llmemo.integrations.accelerate import Acceleration, accelerate
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.stores import SQLiteStore, Store
 from llmemo.telemetry.savings import Worth

@@ -11,7 +11,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.version import VERSION
 
 from llmemo._core import Dumps
-from llmemo.samples import samples
+from llmemo.integrations.sample_messages import samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
