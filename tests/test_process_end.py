@@ -27,7 +27,7 @@ from doubles import (
     run,
 )
 
-from llmemo import LLMCache, process
+from llmemo import LLMCache, lifecycle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -375,7 +375,7 @@ assert [os.waitpid(pid, 0)[1] for pid in (reader, writer)] == [0, 0]
 
 LOCKED = '''
 import signal, subprocess, time
-from llmemo import process
+from llmemo import lifecycle
 from llmemo.stores.sqlite import connection
 logging.disable()
 HOLDER = """
@@ -409,7 +409,7 @@ def test_a_child_that_was_forked_before_the_store_could_close_acknowledges_nothi
     end: str, tmp_path: Path
 ) -> None:
     program = f"""
-process.FORK_TIMEOUT = 0.1
+lifecycle.FORK_TIMEOUT = 0.1
 free, set_free = os.pipe()
 if (pid := os.fork()) == 0:
     os.read(free, 1)
@@ -470,10 +470,10 @@ async def test_what_is_sent_during_a_fork_is_done_when_it_is_over() -> None:
         before, released = threading.Event(), threading.Event()
 
         def fork() -> None:
-            process._before_fork()
+            lifecycle._before_fork()
             before.set()
             released.wait(LIMIT)
-            process._after_fork_in_parent()
+            lifecycle._after_fork_in_parent()
 
         forking = threading.Thread(target=fork)
         forking.start()
@@ -498,7 +498,7 @@ async def test_what_is_sent_during_a_fork_is_done_when_it_is_over() -> None:
 def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(process, "FORK_DRAIN", 0.0)
+    monkeypatch.setattr(lifecycle, "FORK_DRAIN", 0.0)
     monkeypatch.setattr("llmemo.store_io.worker.MAX_RECORDS_PER_SET", 1)
     held = Held("set")
     store = FakeStore(held)
@@ -513,9 +513,9 @@ def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
         go_on = threading.Event()
 
         def fork() -> None:
-            process._before_fork()
+            lifecycle._before_fork()
             go_on.wait(LIMIT)
-            process._after_fork_in_parent()
+            lifecycle._after_fork_in_parent()
 
         forking = threading.Thread(target=fork)
         forking.start()
@@ -537,10 +537,10 @@ def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
 
 def test_an_exit_takes_as_long_as_the_store_gets_on(tmp_path: Path) -> None:
     program = """
-from llmemo import (process)
+from llmemo import lifecycle
 from llmemo.store_io import worker
 from llmemo.stores import SQLiteStore
-process.EXIT_TIMEOUT = 1.5
+lifecycle.EXIT_TIMEOUT = 1.5
 worker.MAX_RECORDS_PER_SET = 1
 
 class Slow(SQLiteStore):

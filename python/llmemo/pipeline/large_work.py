@@ -17,7 +17,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
-from llmemo import process
+from llmemo import lifecycle
 from llmemo._core import Insisting
 from llmemo.concurrency import interrupts
 from llmemo.concurrency.blocking_future import NotYetError, place
@@ -124,9 +124,9 @@ class Aside:
         self._is_closed = False
         self._lasts = lasts
         self._begin()
-        process.has_lock(self)
+        lifecycle.has_lock(self)
         if lasts:
-            process.has_jobs(self)
+            lifecycle.has_jobs(self)
 
     def _begin(self) -> None:
         # Made in C: no exception of a signal handler's comes between its steps.
@@ -229,7 +229,7 @@ class Aside:
             return True
         if self._lasts:
             with contextlib.suppress(TimeoutError, RuntimeError):  # at the interpreter's end
-                interrupts.aside(process.watch, process.EXIT_TIMEOUT)
+                interrupts.aside(lifecycle.watch, lifecycle.EXIT_TIMEOUT)
         try:
             original("_thread", "start_new_thread")(_work, (self._queue, self._has_thread))
         except RuntimeError:

@@ -22,7 +22,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmemo import process
+from llmemo import lifecycle
 from llmemo._core import FlightTable, Insisting
 from llmemo.concurrency.bounded_dict import note
 from llmemo.store_io.calls import Call, Join, settle
@@ -171,7 +171,7 @@ class Flights:
         self._durable = durable
         self._numbers = itertools.count(1)
         self._begin()
-        process.has_lock(self)
+        lifecycle.has_lock(self)
 
     def _begin(self) -> None:
         self._table = FlightTable(functools.partial(_lost, weakref.ref(self)))

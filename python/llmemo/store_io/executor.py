@@ -19,7 +19,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from llmemo import process
+from llmemo import lifecycle
 from llmemo._core import Insisting
 from llmemo.concurrency.interrupts import aside
 from llmemo.concurrency.monkey_patching import patched_by
@@ -62,7 +62,7 @@ class Engine:
         self._memory = memory
         self._patience = min(patience, threading.TIMEOUT_MAX)
         self._holds = Holds()
-        process.has_lock(self)
+        lifecycle.has_lock(self)
 
     def after_fork_in_child(self) -> None:
         """Leave to the parent what its callers sent."""
@@ -107,9 +107,9 @@ class Engine:
 
     def go_on(self) -> None:
         """Have a worker take the backlog; if there is a fork under way, when that is done."""
-        if not self.backlog or process.is_forking(self):
+        if not self.backlog or lifecycle.is_forking(self):
             return
-        if process.has_gate() or patched_by() is not None:
+        if lifecycle.has_gate() or patched_by() is not None:
             # In a finalizer, or a fork's callback, where another thread would not get the gate; or
             # where a thread may be none.
             self._go_on()
@@ -124,8 +124,8 @@ class Engine:
             self._go_on()  # which says that there is no thread to be had
 
     def _go_on(self) -> None:
-        while self.backlog and not process.is_forking(self):
-            with process.gate:
+        while self.backlog and not lifecycle.is_forking(self):
+            with lifecycle.gate:
                 worker: Worker | None = None
                 error: Exception = StoreError(CLOSED)
                 try:
@@ -153,7 +153,7 @@ class Engine:
         """
         self.go_on()  # what came during a fork
         # A lock in C, held while nothing is called: no signal handler comes in between.
-        with process.gate:
+        with lifecycle.gate:
             self.is_closed = self._holds.is_closed = True
             worker = self._worker
         if worker is None:
@@ -197,7 +197,7 @@ class Engine:
             )
             worker.thread.start()
             self._store.worker = self._worker = worker
-            process.started(worker)
+            lifecycle.started(worker)
             if self.is_closed:  # by `close_soon`, which takes no lock
                 worker.stop()
         return self._worker

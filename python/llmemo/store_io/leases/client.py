@@ -6,7 +6,7 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmemo import process
+from llmemo import lifecycle
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.single_flight.watchdog import unless_crowded
@@ -130,7 +130,7 @@ class Holds:
         """None yet."""
         self.is_closed = False
         self.by_key: dict[bytes, Hold] = {}
-        process.has_lock(self)
+        lifecycle.has_lock(self)
 
     def after_fork_in_child(self) -> None:
         """They are the parent's."""
