@@ -17,7 +17,6 @@ from langchain_core.messages import HumanMessage
 from scripted import Scripted
 
 from llmemo import CacheClosedError, ConfigurationError, LLMCache, StoreError, options
-from llmemo.pipeline import invalidate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -237,7 +236,7 @@ async def test_a_store_in_trouble_is_said_and_memory_has_forgotten(
         "cannot": (Fault("invalidate", NotImplementedError("select")), "NotImplementedError"),
     }
     before, match = faults[trouble]
-    monkeypatch.setattr(invalidate, "SWEEP_TIMEOUT", 0.1)
+    monkeypatch.setattr("llmemo.pipeline.invalidate.SWEEP_TIMEOUT", 0.1)
     with LLMCache(FakeStore(before)) as cache:
         cache.update("p", "m", answer("x"))
         try:
