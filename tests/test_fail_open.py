@@ -15,15 +15,16 @@ from scripted import Scripted, said
 
 from llmemo import LLMCache
 from llmemo.store_io import worker
-from llmemo.store_io.calls import Call, Set
 from llmemo.store_io.circuit_breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
 from llmemo.store_io.client import Patience
+from llmemo.store_io.operations import Set
 from llmemo.stores import SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from llmemo.store_io.calls import Call
     from llmemo.stores import Record
 
 pytestmark = pytest.mark.anyio

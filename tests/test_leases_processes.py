@@ -22,7 +22,8 @@ PROGRAM = """
 import asyncio, os, sys, threading, time
 from llmemo import SQLiteStore
 from llmemo._core import Memory
-from llmemo.store_io.calls import Call, Get, Set, run_inline
+from llmemo.store_io.calls import (Call, run_inline)
+from llmemo.store_io.operations import (Get, Set)
 from llmemo.store_io.executor import Engine
 from llmemo.store_io.leases.client import acquire, release
 from llmemo.telemetry.stats import Tally

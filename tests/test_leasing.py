@@ -15,8 +15,9 @@ from callers import KEY, Caller, record, rows, until
 from doubles import LIMIT
 
 from llmemo import SQLiteStore, StoreError
-from llmemo.store_io.calls import Acquire, Call, Set, settle
+from llmemo.store_io.calls import Call, settle
 from llmemo.store_io.leases.client import release
+from llmemo.store_io.operations import Acquire, Set
 from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:

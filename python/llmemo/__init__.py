@@ -5,6 +5,7 @@ import contextlib
 from llmemo._core import __version__, prepare
 from llmemo.cache import LLMCache
 from llmemo.config.options import REQUIRED, Block, Required, options
+from llmemo.config.track import track
 from llmemo.errors import (
     CacheClosedError,
     CacheMiss,
@@ -21,7 +22,7 @@ from llmemo.pipeline.admission import worth_keeping
 from llmemo.stores import SQLiteStore, Store
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats
-from llmemo.telemetry.tracking import LookupEvent, Tracker, track
+from llmemo.telemetry.tracking import LookupEvent, Tracker
 
 __all__ = [
     "REQUIRED",

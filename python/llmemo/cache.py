@@ -17,10 +17,11 @@ from typing_extensions import Self, override
 from llmemo._core import PanicException, ValueDamaged
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import REQUIRED, Required, current, in_force
-from llmemo.config.settings import Settings, described
+from llmemo.config.settings import Settings
 from llmemo.config.validation import seconds_of
 from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain.explain import Explanation, explain
+from llmemo.explain.summary import summary_of
 from llmemo.importing.importer import ImportReport, import_langchain
 from llmemo.keys.description import name_at_sight
 from llmemo.keys.request import answered, asked
@@ -509,7 +510,7 @@ class LLMCache(BaseCache):
     def __repr__(self) -> str:
         """Where it keeps answers, and what differs from the defaults; no secret. Never raises."""
         try:
-            return described(self._tiers, type(self).__name__, LLMCache)
+            return summary_of(self._tiers, type(self).__name__, LLMCache)
         except Exception:  # noqa: BLE001 (half-made, or a store's own repr)
             return f"<{type(self).__name__}>"
 

@@ -10,17 +10,12 @@ import secrets
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from llmemo import _core
 from llmemo._core import Insisting
 from llmemo.concurrency import native
 from llmemo.concurrency.monkey_patching import patched_by
-
-if TYPE_CHECKING:
-    from llmemo.pipeline.large_work import Aside
-    from llmemo.store_io.executor import Engine
-    from llmemo.store_io.worker import Worker
 
 EXIT_TIMEOUT = 5.0
 """Seconds without progress after which the interpreter's exit gives up the writes that are left."""
@@ -43,8 +38,55 @@ class Forkable(Protocol):
         """Make the lock anew, and drop what is the parent's to do."""
 
 
+class Finished(Protocol):
+    """Set when a worker has let go of its store."""
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until it is set, for `timeout` seconds at most. Returns whether it is."""
+
+
+class Worker(Protocol):
+    """A thread that has a store open."""
+
+    steps: int
+    """Goes up with each step done."""
+
+    @property
+    def finished(self) -> Finished:
+        """Set at its end."""
+
+    def stop(self) -> None:
+        """Finish what is queued, then end."""
+
+    def hand_over(self, seconds: float) -> None:
+        """End, and leave to the next worker what is not written in `seconds`."""
+
+    def give_up(self) -> int:
+        """End now. Returns how many writes stay undone."""
+
+    def left_open(self) -> None:
+        """In a child process: it was forked while the store could not be closed."""
+
+
+class Engine(Protocol):
+    """Starts workers; waits while the process forks."""
+
+    def go_on(self) -> None:
+        """Start what the fork held up."""
+
+
+class Jobs(Protocol):
+    """A thread with work that must be finished before the process ends."""
+
+    def finish(self, timeout: float) -> None:
+        """Wait for the jobs that there are, for `timeout` seconds at most."""
+
+
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-_asides: weakref.WeakSet[Aside] = weakref.WeakSet()
+_jobs: weakref.WeakSet[Jobs] = weakref.WeakSet()
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _deferred: set[Engine] = set()
 _watcher: threading.Thread | None = None
@@ -76,9 +118,9 @@ def started(worker: Worker) -> None:
     watch()
 
 
-def has_jobs(aside: Aside) -> None:
+def has_jobs(jobs: Jobs) -> None:
     """Have jobs that were begun finished before the end."""
-    _asides.add(aside)
+    _jobs.add(jobs)
 
 
 def watch() -> None:
@@ -140,8 +182,8 @@ def _wait_for_exit() -> None:
 
 def _end() -> None:
     global _watcher, _is_ending
-    for aside in list(_asides):
-        aside.finish(EXIT_TIMEOUT)
+    for jobs in list(_jobs):
+        jobs.finish(EXIT_TIMEOUT)
     with gate:
         _watcher, _is_ending = None, True
         workers = list(_workers)

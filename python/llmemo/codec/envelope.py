@@ -15,8 +15,6 @@ from llmemo.codec.encryption import VARIABLE, Keyring, is_encrypted, keys_of, ke
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmemo.stores import Record
-
 PLAIN = (b"llmv", b"llmz")
 """How values begin that are not encrypted: as they are, and compressed."""
 
@@ -69,15 +67,14 @@ class Sealing:
         """What to store for the request itself."""
         return request if self._keyring is None else self._keyring.encrypt(request, key + REQUEST)
 
-    def with_request(self, record: Record) -> Record:
-        """The record with its request in clear, or without if that cannot be read."""
-        if record.request is None or (self._keyring is None and not is_encrypted(record.request)):
-            return record
+    def open_request(self, stored: bytes, key: bytes) -> bytes | None:
+        """The request that was sealed for this key; None if it cannot be read."""
+        if self._keyring is None and not is_encrypted(stored):
+            return stored
         try:
-            request = self.decrypted(record.request, record.key + REQUEST)
+            return self.decrypted(stored, key + REQUEST)
         except ValueDamaged:
-            request = None
-        return record._replace(request=request)
+            return None
 
     def decrypted(self, stored: bytes, belongs_to: bytes) -> bytes:
         """What was sealed, maybe still compressed. Raises as `open`."""

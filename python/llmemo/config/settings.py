@@ -5,26 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from llmemo.config.options import REQUIRED, UNSET, Options, Required
 from llmemo.config.validation import (
     check_flag,
     check_number,
+    check_prices,
     check_seconds,
     check_whole,
 )
 from llmemo.errors import ConfigurationError
-from llmemo.telemetry.savings import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from langchain_core.outputs import Generation
-
-    from llmemo.pipeline.tiers import Tiers
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ class Settings:
                 " Leave single_flight at True, or stale_if_error at 0"
             )
             raise ConfigurationError(msg)
-        object.__setattr__(self, "prices", checked(self.prices))
+        object.__setattr__(self, "prices", check_prices(self.prices))
 
     def ttl_of(self, said: Options, namespace: str) -> float | None:
         """Seconds for which an answer may be served that is kept under these options."""
@@ -127,20 +124,3 @@ def _ttls(given: Mapping[str, float | timedelta | None]) -> dict[str, float | No
         name: None if ttl is None else check_seconds(f"namespace_ttl[{name!r}]", ttl)
         for name, ttl in given.items()
     }
-
-
-def described(tiers: Tiers, name: str, base: type) -> str:
-    """One line for people: the store, the settings that are not the default, what memory holds."""
-    parts = [] if tiers.store is None else [repr(tiers.store)]
-    for argument, parameter in signature(base).parameters.items():
-        value = getattr(tiers.settings, argument, parameter.default)
-        # Functions and tables are too long for a line.
-        if value != parameter.default and isinstance(value, (int, float, str, Required)):
-            # The one text is a tenant's name, or a session's: part of requests, not for a log.
-            parts.append(f"{argument}={'…' if isinstance(value, str) else repr(value)}")
-    if tiers.secrets_given - {"encryption_key"}:
-        parts.append("secret=…")
-    if tiers.sealing.is_encrypting:
-        parts.append("encrypted")
-    parts.append("closed" if tiers.is_closed else f"entries={tiers.stats().entries}")
-    return f"{name}({', '.join(parts)})"

@@ -7,9 +7,12 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from llmemo.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 T = TypeVar("T", bound=None)
 
@@ -114,3 +117,29 @@ def absolute_path(name: str, path: str | os.PathLike[str], *, example: str) -> t
         msg = f"{name}={given!r} cannot be a path here: {error}"
         raise ConfigurationError(msg) from error
     return given, absolute
+
+
+def check_prices(
+    prices: Mapping[str, tuple[float, float]] | None,
+) -> dict[str, tuple[float, float]]:
+    """Prices by model, as `LLMCache` takes them: of 1,000,000 tokens sent to it, and made by it.
+
+    Raises:
+        ConfigurationError: One of them is no price.
+    """
+    taken = {}
+    for name, price in (prices or {}).items():
+        try:
+            sent, made = map(float, price)
+            name.encode()  # a str, without lone surrogates
+            is_price = 0 <= sent < math.inf and 0 <= made < math.inf
+        except (AttributeError, TypeError, ValueError):
+            is_price = False
+        if not is_price:
+            msg = (
+                f"prices[{name!r}]={price!r} is not allowed: write"
+                " {'model-name': (input, output)}, each the price of 1,000,000 tokens"
+            )
+            raise ConfigurationError(msg)
+        taken[name] = (sent, made)
+    return taken

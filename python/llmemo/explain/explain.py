@@ -18,7 +18,8 @@ from llmemo.keys.description import MARK
 from llmemo.keys.outline import Difference, Outline
 from llmemo.keys.request import Request
 from llmemo.pipeline.tiers import REMEDIES
-from llmemo.store_io.calls import Call, Get, Operation, Recent, run_inline
+from llmemo.store_io.calls import Call, run_inline
+from llmemo.store_io.operations import Get, Operation, Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -145,13 +146,20 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
         if not trouble:
             return Explanation("hit", "in the store", name)
     asked = Asked(namespace, Texts(llm_string, prompt), identity.schemas)
-    readable = [tiers.sealing.with_request(one) for one in records or ()]
+    readable = [_in_clear(tiers, one) for one in records or ()]
     among = candidates(tiers.memory, namespace, MARK, readable)
     found = Comparison(tiers.memory, asked).nearest(among)
     reason = trouble or (
         "no entry for this request" if found else "nothing is kept for this namespace"
     )
     return Explanation("miss", reason, name, nearest=found)
+
+
+def _in_clear(tiers: Tiers, record: Record) -> Record:
+    """The record with its request in clear, or without one if it cannot be read."""
+    if record.request is None:
+        return record
+    return record._replace(request=tiers.sealing.open_request(record.request, record.key))
 
 
 def _ask(tiers: Tiers, operation: Operation) -> tuple[Any, str]:

@@ -7,6 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from llmemo._core import settings
+from llmemo.keys.messages import UNSENT
 
 SHORT = 60
 """Values longer than this are not quoted, in characters."""
@@ -21,9 +22,6 @@ BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
 
 DEEPEST = 64
 """Messages that are nested deeper are not looked into: it takes 20 KiB of stack."""
-
-UNSENT = {"artifact", "chunk_position", "id", "tool_call_chunks", "type", "usage_metadata"}
-"""Arguments of a message that do not count: see docs/keys.md."""
 
 
 class Texts(NamedTuple):

@@ -22,7 +22,8 @@ from llmemo.importing.rows_by_request import ImportedRequest, LangChainFile
 from llmemo.keys.request import Request
 from llmemo.pipeline.admission import refusal_of
 from llmemo.pipeline.update import record_of, times
-from llmemo.store_io.calls import Add, Call, run_inline
+from llmemo.store_io.calls import Call, run_inline
+from llmemo.store_io.operations import Add
 
 if TYPE_CHECKING:
     import os

@@ -20,7 +20,7 @@ import weakref
 from collections import deque
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llmemo.concurrency.bounded_dict import note
 from llmemo.config.options import Options
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from langchain_core.outputs import Generation
-
-    from llmemo.pipeline.lookup import Lookup
-    from llmemo.pipeline.tiers import Tiers
-
-    Hit = list[Generation]
 
 ATTEMPT = "retry:attempt:"
 """How `RunnableRetry` tags its attempts, but for the first."""
@@ -48,10 +42,20 @@ OPEN_MAX = 4096
 REFRESH = Options(mode="refresh")
 
 
+class Source(Protocol):
+    """The cache that an answer came from."""
+
+    def created(self, key: bytes) -> float:
+        """When the answer was made, as Unix time in seconds."""
+
+    def distrust(self, key: bytes, created: float) -> None:
+        """Let go of an answer that a parser could not read."""
+
+
 class Given(NamedTuple):
     """An answer that a chain was given."""
 
-    tiers: weakref.ref[Tiers]
+    source: weakref.ref[Source]
     key: bytes
     created: float
     """Unix time in seconds."""
@@ -93,21 +97,11 @@ class Chain:
         # What a block says goes before.
         return replace(said, mode="refresh") if said.mode == "default" else said
 
-    async def ask(self, tiers: Tiers, lookup: Lookup) -> Hit | None:
-        """Do a lookup, and remember what it gives."""
-        hit = await lookup.run(ask_memory=True)
-        key = b"" if hit is None else lookup.key_of_hit()
-        if key:
-            self.given(tiers, key)
-        return hit
-
-    def given(self, tiers: Tiers, key: bytes) -> None:
+    def given(self, source: Source, key: bytes) -> None:
         """It was given the answer of this key."""
         if self.answers is None:
             self.answers = deque(maxlen=ANSWERS_MAX)
-        about = tiers.memory.about(key)
-        created = tiers.clock() if about is None else about[0]
-        self.answers.append(Given(weakref.ref(tiers), key, created))
+        self.answers.append(Given(weakref.ref(source), key, source.created(key)))
 
     def end(self) -> None:
         """It has ended well: what it was given, the one around it was."""
@@ -137,9 +131,9 @@ class Chain:
             return False
         answers, chain.answers = tuple(chain.answers), None
         for given in answers:
-            tiers = given.tiers()
-            if tiers is not None:
-                tiers.doubts.cast(tiers, given.key, given.created)
+            source = given.source()
+            if source is not None:
+                source.distrust(given.key, given.created)
         return True
 
 
@@ -165,11 +159,11 @@ def current_chain() -> Chain | None:
     return chain
 
 
-def given(tiers: Tiers, key: bytes) -> None:
+def given(source: Source, key: bytes) -> None:
     """The innermost chain that is open here was given the answer of this key, by its model."""
     chain = current_chain()
     if chain is not None:
-        chain.given(tiers, key)
+        chain.given(source, key)
 
 
 def around(parent_run_id: UUID | None) -> Chain | None:

@@ -10,7 +10,8 @@ from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.validation import check_seconds
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
-from llmemo.store_io.calls import Call, Delete, Invalidate
+from llmemo.store_io.calls import Call
+from llmemo.store_io.operations import Delete, Invalidate, forget
 from llmemo.stores.base import Selection
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from llmemo._core import Memory
     from llmemo.pipeline.tiers import Tiers
-    from llmemo.store_io.calls import Operation
+    from llmemo.store_io.operations import Operation
 
 TIMEOUT = 30.0
 """Seconds that a removal waits for the store before it says that it failed."""
@@ -67,21 +68,6 @@ async def invalidate(
     operation = Invalidate(selection)
     found, removed = await _take_out(tiers, operation, make_call, SWEEP_TIMEOUT)
     return found if removed is None else removed
-
-
-def forget(memory: Memory, operation: Operation) -> int:
-    """Have memory forget what an operation removes. Returns how many there were, but for `clear`.
-
-    Done before the store is asked, and by the worker once more when it has answered: a lookup may
-    have read a record while it was being removed, and who asked for it may not wait any more.
-    """
-    if isinstance(operation, Invalidate):
-        return memory.invalidate(*operation.selection)
-    if isinstance(operation, Delete):
-        if operation.keys is not None:
-            return sum(map(memory.remove, operation.keys))
-        memory.clear()
-    return 0
 
 
 async def _begun(

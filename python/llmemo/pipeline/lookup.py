@@ -22,7 +22,7 @@ from llmemo.langchain.model_runs import hold, holds_anything
 from llmemo.pipeline.large_work import LARGE, Large
 from llmemo.pipeline.outcomes import Outcomes
 from llmemo.single_flight.flights import Lease
-from llmemo.single_flight.watchdog import Watch, here
+from llmemo.single_flight.watchdog import Watch, here, unless_crowded
 from llmemo.store_io.calls import Call
 from llmemo.stores.lease_store import Grant
 from llmemo.telemetry.savings import Worth
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from llmemo.config.options import Options
     from llmemo.keys.request import Request
+    from llmemo.langchain.chains import Chain
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.flights import Flights
     from llmemo.store_io.client import MakeCall
@@ -95,7 +96,16 @@ def fetch(
     lookup = Lookup(tiers, request, said or DEFAULT, make_call)
     if chain is None:
         return lookup.run(ask_memory=ask_memory)
-    return chain.ask(tiers, lookup)
+    return _ask(chain, tiers, lookup)
+
+
+async def _ask(chain: Chain, tiers: Tiers, lookup: Lookup) -> Hit | None:
+    """Do a lookup, and have the chain remember what it gives."""
+    hit = await lookup.run(ask_memory=True)
+    key = b"" if hit is None else lookup.key_of_hit()
+    if key:
+        chain.given(tiers, key)
+    return hit
 
 
 class Lookup(Outcomes):
@@ -230,7 +240,7 @@ class Lookup(Outcomes):
                 self._old = record
                 return None
             created = float(record.created)
-            if tiers.doubts.cover(key, created):
+            if tiers.rejected.has(key, created):
                 self._is_unreadable = True
                 return None
             try:
@@ -375,7 +385,9 @@ class Lookup(Outcomes):
             return None
         epoch = self._tiers.memory.epoch(self._key)
         try:
-            found = await durable.acquire(self._key, self._make_call, patience, lease_timeout)
+            found = await durable.acquire(
+                self._key, self._make_call, patience, unless_crowded, lease_timeout
+            )
             if isinstance(found, Grant):
                 if lease.has_ended:
                     # Somebody's update has served all who wait here.

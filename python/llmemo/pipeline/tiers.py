@@ -18,10 +18,11 @@ from llmemo.keys.outline import TAIL
 from llmemo.keys.request import Request
 from llmemo.langchain.class_schemas import schemas
 from llmemo.pipeline.large_work import Aside
-from llmemo.pipeline.rejected_answers import Doubts
+from llmemo.pipeline.rejected_answers import RejectedAnswers
 from llmemo.single_flight.flights import Flights
-from llmemo.store_io.calls import Call, Discard
+from llmemo.store_io.calls import Call
 from llmemo.store_io.client import Durable
+from llmemo.store_io.operations import Discard
 from llmemo.stores import Store, store_of
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats, Tally
@@ -103,7 +104,7 @@ class Tiers:
         self.is_closed = False
         self.tally = Tally()
         self._astray_before = misplaced_options.counts()
-        self.doubts = Doubts()
+        self.rejected = RejectedAnswers()
         self.memory = Memory(
             settings.max_bytes,
             settings.max_entries,
@@ -257,6 +258,15 @@ class Tiers:
         self.tally.note("errors", f"value_{damage}", text, damage, fate)
         if record is not None and is_lost and self.engine is not None:
             self.engine.submit(Call.blocking(Discard(record)))
+
+    def created(self, key: bytes) -> float:
+        """When the answer to the request of this key was made, as Unix time in seconds."""
+        about = self.memory.about(key)
+        return self.clock() if about is None else about[0]
+
+    def distrust(self, key: bytes, created: float) -> None:
+        """Let go of an answer, made then, that a parser could not read."""
+        self.rejected.add(self, key, created)
 
     def bypass_requested(self) -> None:
         """Count a call that was told to go past the cache. Nobody has to be told of it."""

@@ -16,7 +16,8 @@ from llmemo.langchain import chains
 from llmemo.pipeline.admission import refusal_of, refuse
 from llmemo.pipeline.large_work import LARGE, Large
 from llmemo.single_flight.flights import FAILURES
-from llmemo.store_io.calls import Call, Set
+from llmemo.store_io.calls import Call
+from llmemo.store_io.operations import Set
 from llmemo.stores import Record
 
 if TYPE_CHECKING:

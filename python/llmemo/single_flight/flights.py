@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmemo import lifecycle
 from llmemo._core import FlightTable, Insisting
 from llmemo.concurrency.bounded_dict import note
-from llmemo.store_io.calls import Call, Join, settle
+from llmemo.store_io.calls import Call, settle
+from llmemo.store_io.operations import Join
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from llmemo.store_io.calls import Call, Follow, Join
+from llmemo.store_io.calls import Call
+from llmemo.store_io.operations import Follow, Join
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

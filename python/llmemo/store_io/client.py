@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.store_io.calls import Call, Get, Sent, Set, settle
+from llmemo.store_io.calls import Call, Sent, settle
 from llmemo.store_io.circuit_breaker import Breaker
 from llmemo.store_io.executor import Engine
 from llmemo.store_io.leases.client import acquire, release
+from llmemo.store_io.operations import Get, Set
 from llmemo.store_io.read_batcher import Gathering
 from llmemo.stores.lease_store import Grant
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from llmemo._core import Memory
-    from llmemo.store_io.calls import Operation
+    from llmemo.store_io.leases.client import Follower
+    from llmemo.store_io.operations import Operation
     from llmemo.store_io.read_batcher import Found, Pass
     from llmemo.stores import Record, Store
     from llmemo.telemetry.stats import Tally
@@ -191,12 +193,17 @@ class Durable:
         return None if is_refused else True
 
     async def acquire(
-        self, key: bytes, make_call: MakeCall, patience: Patience, lease_timeout: float
+        self,
+        key: bytes,
+        make_call: MakeCall,
+        patience: Patience,
+        follow: Follower,
+        lease_timeout: float,
     ) -> Grant | Record | None:
         """The right to compute an answer among all processes, or the answer; see `leases`.
 
-        Waits for who computes it elsewhere, for `lease_timeout` seconds at most. None: go on
-        without.
+        Waits by `follow` for another process that computes it, for `lease_timeout` seconds at
+        most. None: go on without.
         """
         # A store that has just failed to answer is not asked to coordinate.
         if not (self.reads.is_well and patience.left) or self.writes.is_open:
@@ -208,6 +215,7 @@ class Durable:
                 key,
                 seconds=LEASE,
                 outcome=patience.outcome,
+                follow=follow,
                 lease_timeout=lease_timeout,
             )
         except Exception as error:  # as above

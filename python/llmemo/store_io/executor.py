@@ -24,14 +24,22 @@ from llmemo._core import Insisting
 from llmemo.concurrency.interrupts import aside
 from llmemo.concurrency.monkey_patching import patched_by
 from llmemo.errors import ConfigurationError, StoreError
-from llmemo.store_io.calls import CLOSED, Sent, Set, settle
+from llmemo.store_io.calls import CLOSED, Sent, settle
 from llmemo.store_io.leases.client import Holds
+from llmemo.store_io.operations import Set
 from llmemo.store_io.worker import Worker
 
 if TYPE_CHECKING:
     from llmemo._core import Memory
     from llmemo.stores.base import Store
     from llmemo.telemetry.stats import Tally
+
+
+_engines: weakref.WeakKeyDictionary[Store, weakref.ref[Engine]] = weakref.WeakKeyDictionary()
+"""What runs each store: one engine at a time."""
+
+_workers: weakref.WeakKeyDictionary[Store, Worker] = weakref.WeakKeyDictionary()
+"""The last thread that had each store open; the next one waits for it to let go."""
 
 
 class Engine:
@@ -46,11 +54,12 @@ class Engine:
 
     def __init__(self, store: Store, tally: Tally, memory: Memory, patience: float) -> None:
         """Nothing is started or opened yet. `patience`: see `Leasing`."""
-        other = None if store.engine is None else store.engine()
+        reference = _engines.get(store)
+        other = None if reference is None else reference()
         if other is not None and not other.is_closed:
             msg = f"store={store!r} is in use by another cache: make a store for each cache"
             raise ConfigurationError(msg)
-        store.engine = weakref.ref(self)
+        _engines[store] = weakref.ref(self)
         self.is_closed: bool = False
         self.backlog: deque[Sent[Any]] = deque()
         """Operations that no worker takes yet, in order: it has to be started, after a fork."""
@@ -185,7 +194,7 @@ class Engine:
             raise StoreError(CLOSED)
         if self._worker is None or self._worker.is_stopping:
             # The last one may be another engine's, which was closed and has yet to let go.
-            previous = self._store.worker
+            previous = _workers.get(self._store)
             worker = Worker(
                 self._store,
                 self._tally,
@@ -196,7 +205,7 @@ class Engine:
                 patience=self._patience,
             )
             worker.thread.start()
-            self._store.worker = self._worker = worker
+            _workers[self._store] = self._worker = worker
             lifecycle.started(worker)
             if self.is_closed:  # by `close_soon`, which takes no lock
                 worker.stop()

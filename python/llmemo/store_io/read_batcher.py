@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from llmemo._core import Insisting
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.store_io.calls import Get, Sent
+from llmemo.store_io.calls import Sent
+from llmemo.store_io.operations import Get
 from llmemo.store_io.timeouts import SHARED, deadline
 
 if TYPE_CHECKING:

@@ -14,26 +14,23 @@ from llmemo.concurrency import native
 from llmemo.concurrency.interrupts import Latch
 from llmemo.concurrency.private_loop import run
 from llmemo.errors import StoreError, text_of
-from llmemo.pipeline.invalidate import forget
-from llmemo.store_io.calls import (
-    CLOSED,
+from llmemo.store_io.calls import CLOSED, Outcome, Sent, settle
+from llmemo.store_io.leases.manager import Leasing
+from llmemo.store_io.mailbox import Inbox
+from llmemo.store_io.maintenance import TROUBLE, Caretaker
+from llmemo.store_io.operations import (
     Acquire,
     Add,
     Delete,
     Discard,
     Get,
     Invalidate,
-    Outcome,
     Recent,
     Release,
     Resume,
-    Sent,
     Set,
-    settle,
+    forget,
 )
-from llmemo.store_io.leases.manager import Leasing
-from llmemo.store_io.mailbox import Inbox
-from llmemo.store_io.maintenance import TROUBLE, Caretaker
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 
 if TYPE_CHECKING:

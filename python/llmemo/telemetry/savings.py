@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, NamedTuple
-
-from llmemo.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import NamedTuple
 
 
 class Worth(NamedTuple):
@@ -29,27 +23,3 @@ class Worth(NamedTuple):
 
 
 NOTHING = Worth(0, 0, 0.0)
-
-
-def checked(prices: Mapping[str, tuple[float, float]] | None) -> dict[str, tuple[float, float]]:
-    """Prices by model, as `LLMCache` takes them: of 1,000,000 tokens sent to it, and made by it.
-
-    Raises:
-        ConfigurationError: One of them is no price.
-    """
-    taken = {}
-    for name, price in (prices or {}).items():
-        try:
-            sent, made = map(float, price)
-            name.encode()  # a str, without lone surrogates
-            is_price = 0 <= sent < math.inf and 0 <= made < math.inf
-        except (AttributeError, TypeError, ValueError):
-            is_price = False
-        if not is_price:
-            msg = (
-                f"prices[{name!r}]={price!r} is not allowed: write"
-                " {'model-name': (input, output)}, each the price of 1,000,000 tokens"
-            )
-            raise ConfigurationError(msg)
-        taken[name] = (sent, made)
-    return taken

@@ -1,17 +1,12 @@
-"""What became of each lookup of some piece of code: `track`."""
+"""Events of lookups, and the tracker that collects them: see `llmemo.track`."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from llmemo.config.options import Block
 from llmemo.telemetry.savings import NOTHING, Worth
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Outcome = Literal["hit", "miss", "bypass"]
 Source = Literal["memory", "store", "flight"]
@@ -63,23 +58,3 @@ class Tracker:
 
     def _count(self, outcome: Outcome) -> int:
         return sum(event.outcome == outcome for event in list(self.events))
-
-
-@contextlib.contextmanager
-def track() -> Iterator[Tracker]:
-    """Collect what becomes of the lookups inside, through chains, tasks and threads.
-
-    Example:
-        >>> from langchain_core.language_models import FakeListChatModel
-        >>> from llmemo import LLMCache, track
-        >>> model = FakeListChatModel(responses=["four"], cache=LLMCache())
-        >>> with track() as tracker:
-        ...     _ = [model.invoke("2 + 2?") for _ in range(3)]
-        >>> tracker.hits, tracker.misses
-        (2, 1)
-        >>> tracker.events[-1].tier
-        'memory'
-    """
-    tracker = Tracker()
-    with Block(trackers=(tracker,)):
-        yield tracker

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from llmemo import lifecycle
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.single_flight.watchdog import unless_crowded
-from llmemo.store_io.calls import Acquire, Call, Follow, Release
+from llmemo.store_io.calls import Call
+from llmemo.store_io.operations import Acquire, Follow, Release
 from llmemo.stores.base import Record
 from llmemo.stores.lease_store import Grant, Held
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from llmemo.store_io.executor import Engine
+
+    Follower = Callable[[Call[Any], float], Coroutine[Any, Any, Any]]
 
 RENEWED_AT = 0.25
 """Part of its time after which the next look renews a lease: at a third, at the latest."""
@@ -30,11 +32,13 @@ async def acquire(
     *,
     seconds: float,
     outcome: Callable[[Call[Any]], Coroutine[Any, Any, Any]],
+    follow: Follower,
     lease_timeout: float,
 ) -> Grant | Record | None:
     """Who computes the answer to `key`, among all processes: see `Leases`.
 
-    `outcome` waits for the store to tell (and raises `NotYetError`). Waits while another has the
+    `outcome` waits for the store to tell, and `follow` for another process, for so many seconds;
+    both raise `NotYetError`. Waits while another has the
     lease, for `lease_timeout` seconds at most, the store's time included; not at all if that is 0.
     Whoever gets a `Grant` ends it: by `Set` with its fence, or `release`. It lasts for so many
     `seconds`, or as long as `Engine.keep_alive` says and this process lives.
@@ -54,9 +58,7 @@ async def acquire(
     rest = deadline - time.monotonic()
     if isinstance(found, Held) and rest > 0:
         following = Follow(key, seconds, unclaimed, found)
-        found = await _outcome(
-            engine, make_call(following), lambda call: unless_crowded(call, rest)
-        )
+        found = await _outcome(engine, make_call(following), lambda call: follow(call, rest))
     return found if isinstance(found, (Grant, Record)) else None
 
 

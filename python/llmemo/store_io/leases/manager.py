@@ -10,9 +10,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from llmemo.errors import text_of
-from llmemo.store_io.calls import Call, Follow, Outcome, Release, Resume, Sent, Set, settle
+from llmemo.store_io.calls import Call, Outcome, Sent, settle
 from llmemo.store_io.leases.client import Hold
 from llmemo.store_io.maintenance import TROUBLE
+from llmemo.store_io.operations import Follow, Release, Resume, Set
 from llmemo.stores.base import Record
 from llmemo.stores.lease_store import Grant, Held
 
