@@ -8,7 +8,7 @@
 
 A caller waits for its own `Call` and nothing else: cancelling it, closing its loop or running
 out of patience abandons the wait, never the work. A store sees one loop for all its life, which
-is what it takes to use aiosqlite safely from many (docs/decisions.md, "One private thread").
+is what it takes to use aiosqlite safely from many (docs/decisions/private-thread.md).
 """
 
 from __future__ import annotations
