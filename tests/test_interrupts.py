@@ -18,6 +18,7 @@ from figures import tell
 from interrupts import Interrupts, SoftTimeLimit
 from langchain_core.outputs import Generation
 from scripted import Scripted, waiters
+from slices import first
 
 from llmemo import LLMCache
 from llmemo._core import LARGE
@@ -34,8 +35,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-STEP = 1 if ROUNDS > 1 else 199
-"""Every so many instructions; all of them in a soak."""
+STEP = 1 if ROUNDS > 1 else 499
+"""Every so many instructions, others each day; all of them in a soak."""
 
 HANGS = 3600.0
 """Seconds for which leases are believed: whoever waits for one that was lost hangs."""
@@ -294,7 +295,7 @@ def test_nothing_is_left_half_done(
     has_store: bool,
 ) -> None:
     with opened(tmp_path, has_store=has_store) as cache:
-        at, was_raised = 1, True
+        at, was_raised = first(STEP), True
         while was_raised:
             it = scene(cache, f"p{at}")
             it.begin()
@@ -328,7 +329,7 @@ def test_a_signal_handler_may_use_the_cache_itself(
             works(cache, f"handler {self.at}")
 
         monkeypatch.setattr(Interrupts, "_raise", handle)
-        at, was_raised = 1, True
+        at, was_raised = first(STEP), True
         while was_raised:
             it = scene(cache, f"p{at}")
             it.begin()

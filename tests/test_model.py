@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from doubles import LIMIT
 from figures import tell
 from machine import STEPS_PER_LIFE, Machine
+from strategies import FACTOR
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-EXAMPLES = int(os.environ.get("LLMEMO_EXAMPLES", "1"))
-STEPS = 2_500 * EXAMPLES
+STEPS = round(2_500 * FACTOR)
 
 
 def test_a_cache_agrees_with_a_model_of_one(
