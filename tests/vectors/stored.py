@@ -24,8 +24,8 @@ MADE = 1_796_000_000.0
 """When the file was written, as Unix time in seconds."""
 
 LLM = (
-    '{"id": ["langchain", "chat_models", "openai", "ChatOpenAI"], "kwargs": {"model_name": "gpt-4o",'
-    ' "temperature": 0.2}, "lc": 1, "type": "constructor"}---[(\'stop\', None)]'
+    '{"id": ["langchain", "chat_models", "openai", "ChatOpenAI"], "kwargs":'
+    ' {"model_name": "gpt-4o", "temperature": 0.2}, "lc": 1, "type": "constructor"}---[(\'stop\', None)]'
 )
 
 ANSWERS: dict[tuple[str, str, str], list[Generation]] = {
