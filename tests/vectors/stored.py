@@ -25,7 +25,8 @@ MADE = 1_796_000_000.0
 
 LLM = (
     '{"id": ["langchain", "chat_models", "openai", "ChatOpenAI"], "kwargs":'
-    ' {"model_name": "gpt-4o", "temperature": 0.2}, "lc": 1, "type": "constructor"}---[(\'stop\', None)]'
+    ' {"model_name": "gpt-4o", "temperature": 0.2}, "lc": 1,'
+    ' "type": "constructor"}---[(\'stop\', None)]'
 )
 
 ANSWERS: dict[tuple[str, str, str], list[Generation]] = {
