@@ -25,7 +25,7 @@ FUZZ_SECONDS ?= 1800
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz wheel clean need-python need-cargo
+.PHONY: help demo test quick lint bench soak fuzz wheel clean need-python need-cargo
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -69,23 +69,28 @@ test: $(VENV)/.built $(OLDEST)/.built ## everything that must hold, on the newes
 	@$(MAKE) -k -j2 $(filter --output-sync,$(.FEATURES:output-sync=--output-sync)) --no-print-directory \
 	  test-rest test-oldest test-properties test-processes test-sweeps
 
-# The groups of `make test`; the longest begin, so that both cores end at about the same time.
+# The groups of `make test`; the longest begin, so that both cores end at about the same time. They
+# take a slice of the random examples, and of what `tests/slices.py` says: `make fuzz` and `make
+# soak` take all.
 .PHONY: test-rest test-oldest test-properties test-processes test-sweeps
 test-rest: $(VENV)/.built
-	$(BIN)/python -m pytest -q $(patsubst %,--ignore=%,$(WAITING) $(SWEEPS) $(PROPERTIES))
+	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(patsubst %,--ignore=%,$(WAITING) $(SWEEPS) $(PROPERTIES))
 
-# A quarter of the random examples: those that all ran on the newest.
+# A tenth of the random examples: those that all ran on the newest.
 test-oldest: $(OLDEST)/.built
-	LLMEMO_EXAMPLES=0.25 $(OLDEST)/bin/python -m pytest -q -m "not clients" $(NEWEST:%=--ignore=%)
+	LLMEMO_EXAMPLES=0.1 $(OLDEST)/bin/python -m pytest -q -m "not clients" $(NEWEST:%=--ignore=%)
 
 test-properties: $(VENV)/.built
-	$(BIN)/python -m pytest -q $(PROPERTIES)
+	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(PROPERTIES)
 
 test-processes: $(VENV)/.built
 	$(BIN)/python -m pytest -q $(WAITING)
 
 test-sweeps: $(VENV)/.built
 	$(BIN)/python -m pytest -q $(SWEEPS)
+
+quick: $(VENV)/.built ## the loop while developing: all that takes no second and starts no process
+	LLMEMO_QUICK=1 $(BIN)/python -m pytest -q -m "not slow and not process and not clients" $(SWEEPS:%=--ignore=%)
 
 lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub against the binary
 	cargo fmt --check

@@ -2,7 +2,7 @@
 
     python benches/compression.py
 
-Prints Markdown for docs/decisions.md, where the border and the level that came of it are.
+Prints the table of docs/decisions/compression.md, which has the border and the level chosen by it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 //! Criterion benches of the pure core. Run with `cargo bench --bench core`.
 //!
-//! `hash` settles two choices that `docs/decisions.md` records. Which XXH3 crate finds an entry:
-//! `twox-hash` looks for SIMD when it runs, `xxhash-rust` when it is compiled, and a wheel is compiled
-//! for the oldest processor of its platform. And up to which size a memory hit compares the request
+//! `hash` settles two choices, recorded in `docs/decisions/xxh3-crate.md` and
+//! `docs/decisions/fingerprints.md`. Which XXH3 crate finds an entry: `twox-hash` looks for SIMD when
+//! it runs, `xxhash-rust` when it is compiled, and a wheel is compiled for the oldest processor of its
+//! platform. And up to which size a memory hit compares the request
 //! itself instead of a BLAKE3 digest of it: hence `blake3` and `memcmp`, for scale.
 //!
 //! `find` times all that a hit in memory does before it decodes, beside hashing the same strings;

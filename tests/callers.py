@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from doubles import LIMIT, patience
 
 from llmemo._core import Memory
-from llmemo.calls import Call, Get, Set, run_inline
-from llmemo.engine import Engine
-from llmemo.leases import acquire
-from llmemo.stats import Tally
+from llmemo.single_flight.watchdog import unless_crowded
+from llmemo.store_io.calls import Call, run_inline
+from llmemo.store_io.executor import Engine
+from llmemo.store_io.leases.client import acquire
+from llmemo.store_io.operations import Get, Set
 from llmemo.stores import Record
-from llmemo.stores.leases import Grant
+from llmemo.stores.lease_store import Grant
+from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -50,14 +52,14 @@ class Caller:
     ) -> Outcome:
         return await acquire(
             self.engine, Call.awaited, key,
-            seconds=seconds, outcome=self._outcome, lease_timeout=wait,
+            seconds=seconds, outcome=self._outcome, follow=unless_crowded, lease_timeout=wait,
         )  # fmt: skip
 
     def ask_blocking(self, key: bytes = KEY, *, wait: float = LIMIT) -> Outcome:
         return run_inline(
             acquire(
                 self.engine, Call.blocking, key,
-                seconds=LIMIT, outcome=self._outcome, lease_timeout=wait,
+                seconds=LIMIT, outcome=self._outcome, follow=unless_crowded, lease_timeout=wait,
             )
         )  # fmt: skip
 

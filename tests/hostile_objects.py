@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import instances
 import payloads as p
 
-from llmemo.classes import record_of
+from llmemo.codec.classes import record_of
 
 if TYPE_CHECKING:
     import random

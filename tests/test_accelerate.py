@@ -37,7 +37,7 @@ from strategies import (
 
 from llmemo import Acceleration, accelerate
 from llmemo._core import Dumps
-from llmemo.samples import samples
+from llmemo.integrations.sample_messages import samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -502,7 +502,7 @@ async def test_a_model_asks_its_cache_the_same() -> None:
 
 
 def test_threads() -> None:
-    histories = [[lc.HumanMessage(f"{n}")] for n in range(50)]
+    histories = [[lc.HumanMessage(f"{n}")] for n in range(20)]
     expected = [own(history) for history in histories]
     start, failures = threading.Barrier(8), []
 
@@ -528,7 +528,7 @@ def test_threads() -> None:
         for thread in threads:
             thread.join()
         assert not failures
-    assert outer().handled == 8 * 50
+    assert outer().handled == 8 * 20
     outer().undo()
 
 

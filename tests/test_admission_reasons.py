@@ -15,7 +15,7 @@ from providers import Provider, chat_completion
 from pydantic import SecretStr
 
 from llmemo import LLMCache, worth_keeping
-from llmemo.admission import reason_against
+from llmemo.pipeline.admission import reason_against
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from scripted import Scripted
 
 from llmemo import LLMCache, options, worth_keeping
 from llmemo.keys import model_class
-from llmemo.stats import OTHER, REASONS_MAX, Tally
+from llmemo.telemetry.stats import OTHER, REASONS_MAX, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable

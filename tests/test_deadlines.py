@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from llmemo.calls import Call, Get
-from llmemo.places import NotYetError
+from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.store_io.calls import Call
+from llmemo.store_io.operations import Get
 
 
 def waiting(seconds: float) -> tuple[Call[Any], asyncio.Task[Any]]:

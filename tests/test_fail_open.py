@@ -13,16 +13,18 @@ from doubles import LIMIT, ROUNDS, FakeStore, answer, lines
 from figures import at, tell
 from scripted import Scripted, said
 
-from llmemo import LLMCache, worker
-from llmemo.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
-from llmemo.calls import Call, Set
-from llmemo.durable import Patience
+from llmemo import LLMCache
+from llmemo.store_io import worker
+from llmemo.store_io.circuit_breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
+from llmemo.store_io.client import Patience
+from llmemo.store_io.operations import Set
 from llmemo.stores import SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from llmemo.store_io.calls import Call
     from llmemo.stores import Record
 
 pytestmark = pytest.mark.anyio

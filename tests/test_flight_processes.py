@@ -12,7 +12,7 @@ import pytest
 from doubles import LIMIT
 from nursery import Child
 
-from llmemo.durable import LEASE
+from llmemo.store_io.client import LEASE
 
 if TYPE_CHECKING:
     from pathlib import Path

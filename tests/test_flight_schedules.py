@@ -44,7 +44,9 @@ async def one(
     kind = dice.choice(KINDS)
     is_kept, has_threads, has_lingerers = [dice.random() < part for part in (0.8, 0.3, 0.1)]
     # Without lingerers a lease that nobody ends is to hang.
-    monkeypatch.setattr("llmemo.flight.UNBACKED", 0.02 if has_lingerers else 100 * LIMIT)
+    monkeypatch.setattr(
+        "llmemo.single_flight.flights.UNBACKED", 0.02 if has_lingerers else 100 * LIMIT
+    )
     cache = LLMCache(
         None if kind == "memory" else path,
         max_bytes=0 if kind == "sqlite without memory" else 2**20,

@@ -35,8 +35,8 @@ def computed(cache: LLMCache, monkeypatch: pytest.MonkeyPatch, seconds: float) -
     # Of these two modules alone: `time` itself is other threads', too.
     clock = SimpleNamespace(monotonic=lambda: elapsed[0])
     with monkeypatch.context() as patched:
-        patched.setattr("llmemo.flight.time", clock)
-        patched.setattr("llmemo.writing.time", clock)
+        patched.setattr("llmemo.single_flight.flights.time", clock)
+        patched.setattr("llmemo.pipeline.update.time", clock)
         assert cache.lookup("p", "m") is None
         elapsed[0] = seconds
         cache.update("p", "m", answer("p"))
@@ -67,13 +67,13 @@ class TestEarlyRefresh:
         # For 1,000 reads a second and a model of 1 s, half of all periods begin to be refreshed
         # between 6 and 9 s before the end: ln(1000) = 6.9, and Euler's 0.6 more on average.
         begun = []
-        for period in range(50):
+        for period in range(25):
             clock = Clock()
             # Each at another time: chance depends on it, and on what a process has in common.
             clock.now = made = Clock.now + 1000.1 * period
             cache = LLMCache(ttl=100, clock=clock)
             computed(cache, monkeypatch, 1.0)
-            clock.now += 80.0
+            clock.now += 88.0
             while "early" not in reasons(cache, 10):
                 clock.now += 0.01
             begun.append(100 - (clock.now - made))
@@ -178,7 +178,7 @@ class TestStaleIfError:
         with pytest.raises(ValueError, match="down"):
             await model.ainvoke("Hello.")
         assert said(await model.ainvoke("Hello.")) == "old"
-        monkeypatch.setattr("llmemo.reading.STALE_PAUSE", 0.0)
+        monkeypatch.setattr("llmemo.pipeline.lookup.STALE_PAUSE", 0.0)
         assert said(await model.ainvoke("Hello.")) == "new"
         assert said(await model.ainvoke("Hello.")) == "new"
         assert len(model.asked) == 3

@@ -13,7 +13,7 @@ import pytest
 from doubles import LIMIT, FakeStore, Held, answer, keep_busy
 
 from llmemo import LLMCache
-from llmemo.breaker import FAILURES
+from llmemo.store_io.circuit_breaker import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

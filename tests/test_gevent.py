@@ -282,4 +282,4 @@ keep(cache, "p")
 cache.close()
 assert not {"gevent", "eventlet", "greenlet"} & set(sys.modules)
 """
-    run(program, tmp_path / "a.db")
+    run(program, tmp_path / "a.db", is_forked=False)

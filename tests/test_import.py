@@ -18,10 +18,9 @@ from llmemo import (
     ImportReport,
     LLMCache,
     NamespaceRequiredError,
-    import_langchain,
-    langchain_file,
     options,
 )
+from llmemo.importing import importer, rows_by_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +79,7 @@ def test_a_chat_models_request_is_found_in_whatever_form(
 def test_rows_of_one_request_are_one_answer(
     table: str, make_cache: Callable[..., LLMCache], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(langchain_file, "ROWS", 2)
+    monkeypatch.setattr(rows_by_request, "ROWS", 2)
     many = [row("many", n, dumps(answer(n)[0])) for n in range(5)]
     # Wherever the rows are, and in whatever order.
     rows = [row("a"), many[3], row("b"), many[0], many[1], row("c"), many[4], many[2], row("d")]
@@ -154,19 +153,19 @@ FAULTS_OF_MD5: dict[str, tuple[list[Any], str]] = {
 @tables
 @pytest.mark.parametrize("kind", [*FAULTS, *FAULTS_OF_MD5])
 def test_what_is_no_whole_answer_is_skipped_by_reason(
-    table: str, kind: str, make_cache: Callable[..., LLMCache], path: Path
+    table: str, kind: str, path: Path, tmp_path: Path
 ) -> None:
     if kind in FAULTS_OF_MD5 and table != MD5:
         return  # that table cannot hold it
     rows, reason = {**FAULTS, **FAULTS_OF_MD5}[kind]
     make(path, [*rows, AFTER], table)
-    cache = make_cache(store_timeout=LIMIT)
-    imported, already, skipped = counts(cache.import_langchain(path))
-    assert (imported, already) == (len({it[0] for it in rows} - {rows[0][0]}) + 1, 0)
-    [(told, count)] = skipped.items()
-    assert (told, count) == (reason, 1)
-    assert cache.lookup("q", str(rows[0][1])) is None
-    assert cache.lookup("after", LLM) == answer("after")
+    with LLMCache(tmp_path / "ours.db") as cache:
+        imported, already, skipped = counts(cache.import_langchain(path))
+        assert (imported, already) == (len({it[0] for it in rows} - {rows[0][0]}) + 1, 0)
+        [(told, count)] = skipped.items()
+        assert (told, count) == (reason, 1)
+        assert cache.lookup("q", str(rows[0][1])) is None
+        assert cache.lookup("after", LLM) == answer("after")
 
 
 def test_text_that_is_not_utf8_ends_one_row_and_not_all(
@@ -264,7 +263,7 @@ def test_a_value_that_cannot_be_encoded_is_said(
 ) -> None:
     # JSON says nothing that the codec does not know: so this is made up.
     made_up = Generation.model_construct(text=object())
-    monkeypatch.setattr(import_langchain, "read", lambda text: made_up)
+    monkeypatch.setattr(importer, "read", lambda text: made_up)
     make(path, [row("a")])
     cache = make_cache(store_timeout=LIMIT, admit=None)
     assert counts(cache.import_langchain(path)) == (0, 0, {"not kept: unsupported_type": 1})

@@ -15,14 +15,8 @@ import pytest
 from doubles import LIMIT
 from langchain_files import MD5, PLAIN, SCHEMA, answer, insert, make, row, traces
 
-from llmemo import (
-    ConfigurationError,
-    LLMCache,
-    NotACacheError,
-    StoreError,
-    langchain_file,
-    langchain_source,
-)
+from llmemo import ConfigurationError, LLMCache, NotACacheError, StoreError
+from llmemo.importing import rows_by_request, source_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,7 +165,7 @@ def test_a_link_is_what_it_leads_to_with_its_wal(
 def test_others_may_write_between_any_two_chunks(
     journal: str, cache: LLMCache, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(langchain_file, "ROWS", 3)
+    monkeypatch.setattr(rows_by_request, "ROWS", 3)
     make(path, [row(f"old {n}") for n in range(10)], journal=journal)
     with contextlib.closing(sqlite3.connect(path, timeout=0)) as other:
         # One that has it open when it is imported, so that there is a WAL.
@@ -191,7 +185,7 @@ def test_others_may_write_between_any_two_chunks(
 def test_a_file_without_a_wal_that_is_written_to_after_all_is_not_believed(
     cache: LLMCache, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(langchain_file, "ROWS", 3)
+    monkeypatch.setattr(rows_by_request, "ROWS", 3)
     make(path, [row(n) for n in "abcdefghij"], journal="wal")
 
     def write(done: int, total: int) -> None:
@@ -204,7 +198,7 @@ def test_a_file_without_a_wal_that_is_written_to_after_all_is_not_believed(
 
 
 def test_a_locked_file(cache: LLMCache, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(langchain_source, "TIMEOUT", 0.05)
+    monkeypatch.setattr(source_file, "TIMEOUT", 0.05)
     make(path, [row("a")])
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -247,7 +241,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_file_that_is_damaged_half_way(
     cache: LLMCache, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(langchain_file, "ROWS", 10)
+    monkeypatch.setattr(rows_by_request, "ROWS", 10)
     make(path, [row(f"{n:3}" + "x" * 500) for n in range(300)])
     data = bytearray(path.read_bytes())
     size = int.from_bytes(data[16:18], "big")
@@ -265,7 +259,7 @@ def test_a_file_that_is_damaged_half_way(
 def test_a_file_that_is_removed_meanwhile_is_read_to_its_end(
     cache: LLMCache, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(langchain_file, "ROWS", 3)
+    monkeypatch.setattr(rows_by_request, "ROWS", 3)
     make(path, [row(n) for n in "abcdefghij"])
     report = cache.import_langchain(path, progress=lambda done, total: path.unlink(missing_ok=True))
     assert report.imported == 10

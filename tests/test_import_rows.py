@@ -20,7 +20,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from strategies import examples, generations
 
-from llmemo.langchain_rows import CLASSES, RowRefused, read
+from llmemo.importing.row_parser import CLASSES, RowRefused, read
 
 ESCAPE = "__lc_escaped__"
 OUTPUT = ["langchain", "schema", "output"]
@@ -211,7 +211,7 @@ def test_by_every_name_the_class_is_read(path: tuple[str, ...]) -> None:
 def test_nothing_is_imported_and_the_environment_is_not_read() -> None:
     program = """
 import sys
-from llmemo.langchain_rows import RowRefused, read
+from llmemo.importing.row_parser import RowRefused, read
 before = set(sys.modules)
 for text in sys.argv[1:]:
     try:

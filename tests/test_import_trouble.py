@@ -14,15 +14,9 @@ import pytest
 from doubles import FAULTS, LIMIT, FakeStore, Fault, Held
 from langchain_files import LLM, answer, make, row
 
-from llmemo import (
-    CacheClosedError,
-    LLMCache,
-    StoreError,
-    import_langchain,
-    langchain_file,
-    progress,
-    worker,
-)
+from llmemo import CacheClosedError, LLMCache, StoreError
+from llmemo.importing import importer, progress, rows_by_request
+from llmemo.store_io import worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hundred answers, in ten chunks."""
-    monkeypatch.setattr(langchain_file, "ROWS", 10)
+    monkeypatch.setattr(rows_by_request, "ROWS", 10)
     return make(tmp_path / ".langchain.db", [row(f"{n:03}") for n in range(100)])
 
 
@@ -110,7 +104,7 @@ def test_a_store_that_fails_half_way_ends_it_with_what_was_done(
 
 
 def test_a_store_that_does_not_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_langchain, "PATIENCE", 0.05)
+    monkeypatch.setattr(importer, "PATIENCE", 0.05)
     held = Held("set")
     with LLMCache(FakeStore(held), store_timeout=LIMIT) as cache:
         with pytest.raises(StoreError, match=r"did not take 10 answers .*import again"):

@@ -18,10 +18,11 @@ from figures import tell
 from interrupts import Interrupts, SoftTimeLimit
 from langchain_core.outputs import Generation
 from scripted import Scripted, waiters
+from slices import first
 
 from llmemo import LLMCache
 from llmemo._core import LARGE
-from llmemo.runs import let_go
+from llmemo.langchain.model_runs import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -34,8 +35,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-STEP = 1 if ROUNDS > 1 else 199
-"""Every so many instructions; all of them in a soak."""
+STEP = 1 if ROUNDS > 1 else 499
+"""Every so many instructions, others each day; all of them in a soak."""
 
 HANGS = 3600.0
 """Seconds for which leases are believed: whoever waits for one that was lost hangs."""
@@ -43,8 +44,8 @@ HANGS = 3600.0
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmemo.flight.UNBACKED", HANGS)
-    monkeypatch.setattr("llmemo.durable.LEASE", HANGS)
+    monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", HANGS)
+    monkeypatch.setattr("llmemo.store_io.client.LEASE", HANGS)
 
 
 def elsewhere(work: Callable[[], Any]) -> Any:
@@ -294,7 +295,7 @@ def test_nothing_is_left_half_done(
     has_store: bool,
 ) -> None:
     with opened(tmp_path, has_store=has_store) as cache:
-        at, was_raised = 1, True
+        at, was_raised = first(STEP), True
         while was_raised:
             it = scene(cache, f"p{at}")
             it.begin()
@@ -328,7 +329,7 @@ def test_a_signal_handler_may_use_the_cache_itself(
             works(cache, f"handler {self.at}")
 
         monkeypatch.setattr(Interrupts, "_raise", handle)
-        at, was_raised = 1, True
+        at, was_raised = first(STEP), True
         while was_raised:
             it = scene(cache, f"p{at}")
             it.begin()

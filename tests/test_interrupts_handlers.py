@@ -12,9 +12,9 @@ import pytest
 from doubles import LIMIT, answer
 
 from llmemo import LLMCache
-from llmemo.flight import Lease
-from llmemo.reading import Lookup
-from llmemo.undisturbed import is_interrupt
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.pipeline.lookup import Lookup
+from llmemo.single_flight.flights import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

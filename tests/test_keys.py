@@ -225,7 +225,7 @@ for secret in (None, b"secret"):
 
 def test_keys_are_the_same_in_every_process() -> None:
     outputs, processes = [], []
-    for seed in ("0", "1", "4294967295"):
+    for seed in ("1", "4294967295"):
         command = [sys.executable, "-c", PRINT_KEYS, seed[:1]]
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         processes.append(
@@ -245,7 +245,7 @@ def test_keys_are_the_same_in_every_process() -> None:
         for text in SPLIT:
             expected.append(oracle_key((text[9:], text[:9], text), secret).hex())
             expected.append(oracle.label(text, secret).hex())
-    assert outputs == [expected] * 3
+    assert outputs == [expected] * 2
 
 
 def test_namespaces_never_share(make_cache: MakeCache) -> None:

@@ -176,7 +176,7 @@ def test_no_pair_shares_an_answer_in_a_cache(
     request: pytest.FixtureRequest,
     is_forced: bool,
 ) -> None:
-    monkeypatch.setattr("llmemo.tiers.FINGERPRINT_SECRET", secret(is_forced))
+    monkeypatch.setattr("llmemo.pipeline.tiers.FINGERPRINT_SECRET", secret(is_forced))
     kind = request.node.callspec.params["make_cache"]
     has_store, has_memory = kind != "memory", kind != "sqlite without memory"
     cache = make_cache(store_timeout=30)  # 400 at once, on a machine that may be busy

@@ -22,15 +22,18 @@ PROGRAM = """
 import asyncio, os, sys, threading, time
 from llmemo import SQLiteStore
 from llmemo._core import Memory
-from llmemo.calls import Call, Get, Set, run_inline
-from llmemo.engine import Engine
-from llmemo.leases import acquire, release
-from llmemo.stats import Tally
-from llmemo.stores import Record, sqlite, sqlite_connection
-from llmemo.stores.leases import Grant
+from llmemo.store_io.calls import (Call, run_inline)
+from llmemo.store_io.operations import (Get, Set)
+from llmemo.store_io.executor import Engine
+from llmemo.store_io.leases.client import acquire, release
+from llmemo.telemetry.stats import Tally
+from llmemo.stores import (Record)
+from llmemo.stores.sqlite import store
+from llmemo.stores.sqlite import connection
+from llmemo.stores.lease_store import Grant
 
 # On a busy machine sixteen processes wait longer for each other than a caller is to.
-sqlite.BUSY_TIMEOUT = sqlite_connection.BUSY_TIMEOUT = 60.0
+sqlite.BUSY_TIMEOUT = connection.BUSY_TIMEOUT = 60.0
 
 path, name, count, seconds, slow = sys.argv[1], *map(eval, sys.argv[2:6])
 KEY = b"k" * 32

@@ -15,9 +15,10 @@ from callers import KEY, Caller, record, rows, until
 from doubles import LIMIT
 
 from llmemo import SQLiteStore, StoreError
-from llmemo.calls import Acquire, Call, Set, settle
-from llmemo.leases import release
-from llmemo.stores.leases import Grant
+from llmemo.store_io.calls import Call, settle
+from llmemo.store_io.leases.client import release
+from llmemo.store_io.operations import Acquire, Set
+from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

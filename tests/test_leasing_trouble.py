@@ -11,7 +11,7 @@ from callers import Caller
 from doubles import FAULTS, LIMIT, FakeStore, Fault
 
 from llmemo import SQLiteStore
-from llmemo.stores.leases import Grant, Held, Leases
+from llmemo.stores.lease_store import Grant, Held, Leases
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

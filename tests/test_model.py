@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from doubles import LIMIT
 from figures import tell
 from machine import STEPS_PER_LIFE, Machine
+from strategies import FACTOR
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-EXAMPLES = int(os.environ.get("LLMEMO_EXAMPLES", "1"))
-STEPS = 2_500 * EXAMPLES
+STEPS = round(2_500 * FACTOR)
 
 
 def test_a_cache_agrees_with_a_model_of_one(
@@ -29,8 +29,8 @@ def test_a_cache_agrees_with_a_model_of_one(
     counts: Counter[str] = Counter()
     told = os.environ.get("LLMEMO_SEED")
     # Who looks after the store is told when; a lease that nobody ends is to hang.
-    monkeypatch.setattr("llmemo.caretaker.PAUSE", 100 * LIMIT)
-    monkeypatch.setattr("llmemo.flight.UNBACKED", 100 * LIMIT)
+    monkeypatch.setattr("llmemo.store_io.maintenance.PAUSE", 100 * LIMIT)
+    monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", 100 * LIMIT)
 
     async def main() -> None:
         lives = range(-(-STEPS // STEPS_PER_LIFE)) if told is None else [int(told)]

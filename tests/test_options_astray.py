@@ -15,9 +15,10 @@ import pytest
 from doubles import LIMIT
 from langchain_core.outputs import Generation
 
-from llmemo import LLMCache, NamespaceRequiredError, astray, options, track
-from llmemo.options import REQUIRED, current, in_force
-from llmemo.stats import Tally
+from llmemo import LLMCache, NamespaceRequiredError, options, track
+from llmemo.config import misplaced_options
+from llmemo.config.options import REQUIRED, current, in_force
+from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(autouse=True)
 def fresh_tally(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was said a moment ago, in another test, would not be said again."""
-    monkeypatch.setattr(astray, "tally", Tally())
+    monkeypatch.setattr(misplaced_options, "tally", Tally())
 
 
 @pytest.fixture

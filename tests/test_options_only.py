@@ -15,8 +15,9 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 from langchain_core.prompts import PromptTemplate
 from scripted import Passing, Scripted, ScriptedLLM, said
 
-from llmemo import CacheMiss, LLMCache, chains, options
-from llmemo.runs import holds_anything, open_runs
+from llmemo import CacheMiss, LLMCache, options
+from llmemo.langchain import chains
+from llmemo.langchain.model_runs import holds_anything, open_runs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

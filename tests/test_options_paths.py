@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel
 from scripted import Scripted, ScriptedLLM, said
 
 from llmemo import CacheMiss, ConfigurationError, LLMCache, options, track
-from llmemo.options import current
+from llmemo.config.options import current
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import weakref
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from doubles import FakeStore, answer
@@ -62,7 +62,7 @@ SETTINGS: dict[str, Any] = {
 def nothing_is_kept() -> Iterator[None]:
     yield
     for cache in list(_kept.values()):
-        cache.close()
+        cast("LLMCache", cache).close()
     _kept.clear()
 
 

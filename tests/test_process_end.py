@@ -8,7 +8,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,8 +25,9 @@ from doubles import (
     patience,
     run,
 )
+from nursery import Child
 
-from llmemo import LLMCache, process
+from llmemo import LLMCache, lifecycle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +101,10 @@ begun.wait()
 }
 
 
+APART = {"sync", "asyncio.run", "threads that outlive the main one"}
+"""Those that have an interpreter of their own each time; the others have one in a soak."""
+
+
 @pytest.mark.parametrize("form", FORGETFUL)
 def test_a_process_that_forgets_to_close_ends_promptly_and_loses_nothing(
     form: str, tmp_path: Path
@@ -111,7 +115,8 @@ def test_a_process_that_forgets_to_close_ends_promptly_and_loses_nothing(
         )
     path = tmp_path / "a.db"
     code = {"an exception": 1, "sys.exit": 3}.get(form, 0)
-    kept = run(f"cache = opened()\n{FORGETFUL[form]}", path, code=code)
+    program = f"cache = opened()\n{FORGETFUL[form]}"
+    kept = run(program, path, code=code, is_forked=form not in APART)
     assert kept == names("p", 100)
     # SQLite removes -wal and -shm when the last connection is closed.
     assert "dropped" in form or files(tmp_path) == ["a.db"]
@@ -176,17 +181,9 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     for round_ in range(5 * ROUNDS):
         # Two writers: one dies while the other has the file open.
-        children = [
-            subprocess.Popen(
-                [sys.executable, "-c", PRELUDE + KILLED, str(path), f"r{round_}w{writer}"],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for writer in range(2)
-        ]
+        children = [Child(PRELUDE + KILLED, path, f"r{round_}w{writer}") for writer in range(2)]
         kept: list[str] = []
         for child in children:
-            assert child.stdout
             kept += [child.stdout.readline().strip() for _ in range(dice.randrange(1, 100))]
             time.sleep(dice.random() * 0.05)  # The moment is to be any.
             child.kill()
@@ -229,7 +226,7 @@ def test_a_fork_with_an_open_cache(ending: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("when", ["before the fork", "after the fork"])
 def test_a_child_outlives_its_parents_cache(end: str, when: str, tmp_path: Path) -> None:
     program = """
-for turn in range(5):
+for turn in range(2):
     cache = opened()
     keep(cache, f"parent{turn}")
     cache.update("padding", "m", [Generation(text="x" * 500_000)])  # Closing takes a while.
@@ -253,7 +250,7 @@ for turn in range(5):
 """
     program = re.sub("END (.* fork)", lambda match: end if match[1] == when else "", program)
     kept = run(program, tmp_path / "a.db")
-    assert kept == names("parent", 5) | names("childA", 5) | names("childB", 5)
+    assert kept == names("parent", 2) | names("childA", 2) | names("childB", 2)
     expect_on_disk(tmp_path / "a.db", kept)
 
 
@@ -268,7 +265,7 @@ cache.update("p", "m", answer("p"))
 assert cache.lookup("p", "m") == answer("p")
 assert not loaded, loaded
 """
-    run(program, tmp_path / "a.db")
+    run(program, tmp_path / "a.db", is_forked=False)
 
 
 @needs_fork
@@ -303,31 +300,29 @@ assert cache.stats().errors == other.stats().errors == {}
     expect_on_disk(tmp_path / "a.db", kept)
 
 
+@needs_fork
 def test_processes_that_race_to_create_a_file(tmp_path: Path) -> None:
     program = """
 def work(who, barrier):
-    for turn in range(10):
+    for turn in range(int(sys.argv[2])):
         barrier.wait(60)
         with opened(f"{path}{turn}") as cache:
             keep(cache, *[f"{turn}-{who}-{n}" for n in range(20)], *names(f"{turn}-common", 5))
             stats = cache.stats()
             assert (stats.errors, stats.skipped, stats.writes_unconfirmed) == ({}, {}, 0), stats
 
-if __name__ == "__main__":
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(4)
-    crew = [context.Process(target=work, args=(who, barrier)) for who in range(4)]
-    for process in crew:
-        process.start()
-    for process in crew:
-        process.join()
-    assert [process.exitcode for process in crew] == [0, 0, 0, 0]
+context = multiprocessing.get_context("fork")
+barrier = context.Barrier(4)
+crew = [context.Process(target=work, args=(who, barrier)) for who in range(4)]
+for process in crew:
+    process.start()
+for process in crew:
+    process.join()
+assert [process.exitcode for process in crew] == [0, 0, 0, 0]
 """
-    # The children import the program: it has to be a file.
-    file = tmp_path / "program.py"
-    file.write_text(PRELUDE + program)
-    kept = run(file, tmp_path / "db")
-    for turn in range(10):
+    turns = 5 * ROUNDS
+    kept = run(program, tmp_path / "db", turns, seconds=turns)
+    for turn in range(turns):
         here = {key for key in kept if key.startswith(f"{turn}-")}
         assert len(here) == 4 * 20 + 5
         expect_on_disk(tmp_path / f"db{turn}", here)
@@ -375,8 +370,8 @@ assert [os.waitpid(pid, 0)[1] for pid in (reader, writer)] == [0, 0]
 
 LOCKED = '''
 import signal, subprocess, time
-from llmemo import process
-from llmemo.stores import sqlite_connection
+from llmemo import lifecycle
+from llmemo.stores.sqlite import connection
 logging.disable()
 HOLDER = """
 import sqlite3, sys
@@ -389,7 +384,7 @@ def unlock():
     with other:
         other.stdin.write(b"!")
 
-sqlite_connection.BUSY_TIMEOUT = {BUSY}
+connection.BUSY_TIMEOUT = {BUSY}
 cache = opened()
 keep(cache, *names("before", 5))
 # Another process: what this one has open, a fork copies, with the locks that it believes in.
@@ -409,7 +404,7 @@ def test_a_child_that_was_forked_before_the_store_could_close_acknowledges_nothi
     end: str, tmp_path: Path
 ) -> None:
     program = f"""
-process.FORK_TIMEOUT = 0.1
+lifecycle.FORK_TIMEOUT = 0.1
 free, set_free = os.pipe()
 if (pid := os.fork()) == 0:
     os.read(free, 1)
@@ -470,10 +465,10 @@ async def test_what_is_sent_during_a_fork_is_done_when_it_is_over() -> None:
         before, released = threading.Event(), threading.Event()
 
         def fork() -> None:
-            process._before_fork()
+            lifecycle._before_fork()
             before.set()
             released.wait(LIMIT)
-            process._after_fork_in_parent()
+            lifecycle._after_fork_in_parent()
 
         forking = threading.Thread(target=fork)
         forking.start()
@@ -498,8 +493,8 @@ async def test_what_is_sent_during_a_fork_is_done_when_it_is_over() -> None:
 def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(process, "FORK_DRAIN", 0.0)
-    monkeypatch.setattr("llmemo.worker.MAX_RECORDS_PER_SET", 1)
+    monkeypatch.setattr(lifecycle, "FORK_DRAIN", 0.0)
+    monkeypatch.setattr("llmemo.store_io.worker.MAX_RECORDS_PER_SET", 1)
     held = Held("set")
     store = FakeStore(held)
     with LLMCache(store, max_bytes=0, single_flight=False) as cache:
@@ -513,9 +508,9 @@ def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
         go_on = threading.Event()
 
         def fork() -> None:
-            process._before_fork()
+            lifecycle._before_fork()
             go_on.wait(LIMIT)
-            process._after_fork_in_parent()
+            lifecycle._after_fork_in_parent()
 
         forking = threading.Thread(target=fork)
         forking.start()
@@ -537,9 +532,10 @@ def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
 
 def test_an_exit_takes_as_long_as_the_store_gets_on(tmp_path: Path) -> None:
     program = """
-from llmemo import process, worker
+from llmemo import lifecycle
+from llmemo.store_io import worker
 from llmemo.stores import SQLiteStore
-process.EXIT_TIMEOUT = 1.5
+lifecycle.EXIT_TIMEOUT = 1.5
 worker.MAX_RECORDS_PER_SET = 1
 
 class Slow(SQLiteStore):

@@ -16,14 +16,7 @@ from doubles import LIMIT, Clock, FakeStore, Fault, Held, answer
 from langchain_core.messages import HumanMessage
 from scripted import Scripted
 
-from llmemo import (
-    CacheClosedError,
-    ConfigurationError,
-    LLMCache,
-    StoreError,
-    options,
-    removal,
-)
+from llmemo import CacheClosedError, ConfigurationError, LLMCache, StoreError, options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -74,9 +67,20 @@ def left(cache: LLMCache) -> set[tuple[str, str, str]]:
     return found
 
 
-@pytest.mark.parametrize("namespace", [None, *NAMESPACES, "unknown"])
-@pytest.mark.parametrize("model", [None, MODELS[1], "unknown"])
-@pytest.mark.parametrize("older_than", [None, 55.0, 1e9])
+# By turns in an event loop and without one.
+@pytest.mark.parametrize(
+    ("namespace", "model", "older_than", "invalidate"),
+    [
+        (*each, ("sync", "async")[turn % 2])
+        for turn, each in enumerate(
+            itertools.product(
+                [None, *NAMESPACES, "unknown"], [None, MODELS[1], "unknown"], [None, 55.0, 1e9]
+            )
+        )
+        if any(one is not None for one in each)
+    ],
+    indirect=["invalidate"],
+)
 async def test_what_matches_all_that_is_given_goes_and_nothing_else(
     namespace: str | None,
     model: str | None,
@@ -84,8 +88,6 @@ async def test_what_matches_all_that_is_given_goes_and_nothing_else(
     make_cache: MakeCache,
     invalidate: Invalidate,
 ) -> None:
-    if (namespace, model, older_than) == (None, None, None):
-        return
     clock = Clock()
     cache = make_cache(clock=clock, single_flight=False, namespace="a")
     made = fill(cache, clock)
@@ -243,7 +245,7 @@ async def test_a_store_in_trouble_is_said_and_memory_has_forgotten(
         "cannot": (Fault("invalidate", NotImplementedError("select")), "NotImplementedError"),
     }
     before, match = faults[trouble]
-    monkeypatch.setattr(removal, "SWEEP_TIMEOUT", 0.1)
+    monkeypatch.setattr("llmemo.pipeline.invalidate.SWEEP_TIMEOUT", 0.1)
     with LLMCache(FakeStore(before)) as cache:
         cache.update("p", "m", answer("x"))
         try:

@@ -14,7 +14,8 @@ from providers import Provider, chat_completion, completion
 from pydantic import SecretStr
 from scripted import Scripted, ScriptedLLM
 
-from llmemo import LLMCache, chains, options, track
+from llmemo import LLMCache, options, track
+from llmemo.langchain import chains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,8 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableLambda, RunnableParallel, RunnablePassthrough
 from scripted import Scripted
 
-from llmemo import LLMCache, chains
+from llmemo import LLMCache
+from llmemo.langchain import chains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

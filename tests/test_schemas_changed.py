@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from test_schemas import Counting
 
 from llmemo import LLMCache
-from llmemo.schemas import digest_of
+from llmemo.langchain.class_schemas import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,8 +144,8 @@ def test_models_of_pydantic_1_are_told_apart(model: Counting) -> None:
 
 SECOND = """
 import instances
-from llmemo.classes import record_of
-from llmemo.schemas import digest_of
+from llmemo.codec.classes import record_of
+from llmemo.langchain.class_schemas import digest_of
 for cls in (kind for kind in vars(instances).values() if isinstance(kind, type)):
     record, digest = record_of(cls), digest_of(cls)
     print(cls, record and record.name[2].hex(), digest and digest.hex())

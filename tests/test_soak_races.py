@@ -17,7 +17,7 @@ RACES = 5 * ROUNDS
 
 PROGRAM = """
 import shutil
-from llmemo.stores import sqlite_schema
+from llmemo.stores.sqlite import schema
 
 races, processes = int(sys.argv[3]), int(sys.argv[4])
 LATER = (
@@ -25,7 +25,7 @@ LATER = (
     "INSERT INTO extra (note) VALUES (x'01')",
     "ALTER TABLE changes ADD COLUMN note BLOB",
 )
-FIRST, NEXT = sqlite_schema.MIGRATIONS, (*sqlite_schema.MIGRATIONS, LATER)
+FIRST, NEXT = schema.MIGRATIONS, (*schema.MIGRATIONS, LATER)
 
 def schema(file):
     with contextlib.closing(sqlite3.connect(file)) as connection:
@@ -35,7 +35,7 @@ def schema(file):
         return tables, facts, connection.execute("SELECT * FROM extra").fetchall()
 
 def make(file, migrations):
-    sqlite_schema.MIGRATIONS = migrations
+    schema.MIGRATIONS = migrations
     with opened(file) as cache:
         cache.update("p", "m", answer("p"))
         assert cache.stats().writes_unconfirmed == 0
@@ -61,7 +61,7 @@ def alone(work, *args):
 alone(make, f"{path}-template", FIRST)
 alone(make, f"{path}-fresh", NEXT)
 expected = schema(f"{path}-fresh")
-sqlite_schema.MIGRATIONS = NEXT
+schema.MIGRATIONS = NEXT
 errors = schemas = killed = acknowledged = 0
 for turn in range(races):
     file, is_there = f"{path}{turn}", turn % 2 == 1

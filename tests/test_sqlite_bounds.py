@@ -14,8 +14,10 @@ import anyio
 import pytest
 from doubles import FakeStore, answer, patience
 
-from llmemo import LLMCache, SQLiteStore, caretaker, worker
-from llmemo.stores import Record, sqlite_upkeep
+from llmemo import LLMCache, SQLiteStore
+from llmemo.store_io import maintenance, worker
+from llmemo.stores import Record
+from llmemo.stores.sqlite import upkeep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -103,7 +105,7 @@ async def test_what_has_expired_is_removed(opened: list[SQLiteStore], tmp_path: 
 async def test_a_little_at_a_time(
     opened: list[SQLiteStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_upkeep, "BUDGET", 1e-9)
+    monkeypatch.setattr(upkeep, "BUDGET", 1e-9)
     store = await open_at(opened, tmp_path / "a.db")
     await store.set([record(n, expires=NOW) for n in range(1_000)])
     store._upkeep._looked = 0.0
@@ -112,7 +114,7 @@ async def test_a_little_at_a_time(
         await store.upkeep()
         left.append(len(store.numbers()))
     assert left[0] == 1_000, "no time, nothing done"
-    monkeypatch.setattr(sqlite_upkeep, "BUDGET", 60.0)
+    monkeypatch.setattr(upkeep, "BUDGET", 60.0)
     await store.upkeep()
     assert store.numbers() == set(), "there was more to do: it goes on at once"
 
@@ -156,13 +158,13 @@ def test_what_is_in_use_stays_wherever_it_is_answered_from(max_bytes: int, tmp_p
 async def test_changes_do_not_pile_up(opened: list[SQLiteStore], tmp_path: Path) -> None:
     store = await open_at(opened, tmp_path / "a.db")
     bound = await open_at(opened, tmp_path / "b.db", 1_000_000)
-    for one, most in ((store, sqlite_upkeep.CHANGES), (bound, 1_000_000 // 1_024)):
+    for one, most in ((store, upkeep.CHANGES), (bound, 1_000_000 // 1_024)):
         for _ in range(3 * most // 300):
             await one.set([record(n, size=100) for n in range(300)])
         await one.settle()
         with closing(sqlite3.connect(one.path)) as connection:
             [(changes,)] = connection.execute("SELECT count(*) FROM changes")
-        assert most <= changes < most + 2 * sqlite_upkeep.ROWS
+        assert most <= changes < most + 2 * upkeep.ROWS
         assert one.numbers() == set(range(300))
 
 
@@ -211,7 +213,7 @@ async def test_a_store_is_looked_after_though_writes_never_pause(
         async def upkeep(self) -> None:
             self._begin("upkeep")
 
-    monkeypatch.setattr(caretaker, "PAUSE", 0.02)
+    monkeypatch.setattr(maintenance, "PAUSE", 0.02)
     monkeypatch.setattr(worker, "MAX_RECORDS_PER_SET", 1)
     store = Busy()
     async with LLMCache(store, store_timeout=patience()) as cache:
@@ -262,8 +264,8 @@ async def test_a_bound_that_is_set_later_holds_too(
 async def test_the_wal_stays_small_though_there_is_always_a_reader(
     opened: list[SQLiteStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_upkeep, "WAL_BYTES_MAX", 8 * 2**20)
-    monkeypatch.setattr(sqlite_upkeep, "PAUSE", 0.0)
+    monkeypatch.setattr(upkeep, "WAL_BYTES_MAX", 8 * 2**20)
+    monkeypatch.setattr(upkeep, "PAUSE", 0.0)
     path = tmp_path / "a.db"
     store = await open_at(opened, path)
     is_over = threading.Event()

@@ -12,7 +12,7 @@ import pytest
 from doubles import LIMIT, answer, expect_on_disk, lines, no_thread_stays
 
 from llmemo import LLMCache, SQLiteStore
-from llmemo.stores import sqlite_aside, sqlite_connection, sqlite_file, sqlite_session
+from llmemo.stores.sqlite import connection, file, session, set_aside
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -96,14 +96,14 @@ def test_a_sound_file_that_was_taken_for_damaged_is_not_set_aside(
     """A read that fails may look like damage to SQLite: test_faults.py finds such reads."""
     path = tmp_path / "a.db"
     filled(path)
-    connect, failures = sqlite_connection.connect, ["database disk image is malformed"]
+    connect, failures = connection.connect, ["database disk image is malformed"]
 
     async def failing(path: Path, durability: str) -> aiosqlite.Connection:
         if failures:
             raise sqlite3.DatabaseError(failures.pop())
         return await connect(path, durability)
 
-    monkeypatch.setattr(sqlite_session, "connect", failing)
+    monkeypatch.setattr(session, "connect", failing)
     store = SQLiteStore(path)
     with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
         assert cache.lookup("1", "m") == answer("1")
@@ -149,7 +149,7 @@ def test_a_wal_goes_with_its_database(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     for suffix in ("", "-wal", "-shm"):
         path.with_name(f"a.db{suffix}").write_text(suffix)
-    sqlite_aside.set_aside(path, "why")
+    set_aside.set_aside(path, "why")
     names = sorted(file.name for file in tmp_path.iterdir())
     assert [name.partition("-20")[0] for name in names] == ["a.db.corrupt"] * 3
     assert {(tmp_path / name).read_text() for name in names} == {"", "-wal", "-shm"}
@@ -166,7 +166,7 @@ def test_a_network_file_system_is_warned_of_once(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "_file_system", lambda folder: kind)
+    monkeypatch.setattr(file, "_file_system", lambda folder: kind)
     for _ in range(2):
         filled(tmp_path / "a.db")
     told = [line for line in lines(caplog) if "network file system" in line]
@@ -181,5 +181,5 @@ def test_the_file_system_of_a_folder_is_that_of_the_nearest_mount(
         f"23 22 0:5 / {str(tmp_path).replace(' ', chr(92) + '040')} rw shared:1 - nfs4 host:/x rw\n"
     )
     monkeypatch.setattr(Path, "read_text", lambda *args: table)
-    assert sqlite_file._file_system(tmp_path / "a" / "b") == "nfs4"
-    assert sqlite_file._file_system(tmp_path.parent) == "ext4"
+    assert file._file_system(tmp_path / "a" / "b") == "nfs4"
+    assert file._file_system(tmp_path.parent) == "ext4"

@@ -12,7 +12,7 @@ from doubles import LIMIT, answer, files
 
 from llmemo import LLMCache
 from llmemo.stores import Record, SQLiteStore
-from llmemo.stores.sqlite_reading import AT_ONCE, REST, SLOW, Quick
+from llmemo.stores.sqlite.fast_reads import AT_ONCE, REST, SLOW, Quick
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 from doubles import LIMIT, answer, expect_on_disk, lines, patience
 
-from llmemo import LLMCache, StoreError, stats
-from llmemo.stores import sqlite_schema
+from llmemo import LLMCache, StoreError
+from llmemo.stores.sqlite import schema
+from llmemo.telemetry import stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-NEXT = (*sqlite_schema.MIGRATIONS, ("CREATE TABLE extra (id INTEGER PRIMARY KEY)",))
+NEXT = (*schema.MIGRATIONS, ("CREATE TABLE extra (id INTEGER PRIMARY KEY)",))
 """What a later version of llmemo may have."""
 
 
@@ -57,7 +58,7 @@ def test_a_file_of_an_older_schema_is_brought_up_to_date(
     filled(path)
     older = LLMCache(path, max_bytes=0, store_timeout=LIMIT)
     assert older.lookup("p", "m") == answer("p")
-    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", NEXT)
+    monkeypatch.setattr(schema, "MIGRATIONS", NEXT)
     with LLMCache(path, max_bytes=0, store_timeout=LIMIT) as cache:
         assert cache.lookup("p", "m") == answer("p")
         assert cache.stats().errors == {}
@@ -79,7 +80,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
     before = facts(path)
     with monkeypatch.context() as patch:
         broken = (*NEXT, ("CREATE TABLE half (id)", "CREATE TABLE entries (id)"))
-        patch.setattr(sqlite_schema, "MIGRATIONS", broken)
+        patch.setattr(schema, "MIGRATIONS", broken)
         with LLMCache(path, max_bytes=0, store_timeout=LIMIT) as cache:
             assert cache.lookup("p", "m") is None
             assert cache.stats().errors == {"store_read": 1}
@@ -128,7 +129,7 @@ def test_a_newer_file_is_left_alone_said_once_and_memory_serves(
         assert facts(path) == before
         # Made usable again, by whoever can: it is used again, and its troubles are told again.
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute(f"PRAGMA user_version = {len(sqlite_schema.MIGRATIONS)}")
+            connection.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         found_again(cache, "p")
         cache.update("q", "m", answer("q"))
@@ -166,5 +167,5 @@ def test_a_file_that_becomes_newer_while_it_is_open_is_used_no_more(
     with LLMCache(path, max_bytes=0) as cache:
         assert cache.lookup("p", "m") is None
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {len(sqlite_schema.MIGRATIONS)}")
+        connection.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
     expect_on_disk(path, ["p"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import sqlite3
 import time
@@ -11,10 +10,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from strategies import FACTOR
 
 from llmemo import SQLiteStore, Store
-from llmemo.stores import Record, sqlite_upkeep
-from llmemo.stores.leases import Grant, Held, Leases
+from llmemo.stores import Record
+from llmemo.stores.lease_store import Grant, Held, Leases
+from llmemo.stores.sqlite import upkeep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.anyio
 STORES: dict[str, Callable[[Path], Store]] = {
     "sqlite": lambda folder: SQLiteStore(folder / "store.db"),
 }
-SCHEDULES = 1_000 * int(os.environ.get("LLMEMO_EXAMPLES", "1"))
+SCHEDULES = round(1_000 * FACTOR)
 NOW = 1_800_000_000.0
 KEY = b"k" * 32
 
@@ -219,7 +220,7 @@ async def test_leases_that_ended_long_ago_are_forgotten(tmp_path: Path) -> None:
     fence = await peer.granted(seconds=10.0)
     await peer.granted(b"a" * 32, 11.0)
     for ago, left in ((-1, 2), (0, 1), (1, 0)):
-        peer.clock.now = NOW + 10 + sqlite_upkeep.LEASES_KEPT + ago
+        peer.clock.now = NOW + 10 + upkeep.LEASES_KEPT + ago
         store._upkeep._looked = store._upkeep._swept = time.monotonic() - 3_600
         await store.upkeep()
         with closing(sqlite3.connect(store.path)) as connection:

@@ -128,7 +128,7 @@ TYPED = """
 from datetime import timedelta
 import llmemo
 reveal_type(llmemo.options(namespace="a", ttl=timedelta(hours=1)))
-reveal_type(llmemo.options)
+reveal_type(llmemo.config.options)
 reveal_type(llmemo.REQUIRED)
 @llmemo.options(ttl=5)
 def f(a: int) -> str: return str(a)
@@ -147,8 +147,8 @@ def test_a_type_checker_sees_public_names_only(tmp_path: Path) -> None:
         check=False,
         cwd=tmp_path,
     ).stdout
-    assert 'Revealed type is "llmemo.options.Block"' in seen
-    assert llmemo.Block.__module__ == "llmemo.options"
+    assert 'Revealed type is "llmemo.config.options.Block"' in seen
+    assert llmemo.Block.__module__ == "llmemo.config.options"
     assert re.search(r'Revealed type is "def \(a: (builtins\.)?int\) -> (builtins\.)?str"', seen)
     assert "[arg-type]" in seen
     assert not re.search(r"[.\b]_[A-Za-z]", seen), seen

@@ -78,7 +78,7 @@ def test_unavailable_once_is_tried_again(method: str) -> None:
 
 
 def test_unavailable_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmemo.removal.TIMEOUT", 0.02)
+    monkeypatch.setattr("llmemo.pipeline.invalidate.TIMEOUT", 0.02)
     store = FakeStore(Fault("open", StoreUnavailableError("gone")))
     cache = LLMCache(store, store_timeout=0.5)
     assert cache.lookup("p", "m") is None

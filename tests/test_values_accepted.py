@@ -15,7 +15,7 @@ from test_values_classes import KEY, holding
 
 from llmemo import LLMCache
 from llmemo._core import decode, encode
-from llmemo.objects import Instances
+from llmemo.codec.python_objects import Instances
 
 if TYPE_CHECKING:
     from collections.abc import Callable

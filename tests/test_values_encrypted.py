@@ -25,8 +25,8 @@ from strategies import FACTOR, answers, examples
 
 from llmemo import ConfigurationError, LLMCache, SQLiteStore
 from llmemo._core import ValueDamaged, decode, encode
-from llmemo.encryption import VARIABLE
-from llmemo.sealing import Sealing
+from llmemo.codec.encryption import VARIABLE
+from llmemo.codec.envelope import Sealing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

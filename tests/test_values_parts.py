@@ -16,7 +16,7 @@ from exact import difference
 from pydantic_core import TzInfo
 
 from llmemo._core import ValueDamaged, ValueUnknown
-from llmemo.classes import record_of
+from llmemo.codec.classes import record_of
 
 
 def test_dates_and_the_like_are_made_of_their_parts() -> None:

@@ -33,7 +33,7 @@ from pydantic import BaseModel, HttpUrl, SecretStr
 from strategies import answers, examples
 
 from llmemo._core import ValueRefused, decode, encode
-from llmemo.stats import LOG_INTERVAL
+from llmemo.telemetry.stats import LOG_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -295,7 +295,7 @@ def test_a_refusal_is_said_by_type_once_a_minute_without_content(
 ) -> None:
     cache, clock = make_cache(), Clock()
     time = types.SimpleNamespace(monotonic=clock)
-    monkeypatch.setattr("llmemo.stats.time", time)
+    monkeypatch.setattr("llmemo.telemetry.stats.time", time)
     with caplog.at_level(logging.DEBUG, "llmemo"):
         for it in UNLISTED:
             clock.now += LOG_INTERVAL

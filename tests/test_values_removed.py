@@ -213,7 +213,7 @@ def test_damage_that_waits_takes_no_memory_without_end(monkeypatch: pytest.Monke
         store.go.set()
     assert max(store.sizes("delete")) <= 256
     assert 0 < len(store.records) < 700
-    monkeypatch.setattr("llmemo.caretaker.MAX_DAMAGED_BYTES", 10)
+    monkeypatch.setattr("llmemo.store_io.maintenance.MAX_DAMAGED_BYTES", 10)
     for _ in range(2):
         with LLMCache(store, store_timeout=LIMIT) as cache:
             assert cache.lookup(prompts[-1], "m") is None

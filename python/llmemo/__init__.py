@@ -3,9 +3,9 @@
 import contextlib
 
 from llmemo._core import __version__, prepare
-from llmemo.accelerate import Acceleration, accelerate
-from llmemo.admission import worth_keeping
 from llmemo.cache import LLMCache
+from llmemo.config.options import REQUIRED, Block, Required, options
+from llmemo.config.track import track
 from llmemo.errors import (
     CacheClosedError,
     CacheMiss,
@@ -15,13 +15,14 @@ from llmemo.errors import (
     NotACacheError,
     StoreError,
 )
-from llmemo.explain import Explanation, Neighbour
-from llmemo.import_langchain import ImportReport
-from llmemo.options import REQUIRED, Block, Required, options
-from llmemo.prices import Worth
-from llmemo.stats import CacheStats
+from llmemo.explain.explain import Explanation, Neighbour
+from llmemo.importing.importer import ImportReport
+from llmemo.integrations.accelerate import Acceleration, accelerate
+from llmemo.pipeline.admission import worth_keeping
 from llmemo.stores import SQLiteStore, Store
-from llmemo.tracking import LookupEvent, Tracker, track
+from llmemo.telemetry.savings import Worth
+from llmemo.telemetry.stats import CacheStats
+from llmemo.telemetry.tracking import LookupEvent, Tracker
 
 __all__ = [
     "REQUIRED",

@@ -15,25 +15,26 @@ from langchain_core.caches import BaseCache
 from typing_extensions import Self, override
 
 from llmemo._core import PanicException, ValueDamaged
-from llmemo.admission import worth_keeping
-from llmemo.arguments import seconds_of
-from llmemo.calls import Call, run_inline
-from llmemo.chains import in_chain
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config.options import REQUIRED, Required, current, in_force
+from llmemo.config.settings import Settings
+from llmemo.config.validation import seconds_of
 from llmemo.errors import CacheMiss, NamespaceRequiredError
-from llmemo.explain import Explanation, explain
-from llmemo.import_langchain import ImportReport, import_langchain
+from llmemo.explain.explain import Explanation, explain
+from llmemo.explain.summary import summary_of
+from llmemo.importing.importer import ImportReport, import_langchain
 from llmemo.keys.description import name_at_sight
 from llmemo.keys.request import answered, asked
-from llmemo.options import REQUIRED, Required, current, in_force
-from llmemo.outcomes import insist
+from llmemo.langchain.chains import in_chain
+from llmemo.langchain.model_runs import let_go
 from llmemo.pickling import reduced
-from llmemo.reading import fetch
-from llmemo.removal import invalidate, remove
-from llmemo.runs import let_go
-from llmemo.settings import Settings, described
-from llmemo.tiers import Tiers
-from llmemo.undisturbed import is_interrupt
-from llmemo.writing import keep
+from llmemo.pipeline.admission import worth_keeping
+from llmemo.pipeline.invalidate import invalidate, remove
+from llmemo.pipeline.lookup import fetch
+from llmemo.pipeline.outcomes import insist
+from llmemo.pipeline.tiers import Tiers
+from llmemo.pipeline.update import keep
+from llmemo.store_io.calls import Call, run_inline
 
 if TYPE_CHECKING:
     import os
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
     from llmemo.keys.request import Request
-    from llmemo.stats import CacheStats
     from llmemo.stores import Store
+    from llmemo.telemetry.stats import CacheStats
 
 SURVIVED = (Exception, PanicException)
 """What must not reach the model call: everything but cancellation and interrupts."""
@@ -509,7 +510,7 @@ class LLMCache(BaseCache):
     def __repr__(self) -> str:
         """Where it keeps answers, and what differs from the defaults; no secret. Never raises."""
         try:
-            return described(self._tiers, type(self).__name__, LLMCache)
+            return summary_of(self._tiers, type(self).__name__, LLMCache)
         except Exception:  # noqa: BLE001 (half-made, or a store's own repr)
             return f"<{type(self).__name__}>"
 

@@ -1,4 +1,4 @@
-"""Caches and stores on their way to another process: `pickle`, and what is built on it.
+"""Caches on their way to another process: `pickle`, and what is built on it.
 
 A cache goes as its settings and a random name. Where a cache of that name lives, unpickling gives
 that one; elsewhere it makes one, and keeps it: whoever hands a model to a pool of processes has it
@@ -12,14 +12,24 @@ import inspect
 import os
 import secrets
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from llmemo.encryption import VARIABLE
+from llmemo.codec.encryption import VARIABLE
 from llmemo.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from llmemo.cache import LLMCache
-    from llmemo.stores.base import Store
+    from llmemo.pipeline.tiers import Tiers
+
+
+class Picklable(Protocol):
+    """A cache, as far as this module needs it: `LLMCache` or a subclass."""
+
+    _tiers: Tiers
+    _name: str | None
+
+    def __init__(self, **settings: Any) -> None:
+        """Make one of these settings."""
+
 
 KEPT = 8
 """Caches that unpickling has made and that stay open, the newest."""
@@ -28,11 +38,11 @@ SECRET = ("secret", "encryption_key")
 """Arguments of a cache that a pickle must not hold: it is written to disks and sent over networks.
 """
 
-_kept: dict[str, LLMCache] = {}
-_by_name: weakref.WeakValueDictionary[str, LLMCache] = weakref.WeakValueDictionary()
+_kept: dict[str, Picklable] = {}
+_by_name: weakref.WeakValueDictionary[str, Picklable] = weakref.WeakValueDictionary()
 
 
-def reduced(cache: LLMCache, name: str | None, base: type[LLMCache]) -> tuple[Any, ...]:
+def reduced(cache: Picklable, name: str | None, base: type[Picklable]) -> tuple[Any, ...]:
     """What `cache.__reduce__` returns. `name`: the one it was unpickled by, if it was.
 
     Raises:
@@ -68,13 +78,13 @@ OWN = {"_tiers", "_recall", "_recall_at_once", "_namespace", "_name"}
 
 
 def _restored(  # noqa: PLR0917 (a pickle calls by position)
-    kind: type[LLMCache],
-    base: type[LLMCache],
+    kind: type[Picklable],
+    base: type[Picklable],
     name: str,
     settings: dict[str, Any],
     state: dict[str, Any],
     is_encrypted: bool,
-) -> LLMCache:
+) -> Picklable:
     """The cache of a name, or a new one.
 
     Raises:
@@ -103,40 +113,8 @@ def _restored(  # noqa: PLR0917 (a pickle calls by position)
     return made
 
 
-def _is_closed(cache: LLMCache) -> bool:
+def _is_closed(cache: Picklable) -> bool:
     return cache._tiers.is_closed  # noqa: SLF001 (as in `reduced`)
-
-
-def reduced_store(store: Store) -> tuple[Any, ...]:
-    """What `store.__reduce__` returns: to make it anew, with what its constructor was given.
-
-    Found as attributes of the same names, so that a new argument is not forgotten.
-
-    Raises:
-        ConfigurationError: It has no such attributes.
-    """
-    kind = type(store)
-    settings = {}
-    for name, parameter in _parameters(kind).items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or not hasattr(
-            store, name
-        ):
-            msg = (
-                f"{kind.__name__} cannot be pickled: its argument {name!r} is no attribute of it."
-                " Keep it as one, or define `__reduce__`"
-            )
-            raise ConfigurationError(msg)
-        settings[name] = getattr(store, name)
-    return _restored_store, (kind, settings)
-
-
-def _restored_store(kind: type[Store], settings: dict[str, Any]) -> Store:
-    positional = [
-        settings.pop(name)
-        for name, parameter in _parameters(kind).items()
-        if parameter.kind is parameter.POSITIONAL_ONLY
-    ]
-    return kind(*positional, **settings)
 
 
 def _parameters(kind: type) -> dict[str, inspect.Parameter]:

@@ -17,10 +17,10 @@ use super::format::{Damage, LEN_MAX};
 use std::io;
 use zstd::bulk::{Compressor, Decompressor};
 
-/// Shorter values are left as they are (bytes): see `docs/decisions.md`.
+/// Shorter values are left as they are (bytes): see `docs/decisions/compression.md`.
 pub const LEAST: usize = 2048;
 
-/// Zstandard's level: see `docs/decisions.md`.
+/// Zstandard's level: see `docs/decisions/compression.md`.
 pub const LEVEL: i32 = 1;
 
 /// A value that would become this many times smaller is left as it is, so that 64 KiB of a

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.outputs import Generation
 
-from llmemo import ConfigurationError, LLMCache, NotACacheError, StoreError, breaker, caretaker
-from llmemo.stores import sqlite_connection, sqlite_upkeep
+from llmemo import ConfigurationError, LLMCache, NotACacheError, StoreError
+from llmemo.store_io import circuit_breaker, maintenance
+from llmemo.stores.sqlite import connection, upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,11 +196,11 @@ def main() -> None:
     listen("asyncio", noise)
     listen("llmemo", said)
     # So that little is enough for all of it to happen, upkeep and checkpoints too, and soon.
-    limits: Any = sqlite_upkeep
+    limits: Any = upkeep
     limits.WAL_BYTES, limits.WAL_BYTES_MAX, limits.PAUSE = 50_000, 100_000, 0.0
-    caretaker.PAUSE, caretaker.UPKEEP_LOOKS = 0.003, 1
-    breaker.FIRST_PAUSE = breaker.LONGEST_PAUSE = 0.002
-    sqlite_connection.PRAGMAS["journal_size_limit"] = "50000"
+    maintenance.PAUSE, maintenance.UPKEEP_LOOKS = 0.003, 1
+    circuit_breaker.FIRST_PAUSE = circuit_breaker.LONGEST_PAUSE = 0.002
+    connection.PRAGMAS["journal_size_limit"] = "50000"
     counted = [carry_out(plan, folder, control, said) for plan in json.load(sys.stdin)]
     gc.collect()
     assert not noise, noise

@@ -12,7 +12,7 @@ from llmemo import LLMCache, track
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from llmemo.tracking import Tracker
+    from llmemo.telemetry.tracking import Tracker
     from sweep.server import Loopback, Request
 
 # What signs a request, says who sent it, or is another one each time.

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from llmemo._core import RequestBypassed
-from llmemo.annotations import name_of
+from llmemo.introspection.type_signature import name_of
 from llmemo.keys.clients import kind_of_client
 from llmemo.keys.model_class import Beside, Place
 from llmemo.keys.scripts import at_first

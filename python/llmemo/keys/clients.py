@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.language_models import BaseLanguageModel
 
-from llmemo.annotations import mro_of, name_of
+from llmemo.introspection.type_signature import mro_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

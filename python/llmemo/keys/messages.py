@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage
 
 from llmemo._core import RequestBypassed
-from llmemo.wording import UNSENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DEPTH_MAX = 256
 """As `DEPTH_MAX` of `rust/canonical/cursor.rs`."""
+
+UNSENT = {"artifact", "chunk_position", "id", "tool_call_chunks", "type", "usage_metadata"}
+"""Arguments of a message that do not count: see docs/keys.md."""
 
 _PLAIN = (type(None), bool, int, float, str)
 

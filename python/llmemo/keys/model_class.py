@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from llmemo._core import Rows
-from llmemo.annotations import mro_of, name_of, vars_of
-from llmemo.behaviour import Behaviour
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.introspection.class_behaviour import Behaviour
+from llmemo.introspection.type_signature import mro_of, name_of, vars_of
 from llmemo.keys.immaterial import IMMATERIAL, LANGCHAIN, RUNNING
 from llmemo.keys.model_state import Uses
 from llmemo.keys.values import describer, found_at, kind_of
-from llmemo.undisturbed import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

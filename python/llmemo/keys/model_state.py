@@ -14,7 +14,7 @@ import dis
 import types
 from typing import TYPE_CHECKING
 
-from llmemo.annotations import vars_of
+from llmemo.introspection.type_signature import vars_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -26,11 +26,11 @@ from langchain_core.language_models import BaseLanguageModel
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from llmemo._core import Describer
-from llmemo.annotations import name_of
-from llmemo.behaviour import Behaviour
+from llmemo.introspection.class_behaviour import Behaviour
+from llmemo.introspection.standard_types import plain_state
+from llmemo.introspection.type_signature import name_of
 from llmemo.keys.clients import hooks_of, kind_of_client
-from llmemo.objects import plain_state
-from llmemo.schemas import digest_of
+from llmemo.langchain.class_schemas import digest_of
 
 _log = logging.getLogger("llmemo")
 

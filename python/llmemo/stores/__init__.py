@@ -13,7 +13,7 @@ from llmemo.stores.base import (
     StoreUnavailableError,
     StoreUnusableError,
 )
-from llmemo.stores.sqlite import SQLiteStore
+from llmemo.stores.sqlite.store import SQLiteStore
 
 if TYPE_CHECKING:
     import os

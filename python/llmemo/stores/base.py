@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from typing_extensions import Self
 
-from llmemo.pickling import reduced_store
+from llmemo.stores.pickling import reduced_store
 
 if TYPE_CHECKING:
-    import weakref
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from llmemo.engine import Engine
-    from llmemo.stores.leases import Leases
-    from llmemo.worker import Worker
+    from llmemo.stores.lease_store import Leases
 
 
 class Record(NamedTuple):
@@ -76,12 +73,6 @@ class Store(ABC):
     what will not (from `open`, `StoreUnusableError` for what another version has to see to); it
     never has to retry by itself.
     """
-
-    engine: weakref.ref[Engine] | None = None
-    """Who runs this store; one engine at a time."""
-
-    worker: Worker | None = None
-    """The last thread that had it open; the next one waits for it to let go."""
 
     leases: Leases | None = None
     """How processes that share the store agree on who computes an answer, if it can do that."""

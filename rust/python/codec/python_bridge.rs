@@ -1,4 +1,4 @@
-//! What takes other types apart and puts them together: `llmemo.objects` and its neighbours.
+//! What takes other types apart and puts them together: `llmemo.codec.python_objects` and its neighbours.
 //!
 //! It is seldom, and the stable ABI has no quicker way to a date.
 
@@ -7,7 +7,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// The functions of `llmemo.objects` and its neighbours.
+/// The functions of `llmemo.codec.python_objects` and its neighbours.
 pub struct PythonBridge {
     instances: Py<PyAny>,
     unproved: Py<PyAny>,
@@ -17,8 +17,8 @@ impl PythonBridge {
     /// Of this process.
     pub fn load(py: Python<'_>) -> PyResult<Self> {
         Ok(Self {
-            instances: py.import("llmemo.objects")?.getattr("Instances")?.unbind(),
-            unproved: py.import("llmemo.proof")?.getattr("unproved")?.unbind(),
+            instances: py.import("llmemo.codec.python_objects")?.getattr("Instances")?.unbind(),
+            unproved: py.import("llmemo.codec.verify")?.getattr("unproved")?.unbind(),
         })
     }
 

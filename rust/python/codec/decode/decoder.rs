@@ -63,7 +63,7 @@ pub(super) struct Decoder<'a, 'py> {
     pub(super) given: &'a [Bound<'py, PyType>],
     /// The classes that were named so far, with their kinds.
     pub(super) classes: Vec<(u8, Bound<'py, PyType>)>,
-    /// `llmemo.objects.Instances`, once one was met.
+    /// `llmemo.codec.python_objects.Instances`, once one was met.
     pub(super) instances: Option<Bound<'py, PyAny>>,
     /// When so many bytes are left, other threads may have the GIL.
     pause_at: usize,

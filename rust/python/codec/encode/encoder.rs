@@ -46,7 +46,7 @@ pub(super) struct Encoder<'s, 'py> {
     pub(super) writer: Writer,
     /// The classes that were named so far.
     pub(super) classes: Vec<Bound<'py, PyType>>,
-    /// `llmemo.objects.Instances`, once one was met.
+    /// `llmemo.codec.python_objects.Instances`, once one was met.
     pub(super) instances: Option<Bound<'py, PyAny>>,
     /// The text of the current generation, which its message's content mostly repeats.
     text: Option<Bound<'py, PyString>>,

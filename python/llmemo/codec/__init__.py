@@ -1,0 +1,1 @@
+"""Answers as bytes: the envelope (compressed, encrypted), and Python's objects and classes."""

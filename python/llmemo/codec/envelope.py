@@ -1,0 +1,90 @@
+"""What becomes of a value on its way to a store, and on its way back.
+
+    encode ──► value ──► compressed, if that pays ──► encrypted, if there is a key ──► store
+
+Memory holds plain values: nothing here is on the path of a hit in memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmemo._core import ValueDamaged, ValueUnknown, compress, decompress
+from llmemo.codec.encryption import VARIABLE, Keyring, is_encrypted, keys_of, keys_of_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PLAIN = (b"llmv", b"llmz")
+"""How values begin that are not encrypted: as they are, and compressed."""
+
+REQUEST = b"request"
+"""Sets the request of a key apart from the answer to it."""
+
+
+class Sealing:
+    """Seals values for stores, and opens what stores return. Shows no key."""
+
+    def __init__(
+        self, encryption_key: str | bytes | Sequence[str | bytes] | None, *, is_needed: bool
+    ) -> None:
+        """With these keys, or with those of the environment if it is None.
+
+        Args:
+            encryption_key: See `LLMCache`.
+            is_needed: Whether there is a store; otherwise the argument is checked, no more.
+
+        Raises:
+            ConfigurationError: A key cannot work, or the package cryptography is missing.
+        """
+        name = VARIABLE if encryption_key is None else "encryption_key"
+        keys: list[str | bytes] = []
+        if encryption_key is not None:
+            keys = keys_of(encryption_key)
+        elif is_needed:
+            keys = keys_of_environment()
+        self._keyring = Keyring(keys, name) if keys and is_needed else None
+
+    @property
+    def is_encrypting(self) -> bool:
+        """Whether what is stored is encrypted."""
+        return self._keyring is not None
+
+    def seal(self, value: bytes, key: bytes) -> bytes:
+        """What to store for the value of the request of this key."""
+        stored = compress(value)
+        return stored if self._keyring is None else self._keyring.encrypt(stored, key)
+
+    def open(self, stored: bytes, key: bytes) -> bytes:
+        """The value that was sealed for this key.
+
+        Raises:
+            ValueDamaged: It cannot be read, or must not be believed.
+        """
+        return decompress(self.decrypted(stored, key))
+
+    def seal_request(self, request: bytes, key: bytes) -> bytes:
+        """What to store for the request itself."""
+        return request if self._keyring is None else self._keyring.encrypt(request, key + REQUEST)
+
+    def open_request(self, stored: bytes, key: bytes) -> bytes | None:
+        """The request that was sealed for this key; None if it cannot be read."""
+        if self._keyring is None and not is_encrypted(stored):
+            return stored
+        try:
+            return self.decrypted(stored, key + REQUEST)
+        except ValueDamaged:
+            return None
+
+    def decrypted(self, stored: bytes, belongs_to: bytes) -> bytes:
+        """What was sealed, maybe still compressed. Raises as `open`."""
+        if is_encrypted(stored):
+            if self._keyring is None:
+                raise ValueUnknown("unknown_encryption_key")
+            return self._keyring.decrypt(stored, belongs_to)
+        if self._keyring is not None:
+            # Whoever can write to the store could have put it there.
+            if stored.startswith(PLAIN):
+                raise ValueUnknown("not_encrypted")
+            raise ValueDamaged("not_a_value")
+        return stored

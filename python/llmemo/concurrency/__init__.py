@@ -1,0 +1,1 @@
+"""Waiting, waking and interrupts beneath everything else: threads, greenlets, signal handlers."""

@@ -1,0 +1,1 @@
+"""Settings, per-call options, and checks of what users pass."""

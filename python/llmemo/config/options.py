@@ -1,0 +1,251 @@
+"""What one call may say of itself, though LangChain has no argument for it: context variables."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import sys
+import weakref
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
+
+from llmemo.config import misplaced_options
+from llmemo.config.validation import check_seconds
+from llmemo.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+    from types import FrameType
+
+    from llmemo.telemetry.tracking import Tracker
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+Mode = Literal["default", "bypass", "refresh", "only"]
+
+
+class Required(enum.Enum):
+    """The type of `REQUIRED`."""
+
+    REQUIRED = "REQUIRED"
+
+    def __repr__(self) -> str:
+        """Its name."""
+        return self.value
+
+
+class _Unset(enum.Enum):
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "…"
+
+
+REQUIRED: Final = Required.REQUIRED
+"""As `LLMCache(namespace=REQUIRED)`: each call has to name its namespace, with `options`."""
+
+UNSET: Final = _Unset.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `options` has said, all in all."""
+
+    namespace: str | None = None
+    """None: the cache's own."""
+    ttl: float | _Unset | None = UNSET
+    mode: Mode = "default"
+    trackers: tuple[Tracker, ...] = ()
+    """Who wants to know what becomes of lookups: see `track`."""
+    block: Block | None = field(default=None, compare=False, repr=False)
+    """Which block has said the last of it."""
+    outer: Options | None = field(default=None, compare=False, repr=False)
+    """What holds around that one."""
+    entry: misplaced_options.Entry | None = field(default=None, compare=False, repr=False)
+    """Which entering of the block this is."""
+
+
+DEFAULT = Options()
+
+current: ContextVar[Options | None] = ContextVar("llmemo_options", default=None)
+"""What holds in this context; None where nothing was said. Only one variable: a hit in memory looks
+it up."""
+
+
+class Block:
+    """A `with` block, or a decorator. May be entered again, in several tasks and threads at once.
+
+    It takes back what itself has said, and no more: a generator that holds a block open may end
+    before another that was begun later, and in another context, as asyncio ends those that are not
+    read to their end, and web frameworks the dependencies of a request. A token of
+    `ContextVar.set` would bring the wrong state back then, or raise.
+    """
+
+    def __init__(self, **said: Any) -> None:
+        """`said`: fields of `Options`."""
+        self._said: Mapping[str, Any] = said
+        self._last: weakref.ref[misplaced_options.Entry] | None = None
+        self._is_shared = False
+
+    def __repr__(self) -> str:
+        """As it was written."""
+        said = (f"{name}={value!r}" for name, value in self._said.items() if name != "trackers")
+        return f"options({', '.join(said)})"
+
+    def __enter__(self) -> None:
+        """From here on it holds."""
+        entry = misplaced_options.Entry(sys._getframe(1))  # noqa: SLF001 (there is no other way)
+        self._is_shared, self._last = self._last is not None, weakref.ref(entry)
+        entry.token = current.set(self.over(current.get(), entry))
+
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        """It does not any more. Never raises, in whatever context this is."""
+        said = current.get()
+        entry = _innermost(self, said)
+        if entry is not None:
+            if not entry.end_here():
+                # A copy of its context.
+                entry.lose()
+            current.set(_without(entry, said))
+            return
+        entry = None if self._is_shared or self._last is None else self._last()
+        if entry is not None:
+            entry.lose()
+        if kind is not GeneratorExit or not _is_asynchronous(sys._getframe(1)):  # noqa: SLF001
+            misplaced_options.note(misplaced_options.ELSEWHERE)
+
+    def over(self, outer: Options | None, entry: misplaced_options.Entry | None) -> Options:
+        """What holds inside, with that around it."""
+        before = outer or DEFAULT
+        said = {**self._said, "trackers": (*before.trackers, *self._said.get("trackers", ()))}
+        return replace(before, **said, block=self, outer=outer, entry=entry)
+
+    def __call__(self, function: Function) -> Function:
+        """The function, each of whose calls is such a block.
+
+        Raises:
+            ConfigurationError: It is a generator, which would also run outside.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            name = getattr(function, "__qualname__", repr(function))
+            msg = (
+                f"{name} is a generator, and what reads it runs in between: put"
+                " `with options(…):` around the calls in it instead, with no `yield` inside"
+            )
+            raise ConfigurationError(msg)
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return cast("Function", awaited)
+
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return cast("Function", called)
+
+
+def in_force() -> Options | None:
+    """What holds for a call here; None where nothing was said.
+
+    Without the blocks that belong to this context and have ended in another.
+    """
+    said = current.get()
+    if said is not None and misplaced_options.is_watchful:
+        each: Options | None = said
+        while each is not None:
+            entry, each = each.entry, each.outer
+            if entry is None:
+                continue
+            if entry.is_lost and entry.end_here():
+                said = each = _without(entry, said)
+                current.set(said)
+            else:
+                entry.look()
+    return said
+
+
+def _innermost(block: Block, said: Options | None) -> misplaced_options.Entry | None:
+    """The last entry of this block among what holds."""
+    while said is not None and said.block is not block:
+        said = said.outer
+    return None if said is None else said.entry
+
+
+def _without(entry: misplaced_options.Entry, said: Options | None) -> Options | None:
+    """What holds without what was said at this entry, if it is among it."""
+    if said is None or said.entry is entry:
+        return said and said.outer
+    outer = _without(entry, said.outer)
+    if outer is said.outer or said.block is None:
+        return said
+    return said.block.over(outer, said.entry)
+
+
+def _is_asynchronous(frame: FrameType) -> bool:
+    """Whether an async generator: those that are left open are closed in any context."""
+    return bool(frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR)
+
+
+_UNSAID = cast("float | None", UNSET)
+"""As a type checker is to see it: the marker is nothing that a user passes."""
+
+
+def options(
+    *,
+    namespace: str | None = None,
+    ttl: float | timedelta | None = _UNSAID,
+    mode: Mode | None = None,
+) -> Block:
+    """How the calls inside use a cache, through chains, agents, batches, tasks and threads.
+
+    A `with` block, or a decorator of a function, sync or async. What an inner block does not name
+    is as the outer one says.
+
+    Args:
+        namespace: On whose behalf: requests of different namespaces never share an answer.
+        ttl: Seconds (or a `timedelta`) for which an answer that is stored here may be served; None
+            for ever.
+        mode: "bypass" neither asks nor tells a cache. "refresh" does not ask, but keeps the answer,
+            in place of an older one. "only" raises `CacheMiss` where the model would be called, on
+            every path: for tests and work offline. "default" undoes an outer
+            block's mode.
+
+    Raises:
+        ConfigurationError: An argument is not one of these; or what is decorated is a generator.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> from llmemo import LLMCache, options
+        >>> model = FakeListChatModel(responses=["one", "two"], cache=LLMCache())
+        >>> model.invoke("Count.").content
+        'one'
+        >>> with options(mode="refresh"):
+        ...     model.invoke("Count.").content
+        'two'
+        >>> model.invoke("Count.").content
+        'two'
+    """
+    said: dict[str, Any] = {}
+    if namespace is not None:
+        if not isinstance(namespace, str):
+            msg = f"namespace={namespace!r} is not a str: a name, or the empty string"
+            raise ConfigurationError(msg)
+        said["namespace"] = namespace
+    if cast("object", ttl) is not UNSET:
+        said["ttl"] = None if ttl is None else check_seconds("ttl", ttl)
+    if mode is not None:
+        if mode not in get_args(Mode):
+            known = ", ".join(map(repr, get_args(Mode)))
+            msg = f"mode={mode!r} is not known: it is one of {known}"
+            raise ConfigurationError(msg)
+        said["mode"] = mode
+    return Block(**said)

@@ -1,0 +1,1 @@
+"""Why a request missed: the nearest stored request, and what differs."""

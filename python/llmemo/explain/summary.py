@@ -1,0 +1,28 @@
+"""A cache in one line, for people: what its `repr` says."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import TYPE_CHECKING
+
+from llmemo.config.options import Required
+
+if TYPE_CHECKING:
+    from llmemo.pipeline.tiers import Tiers
+
+
+def summary_of(tiers: Tiers, name: str, base: type) -> str:
+    """The store, the settings that are not the default, and what memory holds."""
+    parts = [] if tiers.store is None else [repr(tiers.store)]
+    for argument, parameter in signature(base).parameters.items():
+        value = getattr(tiers.settings, argument, parameter.default)
+        # Functions and tables are too long for a line.
+        if value != parameter.default and isinstance(value, (int, float, str, Required)):
+            # The one text is a tenant's name, or a session's: part of requests, not for a log.
+            parts.append(f"{argument}={'…' if isinstance(value, str) else repr(value)}")
+    if tiers.secrets_given - {"encryption_key"}:
+        parts.append("secret=…")
+    if tiers.sealing.is_encrypting:
+        parts.append("encrypted")
+    parts.append("closed" if tiers.is_closed else f"entries={tiers.stats().entries}")
+    return f"{name}({', '.join(parts)})"

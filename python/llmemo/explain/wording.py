@@ -1,0 +1,144 @@
+"""Where two requests differ, in words: for those whose texts are at hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from llmemo._core import settings
+from llmemo.keys.messages import UNSENT
+
+SHORT = 60
+"""Values longer than this are not quoted, in characters."""
+
+SECRETIVE = re.compile(r"header|key|token|secret|password|auth|credential|cookie", re.IGNORECASE)
+"""Settings whose values are never quoted, by name. `max_tokens` is quoted all the same."""
+
+HARMLESS = re.compile(r"(max|min)_.*tokens|.*_tokens|token_count")
+
+BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
+"""What JSON is nested by, and strings, which may hold the same."""
+
+DEEPEST = 64
+"""Messages that are nested deeper are not looked into: it takes 20 KiB of stack."""
+
+
+class Texts(NamedTuple):
+    """A request as LangChain tells it."""
+
+    llm_string: str
+    prompt: str
+
+
+def setting(name: str, new: Texts, old: Texts | None) -> str:
+    """How a setting of the new request differs."""
+    if old is None:
+        return name
+    if name == "llm_string":
+        mine, other = [new.llm_string], [old.llm_string]
+    else:
+        mine, other = _values(name, new), _values(name, old)
+    if mine == other:
+        return f"{name}: the schema of a class in it differs"
+    if SECRETIVE.search(name) and not HARMLESS.fullmatch(name):
+        return f"{name}: differs"
+    if not mine or not other:
+        told = ", ".join(mine or other)
+        told = told if len(told) <= SHORT else "set"
+        return f"{name}: {told}, was not set" if mine else f"{name}: not set, was {told}"
+    now, before = ", ".join(mine), ", ".join(other)
+    if len(now) > SHORT or len(before) > SHORT:
+        return f"{name}: differs from character {_first(now, before)}"
+    return f"{name}: {now} was {before}"
+
+
+def _values(name: str, texts: Texts) -> list[str]:
+    return [value for other, value in settings(texts.llm_string) if other == name]
+
+
+def prompt(new: Texts, old: Texts | None) -> str:
+    """How a prompt that is no list of messages differs."""
+    if old is None:
+        return "prompt"
+    if _messages(new.prompt) or _messages(old.prompt):
+        return "prompt: one of the two is no list of messages"
+    return f"prompt: differs from character {_first(new.prompt, old.prompt)}"
+
+
+def message(index: int, new: Texts, old: Texts | None) -> str:
+    """How a message of the new request, counted from 0, differs."""
+    mine = _message(new.prompt, index)
+    name = f"message {index + 1}" if mine is None else f"message {index + 1} ({mine[0]})"
+    other = None if old is None else _message(old.prompt, index)
+    if mine is None or other is None:
+        return name
+    if mine[0] != other[0]:
+        return f"message {index + 1}: {mine[0]} was {other[0]}"
+    now, before = ({k: v for k, v in it[1].items() if k not in UNSENT} for it in (mine, other))
+    return f"{name}: {_difference(now, before, '')}"
+
+
+def _message(prompt: str, index: int) -> tuple[str, dict[str, Any]] | None:
+    messages = _messages(prompt)
+    return messages[index] if index < len(messages) else None
+
+
+def _messages(prompt: str) -> list[tuple[str, dict[str, Any]]]:
+    """Role and arguments of each message; none if the text holds anything else, or too deep."""
+    if _depth(prompt) > DEEPEST:
+        return []
+    try:
+        return [(_role(it["id"][-1]), dict(it["kwargs"])) for it in json.loads(prompt)]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return []
+
+
+def _depth(text: str) -> int:
+    """How deep JSON is nested. `json.loads` recurses in C, and a thread may have little stack."""
+    depth = deepest = 0
+    for bracket in BRACKETS.finditer(text):
+        if bracket[0] in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket[0] in "]}":
+            depth -= 1
+    return deepest
+
+
+def _role(name: str) -> str:
+    return name.removesuffix("Chunk").removesuffix("Message").lower() or name
+
+
+def _difference(new: Any, old: Any, path: str) -> str:
+    """The first place where two values differ, and how."""
+    if type(new) is type(old):
+        if isinstance(new, dict):
+            return _dicts(new, old, path)
+        if isinstance(new, list):
+            for at, (mine, other) in enumerate(zip(new, old, strict=False)):
+                if repr(mine) != repr(other):
+                    return _difference(mine, other, f"{path}[{at}]")
+            return f"{path} has {len(new)} items, was {len(old)}"
+        if isinstance(new, str):
+            return f"{path} differs from character {_first(new, old)}"
+    return f"{path} differs"
+
+
+def _dicts(new: dict[str, Any], old: dict[str, Any], path: str) -> str:
+    for key in {**new, **old}:
+        where = f"{path}.{key}" if path else key
+        if key not in old:
+            return f"{where} is new"
+        if key not in new:
+            return f"{where} is gone"
+        if repr(new[key]) != repr(old[key]):
+            return _difference(new[key], old[key], where)
+    return f"{path} has another order" if path else "differs"
+
+
+def _first(new: str, old: str) -> int:
+    """Number of the first character that differs, from 1."""
+    pairs = zip(new, old, strict=False)
+    same = next((at for at, (mine, other) in enumerate(pairs) if mine != other), None)
+    return (min(len(new), len(old)) if same is None else same) + 1

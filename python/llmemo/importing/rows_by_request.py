@@ -1,0 +1,239 @@
+"""A database file of LangChain's SQLiteCache or SQLAlchemyMd5Cache: its requests and their rows.
+
+Other programs may be using the file. It is opened read-only, and read in short transactions, so
+that nobody who writes to it has to wait for longer than for any other reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llmemo.errors import NotACacheError, StoreError
+from llmemo.importing.source_file import checked, connect, is_unlocked, state_of, told
+from llmemo.stores.sqlite.file import APPLICATION_ID
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from typing_extensions import Self
+
+ROWS = 256
+"""Rows that are read in one transaction."""
+
+BYTES = 4 * 2**20
+"""Text after which one ends early."""
+
+MOST = 1024
+"""More rows than any answer has: no provider takes such an `n`."""
+
+TABLES = {
+    "full_llm_cache": ("b.prompt = a.prompt AND b.llm = a.llm", "idx"),
+    # A + keeps SQLite from using an index: there are some on `llm`, which is often the same in all
+    # rows, and it could take one of these.
+    "full_md5_llm_cache": (
+        "b.prompt_md5 = a.prompt_md5 AND +b.llm = a.llm AND +b.prompt = a.prompt",
+        "rowid",
+    ),
+}
+"""Tables of LangChain's: when two rows are of the same request, and the order in which an index has
+them, which is never equal."""
+
+COLUMNS = "rowid, prompt, llm, idx, response"
+
+# The last column: NULL if the row is all there is of its request, 1 if it is not the first of it.
+# In one statement with the rows, so that it is of the same instant.
+CHUNK = """
+SELECT a.rowid, a.prompt, a.llm, a.idx, a.response,
+    (SELECT b.{order} < a.{order} FROM {table} AS b
+     WHERE {same} AND b.rowid <> a.rowid ORDER BY b.{order} LIMIT 1)
+FROM {table} AS a WHERE a.rowid > ? AND a.rowid <= ? ORDER BY a.rowid LIMIT {rows}
+"""
+GROUP = """
+SELECT b.idx, b.response FROM {table} AS a CROSS JOIN {table} AS b ON {same}
+WHERE a.rowid = ? ORDER BY b.idx LIMIT {most}
+"""
+
+
+class ImportedRequest(NamedTuple):
+    """A request, and its answer as LangChain wrote it."""
+
+    prompt: str
+    llm_string: str
+    responses: list[str]
+
+
+class Chunk(NamedTuple):
+    """What was read in one go."""
+
+    requests: list[ImportedRequest]
+    skipped: list[str]
+    """Reasons, one for each request that is not whole."""
+    position: int
+    """Where in the file this is: rows before it, and in it, of `LangChainFile.total`."""
+
+
+class LangChainFile:
+    """Reads a file of LangChain's; a context manager.
+
+    Raises:
+        ConfigurationError: There is no such file, or it cannot be read.
+        NotACacheError: It is something else than a cache of LangChain's.
+        StoreError: It is locked, or damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open it, and see what it is."""
+        self.path = checked(path)
+        self._state: object = None
+        if is_unlocked(self.path):
+            self._state = state_of(self.path)
+        self._connection = connect(self.path, is_immutable=self._state is not None)
+        try:
+            with told(self.path):
+                self._tables = self._cache_tables()
+                self._ends = {table: self._end(table) for table in self._tables}
+        except BaseException:
+            self._connection.close()
+            raise
+        self.total = sum(last - first for first, last in self._ends.values())
+        """Rows, if none was ever removed in between."""
+
+    def __enter__(self) -> Self:
+        """Use as a context manager, to close at the end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self._connection.close()
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Everything that was in the file when it was opened, the oldest first.
+
+        Raises:
+            StoreError: It is locked, or damaged, or was changed where that cannot be borne.
+        """
+        before = 0
+        for table in self._tables:
+            first, last = self._ends[table]
+            at = first
+            while at < last:
+                with told(self.path):
+                    requests, skipped, at = self._read(table, at, last)
+                yield Chunk(requests, skipped, before + at - first)
+            before += last - first
+
+    def _read(
+        self, table: str, after: int, last: int
+    ) -> tuple[list[ImportedRequest], list[str], int]:
+        """Some rows of a table, and up to which they go."""
+        requests: list[ImportedRequest] = []
+        skipped: list[str] = []
+        with self._unchanged(), self._transaction() as execute:
+            rows, at = self._rows(execute, table, after, last)
+            for rowid, prompt, llm_string, idx, response, is_later in rows:
+                if is_later:
+                    continue
+                found = [(idx, response)]
+                if is_later is not None:
+                    found = execute(_statement(GROUP, table), (rowid,)).fetchall()
+                reason = _fault(prompt, llm_string, found)
+                if reason:
+                    skipped.append(reason)
+                else:
+                    requests.append(
+                        ImportedRequest(prompt, llm_string, [text for _, text in found])
+                    )
+        return requests, skipped, at
+
+    def _rows(self, execute: Any, table: str, after: int, last: int) -> tuple[list[Any], int]:
+        rows: list[Any] = []
+        size = 0
+        with contextlib.closing(execute(_statement(CHUNK, table), (after, last))) as cursor:
+            for row in cursor:
+                rows.append(row)
+                size += len(row[1] or "") + len(row[4] or "")
+                if size > BYTES:
+                    return rows, row[0]
+        return rows, rows[-1][0] if len(rows) == ROWS else last
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """One instant of the file; others may write to it before and after."""
+        self._connection.execute("BEGIN")
+        try:
+            yield self._connection.execute
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    def _cache_tables(self) -> list[str]:
+        with self._unchanged(), self._transaction() as execute:
+            [(owner,)] = execute("PRAGMA application_id")
+            if owner == APPLICATION_ID:
+                msg = (
+                    f"{str(self.path)!r} is a store of llmemo itself: open it with"
+                    f" LLMCache({str(self.path)!r}); there is nothing to import"
+                )
+                raise NotACacheError(msg)
+            named = execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            found = [table for table in TABLES if (table,) in named]
+            for table in found:
+                with contextlib.suppress(sqlite3.OperationalError):
+                    execute(f"SELECT {COLUMNS} FROM {table} LIMIT 0")  # noqa: S608
+                    if self._is_indexed(execute, table):
+                        continue
+                msg = (
+                    f"table {table} of {str(self.path)!r} has not the columns or the index that"
+                    " LangChain gives it: only caches that LangChain made can be imported"
+                )
+                raise NotACacheError(msg)
+        if not found:
+            msg = (
+                f"{str(self.path)!r} is no cache of LangChain's (it has no table"
+                f" {' or '.join(TABLES)}): give the file that SQLiteCache was made with,"
+                " '.langchain.db' unless it was told another"
+            )
+            raise NotACacheError(msg)
+        return found
+
+    def _is_indexed(self, execute: Any, table: str) -> bool:
+        """Whether a request is found without reading all rows; else this would take for ever."""
+        plan = execute(f"EXPLAIN QUERY PLAN {_statement(GROUP, table)}", (0,)).fetchall()
+        return not any("SCAN" in step or "AUTOMATIC" in step for *_, step in plan)
+
+    def _end(self, table: str) -> tuple[int, int]:
+        """Before the first row, and the last."""
+        with self._unchanged(), self._transaction() as execute:
+            # Each by itself: both in one query would read all rows.
+            [(first,)] = execute(f"SELECT min(rowid) - 1 FROM {table}")  # noqa: S608
+            [(last,)] = execute(f"SELECT max(rowid) FROM {table}")  # noqa: S608
+        return first or 0, last or 0
+
+    @contextlib.contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Where no lock protects what is read: see that nobody wrote to the file meanwhile."""
+        yield
+        if self._state is not None and self._state != state_of(self.path):
+            msg = (
+                f"{str(self.path)!r} was written to by another program while it was read. What was"
+                " taken over is kept: import it again"
+            )
+            raise StoreError(msg)
+
+
+def _statement(text: str, table: str) -> str:
+    same, order = TABLES[table]
+    return text.format(table=table, same=same, order=order, rows=ROWS, most=MOST + 1)
+
+
+def _fault(prompt: object, llm_string: object, rows: list[Any]) -> str:
+    """Why rows are not an answer; empty if they are."""
+    if not (isinstance(prompt, str) and isinstance(llm_string, str)):
+        return "not_text"
+    if len(rows) > MOST:
+        return "duplicates"
+    if [idx for idx, _ in rows] != list(range(len(rows))):
+        return "duplicates" if len({idx for idx, _ in rows}) < len(rows) else "gap"
+    return "" if all(isinstance(text, str) for _, text in rows) else "not_text"

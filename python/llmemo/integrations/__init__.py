@@ -1,0 +1,1 @@
+"""What plugs llmemo into LangChain beyond its cache interface."""

@@ -1,0 +1,173 @@
+"""LangChain's serialisation of messages, in Rust: most of the time that a cached call takes."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import warnings
+from typing import TYPE_CHECKING
+
+from langchain_core.messages import HumanMessage
+from langchain_core.version import VERSION
+
+from llmemo._core import Dumps
+from llmemo.integrations.sample_messages import samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType, TracebackType
+
+    from typing_extensions import Self
+
+USER = "langchain_core.language_models.chat_models"
+"""The module that serialises messages for a cache. Importing it takes as long as all of llmemo:
+not before it is asked for."""
+NAME = "dumps"
+
+_lock = threading.Lock()
+_latest: Installation | None = None
+
+
+class Installation:
+    """A function of ours in the place of another one."""
+
+    def __init__(self, own: Callable[..., str], dumps: Dumps) -> None:
+        """`dumps`, in the place of `own`."""
+        self.own = own
+        self.dumps = dumps
+        self.holders = 0
+
+    def is_on_top(self, module: ModuleType) -> bool:
+        """Whether nobody has put another one in its place."""
+        return getattr(module, NAME) is self.dumps
+
+    def remove(self, module: ModuleType) -> None:
+        """Put `own` back, if it is on top."""
+        if self.is_on_top(module):
+            setattr(module, NAME, self.own)
+        # Somebody may have wrapped it: theirs stays, and gets what it would get without us.
+        self.dumps.stop()
+
+
+class Acceleration:
+    """What `accelerate` installed: undone by `undo`, or at the end of a `with` block."""
+
+    def __init__(self, installation: Installation | None) -> None:
+        """`accelerate` makes these; None for one that was refused."""
+        self._installation = installation
+        self._is_active = installation is not None
+
+    @property
+    def active(self) -> bool:
+        """Whether it is in force: neither refused nor undone."""
+        return self._is_active
+
+    @property
+    def handled(self) -> int:
+        """Lists of messages that were serialised in Rust. Nested accelerations count together."""
+        return 0 if self._installation is None else self._installation.dumps.handled
+
+    @property
+    def fallbacks(self) -> int:
+        """Lists that LangChain's own function had to serialise."""
+        return 0 if self._installation is None else self._installation.dumps.fallbacks
+
+    def undo(self) -> None:
+        """Put back what was there before, unless another acceleration still needs it.
+
+        A second call has no effect.
+        """
+        global _latest  # noqa: PLW0603 (one per process)
+        with _lock:
+            installation = self._installation
+            if installation is None or not self._is_active:
+                return
+            self._is_active = False
+            installation.holders -= 1
+            if installation.holders == 0:
+                installation.remove(importlib.import_module(USER))
+                if _latest is installation:
+                    _latest = None
+
+    def __enter__(self) -> Self:
+        """Itself; it is in force already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Undo it."""
+        self.undo()
+
+    def __repr__(self) -> str:
+        """Whether it is active, and its counts."""
+        state = "active" if self.active else "inactive"
+        return f"<Acceleration: {state}, {self.handled} handled, {self.fallbacks} fallbacks>"
+
+
+def accelerate() -> Acceleration:
+    """Have chat models serialise messages for their cache in Rust, to the very same bytes.
+
+    LangChain asks a cache with `dumps(messages)`, which for a long history takes many times as
+    long as the rest of a cached call. This concerns every chat model and every cache in the
+    process, llmemo's or not. A list that holds anything of which the bytes are not certain (a
+    message class of one's own, say) goes to LangChain's function, as before.
+
+    It may be called again, also by other parts of a program: the last `undo` puts back what was
+    there before the first call.
+
+    Returns:
+        What undoes it, counts, and can be used as a context manager.
+
+    Warns:
+        RuntimeWarning: The installed langchain-core writes messages in another way than this
+            version of llmemo. Nothing was changed, and `active` is False.
+
+    >>> from langchain_core.language_models import FakeListChatModel
+    >>> from llmemo import LLMCache
+    >>> model = FakeListChatModel(responses=["four"], cache=LLMCache())
+    >>> with accelerate() as acceleration:
+    ...     _ = model.invoke("2 + 2?")
+    >>> acceleration
+    <Acceleration: inactive, 1 handled, 0 fallbacks>
+    """
+    global _latest  # noqa: PLW0603 (one per process)
+    module = importlib.import_module(USER)
+    while True:
+        own = getattr(module, NAME)
+        candidate = None if _is_ours(own) else _checked(own)
+        with _lock:
+            if getattr(module, NAME) is not own:
+                continue  # another thread was faster
+            if _latest is None or not _latest.is_on_top(module):
+                if candidate is None:
+                    break
+                _latest = Installation(own, candidate)
+                setattr(module, NAME, candidate)
+            _latest.holders += 1
+            return Acceleration(_latest)
+    warnings.warn(
+        f"accelerate() changed nothing: langchain-core {VERSION} writes messages in another way "
+        "than this version of llmemo. A newer llmemo may know it.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return Acceleration(None)
+
+
+def _is_ours(function: object) -> bool:
+    return _latest is not None and _latest.dumps is function
+
+
+def _checked(own: Callable[..., str]) -> Dumps | None:
+    """A function in the place of `own`, if it gives the same for every kind of message."""
+    try:
+        escapes = "__lc_escaped__" in own([HumanMessage("", additional_kwargs={"lc": 1})])
+        trial = Dumps(own, escapes=escapes)
+        is_same = all(trial([sample]) == own([sample]) for sample in samples())
+    except Exception:  # noqa: BLE001 (whatever another version does)
+        return None
+    return Dumps(own, escapes=escapes) if is_same and not trial.fallbacks else None

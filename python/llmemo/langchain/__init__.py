@@ -1,0 +1,1 @@
+"""What LangChain's callbacks tell about the model run around a call."""

@@ -1,0 +1,117 @@
+"""`options(mode="only")` where no cache of this kind is asked: the run is refused before it begins.
+
+A lookup that finds nothing raises by itself. But a stream asks no cache, nor does a model that has
+none, or `cache=False`. LangChain tells its callbacks of each run before the model is called, from
+the very method that the user has called: the frame of that method says whether a cache will be
+asked, and has the model.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.caches import BaseCache
+from langchain_core.globals import get_llm_cache
+from langchain_core.language_models import BaseLanguageModel
+
+from llmemo.config.options import in_force
+from llmemo.errors import CacheMiss
+from llmemo.introspection.type_signature import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+ASKING = frozenset({"generate", "agenerate"})
+"""Methods of chat models that begin a run and then ask a cache."""
+
+STREAMING = frozenset({"stream", "astream", "ensure_started"})
+"""Those that ask none. The last one is a function in `stream_events(version="v3")`."""
+
+STARTING = frozenset({"on_chat_model_start", "on_llm_start"})
+"""Methods of callback managers, and of handlers."""
+
+FRAMES_MAX = 32
+"""Frames between the handler and that method: LangChain's callbacks, and what wraps them."""
+
+
+def refuse_chat() -> None:
+    """Refuse a chat model's run that will not ask a cache, if the caller must not go on without.
+
+    Raises:
+        CacheMiss: That is so.
+    """
+    said = in_force()
+    if said is None or said.mode != "only":
+        return
+    method, model = _caller()
+    if method not in ASKING:
+        what = "a stream asks no cache: use invoke or ainvoke" if method else "it asks no cache"
+    elif model.cache is False:
+        what = "its model has cache=False"
+    else:
+        cache = model.cache if isinstance(model.cache, BaseCache) else get_llm_cache()
+        if cache is None and model.cache is None:
+            what = "its model has no cache: give it one, or call set_llm_cache"
+        elif cache is not None and str(name_of(type(cache))[0]).startswith("langchain_"):
+            # One of a user's may pass this cache's lookups on.
+            what = f"its model asks another cache ({type(cache).__name__})"
+        else:
+            return
+    raise _miss(what)
+
+
+def refuse_completion() -> None:
+    """The same for a completion model, which asks a cache before its run begins.
+
+    A run means that the model will be called: no cache was asked, or another one had no answer.
+
+    Raises:
+        CacheMiss: That is so.
+    """
+    said = in_force()
+    if said is not None and said.mode == "only":
+        raise _miss("this cache was not asked: a stream asks none, nor does cache=False")
+
+
+def _miss(what: str) -> CacheMiss:
+    _drop_pending()
+    return CacheMiss(f'options(mode="only"): the model would be called: {what}')
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 (there is no other way)
+    for _ in range(FRAMES_MAX):
+        if frame is None:
+            break
+        yield frame
+        frame = frame.f_back
+
+
+def _caller() -> tuple[str, Any]:
+    """The method that begins the run, and the model; an empty name if it is not found."""
+    for frame in _frames():
+        name = frame.f_code.co_name
+        if name in ASKING or name in STREAMING:
+            model = frame.f_locals.get("self")
+            if isinstance(model, BaseLanguageModel):
+                return name, model
+    return "", None
+
+
+def _drop_pending() -> None:
+    """Close what an async callback manager would have told other handlers of the run.
+
+    It has made a coroutine for each handler, and awaits none that comes after an error: Python
+    would warn of every one.
+    """
+    for frame in _frames():
+        if frame.f_code.co_name not in STARTING:
+            continue
+        for name in ("inline_tasks", "non_inline_tasks"):
+            pending = frame.f_locals.get(name, ())
+            for each in pending if isinstance(pending, list) else ():
+                if inspect.iscoroutine(each) and inspect.getcoroutinestate(each) == "CORO_CREATED":
+                    each.close()

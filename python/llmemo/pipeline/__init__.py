@@ -1,0 +1,1 @@
+"""One request's path through the tiers: lookup, update, invalidate, admission."""

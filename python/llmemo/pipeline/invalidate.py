@@ -1,0 +1,129 @@
+"""Taking answers out of every tier, because the user says so."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING
+
+from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config.validation import check_seconds
+from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
+from llmemo.store_io.calls import Call
+from llmemo.store_io.operations import Delete, Invalidate, forget
+from llmemo.stores.base import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from llmemo._core import Memory
+    from llmemo.pipeline.tiers import Tiers
+    from llmemo.store_io.operations import Operation
+
+TIMEOUT = 30.0
+"""Seconds that a removal waits for the store before it says that it failed."""
+
+SWEEP_TIMEOUT = 600.0
+"""The same where the store has to look at each of its records: some 20 s for a million."""
+
+SWEPT_AT_ONCE = 256
+"""Entries that are looked through in the thread of an event loop, at most: each may have a model
+of its own, which takes some microseconds to name."""
+
+
+async def remove(tiers: Tiers, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
+    """Take one entry, or every one, out of every tier. Returns whether there was any."""
+    delete = Delete(None if key is None else [key])
+    found, removed = await _take_out(tiers, delete, make_call, TIMEOUT)
+    return bool(found or removed)
+
+
+async def invalidate(
+    tiers: Tiers,
+    namespace: str | None,
+    llm_string: str | None,
+    older_than: float | timedelta | None,
+    make_call: Callable[..., Call[int]],
+) -> int:
+    """Take what matches out of every tier; see `LLMCache.invalidate`."""
+    if namespace is None and llm_string is None and older_than is None:
+        msg = (
+            "invalidate() needs namespace=, llm_string= or older_than=: clear() removes everything"
+        )
+        raise ConfigurationError(msg)
+    for name, text in (("namespace", namespace), ("llm_string", llm_string)):
+        if text is not None and not isinstance(text, str):
+            # Not its value: an llm_string may hold tokens.
+            msg = f"{name} is not a str but of type {type(text).__name__}"
+            raise ConfigurationError(msg)
+    if older_than is not None:
+        older_than = check_seconds("older_than", older_than)
+    selection = Selection(
+        None if namespace is None else tiers.memory.label(namespace),
+        None if llm_string is None else tiers.memory.llm_label(llm_string),
+        None if older_than is None else tiers.clock() - older_than,
+    )
+    operation = Invalidate(selection)
+    found, removed = await _take_out(tiers, operation, make_call, SWEEP_TIMEOUT)
+    return found if removed is None else removed
+
+
+async def _begun(
+    tiers: Tiers, operation: Operation, make_call: Callable[..., Call[int]]
+) -> tuple[int, Call[int] | None]:
+    """Have memory forget, and send the operation to the store: how many there were, and the call.
+
+    Behind the large answers that are on their way, since these came first.
+    """
+    has_to_wait = bool(tiers.large_writes.jobs)
+    if make_call != Call.awaited:
+        work = functools.partial(_begin, tiers, operation, make_call)
+        return tiers.large_writes.wait(work) if has_to_wait else work()
+    if not has_to_wait and not (isinstance(operation, Invalidate) and _is_long(tiers.memory)):
+        return _begin(tiers, operation, make_call)
+    make_call = functools.partial(Call[int], loop=asyncio.get_running_loop())
+    work = functools.partial(_begin, tiers, operation, make_call, at_once=True)
+    return await tiers.large_writes.run(work)
+
+
+def _begin(
+    tiers: Tiers,
+    operation: Operation,
+    make_call: Callable[..., Call[int]],
+    *,
+    at_once: bool = False,
+) -> tuple[int, Call[int] | None]:
+    found = forget(tiers.memory, operation)
+    if tiers.engine is None:
+        return found, None
+    call = make_call(operation)
+    tiers.engine.submit(call, at_once=at_once)
+    return found, call
+
+
+def _is_long(memory: Memory) -> bool:
+    return memory.counts()[3] > SWEPT_AT_ONCE
+
+
+async def _take_out(
+    tiers: Tiers, operation: Operation, make_call: Callable[..., Call[int]], timeout: float
+) -> tuple[int, int | None]:
+    """How many were in memory, and how many records the store removed if there is one."""
+    if tiers.is_closed:
+        msg = "the cache is closed: nothing can be removed from it any more"
+        raise CacheClosedError(msg)
+    try:
+        found, call = await _begun(tiers, operation, make_call)
+        return found, None if call is None else await call.wait(timeout)
+    except NotYetError as error:
+        msg = f"the store did not confirm the removal within {timeout:.0f} s"
+        raise StoreError(msg) from error
+    except StoreError:
+        raise
+    except Exception as error:
+        if is_interrupt(error):
+            raise
+        msg = f"the store could not remove anything: {text_of(error)}"
+        raise StoreError(msg) from error

@@ -1,0 +1,184 @@
+"""One operation on its way to the store and back, whoever waits for it, and wherever."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from llmemo._core import Insisting
+from llmemo.concurrency.blocking_future import NotYetError, place
+from llmemo.store_io.operations import Acquire, Join
+from llmemo.store_io.timeouts import deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from llmemo.store_io.operations import Operation
+
+T = TypeVar("T")
+
+CLOSED = "the store is closed"
+
+
+class Sent(Generic[T]):
+    """An operation on its way to the store, whose outcome is for one caller or several."""
+
+    __slots__ = ("loop", "operation")
+
+    operation: Operation
+    loop: asyncio.AbstractEventLoop | None
+    """Of the tasks that wait for it; None for a thread that blocks."""
+
+    @property
+    @abstractmethod
+    def is_over(self) -> bool:
+        """Whether nobody waits for the outcome any more, as far as one can tell from any thread."""
+
+    @abstractmethod
+    def set(self, result: T | None, error: Exception | None) -> None:
+        """Hand the outcome over, in the thread of whoever waits; without effect the second time."""
+
+    def expire(self) -> None:
+        """The caller's patience is at its end."""
+        self.set(None, NotYetError())
+
+    def unclaimed(self, result: T | None) -> None:
+        """See to an outcome that nobody has taken."""
+        if isinstance(self.operation, (Acquire, Join)):
+            self.operation.unclaimed(result)
+
+
+class Call(Sent[T]):
+    """An operation, and the place where one caller awaits its outcome.
+
+    Its outcome is set once, as a plain pair: an exception set on a future that nobody awaits any
+    more would be reported as "never retrieved", and a caller may leave at any time.
+    """
+
+    __slots__ = ("_future",)
+
+    def __init__(self, operation: Operation, loop: asyncio.AbstractEventLoop | None) -> None:
+        """For a task of `loop`, or for a thread that blocks if there is none."""
+        self.operation = operation
+        self.loop = loop
+        # Alike where it matters.
+        self._future: Any = place() if loop is None else loop.create_future()
+
+    @classmethod
+    def blocking(cls, operation: Operation) -> Call[T]:
+        """A call whose `wait` blocks the thread: for `run_inline`."""
+        return cls(operation, None)
+
+    @classmethod
+    def awaited(cls, operation: Operation) -> Call[T]:
+        """A call that is awaited in the running event loop."""
+        return cls(operation, asyncio.get_running_loop())
+
+    @property
+    def is_over(self) -> bool:
+        """See `Sent.is_over`."""
+        return self._future.done() or (self.loop is not None and self.loop.is_closed())
+
+    async def wait(self, timeout: float) -> T:
+        """The result, within `timeout` seconds.
+
+        Raises:
+            NotYetError: There is none yet.
+            Exception: What the store raised.
+        """
+        if self.loop is not None:
+            # Not anyio.fail_after, which took half of a batched lookup's time.
+            end = deadline(self.loop, timeout)
+            try:
+                end.waiting.add(self)
+                result, error = await self._future
+            finally:
+                end.leave(self)
+        else:
+            result, error = self._future.wait(timeout)
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def when_over(self, callback: Callable[[Exception | None], None]) -> None:
+        """Of a blocking call, before it is sent: have the error told, if there is one.
+
+        On the private thread, as a rule.
+        """
+        self._future.add_done_callback(lambda outcome: callback(outcome[1]))
+
+    def set(self, result: T | None, error: Exception | None) -> None:
+        """See `Sent.set`."""
+        future = self._future
+        if not future.done():
+            try:
+                future.set_result((result, error))
+            except asyncio.InvalidStateError:
+                pass  # a blocking caller leaves whenever it likes
+            else:
+                return
+        if not future.cancelled():
+            outcome = future.result()
+            if outcome[0] is result and outcome[1] is error:
+                # The same once more, since the first time was interrupted: see `settle`.
+                self._tell(outcome)
+                return
+        self.unclaimed(result)
+
+    def _tell(self, outcome: Any) -> None:
+        if self.loop is None:
+            self._future.set_result(outcome)
+
+    def abandon(self) -> None:
+        """The caller leaves: what comes now, or has come unseen, is not claimed by anybody."""
+        if not self._future.cancel() and not self._future.cancelled():
+            self.unclaimed(self._future.result()[0])
+
+
+Outcome: TypeAlias = "tuple[Sent[Any], Any, Exception | None]"
+
+
+def _settle(outcomes: Sequence[Outcome]) -> None:
+    """Give the outcomes to their callers: one message to each event loop, however many they are.
+
+    An exception that a signal handler raises in between is raised only once all have theirs. Who
+    has it already is told again then, which has no effect.
+    """
+    by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
+    for outcome in outcomes:
+        call, result, error = outcome
+        if call.loop is None:
+            call.set(result, error)
+        else:
+            by_loop.setdefault(call.loop, []).append(outcome)
+    for loop, group in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_deliver, group)
+        except RuntimeError:
+            # That loop was closed in the meantime: nobody is waiting there any more.
+            for call, result, _ in group:
+                call.unclaimed(result)
+
+
+def _set_all(outcomes: list[Outcome]) -> None:
+    for call, result, error in outcomes:
+        call.set(result, error)
+
+
+settle: Callable[[Sequence[Outcome]], object] = Insisting(_settle)
+_deliver = Insisting(_set_all)
+
+
+def run_inline(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, because its calls are blocking ones.
+
+    This is how the sync methods borrow the async code: same lines, other kind of `Call`.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    coroutine.close()
+    msg = "a blocking call suspended"
+    raise RuntimeError(msg)

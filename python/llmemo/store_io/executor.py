@@ -1,0 +1,231 @@
+"""All store I/O, on one private thread with an event loop of its own.
+
+    any thread, any loop                  the private loop
+    ────────────────────                  ────────────────
+    Call(…)  ── inbox, one wake-up ──►  reads:  all pending keys, one `store.get_at_once`, or `get`
+      │                                 writes: all pending records, one `store.set`
+      ◄── one message per loop ───────  outcomes, by the caller's loop
+
+A caller waits for its own `Call` and nothing else: cancelling it, closing its loop or running
+out of patience abandons the wait, never the work. A store sees one loop for all its life, which
+is what it takes to use aiosqlite safely from many (docs/decisions/private-thread.md).
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from llmemo import lifecycle
+from llmemo._core import Insisting
+from llmemo.concurrency.interrupts import aside
+from llmemo.concurrency.monkey_patching import patched_by
+from llmemo.errors import ConfigurationError, StoreError
+from llmemo.store_io.calls import CLOSED, Sent, settle
+from llmemo.store_io.leases.client import Holds
+from llmemo.store_io.operations import Set
+from llmemo.store_io.worker import Worker
+
+if TYPE_CHECKING:
+    from llmemo._core import Memory
+    from llmemo.stores.base import Store
+    from llmemo.telemetry.stats import Tally
+
+
+_engines: weakref.WeakKeyDictionary[Store, weakref.ref[Engine]] = weakref.WeakKeyDictionary()
+"""What runs each store: one engine at a time."""
+
+_workers: weakref.WeakKeyDictionary[Store, Worker] = weakref.WeakKeyDictionary()
+"""The last thread that had each store open; the next one waits for it to let go."""
+
+
+class Engine:
+    """Runs a store; see the module's documentation. Starts its thread at first use.
+
+    There may be one worker after another, since exit and fork stop them, but never two at a time:
+    each waits for the one before it to let go of the store.
+
+    Raises:
+        ConfigurationError: Another engine runs this store.
+    """
+
+    def __init__(self, store: Store, tally: Tally, memory: Memory, patience: float) -> None:
+        """Nothing is started or opened yet. `patience`: see `Leasing`."""
+        reference = _engines.get(store)
+        other = None if reference is None else reference()
+        if other is not None and not other.is_closed:
+            msg = f"store={store!r} is in use by another cache: make a store for each cache"
+            raise ConfigurationError(msg)
+        _engines[store] = weakref.ref(self)
+        self.is_closed: bool = False
+        self.backlog: deque[Sent[Any]] = deque()
+        """Operations that no worker takes yet, in order: it has to be started, after a fork."""
+        self._worker: Worker | None = None
+        self._untold: list[None] = [None]
+        """Empty once a call of `close` is to say how many writes were given up."""
+        self._store = store
+        self._tally = tally
+        self._memory = memory
+        self._patience = min(patience, threading.TIMEOUT_MAX)
+        self._holds = Holds()
+        lifecycle.has_lock(self)
+
+    def after_fork_in_child(self) -> None:
+        """Leave to the parent what its callers sent."""
+        self.backlog.clear()
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether the store lets processes agree on who computes an answer."""
+        return self._store.leases is not None
+
+    def keep_alive(self, key: bytes, fence: int) -> None:
+        """Renew a lease until it is ended: a model runs for it. Waits for nothing.
+
+        Without it a lease lasts for the time that it was asked for.
+        """
+        self._holds.keep(key, fence, is_kept=True)
+
+    def fence(self, key: bytes) -> int | None:
+        """Of the lease of a key, if this process has it."""
+        hold = self._holds.by_key.get(key)
+        return None if hold is None else hold.fence
+
+    def let_lapse(self, key: bytes, fence: int) -> None:
+        """Renew it no more."""
+        self._holds.keep(key, fence, is_kept=False)
+
+    def submit(self, call: Sent[Any], *, at_once: bool = False) -> None:
+        """Send an operation; never waits for the store, or a fork. `at_once`: see `Worker.submit`.
+
+        Raises:
+            StoreError: The engine is closed, or the interpreter ends.
+        """
+        worker = self._worker
+        if worker is not None and not (worker.is_stopping or self.backlog):
+            worker.submit(call, at_once=at_once)
+            return
+        # A thread that is started when the interpreter ends never runs, and who starts it waits.
+        if self.is_closed or sys.is_finalizing():
+            raise StoreError(CLOSED)
+        self.backlog.append(call)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Have a worker take the backlog; if there is a fork under way, when that is done."""
+        if not self.backlog or lifecycle.is_forking(self):
+            return
+        if lifecycle.has_gate() or patched_by() is not None:
+            # In a finalizer, or a fork's callback, where another thread would not get the gate; or
+            # where a thread may be none.
+            self._go_on()
+            return
+        try:
+            # An exception of a signal handler's in the midst of it would leave a worker that
+            # nothing knows, or the gate shut.
+            aside(self._go_on, self._patience)
+        except TimeoutError:
+            pass  # it goes on there
+        except RuntimeError:
+            self._go_on()  # which says that there is no thread to be had
+
+    def _go_on(self) -> None:
+        while self.backlog and not lifecycle.is_forking(self):
+            with lifecycle.gate:
+                worker: Worker | None = None
+                error: Exception = StoreError(CLOSED)
+                try:
+                    worker = self._start()
+                except (StoreError, RuntimeError) as failed:  # or no thread to be had
+                    error = failed
+                self._hand_over(worker, error)
+
+    def _hand_over(self, worker: Worker | None, error: Exception) -> None:
+        """Give the backlog to a worker; without one, say what is wrong."""
+        while self.backlog:
+            call = self.backlog.popleft()
+            if worker is not None:
+                worker.submit(call, at_once=True)
+                continue
+            if isinstance(call.operation, Set):
+                self._tally.store_failed("write", error, 1)
+            settle([(call, None, error)])
+
+    def close(self, timeout: float) -> int:
+        """Write what is queued, close the store, end the thread: `timeout` seconds at most.
+
+        Returns the number of writes that had to be given up. Later calls return 0; they wait, too,
+        for one that is under way.
+        """
+        self.go_on()  # what came during a fork
+        # A lock in C, held while nothing is called: no signal handler comes in between.
+        with lifecycle.gate:
+            self.is_closed = self._holds.is_closed = True
+            worker = self._worker
+        if worker is None:
+            return 0
+        worker.stop()
+        try:
+            self._untold.pop()
+        except IndexError:
+            worker.join(timeout)
+            return 0
+        try:
+            worker.join(timeout)
+            undone = worker.give_up()
+            self._worker = None
+        except BaseException:
+            self._untold.append(None)  # the next call goes on with it
+            raise
+        return undone
+
+    def close_soon(self) -> None:
+        """Begin to close, without waiting, and without a lock: finalizers call this."""
+        self.is_closed = self._holds.is_closed = True
+        if self._worker is not None:
+            self._worker.stop()
+
+    def _start(self) -> Worker:
+        """The worker, started if need be. Under the gate."""
+        if self.is_closed:
+            raise StoreError(CLOSED)
+        if self._worker is None or self._worker.is_stopping:
+            # The last one may be another engine's, which was closed and has yet to let go.
+            previous = _workers.get(self._store)
+            worker = Worker(
+                self._store,
+                self._tally,
+                self._take_back,
+                previous,
+                self._memory,
+                holds=self._holds,
+                patience=self._patience,
+            )
+            worker.thread.start()
+            _workers[self._store] = self._worker = worker
+            lifecycle.started(worker)
+            if self.is_closed:  # by `close_soon`, which takes no lock
+                worker.stop()
+        return self._worker
+
+    def _take_back(self, calls: deque[Sent[Any]]) -> None:
+        """Calls that reached a worker too late: for the next one, unless there is none."""
+        # Once more, should that be interrupted: they are those of other callers, too.
+        Insisting(self._hand_back)(calls)
+
+    def _hand_back(self, calls: deque[Sent[Any]]) -> None:
+        while calls:
+            try:
+                call = calls.popleft()
+            except IndexError:
+                return  # another thread does the same
+            try:
+                self.submit(call, at_once=True)
+            except StoreError as error:
+                settle([(call, None, error)])
+            except BaseException:
+                calls.appendleft(call)
+                raise

@@ -1,0 +1,1 @@
+"""Leases between processes: one process computes an answer while others wait."""

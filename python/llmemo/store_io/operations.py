@@ -1,0 +1,133 @@
+"""What a store can be asked to do, one class for each operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from llmemo._core import Memory
+    from llmemo.stores.base import Record, Selection
+    from llmemo.stores.lease_store import Held
+
+
+@dataclass(slots=True)  # not frozen, as the others: that makes it dear to make
+class Get:
+    """Read the records of some keys. The outcome has those that there are, by key."""
+
+    keys: Sequence[bytes]
+
+
+@dataclass(slots=True)  # as `Get`
+class Set:
+    """Write one record, and end the lease of its key if it comes with the fence of one.
+
+    The outcome is True if another grant came after that lease: then nothing was written.
+    """
+
+    record: Record
+    fence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Write those of some records whose keys are not there yet. Returns how many they were."""
+
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove the records of some keys, or all."""
+
+    keys: Sequence[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidate:
+    """Remove the records that are meant."""
+
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove a damaged record, unless another took its place. Nobody waits for the outcome."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """List records that were added last, at most so many."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Wait for an answer that somebody else computes. Not for a store: see `flight`."""
+
+    key: bytes
+    unclaimed: Callable[[Any], object]
+    """As of `Acquire`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """Take the lease of a key, for so many seconds, unless there is an answer.
+
+    The outcome is a `Grant`, a `Record`, or `Held`; None where the store cannot tell.
+    """
+
+    key: bytes
+    seconds: float
+    unclaimed: Callable[[Any], object]
+    """Called with an outcome that did not reach the caller, in any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow(Acquire):
+    """The same, once it was `held`: the outcome waits until it is so no more.
+
+    None, besides, when everybody who waits is to go on.
+    """
+
+    held: Held
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """End a lease, after so many failures."""
+
+    key: bytes
+    fence: int
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Start a worker that goes on with the leases of the last one."""
+
+
+Operation: TypeAlias = (
+    "Get | Set | Add | Delete | Invalidate | Discard | Recent"
+    " | Join | Acquire | Follow | Release | Resume"
+)
+
+
+def forget(memory: Memory, operation: Operation) -> int:
+    """Have memory forget what an operation removes. Returns how many there were, but for `clear`.
+
+    Done before the store is asked, and by the worker once more when it has answered: a lookup may
+    have read a record while it was being removed, and who asked for it may not wait any more.
+    """
+    if isinstance(operation, Invalidate):
+        return memory.invalidate(*operation.selection)
+    if isinstance(operation, Delete):
+        if operation.keys is not None:
+            return sum(map(memory.remove, operation.keys))
+        memory.clear()
+    return 0

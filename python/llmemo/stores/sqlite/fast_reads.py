@@ -1,0 +1,136 @@
+"""Rows by key: read at once in the thread that asks, where nothing is in the way."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+from llmemo.stores.sqlite.connection import READING, read_only
+from llmemo.stores.sqlite.rows import record_of
+from llmemo.stores.sqlite.schema import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from llmemo.stores.base import Record
+
+KEYS_PER_QUERY = 256
+"""Most keys that one SELECT asks for; a power of two, see `_padded`."""
+
+AT_ONCE = 1_024
+"""Most keys that are read at once, and"""
+BYTES_AT_ONCE = 4 * 2**20
+"""most bytes of answers: some milliseconds' work each, for which writes have to wait."""
+
+SLOW = 0.05
+"""Seconds that reading at once may take; if it took longer, that is left for"""
+REST = 10.0
+"""seconds: of what holds it up there is more to come."""
+
+
+class Quick:
+    """A connection of the private thread's own, which reads and has no patience.
+
+    aiosqlite runs each statement in a thread of its connection's: two changes of threads, which
+    take longer than the statement does. So what takes microseconds is done here, where only
+    callers wait, each with its own timer; what finds a lock in its way, or any trouble, goes the
+    other way, which is patient and says what is wrong.
+
+    It may be held up all the same: by a disk, or by SQLite, which tries for some 10 seconds to see
+    a WAL's index whole (`walTryBeginRead`) where another process was stopped while it wrote that.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Not connected. `clock`: seconds that never go back."""
+        self._connection: sqlite3.Connection | None = None
+        self._clock = clock
+        self._rests_until = -math.inf
+
+    def open(self, path: Path) -> None:
+        """Connect to a file that was opened before. Raises nothing."""
+        self.close()
+        connection = None
+        try:
+            connection = sqlite3.connect(read_only(path), uri=True, timeout=0.0)
+            connection.text_factory = bytes
+            for name, value in READING.items():
+                connection.execute(f"PRAGMA {name} = {value}").fetchall()
+            # From here on it has the file open, for SQLite too: see `hold`.
+            connection.execute("PRAGMA user_version").fetchall()
+        except sqlite3.Error:
+            if connection is not None:
+                connection.close()
+            return
+        self._connection = connection
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Record] | None:
+        """The records of those keys that there are; None if that cannot be told at once."""
+        begun = self._clock()
+        if self._connection is None or len(keys) > AT_ONCE or begun < self._rests_until:
+            return None
+        found: dict[bytes, Record] = {}
+        size = 0
+        try:
+            for query, chunk in queries(keys):
+                for row in self._connection.execute(query, chunk):
+                    found[row[0]] = record = record_of(row)
+                    size += len(record.value)
+                    if size > BYTES_AT_ONCE:
+                        return None
+        except sqlite3.Error:
+            return None
+        finally:
+            end = self._clock()
+            if end - begun > SLOW:
+                self._rests_until = end + REST
+        return found
+
+    def hold(self, path: Path) -> None:
+        """Be connected, if that can be, so that no other connection is the last to be closed.
+
+        That one would write its WAL back into the file; this one may not write.
+        """
+        if self._connection is None:
+            self.open(path)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def forget(self) -> object:
+        """What must not be closed: it is a copy that a fork made."""
+        connection, self._connection = self._connection, None
+        return connection
+
+
+def queries(keys: Sequence[bytes]) -> Iterator[tuple[str, list[bytes]]]:
+    """Queries for the rows of these keys, and what they are given."""
+    for start in range(0, len(keys), KEYS_PER_QUERY):
+        chunk = Unprinted(_padded(keys[start : start + KEYS_PER_QUERY]))
+        marks = ", ".join("?" * len(chunk))
+        yield f"SELECT {COLUMNS} FROM entries WHERE key IN ({marks})", chunk  # noqa: S608
+
+
+class Unprinted(list[Any]):
+    """What a statement is given. aiosqlite logs it (at level DEBUG), and answers are among it."""
+
+    def __repr__(self) -> str:
+        """How much it is."""
+        return f"<{len(self)} given>"
+
+
+def _padded(keys: Sequence[bytes]) -> Iterable[bytes]:
+    """Fill up to a power of two with the last key, so that few statements serve all batches.
+
+    sqlite3 caches prepared statements by their text; a text for every number of keys would
+    make it prepare most of them anew.
+    """
+    size = 1 << (len(keys) - 1).bit_length()
+    return [*keys, *[keys[-1]] * (size - len(keys))]

@@ -1,0 +1,314 @@
+"""Is this path fit to be a store? Asked without opening, creating or changing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import sys
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from llmemo.config.validation import absolute_path
+from llmemo.errors import ConfigurationError, NotACacheError
+from llmemo.stores.base import StoreUnusableError
+from llmemo.stores.sqlite.lock_file import give
+from llmemo.telemetry.stats import logger
+
+APPLICATION_ID = int.from_bytes(b"lmem", "big")
+"""Says whose database it is: bytes 68 to 71 of the file (sqlite.org/fileformat.html, 1.3)."""
+
+LEAST_PAGE = 512
+"""Size of the smallest page, and so of the smallest database, in bytes."""
+
+LONGEST_NAME = 255 - len(".replaced-20261128T000000-99-wal")
+"""Bytes of a file's name that leave room for those beside it, where 255 are allowed."""
+
+LANGCHAIN_TABLES = {"full_llm_cache", "full_md5_llm_cache"}
+
+
+def check_file(path: str | os.PathLike[str]) -> Path:
+    """The absolute path, if a store can live there.
+
+    Raises:
+        ConfigurationError: It is a folder, or lies in one that is missing or not writable.
+        NotACacheError: There is a file already, and it is not a store of ours.
+    """
+    given, absolute = absolute_path("store", path, example="cache.db")
+    if given == ":memory:":
+        msg = "store=':memory:' would not persist anything: leave store out for memory only"
+        raise ConfigurationError(msg)
+    try:
+        _check(given, absolute)
+    except (OSError, sqlite3.OperationalError) as error:
+        msg = f"store={given!r} cannot be read: {error}"
+        raise ConfigurationError(msg) from error
+    return absolute
+
+
+def _check(given: str, absolute: Path) -> None:
+    """Raise unless a store can live there; see `check_file`."""
+    if absolute.is_dir():
+        example = str(absolute / "cache.db")
+        msg = f"store={given!r} is a folder: name a file in it, such as {example!r}"
+        raise ConfigurationError(msg)
+    folder = absolute.parent
+    if len(os.fsencode(absolute.name)) > LONGEST_NAME:
+        msg = f"store={given!r}: a name of at most {LONGEST_NAME} bytes leaves room for its WAL's"
+        raise ConfigurationError(msg)
+    if not folder.exists() and folder.parent.is_dir():
+        # It is made at first use, in the one that has to take it.
+        folder = folder.parent
+    if not folder.is_dir():
+        msg = f"store={given!r} lies in {str(folder)!r}, which is not a folder: create it first"
+        raise ConfigurationError(msg)
+    # A store is three files (-wal, -shm), so the folder itself has to take new ones.
+    if not os.access(folder, os.W_OK | os.X_OK):
+        msg = f"store={given!r} lies in {str(folder)!r}, which is not writable by this user"
+        raise ConfigurationError(msg + _hint(given, absolute))
+    if absolute.exists() and not absolute.is_file():
+        msg = f"store={given!r} is not a regular file: name a file that may hold a database"
+        raise ConfigurationError(msg)
+    if absolute.exists() and not os.access(absolute, os.R_OK | os.W_OK):
+        msg = f"store={given!r} cannot be read and written by this user: change its mode or owner"
+        raise ConfigurationError(msg + _hint(given, absolute))
+    check_header(absolute)
+
+
+def _hint(given: str, absolute: Path) -> str:
+    """How a file can be used that cannot be written."""
+    if not (absolute.is_file() and os.access(absolute, os.R_OK)):
+        return ""
+    return f"; to serve answers from it only: SQLiteStore({given!r}, read_only=True)"
+
+
+class Look(NamedTuple):
+    """What a file says of itself."""
+
+    owner: int = 0
+    """Its `application_id`."""
+    version: int = 0
+    """Its `user_version`."""
+    tables: frozenset[str] | None = frozenset()
+    """Names of what is in it; None if it is no database."""
+    has_wal: bool = False
+    """Whether there may be more in its WAL, which was not read."""
+
+
+def check_header(path: Path) -> int:
+    """Raise unless the file is missing, empty or ours.
+
+    Returns the version of its schema: 0 if it has none yet.
+
+    Raises:
+        NotACacheError: It is something else.
+        OSError: It cannot be read.
+        sqlite3.OperationalError: Nor by SQLite.
+    """
+    look = _look(path)
+    while look.owner != APPLICATION_ID:
+        # Another process may be making it ours meanwhile: what was seen of it in parts counts only
+        # if it is still the same.
+        before, look = look, _look(path)
+        if look == before:
+            refusal = _refusal(path, look)
+            if refusal is not None:
+                raise refusal
+            return 0
+    return look.version
+
+
+def _look(path: Path) -> Look:
+    """Read without locks, journals or side files.
+
+    Through SQLite, never by opening the file: closing it would take away the locks that SQLite has
+    on it for others in this process (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return Look()
+    if size < LEAST_PAGE:
+        # SQLite would take it for an empty database.
+        return Look(tables=None if size else frozenset())
+    owner = version = 0
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+        ) as connection:
+            # Of a file whose writer was killed the header may promise more pages than there are:
+            # only so does SQLite read it all the same (`lockBtree` in btree.c).
+            connection.execute("PRAGMA writable_schema = ON")
+            [(owner,)] = connection.execute("PRAGMA application_id")
+            [(version,)] = connection.execute("PRAGMA user_version")
+            names = frozenset(
+                name for (name,) in connection.execute("SELECT name FROM sqlite_master")
+            )
+    except sqlite3.DatabaseError as error:
+        if any(text in str(error) for text in ("disk I/O error", "unable to open")):
+            # That says nothing of what the file is.
+            raise
+        return Look(owner, version, tables=None)
+    return Look(owner, version, names, _has_wal(path))
+
+
+def _refusal(path: Path, look: Look) -> NotACacheError | None:
+    """Why a file that is not ours cannot become ours; None if it can."""
+    if look.tables is None:
+        msg = f"{str(path)!r} is not an SQLite database: it was left alone; name another file"
+        return NotACacheError(msg)
+    if look == Look(version=look.version):
+        # A database with nothing in it. (Ours has its id from the moment it has a table.)
+        return None
+    if langchain := sorted(LANGCHAIN_TABLES & look.tables):
+        msg = (
+            f"{str(path)!r} is a cache of LangChain's SQLAlchemy classes (table {langchain[0]}):"
+            " it was left alone; name a new file as the store, and take its entries over with"
+            f" LLMCache(...).import_langchain({str(path)!r})"
+        )
+        return NotACacheError(msg)
+    msg = f"{str(path)!r} is a database of something else: it was left alone; name another file"
+    return NotACacheError(msg)
+
+
+def wal_of(path: Path) -> Path:
+    """Where SQLite has the WAL of a database."""
+    return path.with_name(path.name + "-wal")
+
+
+def _has_wal(path: Path) -> bool:
+    try:
+        return wal_of(path).stat().st_size > 0
+    except OSError:
+        return False
+
+
+_creating = threading.Lock()
+
+
+def create_folder(path: Path) -> None:
+    """Make the folder that a file is to be in, for its owner only, if its own is there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    with contextlib.suppress(FileExistsError):
+        path.parent.mkdir(0o700)
+
+
+def check_place(path: Path) -> None:
+    """Raise if the path has become a symbolic link; those given at construction were followed.
+
+    Raises:
+        StoreUnusableError: It has. What it leads to would be opened, or made.
+    """
+    if path.is_symlink():
+        msg = (
+            f"{str(path)!r} has become a symbolic link, which is not followed: name the file that"
+            " it leads to as the store, or remove the link"
+        )
+        raise StoreUnusableError(msg)
+
+
+def create_file(path: Path, like: os.stat_result | None = None) -> None:
+    """Make the file if there is none, for its owner only; SQLite gives -wal and -shm its mode.
+
+    `like`: what there was in its place. Whoever shared that one shares the new one.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    create_folder(path)
+    # One at a time: see `_look` for what closing it would do to whoever has it open already.
+    with _creating, contextlib.suppress(FileExistsError):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            if like is not None and sys.platform != "win32":
+                give(file, like)
+                os.fchmod(file, stat.S_IMODE(like.st_mode) & 0o666)
+        finally:
+            os.close(file)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is there, and has our mark."""
+    return _look(path).owner == APPLICATION_ID
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Tells the file of this name from another one that takes its place; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+_inherited: set[object] = set()
+"""Identities of files that this process has open since a fork, in copies of what another process
+uses: SQLite takes its locks for our own (sqlite.org/howtocorrupt.html, 2.6)."""
+
+
+def inherit(*identities: object) -> None:
+    """Note files of these identities as such."""
+    _inherited.update(one for one in identities if one is not None)
+
+
+def check_inherited(path: Path) -> None:
+    """Raise if the file is one of those.
+
+    Raises:
+        StoreUnusableError: It is.
+    """
+    if identity_of(path) in _inherited:
+        msg = (
+            f"{str(path)!r} was open, and could not be closed in time, when this process was"
+            " forked: it is not used here, and memory alone serves. Close the cache before forking"
+        )
+        raise StoreUnusableError(msg)
+
+
+NETWORK = {
+    "9p",
+    "afs",
+    "ceph",
+    "cifs",
+    "fuse.sshfs",
+    "glusterfs",
+    "lustre",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "smb3",
+    "smbfs",
+}
+"""File systems of other machines, by the names that Linux has for them."""
+
+_warned: set[Path] = set()
+
+
+def warn_of_network(path: Path) -> None:
+    """Say once if the file is on a file system of another machine, as far as one can tell."""
+    kind = _file_system(path.parent)
+    if kind in NETWORK and path not in _warned:
+        _warned.add(path)
+        text = (
+            "llmemo: %s is on a network file system (%s): SQLite's WAL needs memory that all"
+            " processes share, and its locks often fail there. Put the file on a local disk"
+        )
+        logger.warning(text, path, kind)
+
+
+def _file_system(folder: Path) -> str:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    # "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw": proc_pid_mountinfo(5)
+    kinds = {}
+    for mount in mounts:
+        before, _, after = mount.partition(" - ")
+        kinds[before.split(" ")[4].replace("\\040", " ")] = after.partition(" ")[0]
+    return next((kinds[str(at)] for at in (folder, *folder.parents) if str(at) in kinds), "")

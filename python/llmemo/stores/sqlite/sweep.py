@@ -1,0 +1,85 @@
+"""Removing what matches, a little at a time, so that others can write in between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from llmemo.stores.sqlite.change_log import CHANGED, packed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import aiosqlite
+
+    from llmemo.stores.base import Selection
+
+    Steps = list[tuple[str, Sequence[tuple[Any, ...]]]]
+
+ROWS = 256
+"""Rows that one query looks at, and one transaction may remove: some milliseconds' work."""
+
+BUDGET = 0.02
+"""Seconds after which looking for some is left for the next time."""
+
+REST_MAX = 0.03
+"""Seconds between two transactions, at most: who meets a lock tries again every 20 ms at least."""
+
+LAST = "SELECT ifnull(max(id), 0) FROM entries"
+
+
+class Sweep:
+    """A walk over all rows that there were when it began, which can be interrupted."""
+
+    def __init__(self, selection: Selection, writer: bytes) -> None:
+        """`writer`: by which a store knows its own changes."""
+        self.selection = selection
+        self.removed = 0
+        self.is_over = False
+        self._change = (CHANGED, [(packed(selection), writer)])
+        parts = ("namespace = ?", "llm = ?", "created < ?")
+        given = [one for one in zip(parts, selection, strict=True) if one[1] is not None]
+        matches = " AND ".join(part for part, _ in given) or "1"
+        self._given = tuple(value for _, value in given)
+        self._look = f"""
+            SELECT id, {matches} FROM entries WHERE id > ? AND id <= ? ORDER BY id LIMIT {ROWS}
+        """  # noqa: S608 (no text but the above)
+        self._delete = f"DELETE FROM entries WHERE id = ? AND {matches}"  # noqa: S608
+        self._last: int | None = None
+        self._at = self._next = -1
+        self._began = time.monotonic()
+        self._took = 0.0
+
+    async def rest(self) -> None:
+        """Leave other processes as much time to write as the last transaction took."""
+        await asyncio.sleep(min(self._took, REST_MAX))
+        self._began = time.monotonic()
+
+    async def look(self, reader: aiosqlite.Connection) -> Steps:
+        """What the next transaction has to do; nothing, if nothing was found for long."""
+        # Until it is committed: it may be tried again.
+        is_first = self._at < 0
+        if self._last is None:
+            [(self._last,)] = await reader.execute_fetchall(LAST)
+        while True:
+            args = (*self._given, self._at, self._last)
+            rows = list(await reader.execute_fetchall(self._look, args))
+            self._next = rows[-1][0] if len(rows) == ROWS else self._last
+            meant = [(id_, *self._given) for id_, is_match in rows if is_match]
+            # Others are told at first, to stop serving them soon; and at last, since they may have
+            # read some in between. Whether or not there are any here: they may have others.
+            if is_first or self._next == self._last:
+                return [(self._delete, meant), self._change]
+            if meant:
+                return [(self._delete, meant)]
+            if time.monotonic() - self._began > BUDGET:
+                return []
+            self._at = self._next
+
+    def done(self, removed: int) -> None:
+        """The transaction is committed; or there was none to make."""
+        self.removed += max(removed, 0)
+        self._at = self._next
+        self.is_over = self._at == self._last
+        self._took = time.monotonic() - self._began if removed else 0.0

@@ -1,0 +1,246 @@
+"""What keeps an SQLite store's files within their bounds, a little at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from typing import TYPE_CHECKING
+
+from llmemo.stores.sqlite.connection import BUSY_TIMEOUT, WAL_BYTES
+from llmemo.stores.sqlite.schema import REMOVED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import aiosqlite
+
+WAL_BYTES_MAX = 32 * 2**20
+"""A WAL that is larger, since there is always somebody who reads, is made to begin anew."""
+
+RESTART_WAIT = 500
+"""Milliseconds for which that may wait for readers."""
+
+PAUSE = 1.0
+"""Seconds between two looks at sizes and times."""
+
+NOTES_PAUSE = 60.0
+"""Seconds for which uses are gathered before they are written down."""
+
+NOTES_MAX = 10_000
+"""Uses that are gathered, at most."""
+
+ROWS = 256
+"""Rows that one transaction removes: a few milliseconds' work."""
+
+PAGES = 256
+"""Free pages that one transaction gives back."""
+
+BUDGET = 0.05
+"""Seconds after which the rest is left for the next time."""
+
+SPARE = 0.05
+"""Part of the bound that eviction frees at once, so that it does not begin anew with each write."""
+
+LOOKS = 16
+"""Looks at the size while `SPARE` is written, where writes never pause."""
+
+FREE = 0.25
+"""Part of a file that may be free: what was removed makes room for what comes."""
+
+CHANGES, LEAST_CHANGES, CHANGES_SHARE = 10_000, 256, 1_024
+"""Changes that other processes may still ask for; where the file has a bound, fewer: one for so
+many bytes of it. Whoever asks for more forgets all."""
+
+CHANGES_AT_ONCE = 4_096
+"""Changes that one transaction removes."""
+
+NOTED_BEFORE_EVICTION = 4
+"""Times that `ROWS` of the least used may turn out to be in use before others are removed."""
+
+LEASES_PAUSE = 60.0
+"""Seconds between two removals of leases that ended long ago."""
+
+LEASES_KEPT = 3_600.0
+"""Seconds for which they are kept: until then their holders may still bring an answer."""
+
+LOOK = """
+SELECT EXISTS (SELECT 1 FROM entries WHERE expires <= ?),
+    ifnull((SELECT max(id) FROM changes) - (SELECT min(id) FROM changes), 0),
+    page_count, freelist_count, page_size
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
+SIZES = """
+SELECT page_count, freelist_count, page_size
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
+EXPIRED = """
+DELETE FROM entries WHERE id IN
+    (SELECT id FROM entries WHERE expires <= ? ORDER BY expires LIMIT ?)
+"""
+# As many as free so many bytes, with the one that completes them; 200 for what surrounds a row.
+LEAST_USED = """
+DELETE FROM entries WHERE id IN (
+    SELECT id FROM (
+        SELECT id, size, sum(size) OVER (ORDER BY used, id) AS freed FROM (
+            SELECT id, used,
+                length(value) + length(outline) + ifnull(length(request), 0) + 200 AS size
+            FROM entries ORDER BY used, id LIMIT ?
+        )
+    ) WHERE freed - size < ?
+)
+"""
+LEAST_USED_KEYS = "SELECT key FROM entries ORDER BY used, id LIMIT ?"
+OLD_CHANGES = """
+DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?
+    AND id < (SELECT min(id) FROM changes) + ?
+"""
+OLD_LEASES = """
+DELETE FROM leases WHERE key IN (SELECT key FROM leases WHERE expires <= ? LIMIT ?)
+"""
+USED = "UPDATE entries SET used = max(used, ?) WHERE key = ?"
+
+
+class Upkeep:
+    """What is due, and when it was done last. Its methods are called under the store's guard."""
+
+    def __init__(self, wal: Path, max_bytes: int | None) -> None:
+        """For the file with this WAL; `max_bytes`: what the file may take, or None."""
+        self._wal = wal
+        self._max_bytes = max_bytes
+        self._changes = CHANGES
+        if max_bytes is not None:
+            self._changes = min(CHANGES, max(LEAST_CHANGES, max_bytes // CHANGES_SHARE))
+        self._uses: dict[bytes, float] = {}
+        self._looked = self._noted = self._restarted = self._swept = time.monotonic()
+        self._has_more = self._is_evicting = False
+        self._unseen = 0
+        """Bytes that were written since the last look at the size."""
+
+    def saw(self, keys: Iterable[bytes], now: float) -> None:
+        """Remember that these records were of use; `now`: Unix time in seconds."""
+        if self._max_bytes is not None:
+            self._uses.update(dict.fromkeys(keys, now))
+
+    async def after_write(self, writer: aiosqlite.Connection, size: int, wal_bytes: int) -> bool:
+        """Keep the file and its WAL small. Returns whether that took any writing.
+
+        `size`: about how many bytes were written. `wal_bytes`: size of the WAL.
+        """
+        has_made_room = await self._make_room(writer, size)
+        return await self._checkpoint(writer, wal_bytes) or has_made_room
+
+    async def _checkpoint(
+        self, writer: aiosqlite.Connection, size: int, *, cuts: bool = False
+    ) -> bool:
+        """Write the WAL back if it is large; `cuts`: and cut it at once, if nobody reads."""
+        if size <= WAL_BYTES:
+            return False
+        # Waits for nobody. Complete, if nobody reads: then the next commit begins the WAL anew.
+        await writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+        now = time.monotonic()
+        if size > WAL_BYTES_MAX and now - self._restarted > PAUSE:
+            # There was always somebody. This keeps writers out until those who read have left;
+            # who comes meanwhile has no need of the WAL, all of which is in the file by then.
+            self._restarted = now
+            await _begun_anew(writer, "RESTART", wait=RESTART_WAIT)
+        if cuts:
+            # There may be no next commit, and until then neither it nor the file gets smaller.
+            await _begun_anew(writer, "TRUNCATE", wait=0)
+        return True
+
+    async def _make_room(self, writer: aiosqlite.Connection, size: int) -> bool:
+        """Have the bound hold where writes leave no time for `run`: remove twice what they add."""
+        self._unseen += size
+        if self._max_bytes is None or self._unseen * LOOKS < self._max_bytes * SPARE:
+            return False
+        room, self._unseen = 2.0 * self._unseen, 0
+        before = math.inf
+        while room > 0:
+            [sizes] = await writer.execute_fetchall(SIZES)
+            surplus = self._surplus(*sizes)
+            if not self._is_evicting or surplus >= before:
+                break
+            if before < math.inf:
+                room -= before - surplus
+            before = surplus
+            await self._evict(writer, min(surplus, room))
+            await writer.commit()
+        return before < math.inf
+
+    async def _evict(self, writer: aiosqlite.Connection, room: float) -> None:
+        """Remove what was used least, except if that was of use since it was noted last."""
+        for _ in range(NOTED_BEFORE_EVICTION):
+            if not self._uses:
+                break
+            least = await writer.execute_fetchall(LEAST_USED_KEYS, (ROWS,))
+            used = [(self._uses.pop(key), key) for (key,) in least if key in self._uses]
+            if not used:
+                break
+            await writer.executemany(USED, used)
+        await writer.execute(REMOVED)
+        await writer.execute(LEAST_USED, (ROWS, room))
+
+    def _surplus(self, pages: int, free: int, page_bytes: int) -> float:
+        """Bytes that are to be removed once eviction has begun; and whether it has."""
+        bound = self._max_bytes or math.inf
+        spare = bound * SPARE
+        surplus = (pages - free) * page_bytes - (bound - spare)
+        self._is_evicting = surplus > (0 if self._is_evicting else spare)
+        return surplus
+
+    async def run(self, writer: aiosqlite.Connection, now: float, *, at_end: bool = False) -> None:
+        """Do what is due, for about `BUDGET` seconds at most; `now`: Unix time in seconds."""
+        start = time.monotonic()
+        is_time = at_end or start - self._noted > NOTES_PAUSE
+        if self._uses and (is_time or len(self._uses) > NOTES_MAX):
+            self._noted = start
+            await self._note(writer)
+        if at_end or not (self._has_more or start - self._looked > PAUSE):
+            return
+        self._looked = start
+        if start - self._swept > LEASES_PAUSE:
+            cursor = await writer.execute(OLD_LEASES, (now - LEASES_KEPT, ROWS))
+            await writer.commit()
+            if cursor.rowcount < ROWS:
+                self._swept = start
+        self._has_more = True
+        while time.monotonic() - start < BUDGET:
+            if not await self._step(writer, now):
+                self._has_more = False
+                break
+        with contextlib.suppress(OSError):
+            await self._checkpoint(writer, self._wal.stat().st_size, cuts=True)
+
+    async def _note(self, writer: aiosqlite.Connection) -> None:
+        uses, self._uses = self._uses, {}
+        await writer.executemany(USED, [(used, key) for key, used in uses.items()])
+        await writer.commit()
+
+    async def _step(self, writer: aiosqlite.Connection, now: float) -> bool:
+        """Remove some of what has to go. Returns whether there may be more."""
+        look = await writer.execute_fetchall(LOOK, (now,))
+        [(has_expired, changes, pages, free, page_bytes)] = look
+        surplus, bound = self._surplus(pages, free, page_bytes), self._max_bytes or math.inf
+        if has_expired:
+            await writer.execute(EXPIRED, (now, ROWS))
+        elif changes >= self._changes + ROWS:
+            await writer.execute(OLD_CHANGES, (self._changes, CHANGES_AT_ONCE))
+        elif self._is_evicting:
+            await self._evict(writer, surplus)
+        elif free > 0 and (pages * page_bytes > bound or free > pages * FREE):
+            await writer.execute_fetchall(f"PRAGMA incremental_vacuum({PAGES})")
+        else:
+            return False
+        await writer.commit()
+        return True
+
+
+async def _begun_anew(writer: aiosqlite.Connection, how: str, *, wait: int) -> None:
+    """Have the WAL begin anew if nobody reads it, for who does so `wait` milliseconds."""
+    await writer.execute_fetchall(f"PRAGMA busy_timeout = {wait}")
+    try:
+        await writer.execute_fetchall(f"PRAGMA wal_checkpoint({how})")
+    finally:
+        await writer.execute_fetchall(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1_000)}")

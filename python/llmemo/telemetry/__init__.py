@@ -1,0 +1,1 @@
+"""Counters, tracking, and money saved."""

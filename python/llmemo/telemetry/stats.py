@@ -1,0 +1,132 @@
+"""Counting what happens, and saying it once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from llmemo._core import Counts
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.errors import text_of
+from llmemo.telemetry.savings import Worth
+
+logger = logging.getLogger("llmemo")
+
+LOG_INTERVAL = 60.0
+"""Seconds between two log lines of one kind."""
+
+REASONS_MAX = 64
+"""Reasons of one group that are counted by name. There are fewer than half as many: names that come
+from outside belong into a log line, never into a reason."""
+
+OTHER = "other"
+"""What the rest are counted as."""
+
+GROUPS = ("bypassed", "skipped", "errors")
+"""What is counted by reason."""
+
+
+@dataclass(frozen=True)
+class CacheStats:
+    """What a cache has done since it was made. Plain counts, but for `entries` and `bytes`."""
+
+    hits: int
+    """Lookups that were answered: `memory_hits + store_hits + coalesced + stale`."""
+    misses: int
+    """Lookups that were not."""
+    memory_hits: int
+    """Answered from memory."""
+    store_hits: int
+    """Answered from the store."""
+    coalesced: int
+    """Answered with what another caller got from the model meanwhile."""
+    stale: int
+    """Answered past the time to live, since the model failed: see `stale_if_error`."""
+    updates: int
+    """Answers taken in, by any tier."""
+    evictions: int
+    """Entries that left memory because it was full."""
+    expired: int
+    """Entries found past their time to live, in any tier."""
+    entries: int
+    """Entries in memory now."""
+    bytes: int
+    """Memory that they take now: an estimate, in bytes."""
+    writes_unconfirmed: int
+    """Updates that returned before the store had confirmed them."""
+    input_tokens_saved: int
+    """Tokens that hits did not send to a model, as far as their answers say (`usage_metadata`)."""
+    output_tokens_saved: int
+    """Tokens that models did not have to make for them."""
+    money_saved: float
+    """What these would have cost by the `prices` that the cache was given, in their currency."""
+    bypassed: dict[str, int] = field(default_factory=dict)
+    """Lookups and updates of requests that do not say what is asked, or that were told to
+    (`requested`), by reason; such a lookup is neither a hit nor a miss."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Answers that were not kept, by reason. `not_parsed`: they were, until an output parser could
+    not read them."""
+    errors: dict[str, int] = field(default_factory=dict)
+    """Troubles that were survived, by kind."""
+
+
+class Tally:
+    """Thread-safe counters, and the log lines that go with trouble."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        # No lock: signal handlers and finalizers come at any time, and may use the cache; what such
+        # a handler raises would leave one held.
+        self._counts = Counts(REASONS_MAX, OTHER)
+        self._is_storeless = False
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Add to a plain count."""
+        self._counts.add(name, count)
+
+    def hit(self, name: str, worth: Worth) -> None:
+        """Add one to a plain count, and to what hits have saved."""
+        self._counts.hit(name, worth)
+
+    def count(self, group: str, reason: str) -> None:
+        """Count one of a group by reason, without a word."""
+        self._counts.note(group, reason, 1)
+
+    def has_store(self, problem: str | None = None) -> None:
+        """Whether there is a store; if not, this is said now, and nothing more of its troubles."""
+        if problem is None:
+            self._is_storeless = False
+        elif not self._is_storeless:
+            self.note("errors", "store_unusable", "llmemo: %s", problem)
+            self._is_storeless = True
+
+    def store_failed(self, verb: str, error: Exception, count: int = 1) -> None:
+        """Note that the store did not read or write so much."""
+        text = "llmemo: the store failed to %s: %s"
+        self.note("errors", f"store_{verb}", text, verb, text_of(error), count=count)
+
+    def note(self, group: str, reason: str, message: str, *args: object, count: int = 1) -> None:
+        """Count some of a group by reason, and log it, at most once a minute for each reason.
+
+        `message` and `args` must hold no prompt, answer or model description: a log is not where
+        a user expects to find them.
+        """
+        reason = self._counts.note(group, reason, count)
+        if self._is_storeless and reason.startswith("store_"):
+            return
+        if not self._counts.is_due(reason, time.monotonic(), LOG_INTERVAL):
+            return
+        # Nor may a handler of the user's that raises reach the model call.
+        try:
+            logger.warning(message, *args)
+        except Exception as error:
+            if is_interrupt(error):
+                raise
+
+    def snapshot(self) -> tuple[Counter[str], Worth, dict[str, dict[str, int]]]:
+        """Copies of the plain counts, of what was saved, and of the counts by reason: at once."""
+        counts, saved, by_reason = self._counts.snapshot()
+        groups = {group: by_reason.get(group, {}) for group in GROUPS}
+        return Counter(counts), Worth(*saved), groups

@@ -1,0 +1,60 @@
+"""Events of lookups, and the tracker that collects them: see `llmemo.track`."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+from llmemo.telemetry.savings import NOTHING, Worth
+
+Outcome = Literal["hit", "miss", "bypass"]
+Source = Literal["memory", "store", "flight"]
+
+
+@dataclass(frozen=True, slots=True)
+class LookupEvent:
+    """One lookup."""
+
+    outcome: Outcome
+    """`hit`: answered. `miss`: the caller goes on to the model. `bypass`: likewise, since the
+    request does not say what is asked, or the caller said so."""
+    tier: Source | None = None
+    """Where a hit came from; `flight`: from another caller, who asked the model meanwhile."""
+    age: float | None = None
+    """Seconds since a hit's answer was made."""
+    key: str | None = None
+    """The request's durable key, in hexadecimal; None where it has none."""
+    is_stale: bool = False
+    """Whether a hit is past its time to live: served since the model failed (`stale_if_error`)."""
+    reason: str | None = None
+    """Of a miss: `absent`, `early` (to be refreshed before it expires), `refresh` (as was
+    said, or a retry wants), or `closed`. Of a bypass: as in `stats().bypassed`."""
+    worth: Worth = NOTHING
+    """What a hit saved."""
+
+
+class Tracker:
+    """Lookups in the order in which they ended. Appended to by any thread."""
+
+    def __init__(self) -> None:
+        """Nothing was looked up yet."""
+        self.events: list[LookupEvent] = []
+
+    @property
+    def hits(self) -> int:
+        """Lookups that were answered."""
+        return self._count("hit")
+
+    @property
+    def misses(self) -> int:
+        """Lookups that were not; those that went past the cache are neither."""
+        return self._count("miss")
+
+    @property
+    def saved(self) -> Worth:
+        """Tokens and money that the hits saved."""
+        return functools.reduce(Worth.plus, (event.worth for event in list(self.events)), NOTHING)
+
+    def _count(self, outcome: Outcome) -> int:
+        return sum(event.outcome == outcome for event in list(self.events))
