@@ -35,8 +35,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-STEP = 1 if ROUNDS > 1 else 499
-"""Every so many instructions, others each day; all of them in a soak."""
+STEP = max(1, 499 // ROUNDS)
+"""Every so many instructions, others each day."""
 
 HANGS = 3600.0
 """Seconds for which leases are believed: whoever waits for one that was lost hangs."""

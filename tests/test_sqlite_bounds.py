@@ -135,9 +135,21 @@ async def test_the_least_recently_used_make_room(opened: list[SQLiteStore], tmp_
 
 
 @pytest.mark.parametrize("max_bytes", [0, 2**20])
-def test_what_is_in_use_stays_wherever_it_is_answered_from(max_bytes: int, tmp_path: Path) -> None:
+def test_what_is_in_use_stays_wherever_it_is_answered_from(
+    max_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hot = [f"hot{number}" for number in range(50)]
     store = SQLiteStore(tmp_path / "a.db", max_store_bytes=1_000_000)
+    # The store is told about once a second what memory answers: here, more often.
+    monkeypatch.setattr("llmemo.caretaker.PAUSE", 0.01)
+    monkeypatch.setattr(sqlite_upkeep, "PAUSE", 0.03)
+    kept, upkeep = threading.Semaphore(0), store.upkeep
+
+    async def counted() -> None:
+        await upkeep()
+        kept.release()
+
+    monkeypatch.setattr(store, "upkeep", counted)
     with LLMCache(store, max_bytes=max_bytes, store_timeout=patience()) as cache:
         for name in hot:
             cache.update(name, "m", answer(name))
@@ -147,7 +159,10 @@ def test_what_is_in_use_stays_wherever_it_is_answered_from(max_bytes: int, tmp_p
                 for name in hot:
                     assert cache.lookup(name, "m") == answer(name)
             if number % 200 == 199:
-                time.sleep(1.1)  # The store is told about once a second what memory answers.
+                while kept.acquire(blocking=False):
+                    pass
+                # One may be under way, which is too early to know all of them.
+                assert all(kept.acquire(timeout=patience()) for _ in range(3))
     with LLMCache(store.path, max_bytes=0, store_timeout=patience()) as cache:
         assert [name for name in hot if cache.lookup(name, "m") is None] == []
         assert cache.lookup("cold0", "m") is None
