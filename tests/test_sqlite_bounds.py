@@ -89,6 +89,7 @@ async def open_at(opened: list[SQLiteStore], path: Path, bound: int | None = Non
     return store
 
 
+@pytest.mark.slow
 async def test_what_has_expired_is_removed(opened: list[SQLiteStore], tmp_path: Path) -> None:
     store = await open_at(opened, tmp_path / "a.db")
     ends = [None, NOW, NOW + 1, NOW - 1]
@@ -117,6 +118,7 @@ async def test_a_little_at_a_time(
     assert store.numbers() == set(), "there was more to do: it goes on at once"
 
 
+@pytest.mark.slow
 async def test_the_least_recently_used_make_room(opened: list[SQLiteStore], tmp_path: Path) -> None:
     bound = 2_000_000
     store = await open_at(opened, tmp_path / "a.db", bound)
@@ -134,6 +136,7 @@ async def test_the_least_recently_used_make_room(opened: list[SQLiteStore], tmp_
     assert bound * 0.75 < store.live_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_bytes", [0, 2**20])
 def test_what_is_in_use_stays_wherever_it_is_answered_from(
     max_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -168,6 +171,7 @@ def test_what_is_in_use_stays_wherever_it_is_answered_from(
         assert cache.lookup("cold0", "m") is None
 
 
+@pytest.mark.slow
 async def test_changes_do_not_pile_up(opened: list[SQLiteStore], tmp_path: Path) -> None:
     store = await open_at(opened, tmp_path / "a.db")
     bound = await open_at(opened, tmp_path / "b.db", 1_000_000)
@@ -181,6 +185,7 @@ async def test_changes_do_not_pile_up(opened: list[SQLiteStore], tmp_path: Path)
         assert one.numbers() == set(range(300))
 
 
+@pytest.mark.slow
 async def test_the_wal_stays_small_though_nobody_writes(
     opened: list[SQLiteStore], tmp_path: Path
 ) -> None:
@@ -252,6 +257,7 @@ async def test_uses_are_remembered_by_the_next_process(
     assert 4 not in numbers
 
 
+@pytest.mark.slow
 async def test_space_is_given_back(opened: list[SQLiteStore], tmp_path: Path) -> None:
     store = await open_at(opened, tmp_path / "a.db")
     await store.set([record(n) for n in range(3_000)])
@@ -262,6 +268,7 @@ async def test_space_is_given_back(opened: list[SQLiteStore], tmp_path: Path) ->
     assert (tmp_path / "a.db").stat().st_size < 100_000
 
 
+@pytest.mark.slow
 async def test_a_bound_that_is_set_later_holds_too(
     opened: list[SQLiteStore], tmp_path: Path
 ) -> None:
