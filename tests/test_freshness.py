@@ -61,6 +61,7 @@ class TestEarlyRefresh:
         cache.update("p", "m", answer("p"))
         assert reasons(cache, 1000) == [None] * 1000
 
+    @pytest.mark.slow
     def test_it_comes_at_about_the_time_the_model_takes(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -87,6 +88,7 @@ class TestEarlyRefresh:
             clock.now += 99.99
             assert reasons(cache, 1000) == [None] * 1000
 
+    @pytest.mark.slow
     async def test_readers_over_many_periods_meet_at_most_two_refreshes_each(self) -> None:
         # 1,000 reads a second over ten periods that are ten times as long as the model takes. The
         # clock is the test's; the model's time is real.

@@ -38,6 +38,7 @@ def counts(report: ImportReport) -> tuple[int, int, dict[str, int]]:
     return report.imported, report.already, report.skipped
 
 
+@pytest.mark.slow
 @tables
 def test_every_answer_is_served_to_the_same_request(
     table: str, make_cache: Callable[..., LLMCache], path: Path
@@ -150,6 +151,7 @@ FAULTS_OF_MD5: dict[str, tuple[list[Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @tables
 @pytest.mark.parametrize("kind", [*FAULTS, *FAULTS_OF_MD5])
 def test_what_is_no_whole_answer_is_skipped_by_reason(

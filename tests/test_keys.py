@@ -67,6 +67,7 @@ triples = st.tuples(parts, parts, parts)
 secrets = st.none() | st.binary(min_size=1, max_size=200)
 
 
+@pytest.mark.slow
 @examples(400)
 @given(triples, secrets)
 def test_keys_and_labels_are_those_of_the_oracle(triple: Triple, secret: bytes | None) -> None:
@@ -248,6 +249,7 @@ def test_keys_are_the_same_in_every_process() -> None:
     assert outputs == [expected] * 2
 
 
+@pytest.mark.slow
 def test_namespaces_never_share(make_cache: MakeCache) -> None:
     names = [*TEXTS, "a", "b", "ab", "a\0", "A"]
     caches = {name: make_cache(namespace=name) for name in names}

@@ -307,6 +307,7 @@ def test_what_was_begun_is_finished_at_exit_and_a_child_begins_anew(
 PIECES = 128 * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "é", "€", "😀", "\ud800", "e\ud83d"])
 @pytest.mark.parametrize("fill", ["a", "é", "€", "😀"])
 @pytest.mark.parametrize("shift", [0, 1, 2, 3])

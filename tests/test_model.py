@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
 from doubles import LIMIT
 from figures import tell
 from machine import STEPS_PER_LIFE, Machine
@@ -18,11 +19,11 @@ from strategies import FACTOR
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 STEPS = round(2_500 * FACTOR)
 
 
+@pytest.mark.slow
 def test_a_cache_agrees_with_a_model_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def left(cache: LLMCache) -> set[tuple[str, str, str]]:
 
 
 # By turns in an event loop and without one.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("namespace", "model", "older_than", "invalidate"),
     [
@@ -129,6 +130,7 @@ async def test_a_model_is_known_by_what_its_description_means(
     assert model.asked == ["p", "p"]
 
 
+@pytest.mark.slow
 async def test_another_cache_on_the_file_stops_serving(
     tmp_path: Path, invalidate: Invalidate
 ) -> None:

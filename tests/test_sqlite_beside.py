@@ -439,6 +439,7 @@ def test_a_wal_that_another_process_has_written_back_and_cut_is_no_trouble(
     assert lines(caplog) == []
 
 
+@pytest.mark.slow
 def test_two_caches_of_a_process_lose_a_file_and_get_another(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     for end in ("-wal", "-shm"):

@@ -243,6 +243,7 @@ class Model:
         return Held(*self.leases[key][1:]) if key in self.leases else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 async def test_random_schedules_agree_with_the_model(peers: list[Peer], part: int) -> None:
     """Each of a few hundred keys lives through one schedule, all of them at once, in batches."""

@@ -82,6 +82,7 @@ SMALLEST: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
 
 
 # What is in it costs the same in a tuple: there it is tried with a few.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "further", "tag"),
     [
@@ -131,6 +132,7 @@ COLLIDING: dict[str, Callable[[int], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", COLLIDING.values(), ids=COLLIDING)
 def test_keys_of_equal_hashes_are_refused_beyond_64(make: Callable[[int], object]) -> None:
     keys = [make(number) for number in range(64)]
@@ -190,6 +192,7 @@ def test_a_value_names_at_most_256_classes() -> None:
         encode(holding([kind() for kind in kinds]), KEY)
 
 
+@pytest.mark.slow
 def test_flags_that_were_stored_do_not_fill_their_class() -> None:
     name = record_of(instances.Bits)
     assert name is not None

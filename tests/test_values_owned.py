@@ -7,6 +7,7 @@ import itertools
 import pickle
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from exact import difference, mutable_parts, vandalise
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 KEY = bytes(range(32))
 
 
+@pytest.mark.slow
 def test_nothing_that_is_done_to_an_answer_reaches_a_later_hit(make_cache: MakeCache) -> None:
     cache, numbers = make_cache(fresh_ids=False, admit=None), itertools.count()
 
@@ -50,6 +52,7 @@ def test_nothing_that_is_done_to_an_answer_reaches_a_later_hit(make_cache: MakeC
     check()
 
 
+@pytest.mark.slow
 def test_what_langchain_does_to_a_hit_stays_with_that_hit(make_cache: MakeCache) -> None:
     cache, numbers = make_cache(fresh_ids=False, admit=None), itertools.count()
 
@@ -112,6 +115,7 @@ USES: dict[str, Callable[[Any], object]] = {
 }
 
 
+@pytest.mark.slow
 @examples(30)
 @given(answers, st.lists(messages(), min_size=1, max_size=2))
 def test_what_comes_back_works_like_what_went_in(
