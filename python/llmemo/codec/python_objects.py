@@ -1,6 +1,6 @@
 """Objects taken apart into plain values, and put together again as they were.
 
-For what `rust/python/objects.rs` does not know by itself: dates and the like, and instances of
+For what `rust/python/codec` does not know by itself: dates and the like, and instances of
 classes of the user's. Their state is taken and set directly: no constructor, property or
 `__setattr__` of theirs is run. Nor are validators, but those of the classes that the current model
 run asks for: an instance must also be one that its class would accept today (`acceptance`).
