@@ -214,6 +214,7 @@ async def test_a_time_to_live_for_one_call(make_cache: MakeCache, do: Do) -> Non
             assert (hit is not None) == (past < ttl), (prompt, past)
 
 
+@pytest.mark.slow
 async def test_what_is_stored_at_once_does_not_expire_at_once(make_cache: MakeCache) -> None:
     clock = Clock()
     cache = make_cache(clock=clock, ttl=1_000, ttl_jitter=0.5, single_flight=False)

@@ -104,6 +104,7 @@ def test_a_store_that_fails_half_way_ends_it_with_what_was_done(
         assert served(cache) == list(range(100))
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importer, "PATIENCE", 0.05)
     held = Held("set")

@@ -105,6 +105,7 @@ def test_a_breaker_counts_calls_that_fail_together_and_may_be_hurried() -> None:
     assert breaker.may_try()
 
 
+@pytest.mark.slow
 def test_after_five_failures_nobody_asks_and_then_somebody_without_waiting(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -257,6 +258,7 @@ async def test_reads_that_hang_are_not_waited_for_though_updates_get_through() -
         worker._inbox.loop.call_soon_threadsafe(hung.set)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 async def test_who_only_writes_is_waited_for_again() -> None:
     store = Hole()
     async with LLMCache(store, store_timeout=LIMIT) as cache:
@@ -276,6 +278,7 @@ async def test_who_only_writes_is_waited_for_again() -> None:
         assert cache.stats().writes_unconfirmed == unconfirmed > 0
 
 
+@pytest.mark.slow
 async def test_a_lease_that_comes_late_does_not_end_coordination(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +327,7 @@ class Locked(FakeStore):
         await super().set(records)
 
 
+@pytest.mark.slow
 async def test_a_read_that_nobody_waits_for_says_nothing_about_writing() -> None:
     store = Locked()
     async with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
@@ -344,6 +348,7 @@ async def test_a_read_that_nobody_waits_for_says_nothing_about_writing() -> None
         store.is_locked = False
 
 
+@pytest.mark.slow
 async def test_a_store_that_can_only_be_read_is_read_and_its_updates_wait_for_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -87,6 +87,7 @@ async def test_who_has_nothing_to_give_may_let_all_go_on(callers: list[Caller]) 
     assert await asyncio.gather(*tasks) == [None] * 5
 
 
+@pytest.mark.slow
 async def test_a_lease_that_nobody_keeps_lapses_and_the_late_answer_is_refused(
     callers: list[Caller],
 ) -> None:

@@ -95,6 +95,7 @@ def test_a_file_that_is_locked_for_minutes(
     expect_on_disk(path, kept)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_model_calls_do_not_wait_for_a_file_that_is_locked(tmp_path: Path) -> None:
     path, names = tmp_path / "a.db", [f"q{number}" for number in range(50)]

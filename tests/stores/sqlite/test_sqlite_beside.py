@@ -280,6 +280,7 @@ async def test_a_lease_that_was_granted_while_a_file_was_taken_is_granted_once(
     assert [type(one[b"k" * 32]) for one in found] == [Grant, Held]
 
 
+@pytest.mark.slow
 def test_a_file_that_was_replaced_is_not_given_the_wal_of_a_store_that_is_closed(
     tmp_path: Path,
 ) -> None:

@@ -57,6 +57,7 @@ def test_what_one_cache_changes_another_stops_serving(how: str, tmp_path: Path) 
         assert other.stats().errors == one.stats().errors == {}
 
 
+@pytest.mark.slow
 def test_what_was_evicted_and_computed_anew_replaces_what_others_remember(tmp_path: Path) -> None:
     stores = [SQLiteStore(tmp_path / "a.db", max_store_bytes=2**18) for _ in range(2)]
     one = LLMCache(stores[0], store_timeout=patience())
@@ -72,6 +73,7 @@ def test_what_was_evicted_and_computed_anew_replaces_what_others_remember(tmp_pa
         assert one.stats().errors == other.stats().errors == {}
 
 
+@pytest.mark.slow
 def test_a_caches_own_changes_cost_its_memory_nothing(tmp_path: Path) -> None:
     with LLMCache(tmp_path / "a.db") as cache:
         for turn in range(3):
