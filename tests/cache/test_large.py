@@ -16,6 +16,7 @@ from support.doubles import FAST, LIMIT, run
 
 from llmemo import LLMCache
 from llmemo._core import LARGE, ValueRefused, compress, decode, decompress, encode
+from llmemo.keys.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -63,7 +64,7 @@ def fill(cache: LLMCache, entries: int) -> None:
     memory = cache._tiers.memory
     for number in range(entries):
         prompt = str(number)
-        key = memory.key(prompt, "m", "")
+        key = memory.key(Request(prompt, "m"), "")
         memory.put(prompt, "m", "", key, encode(SMALL, key))
 
 

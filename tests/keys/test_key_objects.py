@@ -24,6 +24,7 @@ from support import oracle
 from support.strategies import examples, hard_texts
 
 from llmemo._core import Memory, RequestBypassed
+from llmemo.keys.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ def asked(value: Any) -> str:
 
 def key(prompt: str, **seen: Any) -> bytes:
     """The key, by core and oracle."""
-    found = MEMORY.key(prompt, LLM, "", **seen)
+    found = MEMORY.key(Request(prompt, LLM, **seen), "")
     assert found == oracle.key(prompt, LLM, "", **seen)
     return found
 
@@ -49,7 +50,7 @@ def key(prompt: str, **seen: Any) -> bytes:
 def reason(prompt: str) -> tuple[str, str | None]:
     """Why there is no key, by core and oracle."""
     with pytest.raises(RequestBypassed) as bypass:
-        MEMORY.key(prompt, LLM, "")
+        MEMORY.key(Request(prompt, LLM), "")
     with pytest.raises(oracle.Bypass) as other:
         oracle.key(prompt, LLM, "")
     assert bypass.value.args == other.value.args

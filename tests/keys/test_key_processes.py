@@ -24,6 +24,7 @@ from langchain_core.messages import (
 from support import TESTS, oracle
 
 from llmemo._core import Memory
+from llmemo.keys.request import Request
 
 MEMORY = Memory(2**20, fingerprint_secret=os.urandom(192))
 CITIES = frozenset({"Oslo", "Paris", "Rome", "Athens", "it's"})
@@ -38,7 +39,7 @@ class Recorder(InMemoryCache):
         self.texts: set[str] = set()
 
     def lookup(self, prompt: str, llm_string: str) -> Any:
-        key = MEMORY.key(prompt, llm_string, "")
+        key = MEMORY.key(Request(prompt, llm_string), "")
         assert key == oracle.key(prompt, llm_string, "")
         self.keys.append(key.hex())
         self.texts.add(prompt)

@@ -20,6 +20,7 @@ from support.oracle_prompt import WHOLES
 from support.strategies import FACTOR, byte_strings, examples, floats, hard_texts, ints, json_values
 
 from llmemo._core import Memory
+from llmemo.keys.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ rngs = st.integers(0, 2**64).map(random.Random)
 
 def key(prompt: str, llm_string: str = LLM) -> bytes:
     """The key, by core and oracle."""
-    found = MEMORY.key(prompt, llm_string, "")
+    found = MEMORY.key(Request(prompt, llm_string), "")
     assert found == oracle.key(prompt, llm_string, "")
     return found
 
@@ -292,5 +293,5 @@ def test_no_two_of_ten_million_triples_share_a_key() -> None:
         text = "".join(rng.choices(pieces, k=500))[:450]
         ends = range(len(text) + 1)
         triples = [(text[:i], text[i:j], text[j:]) for i in ends for j in ends[i:]]
-        keys = {MEMORY.key(prompt, llm, namespace) for namespace, llm, prompt in triples}
+        keys = {MEMORY.key(Request(prompt, llm), namespace) for namespace, llm, prompt in triples}
         assert len(keys) == len(triples) >= 100_000

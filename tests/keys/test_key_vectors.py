@@ -12,6 +12,7 @@ from support import TESTS, oracle
 from support.strategies import FACTOR
 
 from llmemo._core import Memory, RequestBypassed
+from llmemo.keys.request import Request
 
 VECTORS: list[dict[str, Any]] = json.loads((TESTS / "vectors" / "keys.json").read_bytes())
 GROUPS = (
@@ -25,9 +26,9 @@ FINGERPRINTS = bytes(range(7, 199))
 def of_core(row: dict[str, Any]) -> str | tuple[str, str | None]:
     secret, schemas, seen = given(row)
     memory = Memory(2**20, fingerprint_secret=FINGERPRINTS, secret=secret)
-    request = (row["prompt"], row["llm_string"], row["namespace"], schemas)
+    request = Request(row["prompt"], row["llm_string"], **seen)
     try:
-        return memory.key(*request, **seen).hex()
+        return memory.key(request, row["namespace"], schemas).hex()
     except RequestBypassed as bypass:
         reason, parameter = bypass.args
         return reason, parameter
@@ -147,16 +148,16 @@ def test_what_was_read_before_changes_nothing() -> None:
     for row in [*twice, *VECTORS]:
         secret, schemas, seen = given(row)
         memory = memories[secret]
-        request = (row["prompt"], row["llm_string"], row["namespace"], schemas)
+        asked = (Request(row["prompt"], row["llm_string"], **seen), row["namespace"], schemas)
         if isinstance(name := of_oracle(row), tuple):
             for read in (memory.key, functools.partial(memory.describe, tail=2)):
                 with pytest.raises(RequestBypassed) as bypass:
-                    read(*request, **seen)
+                    read(*asked)
                 assert bypass.value.args == name
             continue
         fresh = Memory(2**20, fingerprint_secret=FINGERPRINTS, secret=secret)
         parts = (bytes.fromhex(name), fresh.llm_label(row["llm_string"]))
-        outline = fresh.outline(*request, tail=2, **seen)
-        assert memory.key(*request, **seen) == parts[0]
-        assert memory.seek(*request, **seen)[0] == parts[0]
-        assert memory.describe(*request, tail=2, **seen) == (*parts, outline)
+        outline = fresh.outline(*asked, tail=2)
+        assert memory.key(*asked) == parts[0]
+        assert memory.seek(*asked)[0] == parts[0]
+        assert memory.describe(*asked, tail=2) == (*parts, outline)

@@ -22,6 +22,7 @@ from support.strategies import TEXTS, examples, hard_texts
 
 from llmemo import LLMCache
 from llmemo._core import Memory, encode
+from llmemo.keys.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ secrets = st.none() | st.binary(min_size=1, max_size=200)
 def test_keys_and_labels_are_those_of_the_oracle(triple: Triple, secret: bytes | None) -> None:
     namespace, llm_string, prompt = triple
     tier = memory(secret)
-    assert tier.key(prompt, llm_string, namespace) == oracle_key(triple, secret)
+    assert tier.key(Request(prompt, llm_string), namespace) == oracle_key(triple, secret)
     assert tier.label(prompt) == oracle.label(prompt, secret)
 
 
@@ -83,13 +84,15 @@ def test_long_parts_are_keyed_as_by_the_oracle(size: int) -> None:
     for text in ("x" * size, "é" * (size // 2), "\ud800" * (size // 3), "ab\0" * (size // 3)):
         for secret in (None, b"s"):
             triple = (text[:50], text[::-1], text)
-            assert memory(secret).key(triple[2], triple[1], triple[0]) == oracle_key(triple, secret)
+            assert memory(secret).key(Request(triple[2], triple[1]), triple[0]) == oracle_key(
+                triple, secret
+            )
 
 
 def test_keys_that_were_given_once_stay() -> None:
     # A change of these makes every stored answer a miss: it needs a new version of the framing.
     # tests/vectors has many more.
-    key, secret_key = (memory(secret).key("p", "l", "n") for secret in (None, b"s"))
+    key, secret_key = (memory(secret).key(Request("p", "l"), "n") for secret in (None, b"s"))
     label = memory().label("n")
     assert key.hex() == "b6796dda818200eab9b2a7b85416312e98b75657ca6a5979f8fb0fab3fafb2e5"
     assert secret_key.hex() == "29305f11503cfdf5447efeb13d22392d912699fee536ced3a1b62fb452594398"
@@ -103,7 +106,7 @@ def test_keys_are_equal_exactly_if_requests_and_secrets_are(
     one: Triple, other: Triple, secret: bytes | None, another: bytes | None
 ) -> None:
     def key(triple: Triple, secret: bytes | None, fingerprints: bytes = SECRET) -> bytes:
-        return memory(secret, fingerprints).key(triple[2], triple[1], triple[0])
+        return memory(secret, fingerprints).key(Request(triple[2], triple[1]), triple[0])
 
     assert (key(one, secret) == key(other, secret)) == (one == other)
     assert (key(one, secret) == key(one, another)) == (secret == another)
@@ -132,7 +135,7 @@ def test_no_two_splits_of_a_text_share_a_key() -> None:
     for text in SPLIT:
         made = splits(text)
         assert len(set(made)) == len(made)
-        keys = {tier.key(prompt, llm, namespace) for namespace, llm, prompt in made}
+        keys = {tier.key(Request(prompt, llm), namespace) for namespace, llm, prompt in made}
         assert len(keys) == len(made), repr(text[:20])
         count += len(made)
     assert count >= 100_000
@@ -143,7 +146,7 @@ def test_no_two_splits_of_a_text_share_an_entry_in_memory() -> None:
         tier, made = memory(), splits(text[:40])
         for number, (namespace, llm, prompt) in enumerate(made):
             assert tier.lookup(prompt, llm, namespace) is None
-            key = tier.key(prompt, llm, namespace)
+            key = tier.key(Request(prompt, llm), namespace)
             assert tier.put(prompt, llm, namespace, key, encode(said(str(number)), key))
         for number, (namespace, llm, prompt) in enumerate(made):
             assert tier.lookup(prompt, llm, namespace) == said(str(number))
@@ -180,7 +183,7 @@ class Shifty(str):
 
 
 def test_a_text_is_what_it_holds_not_what_it_says() -> None:
-    assert memory().key(Shifty("\ud800"), "l", "") == oracle_key(("", "l", "\ud800"), None)
+    assert memory().key(Request(Shifty("\ud800"), "l"), "") == oracle_key(("", "l", "\ud800"), None)
 
 
 # What is no text.
@@ -217,11 +220,12 @@ def test_what_is_no_text_bypasses_the_cache(
 PRINT_KEYS = """
 import sys
 from llmemo._core import Memory
+from llmemo.keys.request import Request
 import test_keys as t
 for secret in (None, b"secret"):
     tier = t.memory(secret, bytes([int(sys.argv[1])] * 96 + list(range(96))))
     for text in t.SPLIT:
-        print(tier.key(text, text[:9], text[9:]).hex(), tier.label(text).hex())
+        print(tier.key(Request(text, text[:9]), text[9:]).hex(), tier.label(text).hex())
 """
 
 

@@ -24,6 +24,7 @@ from support import TESTS
 
 from llmemo import LLMCache
 from llmemo._core import Memory, encode
+from llmemo.keys.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,12 +66,12 @@ def secret(is_forced: bool) -> bytes:
 
 
 def put(tier: Memory, prompt: str, text: str, llm_string: str = "l", namespace: str = "") -> None:
-    key = tier.key(prompt, llm_string, namespace)
+    key = tier.key(Request(prompt, llm_string), namespace)
     assert tier.put(prompt, llm_string, namespace, key, encode(said(text), key))
 
 
 def by_key(tier: Memory, prompt: str, llm_string: str = "l", namespace: str = "") -> object:
-    key = tier.key(prompt, llm_string, namespace)
+    key = tier.key(Request(prompt, llm_string), namespace)
     return tier.lookup_key(prompt, llm_string, namespace, key)
 
 
@@ -103,19 +104,19 @@ def test_a_colliding_prompt_misses_in_memory(is_forced: bool, suffix: str) -> No
         assert tier.lookup(other, "l", "") == said("other")
         # The proof that the fingerprints collide: both are in, and one cannot be found.
         assert tier.lookup(one, "l", "") == (None if is_forced else said("one"))
-        assert tier.counts()[3] == 2
+        assert tier.counts().entries == 2
         # Its key finds it, and gives it the row; and so on, however often.
         for _ in range(6):
             assert by_key(tier, one) == tier.lookup(one, "l", "") == said("one")
             assert tier.lookup(other, "l", "") == (None if is_forced else said("other"))
             assert by_key(tier, other) == tier.lookup(other, "l", "") == said("other")
             assert tier.lookup(one, "l", "") == (None if is_forced else said("one"))
-        assert tier.counts()[3] == 2
+        assert tier.counts().entries == 2
         put(tier, one, "again")
         assert tier.lookup(one, "l", "") == said("again")
         assert tier.lookup(other, "l", "") == (None if is_forced else said("other"))
         assert by_key(tier, other) == said("other")
-        assert tier.remove(tier.key(one, "l", ""))
+        assert tier.remove(tier.key(Request(one, "l"), ""))
         assert tier.lookup(one, "l", "") is by_key(tier, one) is None
         assert by_key(tier, other) == said("other")
 
@@ -155,16 +156,16 @@ def test_colliding_entries_leave_nothing_behind(is_forced: bool) -> None:
             put(tier, prompt, str(turn))
             truth[prompt] = str(turn)
         elif action == 4:
-            tier.remove(tier.key(prompt, "l", ""))
+            tier.remove(tier.key(Request(prompt, "l"), ""))
             truth.pop(prompt, None)
         else:
             hit = by_key(tier, prompt) if action > 7 else tier.lookup(prompt, "l", "")
             # Never another prompt's answer, nor an older one.
             assert hit is None or hit == said(truth[prompt])
-    assert tier.counts()[3] <= 50
+    assert tier.counts().entries <= 50
     for prompt in prompts:
-        tier.remove(tier.key(prompt, "l", ""))
-    assert tier.counts()[3:5] == (0, 0)
+        tier.remove(tier.key(Request(prompt, "l"), ""))
+    assert tier.counts().entries == tier.counts().bytes == 0
 
 
 # In a cache.

@@ -276,7 +276,7 @@ class Comparison:
 def _outline(memory: Memory, asked: Asked) -> Outline:
     namespace, texts, schemas = asked
     return Outline.read(
-        memory.outline(texts.prompt, texts.llm_string, namespace, schemas, tail=ALL)
+        memory.outline(Request(texts.prompt, texts.llm_string), namespace, schemas, tail=ALL)
     )
 
 

@@ -104,7 +104,7 @@ def _begin(
 
 
 def _is_long(memory: Memory) -> bool:
-    return memory.counts()[3] > SWEPT_AT_ONCE
+    return memory.counts().entries > SWEPT_AT_ONCE
 
 
 async def _take_out(

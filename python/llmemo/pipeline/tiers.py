@@ -221,15 +221,7 @@ class Tiers:
     def _sought(
         self, request: Request, namespace: str, known: dict[str, bytes] | None
     ) -> tuple[Identity, int | None]:
-        key, epoch = self.memory.seek(
-            request.prompt,
-            request.llm_string,
-            namespace,
-            known,
-            supplement=request.supplement,
-            is_text=request.is_text,
-            objects=request.objects,
-        )
+        key, epoch = self.memory.seek(request, namespace, known)
         return Identity(request.name(known), key, known, request), epoch
 
     def _keyed(self, request: Request, namespace: str, known: dict[str, bytes] | None) -> Identity:
@@ -238,16 +230,7 @@ class Tiers:
     def _described(
         self, request: Request, namespace: str, known: dict[str, bytes] | None
     ) -> Identity:
-        key, *rest = self.memory.describe(
-            request.prompt,
-            request.llm_string,
-            namespace,
-            known,
-            tail=TAIL,
-            supplement=request.supplement,
-            is_text=request.is_text,
-            objects=request.objects,
-        )
+        key, *rest = self.memory.describe(request, namespace, known, tail=TAIL)
         return Identity(request.name(known), key, known, request, *rest)
 
     def reject(self, damage: ValueDamaged, record: Record | None = None) -> None:
@@ -292,28 +275,26 @@ class Tiers:
 
     def stats(self) -> CacheStats:
         """Counts of all tiers."""
-        (
-            memory_hits, evictions, expired, entries, size, sent, made, money, store_hits,
-        ) = self.memory.counts()  # fmt: skip
+        memory = self.memory.counts()
         counts, saved, groups = self.tally.snapshot()
         for reason, count in misplaced_options.counts().items():
             since = count - self._astray_before.get(reason, 0)
             if since:
                 groups["errors"][reason] = since
-        saved = saved.plus(Worth(sent, made, money))
+        saved = saved.plus(Worth(memory.input_tokens, memory.output_tokens, memory.money))
         others = counts["coalesced"] + counts["stale"]
         return CacheStats(
-            hits=memory_hits + store_hits + others,
+            hits=memory.hits + memory.fills + others,
             misses=counts["misses"],
-            memory_hits=memory_hits,
-            store_hits=store_hits,
+            memory_hits=memory.hits,
+            store_hits=memory.fills,
             coalesced=counts["coalesced"],
             stale=counts["stale"],
             updates=counts["updates"],
-            evictions=evictions,
-            expired=expired + counts["expired"],
-            entries=entries,
-            bytes=size,
+            evictions=memory.evictions,
+            expired=memory.expired + counts["expired"],
+            entries=memory.entries,
+            bytes=memory.bytes,
             writes_unconfirmed=counts["writes_unconfirmed"],
             input_tokens_saved=saved.input_tokens,
             output_tokens_saved=saved.output_tokens,
