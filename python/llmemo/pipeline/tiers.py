@@ -13,7 +13,7 @@ from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.config.validation import secret_bytes
 from llmemo.errors import NamespaceRequiredError
-from llmemo.keys.description import MARK
+from llmemo.keys.model_description import MARK
 from llmemo.keys.outline import TAIL
 from llmemo.keys.request import Request
 from llmemo.langchain.class_schemas import schemas
