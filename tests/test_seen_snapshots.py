@@ -199,6 +199,6 @@ def test_a_hit_describes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def describe(*args: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(description, "_read", describe)
+    monkeypatch.setattr(model_description, "_read", describe)
     it.invoke("q")
     assert it.cache.stats().hits == 2
