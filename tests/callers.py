@@ -13,7 +13,7 @@ from doubles import LIMIT, patience
 from llmemo._core import Memory
 from llmemo.single_flight.watchdog import unless_crowded
 from llmemo.store_io.calls import Call, run_inline
-from llmemo.store_io.executor import Engine
+from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases.client import acquire
 from llmemo.store_io.operations import Get, Set
 from llmemo.stores import Record
@@ -42,7 +42,7 @@ class Caller:
         self.tally, self.patience = Tally(), patience
         self.expected: dict[str, int] = {}
         memory = Memory(2**20, None, fingerprint_secret=bytes(range(192)))
-        self.engine = Engine(store, self.tally, memory, patience)
+        self.engine = Executor(store, self.tally, memory, patience)
 
     def _outcome(self, call: Call[Any]) -> Coroutine[Any, Any, Any]:
         return call.wait(self.patience)

@@ -15,8 +15,8 @@ from scripted import Scripted, said
 
 from llmemo import LLMCache
 from llmemo.store_io import worker
-from llmemo.store_io.circuit_breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
-from llmemo.store_io.client import Patience
+from llmemo.store_io.circuit_breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
+from llmemo.store_io.client import TimeBudget
 from llmemo.store_io.operations import Set
 from llmemo.stores import SQLiteStore
 
@@ -61,7 +61,7 @@ class Time:
 
 def test_a_breaker_opens_tries_now_and_then_and_closes() -> None:
     clock = Time()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     for _ in range(FAILURES - 1):
         breaker.failed()
     breaker.succeeded()  # Only failures in a row count.
@@ -85,7 +85,7 @@ def test_a_breaker_opens_tries_now_and_then_and_closes() -> None:
 
 def test_a_breaker_counts_calls_that_fail_together_and_may_be_hurried() -> None:
     clock = Time()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     assert not breaker.failed(FAILURES - 1)
     assert breaker.failed(2 * FAILURES)
     assert not breaker.failed()
@@ -348,9 +348,9 @@ async def test_a_store_that_can_only_be_read_is_read_and_its_updates_wait_for_no
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store, waited = Locked(), 0
-    outcome = Patience.outcome
+    outcome = TimeBudget.outcome
 
-    async def counted(patience: Patience, call: Call[Any]) -> Any:
+    async def counted(patience: TimeBudget, call: Call[Any]) -> Any:
         nonlocal waited
         waited += isinstance(call.operation, Set)
         return await outcome(patience, call)
@@ -360,7 +360,7 @@ async def test_a_store_that_can_only_be_read_is_read_and_its_updates_wait_for_no
         assert durable is not None
         await cache.aupdate("old", "m", answer("old"))
         store.is_locked = True
-        monkeypatch.setattr(Patience, "outcome", counted)
+        monkeypatch.setattr(TimeBudget, "outcome", counted)
         durable.waited = 0.1  # for what is written: reads are as patient as the machine is busy
         for number in range(100):
             await cache.aupdate(f"{number}", "m", answer(f"{number}"))

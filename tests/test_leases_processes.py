@@ -24,7 +24,7 @@ from llmemo import SQLiteStore
 from llmemo._core import Memory
 from llmemo.store_io.calls import (Call, run_inline)
 from llmemo.store_io.operations import (Get, Set)
-from llmemo.store_io.executor import Engine
+from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases.client import acquire, release
 from llmemo.telemetry.stats import Tally
 from llmemo.stores import (Record)
@@ -39,7 +39,7 @@ path, name, count, seconds, slow = sys.argv[1], *map(eval, sys.argv[2:6])
 KEY = b"k" * 32
 tally = Tally()
 memory = Memory(2**20, None, fingerprint_secret=bytes(range(192)))
-engine = Engine(SQLiteStore(path), tally, memory, 60)
+engine = Executor(SQLiteStore(path), tally, memory, 60)
 
 def say(*words):
     os.write(1, (" ".join(map(str, [name, *words])) + "\\n").encode())

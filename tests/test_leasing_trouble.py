@@ -11,7 +11,7 @@ from callers import Caller
 from doubles import FAULTS, LIMIT, FakeStore, Fault
 
 from llmemo import SQLiteStore
-from llmemo.stores.lease_store import Grant, Held, Leases
+from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-class FakeLeases(Leases):
+class FakeLeases(LeaseStore):
     """Of a `FakeStore`; may hang, or raise, as it does."""
 
     def __init__(self, store: FakeStore) -> None:
@@ -37,11 +37,13 @@ class FakeLeases(Leases):
         if method == self.hangs:
             await self.go.wait()
 
-    async def acquire(self, wanted: Mapping[bytes, float]) -> Mapping[bytes, Grant | Record | Held]:
+    async def acquire(
+        self, wanted: Mapping[bytes, float]
+    ) -> Mapping[bytes, Grant | Record | LeaseState]:
         await self._begin("acquire")
         if self.is_free and self.store.sizes("acquire")[1:]:
             return dict.fromkeys(wanted, Grant(5, 0))
-        return dict.fromkeys(wanted, Held(time.time() + 10 * LIMIT, 0))
+        return dict.fromkeys(wanted, LeaseState(time.time() + 10 * LIMIT, 0))
 
     async def renew(self, leases: Mapping[bytes, tuple[int, float]]) -> Collection[bytes]:
         return ()
@@ -56,11 +58,11 @@ class FakeLeases(Leases):
     async def moved(self) -> bool:
         return not self.is_free
 
-    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | Held]:
+    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | LeaseState]:
         await self._begin("peek")
         if self.is_free:
             return {}
-        return dict.fromkeys(keys, Held(time.time() + 10 * LIMIT, 0))
+        return dict.fromkeys(keys, LeaseState(time.time() + 10 * LIMIT, 0))
 
 
 def fake(before: Any = lambda method: None, patience: float = LIMIT) -> tuple[Caller, FakeLeases]:

@@ -14,7 +14,7 @@ import pytest
 from doubles import LIMIT, PRELUDE, STRICT, answer, lines, patience
 
 from llmemo import LLMCache, SQLiteStore
-from llmemo.stores.lease_store import Grant, Held
+from llmemo.stores.lease_store import Grant, LeaseState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -282,7 +282,7 @@ async def test_a_lease_that_was_granted_while_a_file_was_taken_is_granted_once(
     monkeypatch.setattr(store._files, "check_after", taken)
     found = [await store._leases.acquire({b"k" * 32: 60.0}) for _ in range(2)]
     await store.close()
-    assert [type(one[b"k" * 32]) for one in found] == [Grant, Held]
+    assert [type(one[b"k" * 32]) for one in found] == [Grant, LeaseState]
 
 
 def test_a_file_that_was_replaced_is_not_given_the_wal_of_a_store_that_is_closed(

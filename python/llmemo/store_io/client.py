@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.store_io.calls import Call, Sent, settle
-from llmemo.store_io.circuit_breaker import Breaker
-from llmemo.store_io.executor import Engine
+from llmemo.store_io.calls import Call, Submission, settle
+from llmemo.store_io.circuit_breaker import CircuitBreaker
+from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases.client import acquire, release
 from llmemo.store_io.operations import Get, Set
-from llmemo.store_io.read_batcher import Gathering
+from llmemo.store_io.read_batcher import ReadBatcher
 from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from llmemo._core import Memory
     from llmemo.store_io.leases.client import Follower
     from llmemo.store_io.operations import Operation
-    from llmemo.store_io.read_batcher import Found, Pass
+    from llmemo.store_io.read_batcher import Batch, Found
     from llmemo.stores import Record, Store
     from llmemo.telemetry.stats import Tally
 
@@ -44,7 +44,7 @@ WAITED = 0.8
 """Part of `store_timeout` that is waited for: the rest is for a busy loop to get there."""
 
 
-class Patience:
+class TimeBudget:
     """What is left of the seconds that one model call may wait for the store: lookup and update."""
 
     __slots__ = ("_waiting", "left")
@@ -78,28 +78,28 @@ class _ShutError(Exception):
     """The breaker of reads is open."""
 
 
-class Durable:
+class StoreClient:
     """Reads and writes records, and fails open."""
 
     def __init__(self, store: Store, tally: Tally, memory: Memory, timeout: float) -> None:
-        """See `Engine`; `timeout`: seconds that a caller waits, at most."""
+        """See `Executor`; `timeout`: seconds that a caller waits, at most."""
         self.store = store
         self.timeout = timeout
-        self.engine = Engine(store, tally, memory, timeout)
-        self.reads, self.writes = Breaker(), Breaker()
+        self.engine = Executor(store, tally, memory, timeout)
+        self.reads, self.writes = CircuitBreaker(), CircuitBreaker()
         self._tally = tally
         self._reading: set[Call[Any]] = set()
         self._writing: set[Call[Any]] = set()
         """Those who wait, for the breakers to release them."""
         self.waited = WAITED * timeout
         """Seconds that one model call may wait for the store."""
-        self._gathering = Gathering(self.waited)
-        self._passes: set[weakref.ref[Pass]] = set()
+        self._gathering = ReadBatcher(self.waited)
+        self._passes: set[weakref.ref[Batch]] = set()
         """As `_reading`, and weak: a loop may close before there is an outcome, and has to go."""
 
-    def patience(self, left: float | None = None) -> Patience:
+    def patience(self, left: float | None = None) -> TimeBudget:
         """For what one model call writes, of which so many seconds are left; None for all."""
-        return Patience(self.waited if left is None else left, self._writing)
+        return TimeBudget(self.waited if left is None else left, self._writing)
 
     def read(self, key: bytes, make_call: MakeCall) -> Awaitable[Found]:
         """The record of a key; None if there is none, or it cannot be had in time.
@@ -114,7 +114,7 @@ class Durable:
             return self._gathering.read(key, self)
         return self._read_alone(key)
 
-    def send(self, reads: Pass) -> None:
+    def send(self, reads: Batch) -> None:
         """See `gathering.Reader`."""
         self._passes.add(weakref.ref(reads, self._passes.discard))
         if self.reads.is_open:
@@ -124,7 +124,7 @@ class Durable:
 
     async def _read_alone(self, key: bytes) -> Found:
         """The same, for a thread that waits."""
-        patience = Patience(self.waited, self._reading)
+        patience = TimeBudget(self.waited, self._reading)
         try:
             call: Call[Any] = Call.blocking(Get([key]))
             self.engine.submit(call)
@@ -150,7 +150,7 @@ class Durable:
             self._failed("read", error, reads)
 
     def begin_write(
-        self, operation: Set, make_call: MakeCall, patience: Patience, *, at_once: bool = False
+        self, operation: Set, make_call: MakeCall, patience: TimeBudget, *, at_once: bool = False
     ) -> Call[Any] | None:
         """Send a record. The call is for `written`; None if it is not waited for, but stays queued.
 
@@ -172,7 +172,7 @@ class Durable:
             return None
         return call
 
-    async def written(self, call: Call[Any] | None, patience: Patience) -> bool | None:
+    async def written(self, call: Call[Any] | None, patience: TimeBudget) -> bool | None:
         """Wait for a record to be written. Returns whether it is known to be there.
 
         None, if it was refused: another process was given the lease meanwhile.
@@ -196,7 +196,7 @@ class Durable:
         self,
         key: bytes,
         make_call: MakeCall,
-        patience: Patience,
+        patience: TimeBudget,
         follow: Follower,
         lease_timeout: float,
     ) -> Grant | Record | None:
@@ -272,11 +272,11 @@ class Durable:
         self.survive(verb, error, calls)
         self._trip(self.reads if verb == "read" else self.writes, calls)
 
-    def _trip(self, breaker: Breaker, calls: int) -> None:
+    def _trip(self, breaker: CircuitBreaker, calls: int) -> None:
         """Tell a breaker of failures; should that open it, nobody waits who it is for."""
         if not breaker.failed(calls):
             return
-        released: list[Sent[Any]] = list(self._writing)
+        released: list[Submission[Any]] = list(self._writing)
         if breaker is self.reads:
             passes = [reference() for reference in list(self._passes)]
             released += [*self._reading, *(one for one in passes if one is not None)]

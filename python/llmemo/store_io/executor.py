@@ -24,8 +24,8 @@ from llmemo._core import Insisting
 from llmemo.concurrency.interrupts import aside
 from llmemo.concurrency.monkey_patching import patched_by
 from llmemo.errors import ConfigurationError, StoreError
-from llmemo.store_io.calls import CLOSED, Sent, settle
-from llmemo.store_io.leases.client import Holds
+from llmemo.store_io.calls import CLOSED, Submission, settle
+from llmemo.store_io.leases.client import HeldLeases
 from llmemo.store_io.operations import Set
 from llmemo.store_io.worker import Worker
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from llmemo.telemetry.stats import Tally
 
 
-_engines: weakref.WeakKeyDictionary[Store, weakref.ref[Engine]] = weakref.WeakKeyDictionary()
+_engines: weakref.WeakKeyDictionary[Store, weakref.ref[Executor]] = weakref.WeakKeyDictionary()
 """What runs each store: one engine at a time."""
 
 _workers: weakref.WeakKeyDictionary[Store, Worker] = weakref.WeakKeyDictionary()
 """The last thread that had each store open; the next one waits for it to let go."""
 
 
-class Engine:
+class Executor:
     """Runs a store; see the module's documentation. Starts its thread at first use.
 
     There may be one worker after another, since exit and fork stop them, but never two at a time:
@@ -53,7 +53,7 @@ class Engine:
     """
 
     def __init__(self, store: Store, tally: Tally, memory: Memory, patience: float) -> None:
-        """Nothing is started or opened yet. `patience`: see `Leasing`."""
+        """Nothing is started or opened yet. `patience`: see `LeaseManager`."""
         reference = _engines.get(store)
         other = None if reference is None else reference()
         if other is not None and not other.is_closed:
@@ -61,7 +61,7 @@ class Engine:
             raise ConfigurationError(msg)
         _engines[store] = weakref.ref(self)
         self.is_closed: bool = False
-        self.backlog: deque[Sent[Any]] = deque()
+        self.backlog: deque[Submission[Any]] = deque()
         """Operations that no worker takes yet, in order: it has to be started, after a fork."""
         self._worker: Worker | None = None
         self._untold: list[None] = [None]
@@ -70,7 +70,7 @@ class Engine:
         self._tally = tally
         self._memory = memory
         self._patience = min(patience, threading.TIMEOUT_MAX)
-        self._holds = Holds()
+        self._holds = HeldLeases()
         lifecycle.has_lock(self)
 
     def after_fork_in_child(self) -> None:
@@ -98,7 +98,7 @@ class Engine:
         """Renew it no more."""
         self._holds.keep(key, fence, is_kept=False)
 
-    def submit(self, call: Sent[Any], *, at_once: bool = False) -> None:
+    def submit(self, call: Submission[Any], *, at_once: bool = False) -> None:
         """Send an operation; never waits for the store, or a fork. `at_once`: see `Worker.submit`.
 
         Raises:
@@ -211,12 +211,12 @@ class Engine:
                 worker.stop()
         return self._worker
 
-    def _take_back(self, calls: deque[Sent[Any]]) -> None:
+    def _take_back(self, calls: deque[Submission[Any]]) -> None:
         """Calls that reached a worker too late: for the next one, unless there is none."""
         # Once more, should that be interrupted: they are those of other callers, too.
         Insisting(self._hand_back)(calls)
 
-    def _hand_back(self, calls: deque[Sent[Any]]) -> None:
+    def _hand_back(self, calls: deque[Submission[Any]]) -> None:
         while calls:
             try:
                 call = calls.popleft()

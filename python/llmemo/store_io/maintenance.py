@@ -32,7 +32,7 @@ TROUBLE = (Exception, asyncio.CancelledError)
 """What a store may raise. Nobody cancels it, so a cancellation is trouble of its own."""
 
 
-class Caretaker:
+class Maintenance:
     """Has memory forget what others change, and the store remove what has to go."""
 
     def __init__(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from llmemo._core import Insisting
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.store_io.calls import Sent
+from llmemo.store_io.calls import Submission
 from llmemo.store_io.operations import Get
 from llmemo.store_io.timeouts import SHARED, deadline
 
@@ -31,14 +31,14 @@ Found: TypeAlias = "tuple[Record | None, float]"
 class Reader(Protocol):
     """Who reads."""
 
-    def send(self, reads: Pass) -> None:
+    def send(self, reads: Batch) -> None:
         """Have them read. May raise."""
 
     def are_over(self, reads: int, error: Exception | None) -> None:
         """So many were read that somebody still waits for, or not."""
 
 
-class Pass(Sent["Mapping[bytes, Record]"]):
+class Batch(Submission["Mapping[bytes, Record]"]):
     """The reads that begin in one pass of an event loop."""
 
     __slots__ = (
@@ -72,7 +72,7 @@ class Pass(Sent["Mapping[bytes, Record]"]):
 
     @property
     def is_over(self) -> bool:
-        """See `Sent.is_over`."""
+        """See `Submission.is_over`."""
         return self._is_over
 
     def join(self, key: bytes) -> asyncio.Future[Found]:
@@ -106,7 +106,7 @@ class Pass(Sent["Mapping[bytes, Record]"]):
             raise
 
     def expire(self) -> None:
-        """See `Sent.expire`."""
+        """See `Submission.expire`."""
         if self.is_sent:
             super().expire()
         else:
@@ -114,7 +114,7 @@ class Pass(Sent["Mapping[bytes, Record]"]):
             self.send()
 
     def set(self, result: Mapping[bytes, Record] | None, error: Exception | None) -> None:
-        """See `Sent.set`."""
+        """See `Submission.set`."""
         if self._is_over:
             return
         left = 0.0
@@ -137,15 +137,15 @@ class Pass(Sent["Mapping[bytes, Record]"]):
 
 
 class _Last(threading.local):
-    gathered: weakref.ref[Pass] | None = None
+    gathered: weakref.ref[Batch] | None = None
     """Of this thread. Weak: a loop that is closed must go."""
 
 
-class Gathering:
+class ReadBatcher:
     """Gathers the reads of each pass of each event loop."""
 
     def __init__(self, patience: float) -> None:
-        """`patience`: see `Pass`."""
+        """`patience`: see `Batch`."""
         self._patience = patience
         self._last = _Last()
 
@@ -156,7 +156,7 @@ class Gathering:
         gathered = None if reference is None else reference()
         # (A loop that was stopped may go on in another thread, and come back.)
         if gathered is None or gathered.loop is not loop or gathered.is_sent:
-            gathered = Pass(loop, reader, self._patience)
+            gathered = Batch(loop, reader, self._patience)
             # Before others can join it.
             loop.call_soon(Insisting(gathered.send))
             self._last.gathered = weakref.ref(gathered)

@@ -18,7 +18,7 @@ SHARED = 0.01
 """Part of its time by which a call may be given up early, since it shares a timer. Never late."""
 
 
-class Patient(Protocol):
+class Expirable(Protocol):
     """Something with an end to its patience."""
 
     def expire(self) -> None:
@@ -35,7 +35,7 @@ class Deadline:
         self._loop = loop
         self._timeout = timeout
         self._joinable = loop.time() + timeout * SHARED
-        self.waiting: set[Patient] = set()
+        self.waiting: set[Expirable] = set()
         self._timer = loop.call_later(timeout, Insisting(self._expire))
 
     def is_for(self, loop: asyncio.AbstractEventLoop, timeout: float) -> bool:
@@ -47,7 +47,7 @@ class Deadline:
             and loop.time() <= self._joinable
         )
 
-    def leave(self, one: Patient) -> None:
+    def leave(self, one: Expirable) -> None:
         """It waits no more."""
         waiting = self.waiting
         waiting.discard(one)

@@ -14,10 +14,10 @@ from llmemo.concurrency import native
 from llmemo.concurrency.interrupts import Latch
 from llmemo.concurrency.private_loop import run
 from llmemo.errors import StoreError, text_of
-from llmemo.store_io.calls import CLOSED, Outcome, Sent, settle
-from llmemo.store_io.leases.manager import Leasing
-from llmemo.store_io.mailbox import Inbox
-from llmemo.store_io.maintenance import TROUBLE, Caretaker
+from llmemo.store_io.calls import CLOSED, Outcome, Submission, settle
+from llmemo.store_io.leases.manager import LeaseManager
+from llmemo.store_io.mailbox import Mailbox
+from llmemo.store_io.maintenance import TROUBLE, Maintenance
 from llmemo.store_io.operations import (
     Acquire,
     Add,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from llmemo._core import Memory
-    from llmemo.store_io.leases.client import Holds
+    from llmemo.store_io.leases.client import HeldLeases
     from llmemo.stores.base import Record, Store
     from llmemo.telemetry.stats import Tally
 
@@ -65,22 +65,22 @@ class Worker:
         self,
         store: Store,
         tally: Tally,
-        give_back: Callable[[deque[Sent[Any]]], None],
+        give_back: Callable[[deque[Submission[Any]]], None],
         previous: Worker | None,
         memory: Memory,
         *,
-        holds: Holds,
+        holds: HeldLeases,
         patience: float,
     ) -> None:
         """Start `thread` to begin, which waits for the `previous` worker to finish.
 
         `give_back` is called with what came after the end. `memory` is told to forget what other
-        processes change. `holds` are the leases of this process; `patience`: see `Leasing`.
+        processes change. `holds` are the leases of this process; `patience`: see `LeaseManager`.
         """
         self._memory = memory
         self._holds = holds
         self._patience = patience
-        self._late: list[Sent[Any]] = []
+        self._late: list[Submission[Any]] = []
         self.is_stopping = False
         self.steps = 0
         """Goes up with each step done, for those who wait for the end."""
@@ -93,21 +93,21 @@ class Worker:
         self._store = store
         self._tally = tally
         self._give_back = give_back
-        self._inbox = Inbox(self._sort)
+        self._inbox = Mailbox(self._sort)
         self._has_given_up = False
         self._opening: asyncio.Task[None] | None = None
-        self._reads: list[Sent[Mapping[bytes, Record]]] = []
-        self._writes: deque[Sent[Any]] = deque()
+        self._reads: list[Submission[Mapping[bytes, Record]]] = []
+        self._writes: deque[Submission[Any]] = deque()
         # What takes long, begun before the end came: the next worker goes on with it.
-        self._left: list[Sent[Any]] = []
-        self._in_flight: list[Sent[Any]] = []
-        self._reading: list[Sent[Mapping[bytes, Record]]] = []
+        self._left: list[Submission[Any]] = []
+        self._in_flight: list[Submission[Any]] = []
+        self._reading: list[Submission[Mapping[bytes, Record]]] = []
         self._listings: set[asyncio.Task[None]] = set()
         self._queued_bytes = 0
 
     # From any thread.
 
-    def submit(self, call: Sent[Any], *, at_once: bool = False) -> None:
+    def submit(self, call: Submission[Any], *, at_once: bool = False) -> None:
         """Queue an operation. Operations are carried out in the order of these calls.
 
         `at_once`: no other is to be waited for that the running pass of an event loop may bring.
@@ -171,8 +171,8 @@ class Worker:
 
     async def _serve(self) -> None:
         self._readable, self._writable = asyncio.Event(), asyncio.Event()
-        self._caretaker = Caretaker(self._opened, self._open, self._memory, self._tally)
-        self._leasing = Leasing(
+        self._caretaker = Maintenance(self._opened, self._open, self._memory, self._tally)
+        self._leasing = LeaseManager(
             self._store,
             self._open,
             self._holds,
@@ -319,7 +319,7 @@ class Worker:
                 # What waits for the next read should keep neither these answers nor their loops.
                 del done, outcome, found
 
-    async def _list(self, call: Sent[Sequence[Record]], limit: int) -> None:
+    async def _list(self, call: Submission[Sequence[Record]], limit: int) -> None:
         try:
             store = await self._open()
             outcome: Outcome = (call, await store.recent(limit), None)
@@ -361,7 +361,7 @@ class Worker:
     def _has_writes(self) -> bool:
         return bool(self._writes) or self._leasing.has_work or self._caretaker.has_work
 
-    def _take_batch(self) -> list[Sent[Any]]:
+    def _take_batch(self) -> list[Submission[Any]]:
         """The oldest write, and with it all that can share its transaction."""
         writes = self._writes
         batch = [writes.popleft()]
@@ -377,7 +377,9 @@ class Worker:
         """Whether what fails is not to be tried again here."""
         return self._has_given_up or self._hands_over_at < math.inf
 
-    async def _execute(self, batch: list[Sent[Any]]) -> tuple[Sequence[Any], Exception | None]:
+    async def _execute(
+        self, batch: list[Submission[Any]]
+    ) -> tuple[Sequence[Any], Exception | None]:
         """Carry a batch out, however long the store is unavailable. Returns a result for each."""
         attempt, nothing = 0, [None] * len(batch)
         while True:
@@ -398,7 +400,7 @@ class Worker:
                 return nothing, self._told(error)
 
 
-async def _carried_out(store: Store, batch: list[Sent[Any]]) -> Sequence[Any]:
+async def _carried_out(store: Store, batch: list[Submission[Any]]) -> Sequence[Any]:
     """The results of a batch: several writes, or one of the other operations."""
     operation = batch[0].operation
     if isinstance(operation, Delete):
@@ -417,15 +419,15 @@ async def _carried_out(store: Store, batch: list[Sent[Any]]) -> Sequence[Any]:
     return [None] * len(batch)
 
 
-def _keys_of(reads: Sequence[Sent[Any]]) -> list[bytes]:
+def _keys_of(reads: Sequence[Submission[Any]]) -> list[bytes]:
     """What they ask for, each key once."""
     gets = [call.operation for call in reads if isinstance(call.operation, Get)]
     return list(dict.fromkeys(key for get in gets for key in get.keys))
 
 
-def _is_brief(call: Sent[Any]) -> bool:
+def _is_brief(call: Submission[Any]) -> bool:
     return not isinstance(call.operation, Invalidate)
 
 
-def _size(call: Sent[Any]) -> int:
+def _size(call: Submission[Any]) -> int:
     return call.operation.record.size + AROUND if isinstance(call.operation, Set) else 0

@@ -13,7 +13,7 @@ from llmemo.stores.pickling import reduced_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from llmemo.stores.lease_store import Leases
+    from llmemo.stores.lease_store import LeaseStore
 
 
 class Record(NamedTuple):
@@ -74,7 +74,7 @@ class Store(ABC):
     never has to retry by itself.
     """
 
-    leases: Leases | None = None
+    leases: LeaseStore | None = None
     """How processes that share the store agree on who computes an answer, if it can do that."""
 
     store_requests: bool = False

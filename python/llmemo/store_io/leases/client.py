@@ -12,12 +12,12 @@ from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Acquire, Follow, Release
 from llmemo.stores.base import Record
-from llmemo.stores.lease_store import Grant, Held
+from llmemo.stores.lease_store import Grant, LeaseState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from llmemo.store_io.executor import Engine
+    from llmemo.store_io.executor import Executor
 
     Follower = Callable[[Call[Any], float], Coroutine[Any, Any, Any]]
 
@@ -26,7 +26,7 @@ RENEWED_AT = 0.25
 
 
 async def acquire(
-    engine: Engine,
+    engine: Executor,
     make_call: Callable[..., Call[Any]],
     key: bytes,
     *,
@@ -35,13 +35,13 @@ async def acquire(
     follow: Follower,
     lease_timeout: float,
 ) -> Grant | Record | None:
-    """Who computes the answer to `key`, among all processes: see `Leases`.
+    """Who computes the answer to `key`, among all processes: see `LeaseStore`.
 
     `outcome` waits for the store to tell, and `follow` for another process, for so many seconds;
     both raise `NotYetError`. Waits while another has the
     lease, for `lease_timeout` seconds at most, the store's time included; not at all if that is 0.
     Whoever gets a `Grant` ends it: by `Set` with its fence, or `release`. It lasts for so many
-    `seconds`, or as long as `Engine.keep_alive` says and this process lives.
+    `seconds`, or as long as `Executor.keep_alive` says and this process lives.
 
     Returns None if the caller is to go on without a lease: the store has none, it is in trouble,
     too many attempts have failed, or the patience is at its end.
@@ -56,13 +56,13 @@ async def acquire(
     asking = Acquire(key, seconds, unclaimed)
     found = await _outcome(engine, make_call(asking), outcome)
     rest = deadline - time.monotonic()
-    if isinstance(found, Held) and rest > 0:
+    if isinstance(found, LeaseState) and rest > 0:
         following = Follow(key, seconds, unclaimed, found)
         found = await _outcome(engine, make_call(following), lambda call: follow(call, rest))
     return found if isinstance(found, (Grant, Record)) else None
 
 
-def release(engine: Engine, key: bytes, fence: int, failures: int = 0) -> None:
+def release(engine: Executor, key: bytes, fence: int, failures: int = 0) -> None:
     """End a lease without an answer; waits for nothing, and raises nothing of its own.
 
     Args:
@@ -81,7 +81,7 @@ def release(engine: Engine, key: bytes, fence: int, failures: int = 0) -> None:
 
 
 async def _outcome(
-    engine: Engine, call: Call[Any], outcome: Callable[[Call[Any]], Coroutine[Any, Any, Any]]
+    engine: Executor, call: Call[Any], outcome: Callable[[Call[Any]], Coroutine[Any, Any, Any]]
 ) -> Any:
     try:
         engine.submit(call)
@@ -98,12 +98,12 @@ async def _outcome(
         raise
 
 
-def _give_back(engine: Engine, key: bytes, outcome: object) -> None:
+def _give_back(engine: Executor, key: bytes, outcome: object) -> None:
     if isinstance(outcome, Grant):
         release(engine, key, outcome.fence)
 
 
-class Hold:
+class HeldLease:
     """A lease that this process has."""
 
     __slots__ = ("fence", "is_kept", "renewed", "seconds")
@@ -125,13 +125,13 @@ class Hold:
         return self.is_kept and now - self.renewed >= self.seconds * RENEWED_AT
 
 
-class Holds:
+class HeldLeases:
     """The leases of this process, whichever worker got them. From any thread, without a lock."""
 
     def __init__(self) -> None:
         """None yet."""
         self.is_closed = False
-        self.by_key: dict[bytes, Hold] = {}
+        self.by_key: dict[bytes, HeldLease] = {}
         lifecycle.has_lock(self)
 
     def after_fork_in_child(self) -> None:

@@ -10,19 +10,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from llmemo.errors import text_of
-from llmemo.store_io.calls import Call, Outcome, Sent, settle
-from llmemo.store_io.leases.client import Hold
+from llmemo.store_io.calls import Call, Outcome, Submission, settle
+from llmemo.store_io.leases.client import HeldLease
 from llmemo.store_io.maintenance import TROUBLE
 from llmemo.store_io.operations import Follow, Release, Resume, Set
 from llmemo.stores.base import Record
-from llmemo.stores.lease_store import Grant, Held
+from llmemo.stores.lease_store import Grant, LeaseState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from llmemo.store_io.leases.client import Holds
+    from llmemo.store_io.leases.client import HeldLeases
     from llmemo.stores.base import Store
-    from llmemo.stores.lease_store import Leases
+    from llmemo.stores.lease_store import LeaseStore
     from llmemo.telemetry.stats import Tally
 
 PAUSE = 0.025
@@ -35,7 +35,7 @@ FAILURES = 2
 """Failures in a row after which all who wait go on by themselves."""
 
 
-class Leasing:
+class LeaseManager:
     """The part of a worker that has to do with leases; all of it on the worker's loop.
 
     `work` runs beside no other write. Besides there is one timer while somebody waits, and one
@@ -46,11 +46,11 @@ class Leasing:
         self,
         store: Store,
         open_store: Callable[[], Awaitable[Store]],
-        holds: Holds,
+        holds: HeldLeases,
         tally: Tally,
         *,
         wake: Callable[[], object],
-        late: list[Sent[Any]],
+        late: list[Submission[Any]],
         patience: float,
     ) -> None:
         """`wake` has `work` called; `late` is given what comes after the end.
@@ -68,11 +68,11 @@ class Leasing:
         self.is_in_trouble = False
         """Whether writes get nowhere at present."""
         self._is_over = False
-        self._asked: dict[bytes, list[Sent[Any]]] = {}
-        self._asking: list[Sent[Any]] = []
-        self._parked: dict[bytes, list[Sent[Any]]] = {}
+        self._asked: dict[bytes, list[Submission[Any]]] = {}
+        self._asking: list[Submission[Any]] = []
+        self._parked: dict[bytes, list[Submission[Any]]] = {}
         self._ends: dict[bytes, float] = {}
-        self._releases: list[Sent[None]] = []
+        self._releases: list[Submission[None]] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._peeking: asyncio.Task[None] | None = None
         self._since = math.inf
@@ -82,7 +82,7 @@ class Leasing:
 
     # What comes in.
 
-    def take(self, call: Sent[Any]) -> None:
+    def take(self, call: Submission[Any]) -> None:
         """Queue a call."""
         operation = call.operation
         if self._is_over:
@@ -97,12 +97,12 @@ class Leasing:
         else:
             self._ask([call])
 
-    def _ask(self, calls: list[Sent[Any]]) -> None:
+    def _ask(self, calls: list[Submission[Any]]) -> None:
         self._since = min(self._since, self._loop.time())
         for call in calls:
             self._asked.setdefault(_of(call).key, []).append(call)
 
-    def _park(self, call: Sent[Any], held: Held) -> None:
+    def _park(self, call: Submission[Any], held: LeaseState) -> None:
         key = _of(call).key
         self._parked.setdefault(key, []).append(call)
         self._ends[key] = held.expires
@@ -151,7 +151,7 @@ class Leasing:
         if self._asked:
             await self._acquire()
 
-    def wrote(self, calls: Iterable[Sent[Any]], *, is_done: bool) -> None:
+    def wrote(self, calls: Iterable[Submission[Any]], *, is_done: bool) -> None:
         """Answers were stored, which ends their leases, or could not be."""
         for operation in (call.operation for call in calls):
             if isinstance(operation, Set) and operation.fence is not None:
@@ -161,7 +161,7 @@ class Leasing:
                     ended = Release(operation.record.key, operation.fence, FAILURES)
                     self._releases.append(Call.blocking(ended))
 
-    async def _leases(self) -> Leases | None:
+    async def _leases(self) -> LeaseStore | None:
         return (await self._open()).leases
 
     async def _release(self, ended: dict[bytes, Any]) -> None:
@@ -199,12 +199,12 @@ class Leasing:
         for key, calls in asked.items():
             outcome = found.get(key)
             if isinstance(outcome, Grant):
-                self._holds.by_key[key] = Hold(outcome.fence, wanted[key])
+                self._holds.by_key[key] = HeldLease(outcome.fence, wanted[key])
                 self._after("holds", wanted[key] / LOOKS, self._watch_holds)
                 outcomes.append((calls.pop(0), outcome, None))
-                outcome = Held(self._store.clock() + wanted[key], outcome.failures)
+                outcome = LeaseState(self._store.clock() + wanted[key], outcome.failures)
             for call in calls:
-                if isinstance(outcome, Held) and isinstance(call.operation, Follow):
+                if isinstance(outcome, LeaseState) and isinstance(call.operation, Follow):
                     if not was_let_go:
                         self._park(call, outcome)
                 else:
@@ -311,10 +311,10 @@ class Leasing:
             self._tally.note("errors", "store_lease", text, verb, text_of(error))
 
 
-def _of(call: Sent[Any]) -> Any:
+def _of(call: Submission[Any]) -> Any:
     """Its operation, of which kind is known."""
     return call.operation
 
 
-def _alive(calls: Iterable[Sent[Any]]) -> list[Sent[Any]]:
+def _alive(calls: Iterable[Submission[Any]]) -> list[Submission[Any]]:
     return [call for call in calls if not call.is_over]

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo.stores.base import Record
-from llmemo.stores.lease_store import Grant, Held, Leases
+from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
 from llmemo.stores.sqlite.rows import record_of, size_of
 from llmemo.stores.sqlite.schema import COLUMNS, UPSERT
 
@@ -45,8 +45,8 @@ FAIL = "UPDATE leases SET expires = ?, failures = failures + ? WHERE key = ? AND
 END = "DELETE FROM leases WHERE key = ? AND fence = ?"
 
 
-class SQLiteLeases(Leases):
-    """See `Leases`. Each method is one transaction, and one step of the connection's thread.
+class SQLiteLeaseStore(LeaseStore):
+    """See `LeaseStore`. Each method is one transaction, and one step of the connection's thread.
 
     A row is there while a lease is held, has been left behind, or has failures to be remembered;
     upkeep removes what ended an hour ago. So the table stays small, whatever the file holds.
@@ -67,12 +67,14 @@ class SQLiteLeases(Leases):
         self._clock = clock
         self._version: int | None = None
 
-    async def acquire(self, wanted: Mapping[bytes, float]) -> Mapping[bytes, Grant | Record | Held]:
-        """See `Leases.acquire`."""
+    async def acquire(
+        self, wanted: Mapping[bytes, float]
+    ) -> Mapping[bytes, Grant | Record | LeaseState]:
+        """See `LeaseStore.acquire`."""
 
-        def work(connection: sqlite3.Connection) -> dict[bytes, Grant | Record | Held]:
+        def work(connection: sqlite3.Connection) -> dict[bytes, Grant | Record | LeaseState]:
             now = self._clock()
-            found: dict[bytes, Grant | Record | Held] = {}
+            found: dict[bytes, Grant | Record | LeaseState] = {}
             for key, seconds in wanted.items():
                 state = _state(connection, key, now)
                 if isinstance(state, Record) or (state is not None and state.expires > now):
@@ -86,7 +88,7 @@ class SQLiteLeases(Leases):
         return await self._commit(work)
 
     async def renew(self, leases: Mapping[bytes, tuple[int, float]]) -> Collection[bytes]:
-        """See `Leases.renew`."""
+        """See `LeaseStore.renew`."""
 
         def work(connection: sqlite3.Connection) -> set[bytes]:
             now = self._clock()
@@ -99,7 +101,7 @@ class SQLiteLeases(Leases):
         return await self._commit(work)
 
     async def release(self, leases: Mapping[bytes, tuple[int, int]]) -> None:
-        """See `Leases.release`."""
+        """See `LeaseStore.release`."""
 
         def work(connection: sqlite3.Connection) -> None:
             now = self._clock()
@@ -110,7 +112,7 @@ class SQLiteLeases(Leases):
         await self._commit(work)
 
     async def set(self, records: Sequence[tuple[Record, int | None]]) -> Collection[int]:
-        """See `Leases.set`."""
+        """See `LeaseStore.set`."""
 
         def work(connection: sqlite3.Connection) -> set[int]:
             refused = set()
@@ -124,17 +126,17 @@ class SQLiteLeases(Leases):
         return await self._commit(work, sum(size_of(record) for record, _ in records))
 
     async def moved(self) -> bool:
-        """See `Leases.moved`."""
+        """See `LeaseStore.moved`."""
         # Of one connection it changes only with what others commit, our own writer among them
         # (sqlite.org/pragma.html).
         [(version,)] = await self._look(lambda c: c.execute("PRAGMA data_version").fetchall())
         before, self._version = self._version, version
         return bool(version != before)
 
-    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | Held]:
-        """See `Leases.peek`."""
+    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | LeaseState]:
+        """See `LeaseStore.peek`."""
 
-        def work(connection: sqlite3.Connection) -> dict[bytes, Record | Held]:
+        def work(connection: sqlite3.Connection) -> dict[bytes, Record | LeaseState]:
             now = self._clock()
             states = {key: _state(connection, key, now) for key in keys}
             return {key: state for key, state in states.items() if state is not None}
@@ -146,10 +148,10 @@ class SQLiteLeases(Leases):
         self._version = None
 
 
-def _state(connection: sqlite3.Connection, key: bytes, now: float) -> Record | Held | None:
+def _state(connection: sqlite3.Connection, key: bytes, now: float) -> Record | LeaseState | None:
     # The lease first: whoever looks without a transaction must not miss an answer that ends it.
     lease = connection.execute(STATE, (key,)).fetchone()
     row = connection.execute(LIVE, (key, now)).fetchone()
     if row is not None:
         return record_of(row)
-    return None if lease is None else Held(*lease)
+    return None if lease is None else LeaseState(*lease)

@@ -15,7 +15,7 @@ from llmemo.stores.sqlite.change_log import CHANGED
 from llmemo.stores.sqlite.connection import SYNCHRONOUS
 from llmemo.stores.sqlite.fast_reads import queries
 from llmemo.stores.sqlite.file import check_file, identity_of, inherit, wal_of
-from llmemo.stores.sqlite.leases import SQLiteLeases
+from llmemo.stores.sqlite.leases import SQLiteLeaseStore
 from llmemo.stores.sqlite.open_files import size_of as size_of_file
 from llmemo.stores.sqlite.read_only import (
     REMOVAL_REFUSED,
@@ -115,7 +115,7 @@ class SQLiteStore(Mending):
         self._upkeep = Upkeep(wal_of(self.path), max_store_bytes)
         self._sweeps: dict[int, Sweep] = {}
         """By the identity of what they were asked for."""
-        self._leases = SQLiteLeases(
+        self._leases = SQLiteLeaseStore(
             look=self._look, commit=self._commit, row=self._row, clock=self._now
         )
         self.leases = None if read_only else self._leases
