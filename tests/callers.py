@@ -51,14 +51,14 @@ class Caller:
         self, key: bytes = KEY, *, seconds: float = LIMIT, wait: float = LIMIT
     ) -> Outcome:
         return await acquire(
-            self.engine, Call.awaited, key,
+            self.engine.submit, Call.awaited, key,
             seconds=seconds, outcome=self._outcome, follow=unless_crowded, lease_timeout=wait,
         )  # fmt: skip
 
     def ask_blocking(self, key: bytes = KEY, *, wait: float = LIMIT) -> Outcome:
         return run_inline(
             acquire(
-                self.engine, Call.blocking, key,
+                self.engine.submit, Call.blocking, key,
                 seconds=LIMIT, outcome=self._outcome, follow=unless_crowded, lease_timeout=wait,
             )
         )  # fmt: skip
@@ -84,8 +84,8 @@ class Caller:
 
     def _parked(self) -> int:
         worker = self.engine._worker
-        leasing = None if worker is None else getattr(worker, "_leasing", None)
-        return 0 if leasing is None else sum(map(len, leasing._parked.copy().values()))
+        leasing = None if worker is None else getattr(worker, "_leases", None)
+        return 0 if leasing is None else sum(map(len, leasing._parked.by_key.copy().values()))
 
     @property
     def errors(self) -> dict[str, int]:

@@ -7,11 +7,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from callers import Caller
+from callers import KEY, Caller
 from doubles import FAULTS, LIMIT, FakeStore, Fault
 
 from llmemo import SQLiteStore
+from llmemo._core import Memory
+from llmemo.single_flight.watchdog import unless_crowded
+from llmemo.store_io.calls import Call
+from llmemo.store_io.client import StoreClient
 from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
+from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -85,7 +90,7 @@ async def test_a_store_that_hangs_holds_nobody_up_for_longer_than_its_time(metho
     caller, leases = fake(patience=0.2)
     leases.hangs = method
     assert await asyncio.wait_for(caller.ask(wait=10 * LIMIT), LIMIT) is None
-    caller.engine._worker._inbox.loop.call_soon_threadsafe(leases.go.set)  # type: ignore[union-attr]
+    caller.engine._worker._mailbox.loop.call_soon_threadsafe(leases.go.set)  # type: ignore[union-attr]
     await asyncio.to_thread(caller.engine.close, LIMIT)
 
 
@@ -101,7 +106,7 @@ async def test_while_writes_get_nowhere_nobody_waits_for_a_lease(tmp_path: Path)
     await caller.get()
     worker = caller.engine._worker
     assert worker is not None
-    worker._leasing.is_in_trouble = True
+    worker._leases.is_in_trouble = True
     assert await caller.ask() is None
     assert await caller.put(None) is None
     await caller.granted(b"a" * 32)
@@ -109,9 +114,16 @@ async def test_while_writes_get_nowhere_nobody_waits_for_a_lease(tmp_path: Path)
 
 
 async def test_a_store_without_leases_is_not_asked() -> None:
-    caller = Caller(store := FakeStore())
-    assert not caller.engine.has_leases
-    assert await caller.ask() is None
+    memory = Memory(2**20, None, fingerprint_secret=bytes(192))
+    client = StoreClient(store := FakeStore(), Tally(), memory, LIMIT)
+    budget = client.patience()
+    assert await client.acquire(KEY, Call.awaited, budget, unless_crowded, LIMIT) is None
     assert store.asked == []
+    assert client.executor._worker is None, "not even a thread is started for it"
+
+
+async def test_without_leases_those_who_ask_go_on_and_fences_mean_nothing() -> None:
+    caller = Caller(FakeStore())
+    assert await caller.ask() is None
     assert await caller.put(5) is None
     caller.engine.close(LIMIT)

@@ -242,7 +242,7 @@ def test_a_file_that_is_taken_while_a_transaction_commits(
     with filled(path, "before") as cache:
         store = cache._tiers.store
         assert isinstance(store, SQLiteStore)
-        check = store._files.check_after
+        check = store._session.files.check_after
         turns: list[object] = []
 
         def taken(result: object) -> None:
@@ -251,7 +251,7 @@ def test_a_file_that_is_taken_while_a_transaction_commits(
             turns.append(result)
             check(result)
 
-        monkeypatch.setattr(store._files, "check_after", taken)
+        monkeypatch.setattr(store._session.files, "check_after", taken)
         cache.update("after", "m", answer("after"))
         # What was saved from the unlinked WAL need not be written once more.
         assert len(turns) == 1
@@ -272,14 +272,14 @@ async def test_a_lease_that_was_granted_while_a_file_was_taken_is_granted_once(
     """The second time it would be held by another, for whom its holder would wait."""
     store = SQLiteStore(tmp_path / "a.db")
     await store.open()
-    check = store._files.check_after
+    check = store._session.files.check_after
 
     def taken(result: object) -> None:
         monkeypatch.undo()
         (tmp_path / "a.db-wal").unlink()
         check(result)
 
-    monkeypatch.setattr(store._files, "check_after", taken)
+    monkeypatch.setattr(store._session.files, "check_after", taken)
     found = [await store._leases.acquire({b"k" * 32: 60.0}) for _ in range(2)]
     await store.close()
     assert [type(one[b"k" * 32]) for one in found] == [Grant, LeaseState]

@@ -51,8 +51,9 @@ class Finished(Protocol):
 class Worker(Protocol):
     """A thread that has a store open."""
 
-    steps: int
-    """Goes up with each step done."""
+    @property
+    def steps(self) -> int:
+        """Goes up with each step done."""
 
     @property
     def finished(self) -> Finished:

@@ -23,7 +23,7 @@ from llmemo.single_flight.flights import Flights
 from llmemo.store_io.calls import Call
 from llmemo.store_io.client import StoreClient
 from llmemo.store_io.operations import Discard
-from llmemo.stores import Store, store_of
+from llmemo.stores.registry import store_of
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats, Tally
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from llmemo._core import ValueDamaged
     from llmemo.config.settings import Settings
     from llmemo.store_io.executor import Executor
-    from llmemo.stores import Record
+    from llmemo.stores import Record, Store
 
 T = TypeVar("T")
 
@@ -137,7 +137,7 @@ class Tiers:
     @property
     def engine(self) -> Executor | None:
         """What runs the store, if there is one."""
-        return None if self.durable is None else self.durable.engine
+        return None if self.durable is None else self.durable.executor
 
     def namespace_of(self, said: Options) -> str:
         """On whose behalf a call is made.

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from llmemo.keys.request import Request
     from llmemo.pipeline.tiers import Identity, Tiers
     from llmemo.single_flight.flights import Lease
-    from llmemo.store_io.client import MakeCall, TimeBudget
+    from llmemo.store_io.client import MakeCall
+    from llmemo.store_io.time_budget import TimeBudget
 
 EARLIEST = 0.1
 """Part of its time to live in which XFetch's average refresh may fall, however slow a model is."""

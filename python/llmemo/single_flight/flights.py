@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from llmemo.langchain.model_runs import Run
     from llmemo.single_flight.watchdog import Holder, Tick
     from llmemo.store_io.calls import Outcome
-    from llmemo.store_io.client import StoreClient, TimeBudget
+    from llmemo.store_io.client import StoreClient
+    from llmemo.store_io.time_budget import TimeBudget
 
 UNBACKED = 5.0
 """Seconds for which a lease is believed that no model run stands behind: whoever asks a cache by
@@ -288,7 +289,7 @@ class Flights:
     def keep_alive(self, key: bytes, fence: int, *, is_kept: bool) -> None:
         """For `Lease` only."""
         if self._durable is not None:
-            self._durable.keep_alive(key, fence, is_kept=is_kept)
+            self._durable.held.keep(key, fence, is_kept=is_kept)
 
     def ended(self, lease: Lease, *, failed: bool) -> None:
         """For `Lease` only. May be called by a finalizer: whenever, in whichever thread."""

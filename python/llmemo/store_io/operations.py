@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmemo._core import Memory
-    from llmemo.stores.base import Record, Selection
     from llmemo.stores.lease_store import LeaseState
+    from llmemo.stores.records import Record, Selection
 
 
 @dataclass(slots=True)  # not frozen, as the others: that makes it dear to make

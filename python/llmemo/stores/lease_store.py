@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from llmemo.stores.base import Record
+    from llmemo.stores.records import Record
 
 
 class Grant(NamedTuple):
