@@ -123,7 +123,7 @@ async def test_only_with_a_store_in_trouble_is_a_miss_too(trouble: str, do: Do) 
     store = FakeStore(held if trouble == "hangs" else Fault("get", OSError(5, "x")))
     try:
         with LLMCache(store, store_timeout=0.05) as cache, options(mode="only"):
-            for _ in range(7):  # the last of them do not ask any more: see `Breaker`
+            for _ in range(7):  # the last of them do not ask any more: see `CircuitBreaker`
                 with pytest.raises(CacheMiss):
                     await do(cache, "lookup", "p", "m")
             assert sum(cache.stats().errors.values()) == 7

@@ -165,7 +165,7 @@ async def test_a_pass_that_the_breaker_overtakes_is_not_sent() -> None:
         await asyncio.sleep(0)
         durable = cache._tiers.durable
         assert durable is not None
-        durable._failed("read", OSError("broken"), FAILURES)
+        durable.health.failed("read", OSError("broken"), FAILURES)
         assert await asyncio.wait_for(asyncio.gather(*looking), LIMIT) == [None] * len(NAMES)
         assert store.asked == []
         # None of them has waited.
@@ -184,7 +184,7 @@ async def test_what_counting_does_wrong_is_not_for_those_who_wait(
         assert durable is not None
         told: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
-        monkeypatch.setattr(durable, "are_over", fail)
+        monkeypatch.setattr(durable.health, "reads_done", fail)
         assert await asyncio.wait_for(cache.alookup("p1", "m"), LIMIT) == answer("p1")
         assert len(told) == 1
 

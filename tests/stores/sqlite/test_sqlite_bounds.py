@@ -340,8 +340,8 @@ async def test_a_wal_that_was_large_is_not_written_back_again_and_again(
     statements: list[str] = []
     for turn in range(10):
         if turn == 2:  # One commit to write it back, one to begin it anew.
-            assert store._writer is not None
-            await store._writer.set_trace_callback(statements.append)
+            assert store._session.writer is not None
+            await store._session.writer.set_trace_callback(statements.append)
         await store.set([record(turn)])
     assert statements
     assert not [text for text in statements if "wal_checkpoint" in text]
