@@ -102,16 +102,19 @@ test-sweeps: $(VENV)/.built
 	$(BIN)/python -m pytest -q $(SWEEPS)
 
 quick: $(VENV)/.built ## the loop while developing: all that takes no second and starts no process
-	@$(MAKE) -k -j2 $(SYNC) --no-print-directory quick-rest quick-properties
+	@$(MAKE) -k -j2 $(SYNC) --no-print-directory quick-rest quick-half
 
+# About half of it.
+HALF := $(PROPERTIES) tests/importing tests/explain $(wildcard tests/cache/test_options*.py \
+  tests/cache/test_re*.py tests/keys/test_seen*.py tests/keys/test_schemas*.py tests/codec/test_fresh*.py)
 QUICK := LLMEMO_QUICK=1 LLMEMO_EXAMPLES=0.1 $(BIN)/python -m pytest -q \
   -m "not slow and not process and not clients"
-.PHONY: quick-rest quick-properties
+.PHONY: quick-rest quick-half
 quick-rest: $(VENV)/.built
-	$(QUICK) $(patsubst %,--ignore=%,$(PROPERTIES) $(SWEEPS))
+	$(QUICK) $(patsubst %,--ignore=%,$(HALF) $(SWEEPS))
 
-quick-properties: $(VENV)/.built
-	$(QUICK) $(PROPERTIES)
+quick-half: $(VENV)/.built
+	$(QUICK) $(HALF)
 
 lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub against the binary
 	cargo fmt --check

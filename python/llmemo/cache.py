@@ -23,7 +23,7 @@ from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain.explain import Explanation, explain
 from llmemo.explain.summary import summary_of
 from llmemo.importing.importer import ImportReport, import_langchain
-from llmemo.keys.description import name_at_sight
+from llmemo.keys.model_description import name_at_sight
 from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain
 from llmemo.langchain.model_runs import let_go

@@ -123,7 +123,7 @@ async def test_only_with_a_store_in_trouble_is_a_miss_too(trouble: str, do: Do) 
     store = FakeStore(held if trouble == "hangs" else Fault("get", OSError(5, "x")))
     try:
         with LLMCache(store, store_timeout=0.05) as cache, options(mode="only"):
-            for _ in range(7):  # the last of them do not ask any more: see `Breaker`
+            for _ in range(7):  # the last of them do not ask any more: see `CircuitBreaker`
                 with pytest.raises(CacheMiss):
                     await do(cache, "lookup", "p", "m")
             assert sum(cache.stats().errors.values()) == 7
@@ -214,6 +214,7 @@ async def test_a_time_to_live_for_one_call(make_cache: MakeCache, do: Do) -> Non
             assert (hit is not None) == (past < ttl), (prompt, past)
 
 
+@pytest.mark.slow
 async def test_what_is_stored_at_once_does_not_expire_at_once(make_cache: MakeCache) -> None:
     clock = Clock()
     cache = make_cache(clock=clock, ttl=1_000, ttl_jitter=0.5, single_flight=False)

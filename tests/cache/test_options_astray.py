@@ -124,6 +124,7 @@ async def test_what_works_is_not_spoken_of(
     assert (cache.stats().errors, lines(caplog)) == ({}, [])
 
 
+@pytest.mark.slow
 async def test_a_generator_that_is_not_read_to_its_end_lets_go_of_its_reader(
     cache: LLMCache, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -244,6 +244,7 @@ def test_generators_end_in_any_order_and_leave_nothing_behind() -> None:
         assert current.get() is None
 
 
+@pytest.mark.slow
 async def test_a_block_ends_in_another_context() -> None:
     # As those of a web framework's dependencies do, and of what is not read to its end.
     generator = holding("a")

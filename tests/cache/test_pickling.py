@@ -125,6 +125,7 @@ def test_where_the_cache_lives_it_is_that_cache(tmp_path: Path) -> None:
     assert arrived.lookup("p", "m") == answer("p")
 
 
+@pytest.mark.slow
 def test_each_task_of_a_worker_gets_the_same_one() -> None:
     cache = LLMCache()
     pickled = pickle.dumps(cache)
@@ -137,6 +138,7 @@ def test_each_task_of_a_worker_gets_the_same_one() -> None:
     assert pickle.loads(again) is pickle.loads(pickled)
 
 
+@pytest.mark.slow
 def test_no_more_than_some_are_kept() -> None:
     pickles = [pickle.dumps(LLMCache()) for _ in range(KEPT + 2)]
     gc.collect()
@@ -201,6 +203,7 @@ def test_a_subclass_with_another_constructor(tmp_path: Path) -> None:
         assert (type(arrived), arrived.label, arrived._tiers.settings.ttl) == (Mine, "mine", 9)
 
 
+@pytest.mark.slow
 def test_copies_are_the_cache_itself(tmp_path: Path) -> None:
     cache = LLMCache(tmp_path / "a.db")
     model = FakeListChatModel(responses=["one"], cache=cache)

@@ -195,6 +195,7 @@ def test_strings_that_differ_in_one_character(length: int) -> None:
     assert after_a_trip(answer) == answer
 
 
+@pytest.mark.slow
 def test_text_that_repeats_the_generations_text() -> None:
     # The format writes a content that equals the text once: every way to be nearly equal.
     for text, content in itertools.product(TEXTS, repeat=2):

@@ -143,6 +143,7 @@ def test_a_class_that_has_changed_is_a_miss(
     assert unknown(value) == "changed_class"
 
 
+@pytest.mark.slow
 def test_a_class_within_a_field_counts(module: types.ModuleType) -> None:
     inner = "class Inner(pydantic.BaseModel):\n    x: int = 1\n"
     outer = (
@@ -214,6 +215,7 @@ def test_generics_and_nested_classes_are_found(module: types.ModuleType) -> None
     assert [type(held(value)) for value in values] == [*kept, again, again.Inner]
 
 
+@pytest.mark.slow
 def test_a_local_class_is_found_while_it_lives() -> None:
     kind = instances.local_class()
     value = encode(holding(kind(x=1)), KEY)
@@ -261,6 +263,7 @@ def test_a_run_gets_instances_of_its_own_class(make_cache: MakeCache) -> None:
     assert (stats.hits, stats.errors, stats.skipped, stats.bypassed) == (5, {}, {}, {})
 
 
+@pytest.mark.slow
 def test_a_class_that_was_forgotten_is_a_miss_and_then_replaced(
     make_cache: MakeCache, module: types.ModuleType
 ) -> None:

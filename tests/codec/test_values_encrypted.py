@@ -340,6 +340,7 @@ def test_rotation(tmp_path: Path) -> None:
         assert found(cache, 3) == [0, 2]
 
 
+@pytest.mark.slow
 def test_the_environment_names_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "c.db", 2, NEW)
     for text, keys in [(NEW, 2), (f" {NEW}\n", 2), (f"newer, {NEW}", 2), (f"{NEW},x", 2), ("x", 0)]:

@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-STEP = max(1, 199 // ROUNDS)
+STEP = max(1, 97 // ROUNDS)
 """Every so many instructions, others each day."""
 
 HANGS = 3600.0
@@ -286,7 +286,7 @@ def opened(folder: Path, *, has_store: bool) -> Iterator[LLMCache]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("has_store", "scene", "kind", "is_signal"),
-    # A quarter of them a day, of each scene and each kind some.
+    # Half of them a day, of each scene and each kind some.
     some(
         [
             pytest.param(has_store, scene, *how, id=f"{name}-{scene.__name__.lower()}-{where}")
@@ -294,7 +294,7 @@ def opened(folder: Path, *, has_store: bool) -> Iterator[LLMCache]:
             for scene in SCENES
             for name, how in zip(("signal", "anywhere", "exception"), KINDS, strict=True)
         ],
-        4,
+        2,
     ),
 )
 def test_nothing_is_left_half_done(

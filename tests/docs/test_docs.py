@@ -49,6 +49,7 @@ def test_the_readme_has_examples() -> None:
     assert len(BLOCKS) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_readmes_examples_run(
     block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -362,6 +362,7 @@ def test_a_damaged_record_is_a_poor_neighbour(outline: bytes, request_: bytes | 
         assert str(told)
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_told_by_name(make_cache: Callable[..., LLMCache]) -> None:
     cache = make_cache()
     deep = json.loads(dumps(CHAT))

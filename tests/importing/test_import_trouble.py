@@ -16,7 +16,7 @@ from support.langchain_files import LLM, answer, make, row
 
 from llmemo import CacheClosedError, LLMCache, StoreError
 from llmemo.importing import importer, progress, rows_by_request
-from llmemo.store_io import worker
+from llmemo.store_io import write_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ def test_no_more_is_on_its_way_to_a_store_than_it_can_take(path: Path) -> None:
 def test_a_full_queue_drops_updates_and_never_what_is_imported(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "MAX_QUEUED_BYTES", 1)
+    monkeypatch.setattr(write_loop, "MAX_QUEUED_BYTES", 1)
     held = Held("set")
     with LLMCache(FakeStore(held), max_bytes=0, store_timeout=0.05) as cache:
         cache.update("first", LLM, answer("first"))
@@ -104,6 +104,7 @@ def test_a_store_that_fails_half_way_ends_it_with_what_was_done(
         assert served(cache) == list(range(100))
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importer, "PATIENCE", 0.05)
     held = Held("set")

@@ -99,6 +99,7 @@ def test_keys_that_were_given_once_stay() -> None:
     assert label.hex() == "3c96b07714577d9fc8e743261f3cc229"
 
 
+@pytest.mark.slow
 @examples(100)
 @given(triples, triples, secrets, secrets)
 def test_keys_are_equal_exactly_if_requests_and_secrets_are(
@@ -128,6 +129,7 @@ def splits(text: str) -> list[Triple]:
     return [(text[:i], text[i:j], text[j:]) for i, j in cuts]
 
 
+@pytest.mark.slow
 def test_no_two_splits_of_a_text_share_a_key() -> None:
     tier, count = memory(), 0
     for text in SPLIT:

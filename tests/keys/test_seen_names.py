@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from llmemo.keys.description import name_at_sight, verdict_of
+from llmemo.keys.model_description import name_at_sight, verdict_of
 from llmemo.keys.request import asked
 
 if TYPE_CHECKING:

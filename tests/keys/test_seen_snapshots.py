@@ -15,8 +15,8 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import ConfigDict, PrivateAttr, SecretStr
 
 from llmemo import LLMCache
-from llmemo.keys import description
-from llmemo.keys.description import description_of, verdict_before, verdict_of
+from llmemo.keys import model_description
+from llmemo.keys.model_description import description_of, verdict_before, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,16 +128,16 @@ def test_a_class_whose_fields_changed_is_read_anew() -> None:
 @pytest.mark.slow
 def test_a_model_is_collected_though_it_was_seen() -> None:
     gc.collect()
-    known = len(description._snapshots)
+    known = len(model_description._snapshots)
     it = Model(cache=LLMCache(), client=httpx.Client(), options={"n": [1]})
     for _ in range(2):
         it.invoke("q")
-    assert len(description._snapshots) == known + 1
+    assert len(model_description._snapshots) == known + 1
     gone = [weakref.ref(part) for part in (it, it.cache, it.client)]
     del it
     gc.collect()
     assert [reference() for reference in gone] == [None] * 3
-    assert len(description._snapshots) == known
+    assert len(model_description._snapshots) == known
 
 
 def test_a_model_in_the_place_of_another_one_in_memory_is_not_taken_for_it() -> None:
@@ -155,7 +155,7 @@ def test_only_so_many_models_are_remembered() -> None:
     models = [Model(options={"n": number}) for number in range(1000)]
     for it in models:
         verdict_of(it)
-    assert len(description._snapshots) <= 512
+    assert len(model_description._snapshots) <= 512
     assert verdict_before(models[-1]) is not None
 
 
@@ -201,6 +201,6 @@ def test_a_hit_describes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def describe(*args: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(description, "_read", describe)
+    monkeypatch.setattr(model_description, "_read", describe)
     it.invoke("q")
     assert it.cache.stats().hits == 2

@@ -128,6 +128,7 @@ def test_hits_add_up_what_they_are_worth() -> None:
         put(memory, worth=(-1, 0, 0.0))
 
 
+@pytest.mark.slow
 def test_a_hit_that_cannot_be_read_is_worth_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("somewhere")
     monkeypatch.setitem(sys.modules, "somewhere", module)

@@ -391,6 +391,7 @@ class TestByHand:
         assert await within(LIMIT / 2, waiting) is None
         looking.cancel()
 
+    @pytest.mark.slow
     async def test_a_thread_that_has_ended_holds_nobody_up(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -403,6 +404,7 @@ class TestByHand:
         gc.collect()
         assert await within(LIMIT, asyncio.create_task(cache.alookup("p", "m"))) is None
 
+    @pytest.mark.slow
     async def test_a_loop_that_has_closed_holds_nobody_up(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -418,6 +420,7 @@ class TestByHand:
         gc.collect()
         assert await within(LIMIT, asyncio.create_task(cache.alookup("p", "m"))) is None
 
+    @pytest.mark.slow
     def test_many_lookups_without_an_update_leave_little_behind(self) -> None:
         cache = LLMCache()
         for number in range(5000):

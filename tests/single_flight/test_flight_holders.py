@@ -88,6 +88,7 @@ def _run_elsewhere(model: Scripted) -> None:
         executor.submit(asyncio.run, model.ainvoke("Hello.")).result()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [_batch, _run_elsewhere])
 async def test_a_holder_whose_loop_is_blocked_by_what_waits_for_it(
     call: Callable[[Scripted], None],
@@ -146,6 +147,7 @@ def test_a_thread_that_works_is_waited_for(call: Callable[[Scripted], None]) -> 
         call(model)
 
 
+@pytest.mark.slow
 async def test_a_task_that_waits_for_the_network_is_waited_for_by_threads() -> None:
     async def act() -> None:
         await asyncio.sleep(WORKS)
@@ -165,6 +167,7 @@ async def test_a_task_whose_thread_works_is_waited_for(in_thread: Any) -> None:
         await beside(model, *(in_thread(model.invoke, "Hello.") for _ in range(2)))
 
 
+@pytest.mark.slow
 async def test_a_queue_of_work_is_no_reason_to_work_twice() -> None:
     small_pool(1)
     model = SyncOnly(act=briefly, cache=LLMCache())
@@ -172,6 +175,7 @@ async def test_a_queue_of_work_is_no_reason_to_work_twice() -> None:
         await asyncio.gather(*(model.ainvoke(f"Hello {n % 5}.") for n in range(10)))
 
 
+@pytest.mark.slow
 async def test_the_view_of_another_cache_on_the_same_file(tmp_path: Path) -> None:
     """The lease is the store's here; the threads are the same."""
 
@@ -200,6 +204,7 @@ async def test_the_view_of_another_cache_on_the_same_file(tmp_path: Path) -> Non
         assert len(model.asked) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 async def test_what_the_store_knows_of_a_lease_goes_along(tmp_path: Path, fails: bool) -> None:
     """Whoever takes it over, fails with it or brings the answer: it ends, for all processes."""
@@ -233,7 +238,7 @@ async def test_what_the_store_knows_of_a_lease_goes_along(tmp_path: Path, fails:
         assert cache._tiers.engine is not None
         with anyio.fail_after(LIMIT):
             # Closing would give back what is held.
-            while cache._tiers.engine._holds.by_key:  # noqa: ASYNC110
+            while cache._tiers.engine.held.by_key:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         now = time.time()

@@ -122,6 +122,7 @@ async def test_a_child_holds_what_its_parent_held_when_it_began() -> None:
     assert await asyncio.create_task(child())
 
 
+@pytest.mark.slow
 async def test_a_failure_that_nobody_awaits_is_still_told() -> None:
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))

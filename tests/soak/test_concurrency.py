@@ -276,6 +276,7 @@ async def test_closing_again_waits_for_a_close_whose_caller_left() -> None:
     assert await again == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["closed", "dropped"])
 def test_two_caches_never_run_one_store_at_once(end: str) -> None:
     held = Held("set")

@@ -86,6 +86,7 @@ async def test_an_answer_reaches_who_is_still_there_when_others_have_left() -> N
     assert [await calls[1][1], await calls[2][1], await waits] == ["here"] * 3
 
 
+@pytest.mark.slow
 def test_a_loop_that_was_closed_is_not_kept() -> None:
     async def leave() -> None:
         _, task = waiting(100.0)

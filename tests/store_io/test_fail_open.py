@@ -14,10 +14,10 @@ from support.figures import at, tell
 from support.scripted import Scripted, said
 
 from llmemo import LLMCache
-from llmemo.store_io import worker
-from llmemo.store_io.circuit_breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
-from llmemo.store_io.client import Patience
+from llmemo.store_io import write_loop
+from llmemo.store_io.circuit_breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
 from llmemo.store_io.operations import Set
+from llmemo.store_io.time_budget import TimeBudget
 from llmemo.stores import SQLiteStore
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Time:
 
 def test_a_breaker_opens_tries_now_and_then_and_closes() -> None:
     clock = Time()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     for _ in range(FAILURES - 1):
         breaker.failed()
     breaker.succeeded()  # Only failures in a row count.
@@ -85,7 +85,7 @@ def test_a_breaker_opens_tries_now_and_then_and_closes() -> None:
 
 def test_a_breaker_counts_calls_that_fail_together_and_may_be_hurried() -> None:
     clock = Time()
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     assert not breaker.failed(FAILURES - 1)
     assert breaker.failed(2 * FAILURES)
     assert not breaker.failed()
@@ -105,6 +105,7 @@ def test_a_breaker_counts_calls_that_fail_together_and_may_be_hurried() -> None:
     assert breaker.may_try()
 
 
+@pytest.mark.slow
 def test_after_five_failures_nobody_asks_and_then_somebody_without_waiting(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -164,7 +165,7 @@ async def test_who_waits_when_the_breaker_opens_goes_on() -> None:
         waiting = [asyncio.create_task(cache.alookup(f"{number}", "m")) for number in range(3)]
         await asyncio.sleep(0)
         for _ in range(FAILURES):
-            cache._tiers.durable._failed("read", OSError("broken"))  # type: ignore[union-attr]
+            cache._tiers.durable.health.failed("read", OSError("broken"))  # type: ignore[union-attr]
         assert await asyncio.wait_for(asyncio.gather(*waiting), LIMIT) == [None] * 3
         store.is_black = False
 
@@ -175,10 +176,10 @@ async def test_writes_alone_close_the_breakers() -> None:
         store.is_broken = True
         for number in range(FAILURES + 1):
             await cache.aupdate(f"{number}", "m", answer("p"))
-        assert cache._tiers.durable.writes.is_open  # type: ignore[union-attr]
+        assert cache._tiers.durable.health.writes.is_open  # type: ignore[union-attr]
         store.is_broken = False
         deadline = time.monotonic() + LIMIT
-        while cache._tiers.durable.writes.is_open:  # type: ignore[union-attr]
+        while cache._tiers.durable.health.writes.is_open:  # type: ignore[union-attr]
             assert time.monotonic() < deadline
             await cache.aupdate("p", "m", answer("p"))
             await asyncio.sleep(0.01)
@@ -205,7 +206,7 @@ async def test_updates_that_are_lost_are_counted_whoever_waits(
 async def test_what_waits_to_be_written_is_bounded_with_all_that_belongs_to_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker, "MAX_QUEUED_BYTES", 1_000_000)
+    monkeypatch.setattr(write_loop, "MAX_QUEUED_BYTES", 1_000_000)
     store = Locked()
     store.store_requests = True
     async with LLMCache(store, max_bytes=0, store_timeout=0.01) as cache:
@@ -254,20 +255,21 @@ async def test_reads_that_hang_are_not_waited_for_though_updates_get_through() -
         assert cache._tiers.engine is not None
         worker = cache._tiers.engine._worker
         assert worker is not None
-        worker._inbox.loop.call_soon_threadsafe(hung.set)  # type: ignore[union-attr]
+        worker._mailbox.loop.call_soon_threadsafe(hung.set)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 async def test_who_only_writes_is_waited_for_again() -> None:
     store = Hole()
     async with LLMCache(store, store_timeout=LIMIT) as cache:
         durable = cache._tiers.durable
         assert durable is not None
         await cache.aupdate("p", "m", answer("p"))
-        durable._failed("read", OSError("broken"), FAILURES)
+        durable.health.failed("read", OSError("broken"), FAILURES)
         # Had it been tried for long.
-        durable.reads._next += 1_000_000
+        durable.health.reads._next += 1_000_000
         deadline = time.monotonic() + LIMIT
-        while durable.reads.is_open:
+        while durable.health.reads.is_open:
             assert time.monotonic() < deadline
             await cache.aupdate("p", "m", answer("p"))
             await asyncio.sleep(0.01)
@@ -276,6 +278,7 @@ async def test_who_only_writes_is_waited_for_again() -> None:
         assert cache.stats().writes_unconfirmed == unconfirmed > 0
 
 
+@pytest.mark.slow
 async def test_a_lease_that_comes_late_does_not_end_coordination(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,10 +297,10 @@ async def test_a_lease_that_comes_late_does_not_end_coordination(
         assert await cache.alookup("first", "m") == answer("first")
         before = cache.stats().errors
         store._leases.acquire = slowly  # type: ignore[method-assign]
-        gathering = cache._tiers.durable._gathering  # type: ignore[union-attr]
+        batcher = cache._tiers.durable._batcher  # type: ignore[union-attr]
         with monkeypatch.context() as patch:
             # This one only is impatient: the others may take as long as the machine is busy.
-            patch.setattr(gathering, "_patience", 0.5)
+            patch.setattr(batcher, "_timeout", 0.5)
             await asyncio.create_task(cache.alookup("0", "m"))
         late.set()
         for number in range(1, 4):
@@ -305,7 +308,7 @@ async def test_a_lease_that_comes_late_does_not_end_coordination(
             await asyncio.create_task(cache.alookup(f"{number}", "m"))
         errors = cache.stats().errors
         assert cache._tiers.durable is not None
-        assert cache._tiers.durable.writes.is_well
+        assert cache._tiers.durable.health.writes.is_well
     assert errors["store_coordinate_timeout"] == before.get("store_coordinate_timeout", 0) + 1
     assert asked == 4
 
@@ -324,6 +327,7 @@ class Locked(FakeStore):
         await super().set(records)
 
 
+@pytest.mark.slow
 async def test_a_read_that_nobody_waits_for_says_nothing_about_writing() -> None:
     store = Locked()
     async with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
@@ -332,25 +336,26 @@ async def test_a_read_that_nobody_waits_for_says_nothing_about_writing() -> None
         await cache.aupdate("old", "m", answer("old"))
         store.is_locked = True
         for _ in range(FAILURES):
-            durable._failed("read", OSError("broken"))
-            durable._failed("write", OSError("broken"))
-        assert durable.reads.is_open
+            durable.health.failed("read", OSError("broken"))
+            durable.health.failed("write", OSError("broken"))
+        assert durable.health.reads.is_open
         deadline = time.monotonic() + LIMIT
-        while not durable.reads.is_well:
+        while not durable.health.reads.is_well:
             assert time.monotonic() < deadline
             await cache.alookup("old", "m")
             await asyncio.sleep(0.01)
-        assert durable.writes.is_open
+        assert durable.health.writes.is_open
         store.is_locked = False
 
 
+@pytest.mark.slow
 async def test_a_store_that_can_only_be_read_is_read_and_its_updates_wait_for_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store, waited = Locked(), 0
-    outcome = Patience.outcome
+    outcome = TimeBudget.outcome
 
-    async def counted(patience: Patience, call: Call[Any]) -> Any:
+    async def counted(patience: TimeBudget, call: Call[Any]) -> Any:
         nonlocal waited
         waited += isinstance(call.operation, Set)
         return await outcome(patience, call)
@@ -360,21 +365,21 @@ async def test_a_store_that_can_only_be_read_is_read_and_its_updates_wait_for_no
         assert durable is not None
         await cache.aupdate("old", "m", answer("old"))
         store.is_locked = True
-        monkeypatch.setattr(Patience, "outcome", counted)
+        monkeypatch.setattr(TimeBudget, "outcome", counted)
         durable.waited = 0.1  # for what is written: reads are as patient as the machine is busy
         for number in range(100):
             await cache.aupdate(f"{number}", "m", answer(f"{number}"))
             # Again and again, which says nothing about writing.
             assert await cache.alookup("old", "m") == answer("old")
         assert waited == FAILURES
-        assert durable.writes.is_open
-        assert durable.reads.is_well
+        assert durable.health.writes.is_open
+        assert durable.health.reads.is_well
         stats = cache.stats()
         assert stats.writes_unconfirmed == 100
         assert stats.errors == {"store_write_timeout": FAILURES}
         store.is_locked = False
         deadline = time.monotonic() + LIMIT
-        while durable.writes.is_open or len(store.records) < 101:
+        while durable.health.writes.is_open or len(store.records) < 101:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
         # It is waited for again.

@@ -108,6 +108,7 @@ def test_every_loop_has_its_own_pass() -> None:
     assert len(found) == 4
 
 
+@pytest.mark.slow
 def test_a_loop_that_was_closed_in_between_is_not_kept_nor_waited_for() -> None:
     with kept(store := FakeStore(), store_timeout=LIMIT) as cache:
         loop = asyncio.new_event_loop()
@@ -126,6 +127,7 @@ def test_a_loop_that_was_closed_in_between_is_not_kept_nor_waited_for() -> None:
         assert store.sizes("get") == [1]
 
 
+@pytest.mark.slow
 def test_loops_that_close_before_there_is_an_outcome_are_not_kept() -> None:
     held = Held("get")
     with kept(FakeStore(held), store_timeout=LIMIT) as cache:
@@ -163,7 +165,7 @@ async def test_a_pass_that_the_breaker_overtakes_is_not_sent() -> None:
         await asyncio.sleep(0)
         durable = cache._tiers.durable
         assert durable is not None
-        durable._failed("read", OSError("broken"), FAILURES)
+        durable.health.failed("read", OSError("broken"), FAILURES)
         assert await asyncio.wait_for(asyncio.gather(*looking), LIMIT) == [None] * len(NAMES)
         assert store.asked == []
         # None of them has waited.
@@ -182,11 +184,12 @@ async def test_what_counting_does_wrong_is_not_for_those_who_wait(
         assert durable is not None
         told: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
-        monkeypatch.setattr(durable, "are_over", fail)
+        monkeypatch.setattr(durable.health, "reads_done", fail)
         assert await asyncio.wait_for(cache.alookup("p1", "m"), LIMIT) == answer("p1")
         assert len(told) == 1
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_dropped_needs_no_collector() -> None:
     cache = kept(FakeStore(), store_timeout=LIMIT)
 

@@ -24,7 +24,7 @@ from llmemo import SQLiteStore
 from llmemo._core import Memory
 from llmemo.store_io.calls import (Call, run_inline)
 from llmemo.store_io.operations import (Get, Set)
-from llmemo.store_io.executor import Engine
+from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases.client import acquire, release
 from llmemo.telemetry.stats import Tally
 from llmemo.stores import (Record)
@@ -39,7 +39,7 @@ path, name, count, seconds, slow = sys.argv[1], *map(eval, sys.argv[2:6])
 KEY = b"k" * 32
 tally = Tally()
 memory = Memory(2**20, None, fingerprint_secret=bytes(range(192)))
-engine = Engine(SQLiteStore(path), tally, memory, 60)
+engine = Executor(SQLiteStore(path), tally, memory, 60)
 
 def say(*words):
     os.write(1, (" ".join(map(str, [name, *words])) + "\\n").encode())
@@ -56,13 +56,13 @@ def get(key=KEY):
 
 async def work(key=KEY):
     outcome = await acquire(
-        engine, Call.awaited, key,
+        engine.submit, Call.awaited, key,
         seconds=seconds, outcome=lambda call: call.wait(60), lease_timeout=120,
     )
     if isinstance(outcome, Grant):
         say("granted", time.time())
         if slow is not None:
-            engine.keep_alive(key, outcome.fence)
+            engine.held.keep(key, outcome.fence, is_kept=True)
             await asyncio.sleep(slow)
         else:
             await asyncio.to_thread(sys.stdin.readline)
@@ -184,15 +184,15 @@ def test_a_model_that_is_slower_than_the_lease_keeps_it(tmp_path: Path) -> None:
 
 FORKING = """
 outcome = run_inline(acquire(
-    engine, Call.blocking, KEY,
+    engine.submit, Call.blocking, KEY,
     seconds=seconds, outcome=lambda call: call.wait(60), lease_timeout=60))
-engine.keep_alive(KEY, outcome.fence)
+engine.held.keep(KEY, outcome.fence, is_kept=True)
 say("begins")
 pid = os.fork()
 if not pid:
     # The child has no lease, and keeps none.
-    assert not engine._holds.by_key
-    engine.keep_alive(KEY, outcome.fence)
+    assert not engine.held.by_key
+    engine.held.keep(KEY, outcome.fence, is_kept=True)
     assert get() is None
     engine.close(60)
     os._exit(0)
@@ -220,7 +220,7 @@ for number in range(count):
     key = number.to_bytes(32, "big")
     sys.stdin.readline()
     outcome = run_inline(acquire(
-        engine, Call.blocking, key, seconds=60,
+        engine.submit, Call.blocking, key, seconds=60,
         outcome=lambda call: call.wait(60), lease_timeout=120))
     if isinstance(outcome, Grant):
         say("granted", number)

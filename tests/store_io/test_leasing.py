@@ -49,10 +49,10 @@ async def test_one_computes_and_all_others_get_its_answer(callers: list[Caller])
     [grant] = [task.result() for task in done]
     assert isinstance(grant, Grant)
     assert len(pending) == 155
-    [holder] = [c for c in callers if c.engine._holds.by_key]
+    [holder] = [c for c in callers if c.engine.held.by_key]
     assert await holder.put(grant.fence) is False
     assert await asyncio.gather(*pending) == [record()] * 155
-    assert not holder.engine._holds.by_key
+    assert not holder.engine.held.by_key
 
 
 async def test_after_a_failure_one_other_tries_and_after_the_second_all_go_on(
@@ -62,19 +62,19 @@ async def test_after_a_failure_one_other_tries_and_after_the_second_all_go_on(
     fence = await one.granted()
     tasks = [asyncio.create_task(other.ask()) for _ in range(5)]
     await other.parked(5)
-    release(one.engine, KEY, fence, failures=1)
+    release(one.engine.submit, KEY, fence, failures=1)
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=LIMIT)
     [grant] = [task.result() for task in done]
     assert isinstance(grant, Grant)
     assert grant.failures == 1
-    release(other.engine, KEY, grant.fence, failures=1)
+    release(other.engine.submit, KEY, grant.fence, failures=1)
     assert await asyncio.gather(*pending) == [None] * 4
     # Who comes then begins anew: one tries, and if it fails once more all go on.
     fence = await one.granted()
     late = asyncio.create_task(other.ask())
     await other.parked(1)
     assert not late.done()
-    release(one.engine, KEY, fence, failures=1)
+    release(one.engine.submit, KEY, fence, failures=1)
     assert await late is None
 
 
@@ -83,10 +83,11 @@ async def test_who_has_nothing_to_give_may_let_all_go_on(callers: list[Caller]) 
     fence = await one.granted()
     tasks = [asyncio.create_task(other.ask()) for _ in range(5)]
     await other.parked(5)
-    release(one.engine, KEY, fence, failures=2)
+    release(one.engine.submit, KEY, fence, failures=2)
     assert await asyncio.gather(*tasks) == [None] * 5
 
 
+@pytest.mark.slow
 async def test_a_lease_that_nobody_keeps_lapses_and_the_late_answer_is_refused(
     callers: list[Caller],
 ) -> None:
@@ -107,16 +108,16 @@ async def test_a_lease_that_is_kept_goes_on_until_it_is_let_lapse(
 ) -> None:
     one, other, _ = callers
     fence = await one.granted(seconds=SHORT)
-    one.engine.keep_alive(KEY, fence)
-    one.engine.keep_alive(KEY, fence + 1)  # not ours
-    one.engine.keep_alive(b"a" * 32, fence)
+    one.engine.held.keep(KEY, fence, is_kept=True)
+    one.engine.held.keep(KEY, fence + 1, is_kept=True)  # not ours
+    one.engine.held.keep(b"a" * 32, fence, is_kept=True)
     waiting = asyncio.create_task(other.ask())
     await asyncio.wait([waiting], timeout=3 * SHORT)
     assert not waiting.done()
-    one.engine.let_lapse(KEY, fence)
+    one.engine.held.keep(KEY, fence, is_kept=False)
     grant = await waiting
     assert isinstance(grant, Grant)
-    await until(lambda: not one.engine._holds.by_key)
+    await until(lambda: not one.engine.held.by_key)
 
 
 async def test_a_kept_lease_that_was_lost_is_dropped(callers: list[Caller], tmp_path: Path) -> None:
@@ -125,8 +126,8 @@ async def test_a_kept_lease_that_was_lost_is_dropped(callers: list[Caller], tmp_
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute("UPDATE leases SET fence = 7, expires = expires + 100")
         connection.commit()
-    one.engine.keep_alive(KEY, fence)
-    await until(lambda: not one.engine._holds.by_key)
+    one.engine.held.keep(KEY, fence, is_kept=True)
+    await until(lambda: not one.engine.held.by_key)
     assert await one.put(fence) is True
 
 
@@ -140,7 +141,7 @@ async def test_a_caller_who_left_gets_no_lease(callers: list[Caller], tmp_path: 
     assert await asyncio.gather(*impatient, *threads) == [None] * 8
     for task in gone:
         task.cancel()
-    release(one.engine, KEY, fence)
+    release(one.engine.submit, KEY, fence)
     await until(lambda: rows(path) == [])
     await other.get()
     await asyncio.sleep(0.1)  # four polls
@@ -164,16 +165,16 @@ async def test_a_grant_that_reaches_nobody_is_given_back(
         with contextlib.suppress(asyncio.CancelledError):
             outcome = await task
             assert isinstance(outcome, Grant)
-            release(one.engine, passes.to_bytes(32, "big"), outcome.fence)
-    await until(lambda: not one.engine._holds.by_key)
+            release(one.engine.submit, passes.to_bytes(32, "big"), outcome.fence)
+    await until(lambda: not one.engine.held.by_key)
     await until(lambda: rows(path) == [])
 
 
 def block_until_granted(caller: Caller, key: bytes) -> None:
     """Wait in the loop's own thread, so that the message that comes stays unread."""
-    caller.engine._worker._inbox._wake_once()  # type: ignore[union-attr]
+    caller.engine._worker._mailbox._wake_once()  # type: ignore[union-attr]
     end = time.monotonic() + LIMIT
-    while key not in caller.engine._holds.by_key and time.monotonic() < end:
+    while key not in caller.engine.held.by_key and time.monotonic() < end:
         time.sleep(0.0005)
     time.sleep(0.002)
 
@@ -193,7 +194,7 @@ def test_a_grant_to_a_loop_that_was_closed_is_given_back(
     task = loop.run_until_complete(leave())
     loop.close()
     task._log_destroy_pending = False  # type: ignore[attr-defined]
-    release(one.engine, KEY, fence)
+    release(one.engine.submit, KEY, fence)
     asyncio.run(until(lambda: rows(tmp_path / "a.db") == []))
 
 
@@ -221,7 +222,7 @@ async def test_closing_gives_back_what_is_held_and_lets_go_who_waits(
     await third.granted()
     with pytest.raises(StoreError):
         await one.ask()
-    release(one.engine, KEY, 1)
+    release(one.engine.submit, KEY, 1)
 
 
 async def test_an_answer_that_cannot_be_stored_lets_all_go_on(callers: list[Caller]) -> None:

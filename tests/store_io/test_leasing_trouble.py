@@ -7,11 +7,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.callers import Caller
+from support.callers import KEY, Caller
 from support.doubles import FAULTS, LIMIT, FakeStore, Fault
 
 from llmemo import SQLiteStore
-from llmemo.stores.lease_store import Grant, Held, Leases
+from llmemo._core import Memory
+from llmemo.single_flight.watchdog import unless_crowded
+from llmemo.store_io.calls import Call
+from llmemo.store_io.client import StoreClient
+from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
+from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-class FakeLeases(Leases):
+class FakeLeases(LeaseStore):
     """Of a `FakeStore`; may hang, or raise, as it does."""
 
     def __init__(self, store: FakeStore) -> None:
@@ -37,11 +42,13 @@ class FakeLeases(Leases):
         if method == self.hangs:
             await self.go.wait()
 
-    async def acquire(self, wanted: Mapping[bytes, float]) -> Mapping[bytes, Grant | Record | Held]:
+    async def acquire(
+        self, wanted: Mapping[bytes, float]
+    ) -> Mapping[bytes, Grant | Record | LeaseState]:
         await self._begin("acquire")
         if self.is_free and self.store.sizes("acquire")[1:]:
             return dict.fromkeys(wanted, Grant(5, 0))
-        return dict.fromkeys(wanted, Held(time.time() + 10 * LIMIT, 0))
+        return dict.fromkeys(wanted, LeaseState(time.time() + 10 * LIMIT, 0))
 
     async def renew(self, leases: Mapping[bytes, tuple[int, float]]) -> Collection[bytes]:
         return ()
@@ -56,11 +63,11 @@ class FakeLeases(Leases):
     async def moved(self) -> bool:
         return not self.is_free
 
-    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | Held]:
+    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | LeaseState]:
         await self._begin("peek")
         if self.is_free:
             return {}
-        return dict.fromkeys(keys, Held(time.time() + 10 * LIMIT, 0))
+        return dict.fromkeys(keys, LeaseState(time.time() + 10 * LIMIT, 0))
 
 
 def fake(before: Any = lambda method: None, patience: float = LIMIT) -> tuple[Caller, FakeLeases]:
@@ -83,7 +90,7 @@ async def test_a_store_that_hangs_holds_nobody_up_for_longer_than_its_time(metho
     caller, leases = fake(patience=0.2)
     leases.hangs = method
     assert await asyncio.wait_for(caller.ask(wait=10 * LIMIT), LIMIT) is None
-    caller.engine._worker._inbox.loop.call_soon_threadsafe(leases.go.set)  # type: ignore[union-attr]
+    caller.engine._worker._mailbox.loop.call_soon_threadsafe(leases.go.set)  # type: ignore[union-attr]
     await asyncio.to_thread(caller.engine.close, LIMIT)
 
 
@@ -99,7 +106,7 @@ async def test_while_writes_get_nowhere_nobody_waits_for_a_lease(tmp_path: Path)
     await caller.get()
     worker = caller.engine._worker
     assert worker is not None
-    worker._leasing.is_in_trouble = True
+    worker._leases.is_in_trouble = True
     assert await caller.ask() is None
     assert await caller.put(None) is None
     await caller.granted(b"a" * 32)
@@ -107,9 +114,16 @@ async def test_while_writes_get_nowhere_nobody_waits_for_a_lease(tmp_path: Path)
 
 
 async def test_a_store_without_leases_is_not_asked() -> None:
-    caller = Caller(store := FakeStore())
-    assert not caller.engine.has_leases
-    assert await caller.ask() is None
+    memory = Memory(2**20, None, fingerprint_secret=bytes(192))
+    client = StoreClient(store := FakeStore(), Tally(), memory, LIMIT)
+    budget = client.patience()
+    assert await client.acquire(KEY, Call.awaited, budget, unless_crowded, LIMIT) is None
     assert store.asked == []
+    assert client.executor._worker is None, "not even a thread is started for it"
+
+
+async def test_without_leases_those_who_ask_go_on_and_fences_mean_nothing() -> None:
+    caller = Caller(FakeStore())
+    assert await caller.ask() is None
     assert await caller.put(5) is None
     caller.engine.close(LIMIT)

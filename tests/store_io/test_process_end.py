@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import random
 import re
@@ -392,7 +391,7 @@ other = subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=-1, stdout=
 other.stdout.read(1)
 pending = threading.Thread(target=keep, args=(cache, "pending"))
 pending.start()
-while not cache._tiers.engine._worker._in_flight:
+while not cache._tiers.engine._worker._writes.in_flight:
     time.sleep(0.001)
 '''
 """A program whose cache has a write under way when it finds the file locked."""
@@ -494,7 +493,7 @@ def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lifecycle, "FORK_DRAIN", 0.0)
-    monkeypatch.setattr("llmemo.store_io.worker.MAX_RECORDS_PER_SET", 1)
+    monkeypatch.setattr("llmemo.store_io.write_loop.MAX_RECORDS_PER_SET", 1)
     held = Held("set")
     store = FakeStore(held)
     with LLMCache(store, max_bytes=0, single_flight=False) as cache:
@@ -518,7 +517,7 @@ def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
         assert engine is not None
         worker = engine._worker
         assert worker is not None
-        while worker._hands_over_at == math.inf:
+        while not worker._shutdown.hands_over:
             time.sleep(0.001)
         held.go.set()
         assert worker.finished.wait(LIMIT)
@@ -533,10 +532,10 @@ def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
 def test_an_exit_takes_as_long_as_the_store_gets_on(tmp_path: Path) -> None:
     program = """
 from llmemo import lifecycle
-from llmemo.store_io import worker
+from llmemo.store_io import write_loop
 from llmemo.stores import SQLiteStore
 lifecycle.EXIT_TIMEOUT = 1.5
-worker.MAX_RECORDS_PER_SET = 1
+write_loop.MAX_RECORDS_PER_SET = 1
 
 class Slow(SQLiteStore):
     async def set(self, records):

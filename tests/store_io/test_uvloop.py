@@ -23,6 +23,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": True}
 
 
+@pytest.mark.slow
 async def test_a_service_of_many_callers(tmp_path: Path) -> None:
     assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
     names = [f"p{number}" for number in range(64)]

@@ -14,7 +14,7 @@ from support.strategies import FACTOR
 
 from llmemo import SQLiteStore, Store
 from llmemo.stores import Record
-from llmemo.stores.lease_store import Grant, Held, Leases
+from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
 from llmemo.stores.sqlite import upkeep
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Peer:
         self.store, self.leases, self.clock = store, store.leases, clock
         store.clock = clock
 
-    async def ask(self, key: bytes = KEY, seconds: float = 10.0) -> Grant | Record | Held:
+    async def ask(self, key: bytes = KEY, seconds: float = 10.0) -> Grant | Record | LeaseState:
         return (await self.leases.acquire({key: seconds}))[key]
 
     async def granted(self, key: bytes = KEY, seconds: float = 10.0) -> int:
@@ -58,7 +58,7 @@ class Peer:
         assert isinstance(grant, Grant)
         return grant.fence
 
-    async def peek(self) -> Record | Held | None:
+    async def peek(self) -> Record | LeaseState | None:
         return (await self.leases.peek([KEY])).get(KEY)
 
 
@@ -76,14 +76,14 @@ async def peers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def test_a_lease_is_of_one_until_it_ends(peers: list[Peer]) -> None:
     one, other, _ = peers
     fence = await one.granted()
-    held = Held(NOW + 10, 0)
+    held = LeaseState(NOW + 10, 0)
     for peer in peers:  # its holder too: the grant was for one call
         assert await peer.ask() == await peer.peek() == held
     one.clock.now += 9.999
     assert await other.ask() == held
     one.clock.now = NOW + 10
     assert await other.granted() != fence
-    assert await one.ask() == Held(NOW + 20, 0)
+    assert await one.ask() == LeaseState(NOW + 20, 0)
 
 
 async def test_an_answer_is_all_that_anybody_needs(peers: list[Peer]) -> None:
@@ -120,7 +120,7 @@ async def test_who_lost_the_lease_replaces_nothing_and_others_of_the_batch_are_s
     ]  # fmt: skip
     assert set(await one.leases.set(batch)) == {late, 5}
     assert set(await one.store.get([KEY, b"a" * 32, b"b" * 32])) == {b"a" * 32}
-    assert await one.ask() == Held(NOW + 20, 0), "nor does it end the other's lease"
+    assert await one.ask() == LeaseState(NOW + 20, 0), "nor does it end the other's lease"
     assert list(await other.leases.set([(record(), fence)])) == []
     assert set(await one.leases.set([(record(value=b"later"), late)])) == {late}
     assert await one.ask() == record()
@@ -150,12 +150,12 @@ async def test_renewal_moves_the_end_unless_it_is_lost(peers: list[Peer]) -> Non
     fence = await one.granted()
     one.clock.now += 9
     assert list(await one.leases.renew({KEY: (fence, 10.0), b"a" * 32: (1, 10.0)})) == [b"a" * 32]
-    assert await other.ask() == Held(NOW + 19, 0)
+    assert await other.ask() == LeaseState(NOW + 19, 0)
     one.clock.now = NOW + 19
     newer = await other.granted()
     assert list(await one.leases.renew({KEY: (fence, 10.0)})) == [KEY]
     await one.leases.release({KEY: (fence, 1)})
-    assert await one.peek() == Held(NOW + 29, 0), "what is lost cannot be released either"
+    assert await one.peek() == LeaseState(NOW + 29, 0), "what is lost cannot be released either"
     assert list(await other.leases.renew({KEY: (newer, 20.0)})) == []
 
 
@@ -164,15 +164,15 @@ async def test_failures_in_a_row_are_counted(peers: list[Peer]) -> None:
     await one.leases.release({KEY: (await one.granted(), 0)})
     assert await other.peek() is None
     await one.leases.release({KEY: (await one.granted(), 1)})
-    assert await other.peek() == Held(NOW, 1)
+    assert await other.peek() == LeaseState(NOW, 1)
     grant = await other.ask()
     assert isinstance(grant, Grant)
     assert grant.failures == 1
-    assert await third.ask() == Held(NOW + 10, 1)
+    assert await third.ask() == LeaseState(NOW + 10, 1)
     await other.leases.release({KEY: (grant.fence, 1)})
-    assert await third.peek() == Held(NOW, 2)
+    assert await third.peek() == LeaseState(NOW, 2)
     await third.leases.release({KEY: (await third.granted(), 0)})  # neither failed nor answered
-    assert await third.peek() == Held(NOW, 2)
+    assert await third.peek() == LeaseState(NOW, 2)
     assert list(await one.leases.set([(record(), await one.granted())])) == []
     await one.store.delete([KEY])
     assert await one.peek() is None, "an answer ends the row"
@@ -191,7 +191,11 @@ async def test_of_many_who_ask_at_once_one_gets_it(peers: list[Peer]) -> None:
     for number in range(30):
         key = number.to_bytes(32, "big")
         answers = await asyncio.gather(*[peer.ask(key) for peer in peers])
-        assert sorted(type(one).__name__ for one in answers) == ["Grant", "Held", "Held"]
+        assert sorted(type(one).__name__ for one in answers) == [
+            "Grant",
+            "LeaseState",
+            "LeaseState",
+        ]
 
 
 async def test_a_file_without_leases_gets_them(tmp_path: Path) -> None:
@@ -236,11 +240,11 @@ class Model:
         self.records: dict[bytes, Record] = {}
         self.leases: dict[bytes, tuple[int, float, int]] = {}
 
-    def state(self, key: bytes, now: float) -> Record | Held | None:
+    def state(self, key: bytes, now: float) -> Record | LeaseState | None:
         found = self.records.get(key)
         if found is not None and (found.expires is None or found.expires > now):
             return found
-        return Held(*self.leases[key][1:]) if key in self.leases else None
+        return LeaseState(*self.leases[key][1:]) if key in self.leases else None
 
 
 @pytest.mark.slow
@@ -304,4 +308,4 @@ async def test_random_schedules_agree_with_the_model(peers: list[Peer], part: in
 
 def test_the_interface_is_whole() -> None:
     assert SQLiteStore.leases is None, "a store has to say that it has them"
-    assert Leases.__abstractmethods__ == {"acquire", "renew", "release", "set", "peek"}
+    assert LeaseStore.__abstractmethods__ == {"acquire", "renew", "release", "set", "peek"}

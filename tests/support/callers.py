@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmemo._core import Memory
 from llmemo.single_flight.watchdog import unless_crowded
 from llmemo.store_io.calls import Call, run_inline
-from llmemo.store_io.executor import Engine
+from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases.client import acquire
 from llmemo.store_io.operations import Get, Set
 from llmemo.stores import Record
@@ -41,7 +41,7 @@ class Caller:
         self.tally, self.patience = Tally(), patience
         self.expected: dict[str, int] = {}
         memory = Memory(2**20, None, fingerprint_secret=bytes(range(192)))
-        self.engine = Engine(store, self.tally, memory, patience)
+        self.engine = Executor(store, self.tally, memory, patience)
 
     def _outcome(self, call: Call[Any]) -> Coroutine[Any, Any, Any]:
         return call.wait(self.patience)
@@ -50,14 +50,14 @@ class Caller:
         self, key: bytes = KEY, *, seconds: float = LIMIT, wait: float = LIMIT
     ) -> Outcome:
         return await acquire(
-            self.engine, Call.awaited, key,
+            self.engine.submit, Call.awaited, key,
             seconds=seconds, outcome=self._outcome, follow=unless_crowded, lease_timeout=wait,
         )  # fmt: skip
 
     def ask_blocking(self, key: bytes = KEY, *, wait: float = LIMIT) -> Outcome:
         return run_inline(
             acquire(
-                self.engine, Call.blocking, key,
+                self.engine.submit, Call.blocking, key,
                 seconds=LIMIT, outcome=self._outcome, follow=unless_crowded, lease_timeout=wait,
             )
         )  # fmt: skip
@@ -83,8 +83,8 @@ class Caller:
 
     def _parked(self) -> int:
         worker = self.engine._worker
-        leasing = None if worker is None else getattr(worker, "_leasing", None)
-        return 0 if leasing is None else sum(map(len, leasing._parked.copy().values()))
+        leasing = None if worker is None else getattr(worker, "_leases", None)
+        return 0 if leasing is None else sum(map(len, leasing._parked.by_key.copy().values()))
 
     @property
     def errors(self) -> dict[str, int]:

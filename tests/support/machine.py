@@ -398,13 +398,13 @@ class Machine:
     async def _on_its_thread(self, cache: LLMCache, what: str) -> None:
         engine = cache._tiers.engine
         worker = None if engine is None else engine._worker
-        if worker is None or worker._inbox.loop is None:
+        if worker is None or worker._mailbox.loop is None:
             return
-        caretaker = worker._caretaker
+        maintenance = worker._maintenance
 
         async def work() -> None:
-            store = worker._opened()
+            store = worker._opener.opened()
             if store is not None:
-                await (caretaker._forget(store) if what == "_forget" else store.upkeep())
+                await (maintenance._forget(store) if what == "_forget" else store.upkeep())
 
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), worker._inbox.loop))
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), worker._mailbox.loop))

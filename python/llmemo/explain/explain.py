@@ -14,7 +14,7 @@ from llmemo.config.options import DEFAULT, in_force
 from llmemo.errors import CacheClosedError, text_of
 from llmemo.explain import wording
 from llmemo.explain.wording import Texts
-from llmemo.keys.description import MARK
+from llmemo.keys.model_description import MARK
 from llmemo.keys.outline import Difference, Outline
 from llmemo.keys.request import Request
 from llmemo.pipeline.tiers import REMEDIES

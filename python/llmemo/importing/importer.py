@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
     from llmemo.pipeline.tiers import Identity, Tiers
-    from llmemo.store_io.executor import Engine
+    from llmemo.store_io.executor import Executor
     from llmemo.stores import Record
 
 PATIENCE = 60.0
@@ -221,7 +221,7 @@ class _Import:
         else:
             self.skipped["not kept: too_large"] += 1
 
-    def _send(self, engine: Engine, records: list[Record]) -> None:
+    def _send(self, engine: Executor, records: list[Record]) -> None:
         while len(self._under_way) >= AHEAD:
             self._wait()
         call: Call[int] = Call.blocking(Add(records))

@@ -12,7 +12,7 @@ from llmemo.config.validation import check_seconds
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
 from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Delete, Invalidate, forget
-from llmemo.stores.base import Selection
+from llmemo.stores.records import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -268,7 +268,7 @@ class Lookup(Outcomes):
             if is_interrupt(error):
                 raise
             if tiers.durable is not None:
-                tiers.durable.survive("read", error)
+                tiers.durable.health.note("read", error)
             return None
         return hit
 

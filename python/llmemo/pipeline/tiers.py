@@ -13,7 +13,7 @@ from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.config.validation import secret_bytes
 from llmemo.errors import NamespaceRequiredError
-from llmemo.keys.description import MARK
+from llmemo.keys.model_description import MARK
 from llmemo.keys.outline import TAIL
 from llmemo.keys.request import Request
 from llmemo.langchain.class_schemas import schemas
@@ -21,9 +21,9 @@ from llmemo.pipeline.large_work import Aside
 from llmemo.pipeline.rejected_answers import RejectedAnswers
 from llmemo.single_flight.flights import Flights
 from llmemo.store_io.calls import Call
-from llmemo.store_io.client import Durable
+from llmemo.store_io.client import StoreClient
 from llmemo.store_io.operations import Discard
-from llmemo.stores import Store, store_of
+from llmemo.stores.registry import store_of
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats, Tally
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from llmemo._core import ValueDamaged
     from llmemo.config.settings import Settings
-    from llmemo.store_io.executor import Engine
-    from llmemo.stores import Record
+    from llmemo.store_io.executor import Executor
+    from llmemo.stores import Record, Store
 
 T = TypeVar("T")
 
@@ -125,19 +125,19 @@ class Tiers:
             *(["encryption_key"] if encryption_key is not None and store is not None else []),
         }
         self.sealing = Sealing(encryption_key, is_needed=self.store is not None)
-        self.durable: Durable | None = None
+        self.durable: StoreClient | None = None
         if self.store is not None:
             self.store.clock = self.clock
             self.store.grace = settings.stale_if_error
-            self.durable = Durable(self.store, self.tally, self.memory, settings.store_timeout)
+            self.durable = StoreClient(self.store, self.tally, self.memory, settings.store_timeout)
         self.large_reads = Aside(lasts=False)
         self.large_writes = Aside(lasts=self.store is not None)
         self.flights = Flights(self.durable) if settings.single_flight else None
 
     @property
-    def engine(self) -> Engine | None:
+    def engine(self) -> Executor | None:
         """What runs the store, if there is one."""
-        return None if self.durable is None else self.durable.engine
+        return None if self.durable is None else self.durable.executor
 
     def namespace_of(self, said: Options) -> str:
         """On whose behalf a call is made.

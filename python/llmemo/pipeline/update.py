@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from llmemo.keys.request import Request
     from llmemo.pipeline.tiers import Identity, Tiers
     from llmemo.single_flight.flights import Lease
-    from llmemo.store_io.client import MakeCall, Patience
+    from llmemo.store_io.client import MakeCall
+    from llmemo.store_io.time_budget import TimeBudget
 
 EARLIEST = 0.1
 """Part of its time to live in which XFetch's average refresh may fall, however slow a model is."""
@@ -89,7 +90,7 @@ class Sent(NamedTuple):
     """Whether memory has it."""
     call: Call[Any] | None
     """What to wait for, if anything."""
-    patience: Patience
+    patience: TimeBudget
 
 
 def send(  # noqa: PLR0917 (given on the way of every update)

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from llmemo.langchain.model_runs import Run
     from llmemo.single_flight.watchdog import Holder, Tick
     from llmemo.store_io.calls import Outcome
-    from llmemo.store_io.client import Durable, Patience
+    from llmemo.store_io.client import StoreClient
+    from llmemo.store_io.time_budget import TimeBudget
 
 UNBACKED = 5.0
 """Seconds for which a lease is believed that no model run stands behind: whoever asks a cache by
@@ -83,7 +84,7 @@ class Lease:
         self.has_ended = False
         self.fence: int | None = None
         """What the store knows the lease by, if it coordinates processes."""
-        self.store_patience: Patience | None = None
+        self.store_patience: TimeBudget | None = None
         """What the lookup has left for the update."""
         self.granted = self.since = time.monotonic()
         """`since`: when no run has stood behind it, if none does."""
@@ -167,7 +168,7 @@ class Flights:
     instruction), or can be done once more without effect.
     """
 
-    def __init__(self, durable: Durable | None) -> None:
+    def __init__(self, durable: StoreClient | None) -> None:
         """Nobody computes anything. `durable`: who is told of leases that the store knows."""
         self._durable = durable
         self._numbers = itertools.count(1)
@@ -288,7 +289,7 @@ class Flights:
     def keep_alive(self, key: bytes, fence: int, *, is_kept: bool) -> None:
         """For `Lease` only."""
         if self._durable is not None:
-            self._durable.keep_alive(key, fence, is_kept=is_kept)
+            self._durable.held.keep(key, fence, is_kept=is_kept)
 
     def ended(self, lease: Lease, *, failed: bool) -> None:
         """For `Lease` only. May be called by a finalizer: whenever, in whichever thread."""

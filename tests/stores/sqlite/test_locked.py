@@ -95,6 +95,7 @@ def test_a_file_that_is_locked_for_minutes(
     expect_on_disk(path, kept)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_model_calls_do_not_wait_for_a_file_that_is_locked(tmp_path: Path) -> None:
     path, names = tmp_path / "a.db", [f"q{number}" for number in range(50)]
@@ -113,7 +114,7 @@ async def test_model_calls_do_not_wait_for_a_file_that_is_locked(tmp_path: Path)
         assert cache.stats().errors == {"store_coordinate_timeout": FAILURES}
         # It is free: the next update is only sent, and those after it are waited for.
         deadline = time.monotonic() + LIMIT
-        while durable.writes.is_open:
+        while durable.health.writes.is_open:
             assert time.monotonic() < deadline
             await model.ainvoke("and then")
             await asyncio.sleep(0.01)

@@ -14,7 +14,7 @@ from support.doubles import LIMIT, PRELUDE, PYTHON, answer, lines, patience
 from support.nursery import Child
 
 from llmemo import LLMCache, SQLiteStore
-from llmemo.stores.lease_store import Grant, Held
+from llmemo.stores.lease_store import Grant, LeaseState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -237,7 +237,7 @@ def test_a_file_that_is_taken_while_a_transaction_commits(
     with filled(path, "before") as cache:
         store = cache._tiers.store
         assert isinstance(store, SQLiteStore)
-        check = store._files.check_after
+        check = store._session.files.check_after
         turns: list[object] = []
 
         def taken(result: object) -> None:
@@ -246,7 +246,7 @@ def test_a_file_that_is_taken_while_a_transaction_commits(
             turns.append(result)
             check(result)
 
-        monkeypatch.setattr(store._files, "check_after", taken)
+        monkeypatch.setattr(store._session.files, "check_after", taken)
         cache.update("after", "m", answer("after"))
         # What was saved from the unlinked WAL need not be written once more.
         assert len(turns) == 1
@@ -267,19 +267,20 @@ async def test_a_lease_that_was_granted_while_a_file_was_taken_is_granted_once(
     """The second time it would be held by another, for whom its holder would wait."""
     store = SQLiteStore(tmp_path / "a.db")
     await store.open()
-    check = store._files.check_after
+    check = store._session.files.check_after
 
     def taken(result: object) -> None:
         monkeypatch.undo()
         (tmp_path / "a.db-wal").unlink()
         check(result)
 
-    monkeypatch.setattr(store._files, "check_after", taken)
+    monkeypatch.setattr(store._session.files, "check_after", taken)
     found = [await store._leases.acquire({b"k" * 32: 60.0}) for _ in range(2)]
     await store.close()
-    assert [type(one[b"k" * 32]) for one in found] == [Grant, Held]
+    assert [type(one[b"k" * 32]) for one in found] == [Grant, LeaseState]
 
 
+@pytest.mark.slow
 def test_a_file_that_was_replaced_is_not_given_the_wal_of_a_store_that_is_closed(
     tmp_path: Path,
 ) -> None:

@@ -103,6 +103,7 @@ async def test_what_has_expired_is_removed(opened: list[SQLiteStore], tmp_path: 
     assert store.numbers() == {n for n in range(2_000) if n % 4 == 0}
 
 
+@pytest.mark.slow
 async def test_a_little_at_a_time(
     opened: list[SQLiteStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +207,7 @@ async def test_the_wal_stays_small_though_nobody_writes(
     assert store.path.stat().st_size + wal.stat().st_size < 8 * 2**20
 
 
+@pytest.mark.slow
 async def test_the_bound_holds_though_writes_never_pause(
     opened: list[SQLiteStore], tmp_path: Path
 ) -> None:
@@ -222,6 +224,7 @@ async def test_the_bound_holds_though_writes_never_pause(
     assert numbers == set(range(min(numbers), 4_000)), "the oldest make room"
 
 
+@pytest.mark.slow
 async def test_a_store_is_looked_after_though_writes_never_pause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -283,6 +286,7 @@ async def test_a_bound_that_is_set_later_holds_too(
     assert (tmp_path / "a.db").stat().st_size <= 1_000_000
 
 
+@pytest.mark.slow
 async def test_the_wal_stays_small_though_there_is_always_a_reader(
     opened: list[SQLiteStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +320,7 @@ async def test_the_wal_stays_small_though_there_is_always_a_reader(
     assert largest <= 24 * 2**20, "it would be 40 MB without a checkpoint"
 
 
+@pytest.mark.slow
 async def test_upkeep_is_part_of_a_caches_life(tmp_path: Path) -> None:
     async with LLMCache(tmp_path / "a.db", ttl=0.05) as cache:
         await cache.aupdate("p", "m", answer("p"))
@@ -335,8 +340,8 @@ async def test_a_wal_that_was_large_is_not_written_back_again_and_again(
     statements: list[str] = []
     for turn in range(10):
         if turn == 2:  # One commit to write it back, one to begin it anew.
-            assert store._writer is not None
-            await store._writer.set_trace_callback(statements.append)
+            assert store._session.writer is not None
+            await store._session.writer.set_trace_callback(statements.append)
         await store.set([record(turn)])
     assert statements
     assert not [text for text in statements if "wal_checkpoint" in text]

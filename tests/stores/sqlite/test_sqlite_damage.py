@@ -12,7 +12,7 @@ import pytest
 from support.doubles import LIMIT, answer, expect_on_disk, lines, no_thread_stays
 
 from llmemo import LLMCache, SQLiteStore
-from llmemo.stores.sqlite import connection, file, session, set_aside
+from llmemo.stores.sqlite import connection, network_files, session, set_aside
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -108,7 +108,7 @@ def test_a_sound_file_that_was_taken_for_damaged_is_not_set_aside(
     with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
         assert cache.lookup("1", "m") == answer("1")
         assert not failures
-        store._is_damaged = True
+        store._session._is_damaged = True
         cache.update("1", "m", answer("new"))
         assert cache.lookup("1", "m") == answer("new")
         assert cache.stats().errors == {}
@@ -167,7 +167,7 @@ def test_a_network_file_system_is_warned_of_once(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(file, "_file_system", lambda folder: kind)
+    monkeypatch.setattr(network_files, "_file_system", lambda folder: kind)
     for _ in range(2):
         filled(tmp_path / "a.db")
     told = [line for line in lines(caplog) if "network file system" in line]
@@ -182,5 +182,5 @@ def test_the_file_system_of_a_folder_is_that_of_the_nearest_mount(
         f"23 22 0:5 / {str(tmp_path).replace(' ', chr(92) + '040')} rw shared:1 - nfs4 host:/x rw\n"
     )
     monkeypatch.setattr(Path, "read_text", lambda *args: table)
-    assert file._file_system(tmp_path / "a" / "b") == "nfs4"
-    assert file._file_system(tmp_path.parent) == "ext4"
+    assert network_files._file_system(tmp_path / "a" / "b") == "nfs4"
+    assert network_files._file_system(tmp_path.parent) == "ext4"

@@ -15,7 +15,7 @@ from support.doubles import LIMIT, answer, lines
 from llmemo import LLMCache
 from llmemo.stores.sqlite import file_lock
 from llmemo.stores.sqlite.file import create_file
-from llmemo.stores.sqlite.file_lock import Guard
+from llmemo.stores.sqlite.file_lock import FileLock
 from llmemo.stores.sqlite.set_aside import renamed
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ async def test_a_lock_that_has_yet_to_get_its_mode_is_waited_for(
         return real(path, flags, mode)
 
     monkeypatch.setattr(os, "open", opened)
-    guard = Guard(tmp_path / "a.db", LIMIT)
+    guard = FileLock(tmp_path / "a.db", LIMIT)
     async with guard.held():
         assert not refusals
     guard.close()

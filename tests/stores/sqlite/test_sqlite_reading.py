@@ -12,7 +12,7 @@ from support.doubles import LIMIT, answer, files
 
 from llmemo import LLMCache
 from llmemo.stores import Record, SQLiteStore
-from llmemo.stores.sqlite.fast_reads import AT_ONCE, REST, SLOW, Quick
+from llmemo.stores.sqlite.fast_reads import AT_ONCE, REST, SLOW, FastReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -71,7 +71,7 @@ async def test_after_a_slow_one_the_patient_way_is_taken_for_a_while(store: SQLi
         now[0] += took
         return now[0]
 
-    quick = Quick(clock)
+    quick = FastReader(clock)
     quick.open(store.path)
     keys = [record(1).key]
     assert quick.get(keys)
@@ -85,7 +85,7 @@ async def test_after_a_slow_one_the_patient_way_is_taken_for_a_while(store: SQLi
 
 
 async def test_trouble_is_left_to_the_patient_way(store: SQLiteStore) -> None:
-    connection = store._quick._connection
+    connection = store._session.fast_reader._connection
     assert connection is not None
     connection.set_progress_handler(lambda: 1, 1)
     assert store.get_at_once([record(1).key]) is None
@@ -95,13 +95,13 @@ async def test_trouble_is_left_to_the_patient_way(store: SQLiteStore) -> None:
 
 
 async def test_it_makes_no_file_and_writes_to_none(tmp_path: Path) -> None:
-    quick = Quick()
+    quick = FastReader()
     quick.open(tmp_path / "missing.db")
     assert quick.get([record(1).key]) is None
     assert files(tmp_path) == []
     store = SQLiteStore(tmp_path / "cache.db")
     await store.open()
-    connection = store._quick._connection
+    connection = store._session.fast_reader._connection
     assert connection is not None
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM entries")
@@ -112,7 +112,7 @@ async def test_closing_leaves_the_wal_to_who_holds_the_guard(store: SQLiteStore)
     path = store.path.with_name("cache.db-wal")
     size = path.stat().st_size
     assert size > 0
-    store._quick.close()
+    store._session.fast_reader.close()
     assert path.stat().st_size == size
     assert store.get_at_once([record(1).key]) is None
     assert await store.get([record(1).key])

@@ -16,7 +16,7 @@ from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite import file_lock
 from llmemo.stores.sqlite.connection import is_ok
 from llmemo.stores.sqlite.file import LONGEST_NAME
-from llmemo.stores.sqlite.file_lock import Guard
+from llmemo.stores.sqlite.file_lock import FileLock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def test_a_file_in_the_place_of_an_open_one_is_not_given_its_wal(
         assert (tmp_path / "a.db-wal").stat().st_size
         for one in (cache, other):
             assert isinstance(one._tiers.store, SQLiteStore)
-            one._tiers.store._is_damaged = was_damaged
+            one._tiers.store._session._is_damaged = was_damaged
         backup.replace(path)
         for name in kept:
             cache.update(name, "m", answer(name))
@@ -167,7 +167,7 @@ async def test_a_guard_whose_file_was_removed_is_the_guard_of_all_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_lock, "LONGEST_PAUSE", 0.001)
-    one, other = Guard(tmp_path / "a.db", LIMIT), Guard(tmp_path / "a.db", 0.05)
+    one, other = FileLock(tmp_path / "a.db", LIMIT), FileLock(tmp_path / "a.db", 0.05)
     async with one.held():
         pass
     (tmp_path / "a.db-lock").unlink()

@@ -15,7 +15,7 @@ from support.doubles import answer, patience, run
 
 from llmemo import LLMCache, SQLiteStore
 from llmemo.stores import Record, StoreUnavailableError
-from llmemo.stores.sqlite.file_lock import Guard, has_wal_reset_bug
+from llmemo.stores.sqlite.file_lock import FileLock, has_wal_reset_bug
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,7 @@ def test_what_one_cache_changes_another_stops_serving(how: str, tmp_path: Path) 
         assert other.stats().errors == one.stats().errors == {}
 
 
+@pytest.mark.slow
 def test_what_was_evicted_and_computed_anew_replaces_what_others_remember(tmp_path: Path) -> None:
     stores = [SQLiteStore(tmp_path / "a.db", max_store_bytes=2**18) for _ in range(2)]
     one = LLMCache(stores[0], store_timeout=patience())
@@ -72,6 +73,7 @@ def test_what_was_evicted_and_computed_anew_replaces_what_others_remember(tmp_pa
         assert one.stats().errors == other.stats().errors == {}
 
 
+@pytest.mark.slow
 def test_a_caches_own_changes_cost_its_memory_nothing(tmp_path: Path) -> None:
     with LLMCache(tmp_path / "a.db") as cache:
         for turn in range(3):
@@ -198,7 +200,7 @@ async def test_the_guard_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     inside: list[int] = []
     most = 0
 
-    async def work(guard: Guard) -> None:
+    async def work(guard: FileLock) -> None:
         nonlocal most
         for _ in range(20):
             async with guard.held():
@@ -207,7 +209,7 @@ async def test_the_guard_is_held_by_one_at_a_time(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
                 inside.pop()
 
-    guards = [Guard(tmp_path / "a.db", patience()) for _ in range(5)]
+    guards = [FileLock(tmp_path / "a.db", patience()) for _ in range(5)]
     await asyncio.gather(*map(work, guards))
     assert most == 1
     for guard in guards:
@@ -215,7 +217,7 @@ async def test_the_guard_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 
 async def test_who_waits_too_long_for_the_guard_is_told_so(tmp_path: Path) -> None:
-    one, other = Guard(tmp_path / "a.db", patience()), Guard(tmp_path / "a.db", 0.01)
+    one, other = FileLock(tmp_path / "a.db", patience()), FileLock(tmp_path / "a.db", 0.01)
     async with one.held():
         with pytest.raises(StoreUnavailableError, match=r"a\.db-lock"):
             async with other.held():
@@ -232,7 +234,7 @@ async def test_commits_wait_for_the_guard_where_sqlite_needs_it(
     monkeypatch.setattr("llmemo.stores.sqlite.file_lock.has_wal_reset_bug", lambda version: True)
     store = SQLiteStore(tmp_path / "a.db")
     await store.open()
-    guard = Guard(tmp_path / "a.db", patience())
+    guard = FileLock(tmp_path / "a.db", patience())
     async with guard.held():
         writing = asyncio.ensure_future(store.set([record(1)]))
         closing_ = asyncio.ensure_future(asyncio.wait([writing], timeout=0.1))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from llmemo._core import RequestBypassed
 from llmemo.introspection.type_signature import name_of
 from llmemo.keys.clients import kind_of_client
+from llmemo.keys.consumed_fields import at_first
 from llmemo.keys.model_class import Beside, Place
-from llmemo.keys.scripts import at_first
 from llmemo.keys.values import kind_of
 
 if TYPE_CHECKING:

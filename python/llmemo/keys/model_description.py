@@ -17,11 +17,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
 
 from llmemo._core import Snapshot, Snapshots, entries
-from llmemo.keys.beside import told_beside
 from llmemo.keys.caller import ASKING, CHAT
 from llmemo.keys.endpoints import is_usual
+from llmemo.keys.extra_settings import told_beside
 from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model_class
-from llmemo.keys.told import TOLD
+from llmemo.keys.self_describing import TOLD
 from llmemo.keys.values import describer, plain_describer
 
 if TYPE_CHECKING:
