@@ -2,7 +2,7 @@
 //! "repr": "…"}`. The `id` names a class; only the `repr` says what is inside, and few of them all of it.
 #![forbid(unsafe_code)]
 
-use super::Reason;
+use super::bypass::Reason;
 use super::cursor::{Cursor, contains, has_address};
 use super::encoding::{is_path, is_str, tag, text_of};
 use super::json::Json;

@@ -3,7 +3,7 @@
 //! called `id`. The reasons, and what is kept on purpose, are in `docs/keys.md`.
 #![forbid(unsafe_code)]
 
-use super::Reason;
+use super::bypass::Reason;
 use super::cursor::{Cursor, Fail};
 use super::encoding::{extent, is_path, is_str, leaf, tag};
 use super::json::Json;
