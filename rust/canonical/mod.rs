@@ -18,6 +18,7 @@
 //! | `json`        | reads JSON, and writes its canonical form                                      |
 //! | `literal`     | reads Python literals, and writes their canonical form                         |
 //! | `constructor` | reads a `repr` that is a constructor's call                                    |
+//! | `hidden`      | finds objects in a text that only looks like a list of messages                |
 //! | `objects`     | tells what a text shows of an object                                           |
 //! | `encoding`    | the bytes of canonical forms                                                   |
 //! | `cursor`      | a place in a text                                                              |
@@ -31,6 +32,7 @@ mod cursor;
 pub mod description;
 mod encoding;
 mod form;
+mod hidden;
 mod immaterial;
 mod json;
 mod literal;
