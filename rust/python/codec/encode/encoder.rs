@@ -34,6 +34,7 @@ pub(super) struct Encoder<'s, 'py> {
 
 impl<'s, 'py> Encoder<'s, 'py> {
     /// With nothing written. `at_once`: refuse what is large.
+    #[inline]
     pub(super) fn new(schema: &'s Schema, at_once: bool) -> Self {
         Self {
             schema,
@@ -176,6 +177,8 @@ impl<'s, 'py> Encoder<'s, 'py> {
         Ok(())
     }
 
+    // As `put_object`.
+    #[inline]
     pub(super) fn put_str(&mut self, text: &Bound<'py, PyString>) -> Result<(), Refusal> {
         if length(text) > LARGE {
             return self.put_long_str(text);

