@@ -35,7 +35,7 @@ def computed(cache: LLMCache, monkeypatch: pytest.MonkeyPatch, seconds: float) -
     # Of these two modules alone: `time` itself is other threads', too.
     clock = SimpleNamespace(monotonic=lambda: elapsed[0])
     with monkeypatch.context() as patched:
-        patched.setattr("llmemo.single_flight.flights.time", clock)
+        patched.setattr("llmemo.single_flight.lease.time", clock)
         patched.setattr("llmemo.pipeline.update.time", clock)
         assert cache.lookup("p", "m") is None
         elapsed[0] = seconds

@@ -14,7 +14,7 @@ from doubles import LIMIT, answer
 from llmemo import LLMCache
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.pipeline.lookup import Lookup
-from llmemo.single_flight.flights import Lease
+from llmemo.single_flight.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,7 +26,6 @@ from llmemo.importing.importer import ImportReport, import_langchain
 from llmemo.keys.description import name_at_sight
 from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain
-from llmemo.langchain.model_runs import let_go
 from llmemo.pickling import reduced
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.pipeline.invalidate import invalidate, remove
@@ -34,6 +33,7 @@ from llmemo.pipeline.lookup import fetch
 from llmemo.pipeline.outcomes import insist
 from llmemo.pipeline.tiers import Tiers
 from llmemo.pipeline.update import keep
+from llmemo.single_flight.holding import end_unbacked
 from llmemo.store_io.calls import Call, run_inline
 
 if TYPE_CHECKING:
@@ -537,7 +537,7 @@ def _interrupted(error: BaseException) -> None:
     """See to it that nobody waits for an answer that the caller does not go on to compute."""
     # A cancelled call sees to that itself, and what is garbage is held by nobody.
     if not isinstance(error, (GeneratorExit, asyncio.CancelledError)):
-        let_go()
+        end_unbacked()
 
 
 def _nothing(prompt: str, llm_string: str, namespace: str) -> None:

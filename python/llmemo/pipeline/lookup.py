@@ -18,10 +18,10 @@ from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.langchain.chains import current_chain, in_chain
-from llmemo.langchain.model_runs import hold, holds_anything
 from llmemo.pipeline.large_work import LARGE, Large
 from llmemo.pipeline.outcomes import Outcomes
-from llmemo.single_flight.flights import Lease
+from llmemo.single_flight.holding import hold, holds_anything
+from llmemo.single_flight.lease import Lease
 from llmemo.single_flight.watchdog import Watch, here, unless_crowded
 from llmemo.store_io.calls import Call
 from llmemo.stores.lease_store import Grant
@@ -338,19 +338,19 @@ class Lookup(Outcomes):
         key = self._key
         rest = deadline - time.monotonic()
         try:
-            return await watch.outcome(call, max(0.0, min(rest, flights.patience(key))))
+            return await watch.outcome(call, max(0.0, min(rest, flights.next_look(key))))
         except NotYetError:
             # A lease may have come since: not to a thread that does not look any more. (Should one
             # come otherwise, and not be seen: see `_coordinate`.)
             call.abandon()
             if time.monotonic() >= deadline:
                 return None
-            if watch.is_tired(call):
+            if watch.is_stuck(call):
                 # Not by way of a variable: what a traceback keeps would live as long as that.
-                return watch.successor(call) or flights.enter(key, self._make_call)
+                return watch.take_over(call) or flights.enter(key, self._make_call)
         finally:
             flights.leave(key, call)
-        flights.doubt(key)
+        flights.end_untrusted(key)
         return flights.enter(key, self._make_call)
 
     def _hold(self, lease: Lease) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmemo.config.settings import Settings
     from llmemo.keys.request import Request
     from llmemo.pipeline.tiers import Identity, Tiers
-    from llmemo.single_flight.flights import Lease
+    from llmemo.single_flight.lease import Lease
     from llmemo.store_io.client import MakeCall, Patience
 
 EARLIEST = 0.1
