@@ -30,7 +30,7 @@ from llmemo.pickling import reduced
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.pipeline.invalidate import invalidate, remove
 from llmemo.pipeline.lookup import fetch
-from llmemo.pipeline.outcomes import insist
+from llmemo.pipeline.lookup_state import insist
 from llmemo.pipeline.tiers import Tiers
 from llmemo.pipeline.update import keep
 from llmemo.single_flight.holding import end_unbacked

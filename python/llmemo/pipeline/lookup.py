@@ -19,7 +19,7 @@ from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.langchain.chains import current_chain, in_chain
 from llmemo.pipeline.large_work import LARGE, Large
-from llmemo.pipeline.outcomes import Outcomes
+from llmemo.pipeline.lookup_state import Outcomes
 from llmemo.single_flight.holding import hold, holds_anything
 from llmemo.single_flight.lease import Lease
 from llmemo.single_flight.watchdog import Watch, here, unless_crowded
