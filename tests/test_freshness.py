@@ -178,7 +178,7 @@ class TestStaleIfError:
         with pytest.raises(ValueError, match="down"):
             await model.ainvoke("Hello.")
         assert said(await model.ainvoke("Hello.")) == "old"
-        monkeypatch.setattr("llmemo.pipeline.lookup.STALE_PAUSE", 0.0)
+        monkeypatch.setattr("llmemo.pipeline.coordinate.STALE_PAUSE", 0.0)
         assert said(await model.ainvoke("Hello.")) == "new"
         assert said(await model.ainvoke("Hello.")) == "new"
         assert len(model.asked) == 3

@@ -195,7 +195,7 @@ async def test_a_removal_whose_caller_has_left_is_finished(how: int) -> None:
             await call
         # As a lookup would, that found the record before it went.
         [(key, record)] = store.records.items()
-        value = cache._tiers.sealing.open(record.value, key)
+        value = cache._tiers.envelope.open(record.value, key)
         assert cache._tiers.memory.put("p", "m", "", key, value)
         assert cache.lookup("p", "m") is not None
         held.go.set()

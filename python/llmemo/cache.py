@@ -30,7 +30,7 @@ from llmemo.pickling import reduced
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.pipeline.invalidate import invalidate, remove
 from llmemo.pipeline.lookup import fetch
-from llmemo.pipeline.lookup_state import insist
+from llmemo.pipeline.lookup_state import raise_if_only
 from llmemo.pipeline.tiers import Tiers
 from llmemo.pipeline.update import keep
 from llmemo.single_flight.holding import end_unbacked
@@ -530,7 +530,7 @@ class LLMCache(BaseCache):
             # The type only: a message of unknown origin may quote a prompt.
             text = "llmemo: a defect of the cache was survived (%s)"
             tally.note("errors", "internal", text, type(error).__name__)
-        insist(in_force(), "trouble")
+        raise_if_only(in_force(), "trouble")
 
 
 def _interrupted(error: BaseException) -> None:

@@ -22,7 +22,7 @@ REQUEST = b"request"
 """Sets the request of a key apart from the answer to it."""
 
 
-class Sealing:
+class Envelope:
     """Seals values for stores, and opens what stores return. Shows no key."""
 
     def __init__(

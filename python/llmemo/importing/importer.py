@@ -19,6 +19,7 @@ from llmemo.errors import CacheClosedError, StoreError, text_of
 from llmemo.importing.progress import ProgressBar
 from llmemo.importing.row_parser import RowRefused, read
 from llmemo.importing.rows_by_request import ImportedRequest, LangChainFile
+from llmemo.keys.identity import describe, identify
 from llmemo.keys.request import Request
 from llmemo.pipeline.admission import refusal_of
 from llmemo.pipeline.update import record_of, times
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
-    from llmemo.pipeline.tiers import Identity, Tiers
+    from llmemo.keys.identity import Identity
+    from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.executor import Engine
     from llmemo.stores import Record
 
@@ -174,11 +176,8 @@ class _Import:
     def _translated(self, request: ImportedRequest) -> _Answer | None:
         prompt, llm_string, responses = request
         try:
-            identity = self._tiers.identity(
-                Request(prompt, llm_string),
-                self._namespace,
-                for_record=self._tiers.durable is not None,
-            )
+            name = identify if self._tiers.durable is None else describe
+            identity = name(self._tiers.memory, Request(prompt, llm_string), self._namespace)
             generations = [read(text) for text in responses]
             value = encode(generations, identity.key)
         except RequestBypassed as bypass:
@@ -208,7 +207,7 @@ class _Import:
         created, expires = self._times()
         is_kept = self._tiers.memory.put(
             prompt,
-            identity.asked,
+            identity.name,
             self._namespace,
             identity.key,
             value,

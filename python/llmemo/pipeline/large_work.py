@@ -50,8 +50,8 @@ class _Job(Generic[T]):
     which the thread would then wait for. Here each step is one.
     """
 
-    def __init__(self, aside: Aside, work: Callable[[], T]) -> None:
-        self._aside = weakref.ref(aside)
+    def __init__(self, worker: LargeWorker, work: Callable[[], T]) -> None:
+        self._worker = weakref.ref(worker)
         # The options and the run of the caller.
         context = contextvars.copy_context()
         self._work: list[Callable[[], T]] = [functools.partial(context.run, work)]
@@ -63,17 +63,17 @@ class _Job(Generic[T]):
             work = self._work.pop()
         except IndexError:
             return
-        aside = self._aside()
-        if aside is not None:
-            aside.doing = threading.get_ident()
+        worker = self._worker()
+        if worker is not None:
+            worker.doing = threading.get_ident()
         outcome: tuple[T | None, BaseException | None]
         try:
             outcome = work(), None
         except BaseException as error:  # noqa: BLE001 (raised in the caller)
             outcome = None, error
-        if aside is not None:
-            aside.doing = None
-            aside.jobs.pop(self, None)
+        if worker is not None:
+            worker.doing = None
+            worker.jobs.pop(self, None)
         self._outcomes.append(outcome)
         self._tell()
 
@@ -112,7 +112,7 @@ class _Job(Generic[T]):
             done.wait(timeout)
 
 
-class Aside:
+class LargeWorker:
     """One thread of its own, started by the first job; jobs are done one after the other.
 
     Not the event loop's executor, whose threads may all be waiting for what a job brings. A job

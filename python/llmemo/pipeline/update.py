@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.config.options import DEFAULT, in_force
+from llmemo.keys.identity import describe, identify
 from llmemo.langchain import chains
 from llmemo.pipeline.admission import refusal_of, refuse
 from llmemo.pipeline.large_work import LARGE, Large
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
     from llmemo.config.options import Options
     from llmemo.config.settings import Settings
+    from llmemo.keys.identity import Identity
     from llmemo.keys.request import Request
-    from llmemo.pipeline.tiers import Identity, Tiers
+    from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.lease import Lease
     from llmemo.store_io.client import MakeCall, Patience
 
@@ -111,7 +113,8 @@ def send(  # noqa: PLR0917 (given on the way of every update)
     """
     durable = tiers.durable
     try:
-        identity = tiers.identity(request, namespace, for_record=durable is not None)
+        name = identify if durable is None else describe
+        identity = name(tiers.memory, request, namespace)
     except RequestBypassed as bypass:
         tiers.bypass(bypass)
         return None
@@ -127,7 +130,7 @@ def send(  # noqa: PLR0917 (given on the way of every update)
         expires, early = times(tiers.settings, said, namespace, now, lease)
         is_kept = tiers.memory.put(
             request.prompt,
-            identity.asked,
+            identity.name,
             namespace,
             key,
             value,
@@ -209,7 +212,7 @@ def record_of(
     key = identity.key
     return Record(
         key,
-        tiers.sealing.seal(value, key),
+        tiers.envelope.seal(value, key),
         tiers.label(namespace),
         identity.label,
         *times,
@@ -287,4 +290,4 @@ def _request(
     if tiers.store is None or not tiers.store.store_requests:
         return None
     request = json.dumps([namespace, llm_string, prompt]).encode()
-    return tiers.sealing.seal_request(request, key)
+    return tiers.envelope.seal_request(request, key)
