@@ -15,17 +15,24 @@ WAITING := $(wildcard tests/test_soak_*.py) tests/test_locked.py tests/test_proc
 SWEEPS := $(wildcard tests/test_sweep_*.py)
 # The property tests, those of keys and of values.
 PROPERTIES := $(wildcard tests/test_key*.py tests/test_values*.py) tests/test_accelerate.py tests/test_model.py
-# And those of the store and of leases: on the newest version only.
+# And those of the store, of leases, of what Rust does by itself and of what is decided by clocks and
+# settings alone: on the newest version only.
 NEWEST := $(LOAD) $(WAITING) tests/test_sweep_fields.py $(wildcard tests/test_sqlite*.py tests/test_store*.py tests/test_leasing*.py) \
   $(wildcard tests/test_interrupts*.py) tests/test_flight_schedules.py tests/test_flight_executors.py \
   tests/test_flight_holders.py tests/test_model.py tests/test_concurrency.py tests/test_removal_sweep.py \
-  tests/test_large.py tests/test_small_stacks.py
+  tests/test_large.py tests/test_small_stacks.py tests/test_keys.py tests/test_keys_collisions.py \
+  tests/test_key_vectors.py tests/test_values_limits.py tests/test_values_damage.py \
+  tests/test_values_compressed.py tests/test_freshness.py tests/test_removal.py \
+  tests/test_namespaces.py tests/test_configuration.py tests/test_trouble.py \
+  tests/test_memory_entries.py tests/test_import_trouble.py
+# What runs at the same time shows its output when it is done.
+SYNC := $(filter --output-sync,$(.FEATURES:output-sync=--output-sync))
 # How long each of the two fuzzers runs.
 FUZZ_SECONDS ?= 1800
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz wheel clean need-python need-cargo
+.PHONY: help demo test quick lint bench soak fuzz wheel clean need-python need-cargo
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -66,26 +73,40 @@ demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside Lang
 test: $(VENV)/.built $(OLDEST)/.built ## everything that must hold, on the newest and the oldest langchain-core
 	cargo test --locked -q
 	@echo "The tests in five groups, two at a time; each shows its output when it is done."
-	@$(MAKE) -k -j2 $(filter --output-sync,$(.FEATURES:output-sync=--output-sync)) --no-print-directory \
+	@$(MAKE) -k -j2 $(SYNC) --no-print-directory \
 	  test-rest test-oldest test-properties test-processes test-sweeps
 
-# The groups of `make test`; the longest begin, so that both cores end at about the same time.
+# The groups of `make test`; the longest begin, so that both cores end at about the same time. They
+# take a slice of the random examples, and of what `tests/slices.py` says: `make fuzz` and `make
+# soak` take all.
 .PHONY: test-rest test-oldest test-properties test-processes test-sweeps
 test-rest: $(VENV)/.built
-	$(BIN)/python -m pytest -q $(patsubst %,--ignore=%,$(WAITING) $(SWEEPS) $(PROPERTIES))
+	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(patsubst %,--ignore=%,$(WAITING) $(SWEEPS) $(PROPERTIES))
 
-# A quarter of the random examples: those that all ran on the newest.
+# A tenth of the random examples: those that all ran on the newest.
 test-oldest: $(OLDEST)/.built
-	LLMEMO_EXAMPLES=0.25 $(OLDEST)/bin/python -m pytest -q -m "not clients" $(NEWEST:%=--ignore=%)
+	LLMEMO_EXAMPLES=0.1 $(OLDEST)/bin/python -m pytest -q -m "not clients" $(NEWEST:%=--ignore=%)
 
 test-properties: $(VENV)/.built
-	$(BIN)/python -m pytest -q $(PROPERTIES)
+	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(PROPERTIES)
 
 test-processes: $(VENV)/.built
 	$(BIN)/python -m pytest -q $(WAITING)
 
 test-sweeps: $(VENV)/.built
 	$(BIN)/python -m pytest -q $(SWEEPS)
+
+quick: $(VENV)/.built ## the loop while developing: all that takes no second and starts no process
+	@$(MAKE) -k -j2 $(SYNC) --no-print-directory quick-rest quick-properties
+
+QUICK := LLMEMO_QUICK=1 LLMEMO_EXAMPLES=0.1 $(BIN)/python -m pytest -q \
+  -m "not slow and not process and not clients"
+.PHONY: quick-rest quick-properties
+quick-rest: $(VENV)/.built
+	$(QUICK) $(patsubst %,--ignore=%,$(PROPERTIES) $(SWEEPS))
+
+quick-properties: $(VENV)/.built
+	$(QUICK) $(PROPERTIES)
 
 lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub against the binary
 	cargo fmt --check
@@ -101,7 +122,8 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 soak: $(VENV)/.built ## the tests of crashes, faults and processes, a hundred times as long
 	LLMEMO_VERSIONS=1 $(BIN)/python -m pytest -q tests/test_sweep_versions.py
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/test_process_end.py tests/test_concurrency.py \
-	  tests/test_flight_schedules.py tests/test_namespaces.py tests/test_removal_sweep.py $(LOAD)
+	  tests/test_flight_schedules.py tests/test_namespaces.py tests/test_removal_sweep.py \
+  tests/test_gevent.py tests/test_sweep_fields.py $(wildcard tests/test_interrupts*.py) $(LOAD)
 
 fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzzer (needs g++ too)
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q $(PROPERTIES)

@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 ROUNDS = int(os.environ.get("LLMEMO_ROUNDS", "1"))
 """How often to repeat what chance decides; `make soak` says a hundred."""
 
+HAS_FORK = hasattr(os, "fork")
+
 LIMIT = 120.0
 """Seconds after which something hangs. It costs nothing to be patient until something does."""
 
 # `-X dev -W error` tells of every resource left lying about: an empty stderr means something.
 # Python 3.12 and later warn of any fork of a process with threads; nothing else is let through.
 STRICT = ["-W", "error", "-W", "ignore:This process (pid=:DeprecationWarning"]
-PYTHON = [sys.executable, "-X", "dev", *STRICT]
-FAST = [sys.executable, *STRICT]
+PYTHON = (sys.executable, "-X", "dev", *STRICT)
+FAST = (sys.executable, *STRICT)
 """Without the checks of memory and of event loops, which would take most of a soak's time."""
 
 PRELUDE = """
@@ -89,17 +91,37 @@ def run(
     *args: object,
     code: int = 0,
     seconds: float = 0.0,
-    python: Sequence[str] = PYTHON,
+    python: tuple[str, ...] = PYTHON,
+    is_forked: bool = True,
     **environment: str,
 ) -> set[str]:
     """Run a program to its end, which must come, and be silent. Returns what it printed.
 
-    `seconds`: how long it works, when nothing is in its way.
+    `seconds`: how long it works, when nothing is in its way. `is_forked`: whether it may be forked
+    from a process that has done the imports, which take seconds; in a soak none is.
     """
     limit = patience() + 5 * seconds
-    start = ["-c", PRELUDE + program] if isinstance(program, str) else [str(program)]
+    words = [str(arg) for arg in args]
+    if isinstance(program, str) and is_forked and not environment and ROUNDS == 1 and HAS_FORK:
+        import nursery  # which needs what is here
+
+        printed, noise, ended = nursery.run(python, PRELUDE + program, words, limit)
+    else:
+        start = ["-c", PRELUDE + program] if isinstance(program, str) else [str(program)]
+        printed, noise, ended = _run_apart([*python, *start, *words], environment, limit)
+    if ended is None:
+        pytest.fail(f"the process did not end; it printed {printed!r} and {noise!r}")
+    if noise or ended != code:
+        pytest.fail(f"the process ended with {ended} and said {noise!r}")
+    return set(printed.split())
+
+
+def _run_apart(
+    command: Sequence[str], environment: Mapping[str, str], limit: float
+) -> tuple[str, str, int | None]:
+    """The same, in an interpreter of its own."""
     with subprocess.Popen(
-        [*python, *start, *map(str, args)],
+        command,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -107,15 +129,11 @@ def run(
         start_new_session=True,
     ) as process:
         try:
-            printed, noise = process.communicate(timeout=limit)
+            return *process.communicate(timeout=limit), process.returncode
         except subprocess.TimeoutExpired:
             # Its children too: one that hangs in a fork would outlive the test.
             os.killpg(process.pid, signal.SIGKILL)
-            printed, noise = process.communicate()
-            pytest.fail(f"the process did not end; it printed {printed!r} and {noise!r}")
-    if noise or process.returncode != code:
-        pytest.fail(f"the process ended with {process.returncode} and said {noise!r}")
-    return set(printed.split())
+            return *process.communicate(), None
 
 
 def expect_on_disk(path: Path, keys: Iterable[str]) -> None:

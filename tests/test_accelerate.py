@@ -117,6 +117,7 @@ def histories(draw: st.DrawFn) -> list[BaseMessage]:
     return made
 
 
+@pytest.mark.slow
 def test_the_bytes_are_those_of_langchain_and_nearly_all_are_made_here() -> None:
     dumps = ours()
 
@@ -131,12 +132,14 @@ def test_the_bytes_are_those_of_langchain_and_nearly_all_are_made_here() -> None
         assert dumps.handled >= 0.95 * (dumps.handled + dumps.fallbacks)
 
 
+@pytest.mark.slow
 @examples(150)
 @given(st.lists(messages() | anything | values, max_size=4))
 def test_whatever_it_is_the_outcome_is_the_same(odd: list[object]) -> None:
     assert outcome(ours(), odd) == outcome(own, odd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MESSAGES)
 def test_every_class_is_known(kind: type[BaseMessage]) -> None:
     dumps = ours()
@@ -501,8 +504,9 @@ async def test_a_model_asks_its_cache_the_same() -> None:
     assert (acceleration.handled, acceleration.fallbacks) == (6, 2)
 
 
+@pytest.mark.slow
 def test_threads() -> None:
-    histories = [[lc.HumanMessage(f"{n}")] for n in range(50)]
+    histories = [[lc.HumanMessage(f"{n}")] for n in range(20)]
     expected = [own(history) for history in histories]
     start, failures = threading.Barrier(8), []
 
@@ -528,7 +532,7 @@ def test_threads() -> None:
         for thread in threads:
             thread.join()
         assert not failures
-    assert outer().handled == 8 * 50
+    assert outer().handled == 8 * 20
     outer().undo()
 
 

@@ -80,6 +80,7 @@ KEPT: list[Sequence[Generation]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reason", "answer"), REFUSED)
 def test_what_is_not_worth_keeping(
     reason: str, answer: Sequence[Generation], make_cache: MakeCache
@@ -91,6 +92,7 @@ def test_what_is_not_worth_keeping(
     assert not worth_keeping(answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", KEPT)
 def test_what_is(answer: Sequence[Generation], make_cache: MakeCache) -> None:
     cache = make_cache()

@@ -221,6 +221,7 @@ def test_the_same_cache_in_a_hundred_event_loops(make_cache: MakeCache) -> None:
     assert cache.stats().errors == {}
 
 
+@pytest.mark.slow
 def test_fifty_thousand_entries_do_not_hold_up_the_garbage_collector() -> None:
     cache = LLMCache()
     gc.collect()

@@ -129,6 +129,7 @@ def clients_in_one_place(cache: LLMCache, number: int) -> type:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "number", "bound"),
     [

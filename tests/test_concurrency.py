@@ -190,6 +190,7 @@ async def test_a_slow_store_costs_a_caller_its_timeout_and_nothing_else() -> Non
     assert set(store.records) == {cache._tiers.key(key, "m") for key in "pqrs"}
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_store_that_blocks_its_thread_does_not_block_a_loop() -> None:
     held = Held("open", "get", "set", "delete", "close")

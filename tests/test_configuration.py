@@ -224,6 +224,7 @@ def test_a_file_whose_maker_was_killed_is_ours_all_the_same(tmp_path: Path) -> N
     assert SQLiteStore(path).path == path
 
 
+@pytest.mark.slow
 def test_a_file_that_another_process_is_making_ours_is_not_taken_for_a_stranger(
     tmp_path: Path,
 ) -> None:

@@ -93,6 +93,7 @@ IN_WORDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("messages", "llm_string", "words"), IN_WORDS)
 def test_what_differs_is_told_in_words_where_the_texts_are_at_hand(
     messages: list[BaseMessage], llm_string: str, words: str, tmp_path: Path

@@ -383,6 +383,7 @@ async def test_a_store_that_can_only_be_read_is_read_and_its_updates_wait_for_no
         assert cache.stats().writes_unconfirmed == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["black hole", "down", "flapping"])
 async def test_calls_go_on_while_the_store_is_in_trouble(
     trouble: str, caplog: pytest.LogCaptureFixture

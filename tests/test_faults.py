@@ -26,7 +26,7 @@ CONTROL_BYTES = 8192
 """More than `struct control` of shim.c takes."""
 
 EVERY = ("open", "read", "write", "sync", "truncate", "map", "unlink", "rename", "stat")
-STEP = max(1, 60 // ROUNDS)
+STEP = max(1, 120 // ROUNDS)
 """Of so many calls one is made to fail; which ones differs from run to run."""
 
 STICKY = {

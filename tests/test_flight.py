@@ -49,6 +49,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 async def test_two_hundred_at_once_make_one_call(make_cache: MakeCache) -> None:
     gate = Gate()
     cache = make_cache()

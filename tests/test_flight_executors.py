@@ -144,6 +144,7 @@ async def _resolves_elsewhere() -> None:
     await task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("need", [_resolves, _runs, _resolves_elsewhere])
 async def test_a_holder_that_needs_the_threads_that_wait_for_it(
     need: Callable[[], Awaitable[None]],
@@ -178,6 +179,7 @@ def _as_step(model: Model) -> Any:
     return RunnableLambda(model.invoke)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chain", [_as_step, _in_parallel, _in_batches])
 async def test_chains_whose_sync_steps_wait(chain: Callable[[Model], Any]) -> None:
     async def act() -> None:
@@ -227,6 +229,7 @@ def _own_thread() -> Callable[..., Callable[[], object]]:
     return submit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["executor", "multiprocessing", "own"])
 def test_a_pool_of_one_thread_in_which_another_waits(kind: str) -> None:
     executor, pool = ThreadPoolExecutor(1), ThreadPool(1)
@@ -276,6 +279,7 @@ def _has_it_run(tool: Tool, atool: Atool) -> None:
     _starts(lambda: asyncio.run(atool()), atool)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", [_starts, _submits, _waits, _has_it_run])
 def test_a_tool_that_asks_what_its_caller_asks(use: Callable[[Tool, Atool], None]) -> None:
     def act(text: str) -> str:

@@ -56,6 +56,7 @@ async def _back_on_the_loop(tool: Tool, atool: Atool) -> None:
     await _in_executor(run, atool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use",
     [
@@ -137,6 +138,7 @@ def _busy_helper(model: Scripted) -> None:
         _threads(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [_threads, _queue, _small_batch, _busy_helper])
 def test_a_thread_that_works_is_waited_for(call: Callable[[Scripted], None]) -> None:
     model = Scripted(act=_work, cache=LLMCache())
@@ -154,6 +156,7 @@ async def test_a_task_that_waits_for_the_network_is_waited_for_by_threads() -> N
         await beside(model, *(asyncio.to_thread(model.invoke, "Hello.") for _ in range(3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_thread", [asyncio.to_thread, anyio.to_thread.run_sync])
 async def test_a_task_whose_thread_works_is_waited_for(in_thread: Any) -> None:
     small_pool(3)

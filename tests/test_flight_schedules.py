@@ -13,6 +13,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import pytest
 from doubles import LIMIT, ROUNDS
 from figures import tell
 from schedules import WAITS, FailureError, Schedule
@@ -22,7 +23,6 @@ from llmemo import LLMCache
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 SCHEDULES = 100 * ROUNDS
 KINDS = ["memory", "sqlite", "sqlite without memory"]
@@ -81,6 +81,7 @@ async def one(
     assert await cache.aclose() == 0
 
 
+@pytest.mark.slow
 def test_random_schedules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: Counter[str] = Counter()
 

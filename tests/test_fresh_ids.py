@@ -59,6 +59,7 @@ def hit(*old: str | None, **settings: Any) -> list[Any]:
     return ids(decode(encode(said(*old, **settings), KEY), KEY, fresh_ids=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", OWN)
 def test_every_hit_has_an_id_of_its_own_of_the_same_form(make_cache: MakeCache, old: str) -> None:
     form = re.escape(old).replace(re.escape(OLD), UUID)
@@ -82,6 +83,7 @@ def test_an_id_of_langchain_that_has_no_uuid_gets_one(rest: str) -> None:
         assert re.fullmatch(f"{prefix}-?{UUID}", new), new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", OTHERS)
 def test_an_id_that_langchain_did_not_make_stays(make_cache: MakeCache, old: str | None) -> None:
     cache = make_cache()
@@ -138,6 +140,7 @@ def test_nothing_but_the_id_is_new(tmp_path: Path) -> None:
             assert difference(cache.lookup("p", "l"), answer) is None
 
 
+@pytest.mark.slow
 @examples(50)
 @given(answers, st.sampled_from([*OWN, *OTHERS, "run-", "lc_run--1"]))
 def test_any_answer_keeps_all_but_its_ids(answer: list[Generation], old: str | None) -> None:

@@ -64,6 +64,7 @@ KEPT: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [AIMessage, Own])
 @pytest.mark.parametrize(("name", "metadata"), RENEWED)
 def test_what_the_provider_is_never_sent_is_renewed(

@@ -61,19 +61,20 @@ class TestEarlyRefresh:
         cache.update("p", "m", answer("p"))
         assert reasons(cache, 1000) == [None] * 1000
 
+    @pytest.mark.slow
     def test_it_comes_at_about_the_time_the_model_takes(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # For 1,000 reads a second and a model of 1 s, half of all periods begin to be refreshed
         # between 6 and 9 s before the end: ln(1000) = 6.9, and Euler's 0.6 more on average.
         begun = []
-        for period in range(50):
+        for period in range(25):
             clock = Clock()
             # Each at another time: chance depends on it, and on what a process has in common.
             clock.now = made = Clock.now + 1000.1 * period
             cache = LLMCache(ttl=100, clock=clock)
             computed(cache, monkeypatch, 1.0)
-            clock.now += 80.0
+            clock.now += 88.0
             while "early" not in reasons(cache, 10):
                 clock.now += 0.01
             begun.append(100 - (clock.now - made))
@@ -87,6 +88,7 @@ class TestEarlyRefresh:
             clock.now += 99.99
             assert reasons(cache, 1000) == [None] * 1000
 
+    @pytest.mark.slow
     async def test_readers_over_many_periods_meet_at_most_two_refreshes_each(self) -> None:
         # 1,000 reads a second over ten periods that are ten times as long as the model takes. The
         # clock is the test's; the model's time is real.

@@ -145,6 +145,7 @@ def test_loops_that_close_before_there_is_an_outcome_are_not_kept() -> None:
         assert [reference() for reference in references] == [None] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("later", range(3))
 async def test_a_loop_that_is_busy_costs_no_hit(later: int) -> None:

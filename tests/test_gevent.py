@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 from doubles import FAST, PRELUDE, expect_on_disk, files, run
+from slices import some
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,14 +105,16 @@ keep(second, "last")
 """
 
 
-@pytest.mark.parametrize("when", ["first", "after the import", "later"])
+# It would say on stderr that it found locks which it could not patch: eventlet comes first.
+@pytest.mark.parametrize(
+    ("when", "library"),
+    some([("first", "eventlet"), ("first", "gevent"), ("after the import", "gevent"),
+          ("later", "gevent")], 2),
+    indirect=["library"],
+)  # fmt: skip
 def test_the_users_event_loops_run_beside_two_caches(
     when: str, library: str, tmp_path: Path
 ) -> None:
-    if when == "after the import" and library == "eventlet":
-        pytest.skip("it says on stderr that it found locks which it could not patch")
-    if when == "later" and library == "eventlet":
-        pytest.skip("as above")
     program = TWO_CACHES.replace("PATCH_HERE", "PATCH" if when == "later" else "")
     kept = patched(library, program, tmp_path, when=when)
     assert len(kept) == 10
@@ -165,7 +169,11 @@ assert cache.close() == 0
     expect_on_disk(tmp_path / "a.db", {"first", "late"})
 
 
-@pytest.mark.parametrize("store", ["opened()", "LLMCache()"])
+@pytest.mark.parametrize(
+    ("store", "library"),
+    some(list(itertools.product(["opened()", "LLMCache()"], PATCH)), 2),
+    indirect=["library"],
+)
 def test_one_greenlet_computes_and_the_others_wait(
     store: str, library: str, tmp_path: Path
 ) -> None:
@@ -282,4 +290,4 @@ keep(cache, "p")
 cache.close()
 assert not {"gevent", "eventlet", "greenlet"} & set(sys.modules)
 """
-    run(program, tmp_path / "a.db")
+    run(program, tmp_path / "a.db", is_forked=False)

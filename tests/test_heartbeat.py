@@ -65,6 +65,7 @@ async def lateness(cache: LLMCache | Nothing, pause: float) -> list[float]:
     return late
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", [0.01, 0.0], ids=["10 ms between calls", "no pause"])
 def test_the_heartbeat_of_an_event_loop(pause: float, tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "a.db", max_store_bytes=1_000_000)

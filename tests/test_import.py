@@ -38,6 +38,7 @@ def counts(report: ImportReport) -> tuple[int, int, dict[str, int]]:
     return report.imported, report.already, report.skipped
 
 
+@pytest.mark.slow
 @tables
 def test_every_answer_is_served_to_the_same_request(
     table: str, make_cache: Callable[..., LLMCache], path: Path
@@ -150,22 +151,23 @@ FAULTS_OF_MD5: dict[str, tuple[list[Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @tables
 @pytest.mark.parametrize("kind", [*FAULTS, *FAULTS_OF_MD5])
 def test_what_is_no_whole_answer_is_skipped_by_reason(
-    table: str, kind: str, make_cache: Callable[..., LLMCache], path: Path
+    table: str, kind: str, path: Path, tmp_path: Path
 ) -> None:
     if kind in FAULTS_OF_MD5 and table != MD5:
         return  # that table cannot hold it
     rows, reason = {**FAULTS, **FAULTS_OF_MD5}[kind]
     make(path, [*rows, AFTER], table)
-    cache = make_cache(store_timeout=LIMIT)
-    imported, already, skipped = counts(cache.import_langchain(path))
-    assert (imported, already) == (len({it[0] for it in rows} - {rows[0][0]}) + 1, 0)
-    [(told, count)] = skipped.items()
-    assert (told, count) == (reason, 1)
-    assert cache.lookup("q", str(rows[0][1])) is None
-    assert cache.lookup("after", LLM) == answer("after")
+    with LLMCache(tmp_path / "ours.db") as cache:
+        imported, already, skipped = counts(cache.import_langchain(path))
+        assert (imported, already) == (len({it[0] for it in rows} - {rows[0][0]}) + 1, 0)
+        [(told, count)] = skipped.items()
+        assert (told, count) == (reason, 1)
+        assert cache.lookup("q", str(rows[0][1])) is None
+        assert cache.lookup("after", LLM) == answer("after")
 
 
 def test_text_that_is_not_utf8_ends_one_row_and_not_all(

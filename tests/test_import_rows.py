@@ -64,6 +64,7 @@ def generation(**info: Any) -> str:
     return json.dumps(constructor(*OUTPUT, "Generation", text="a", generation_info=info))
 
 
+@pytest.mark.slow
 @examples(300)
 @given(answer=generations())
 def test_what_langchain_wrote_is_read_as_langchain_reads_it(answer: Generation) -> None:
@@ -108,6 +109,7 @@ def _escapes_by_chance(value: Any) -> bool:
     return isinstance(value, list) and any(map(_escapes_by_chance, value))
 
 
+@pytest.mark.slow
 @examples(300)
 @given(value=_objects)
 def test_what_looks_like_langchains_objects_is_taken_as_langchain_takes_it(value: Any) -> None:

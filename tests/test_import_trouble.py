@@ -81,6 +81,7 @@ def _reopened(cache: LLMCache) -> FakeStore:
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
 def test_a_store_that_fails_half_way_ends_it_with_what_was_done(
     error: BaseException, path: Path

@@ -18,6 +18,7 @@ from figures import tell
 from interrupts import Interrupts, SoftTimeLimit
 from langchain_core.outputs import Generation
 from scripted import Scripted, waiters
+from slices import first, some
 
 from llmemo import LLMCache
 from llmemo._core import LARGE
@@ -34,8 +35,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-STEP = 1 if ROUNDS > 1 else 199
-"""Every so many instructions; all of them in a soak."""
+STEP = max(1, 199 // ROUNDS)
+"""Every so many instructions, others each day."""
 
 HANGS = 3600.0
 """Seconds for which leases are believed: whoever waits for one that was lost hangs."""
@@ -282,9 +283,20 @@ def opened(folder: Path, *, has_store: bool) -> Iterator[LLMCache]:
         expect_on_disk(path, [])
 
 
-@pytest.mark.parametrize("has_store", [False, True], ids=["memory", "store"])
-@pytest.mark.parametrize("scene", SCENES, ids=lambda it: it.__name__.lower())
-@pytest.mark.parametrize(("kind", "is_signal"), KINDS, ids=["signal", "anywhere", "exception"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("has_store", "scene", "kind", "is_signal"),
+    # A quarter of them a day, of each scene and each kind some.
+    some(
+        [
+            pytest.param(has_store, scene, *how, id=f"{name}-{scene.__name__.lower()}-{where}")
+            for has_store, where in ((False, "memory"), (True, "store"))
+            for scene in SCENES
+            for name, how in zip(("signal", "anywhere", "exception"), KINDS, strict=True)
+        ],
+        4,
+    ),
+)
 def test_nothing_is_left_half_done(
     tmp_path: Path,
     *,
@@ -294,7 +306,7 @@ def test_nothing_is_left_half_done(
     has_store: bool,
 ) -> None:
     with opened(tmp_path, has_store=has_store) as cache:
-        at, was_raised = 1, True
+        at, was_raised = first(STEP), True
         while was_raised:
             it = scene(cache, f"p{at}")
             it.begin()
@@ -315,6 +327,7 @@ def test_nothing_is_left_half_done(
     tell(f"interrupts of {scene.__name__.lower()}", instructions=interrupts.count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_store", [False, True], ids=["memory", "store"])
 @pytest.mark.parametrize("scene", [Scene, Hit, Update, Clear], ids=lambda it: it.__name__.lower())
 def test_a_signal_handler_may_use_the_cache_itself(
@@ -328,7 +341,7 @@ def test_a_signal_handler_may_use_the_cache_itself(
             works(cache, f"handler {self.at}")
 
         monkeypatch.setattr(Interrupts, "_raise", handle)
-        at, was_raised = 1, True
+        at, was_raised = first(STEP), True
         while was_raised:
             it = scene(cache, f"p{at}")
             it.begin()

@@ -94,6 +94,7 @@ values: st.SearchStrategy[Any] = st.one_of(
 )
 
 
+@pytest.mark.slow
 @examples(250)
 @given(values, values)
 def test_a_value_that_prints_all_that_it_holds_has_a_key(one: Any, other: Any) -> None:
@@ -104,6 +105,7 @@ def test_a_value_that_prints_all_that_it_holds_has_a_key(one: Any, other: Any) -
         assert key(asked(one)) != key(asked(other))
 
 
+@pytest.mark.slow
 @examples(200)
 @given(st.lists(members, max_size=6), st.integers())
 def test_the_order_of_a_set_does_not_count(of: list[Any], seed: int) -> None:

@@ -13,6 +13,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import oracle
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from oracle_prompt import WHOLES
@@ -159,6 +160,7 @@ def otherwise(history: list[dict[str, Any]], rng: random.Random) -> str:
     return written(made, rng)
 
 
+@pytest.mark.slow
 @examples(250)
 @given(histories, rngs)
 def test_a_prompt_written_in_another_way_has_the_same_key(history: Any, rng: Any) -> None:
@@ -167,6 +169,7 @@ def test_a_prompt_written_in_another_way_has_the_same_key(history: Any, rng: Any
     assert key(text) == key(otherwise(history, rng))
 
 
+@pytest.mark.slow
 @examples(300)
 @given(histories, rngs)
 def test_any_change_of_what_a_prompt_says_changes_its_key(history: Any, rng: Any) -> None:
@@ -232,6 +235,7 @@ def tail(settings: Any, rng: random.Random) -> str:
     return f"[{', '.join(f'({printed(n, rng)}, {printed(v, rng)})' for n, v in settings)}]"
 
 
+@pytest.mark.slow
 @examples(200)
 @given(parameters, rngs)
 def test_parameters_printed_in_another_way_have_the_same_key(settings: Any, rng: Any) -> None:
@@ -242,6 +246,7 @@ def test_parameters_printed_in_another_way_have_the_same_key(settings: Any, rng:
         assert key("p", text) == key("p", str(settings))
 
 
+@pytest.mark.slow
 @examples(250)
 @given(parameters.filter(bool), rngs)
 def test_any_change_of_a_parameter_changes_the_key(settings: Any, rng: Any) -> None:
@@ -259,6 +264,7 @@ HEAD = {"id": ["langchain", "chat_models", "openai", "ChatOpenAI"], "lc": 1, "ty
 arguments = st.dictionaries(hard_texts.map("x{}".format), json_values, min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @examples(200)
 @given(arguments.map(lambda it: json.loads(json.dumps(it))), rngs)
 def test_the_head_of_an_llm_string(settings: dict[str, Any], rng: Any) -> None:
@@ -277,6 +283,7 @@ def test_the_head_of_an_llm_string(settings: dict[str, Any], rng: Any) -> None:
     assert key("p", plain) != key("p", head(replaced(settings, path, other), {}))
 
 
+@pytest.mark.slow
 def test_no_two_of_ten_million_triples_share_a_key() -> None:
     # As many by `make fuzz`: LLMEMO_EXAMPLES=100.
     rng = random.Random(1 if FACTOR <= 1 else None)

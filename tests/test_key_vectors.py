@@ -73,6 +73,7 @@ def test_the_keys_are_those_that_were_given_once(group: str) -> None:
 SYNTAX = "[](){}<>'\"\\,: -.0x1eubn\xff\ud800\0\x7f"
 
 
+@pytest.mark.slow
 def test_core_and_oracle_agree_on_damaged_texts() -> None:
     rng, seen = random.Random(11), dict[str, int]()
     for _ in range(round(8_000 * FACTOR)):
@@ -138,6 +139,7 @@ def test_an_object_bypasses_wherever_it_counts(kwargs: str, reason: str | None) 
     assert of_core(row) == of_oracle(row)
 
 
+@pytest.mark.slow
 def test_what_was_read_before_changes_nothing() -> None:
     # Memories remember the llm_strings that they have read, and the digests of these.
     memories = {

@@ -89,6 +89,7 @@ def test_the_pairs_collide() -> None:
 # In the memory tier.
 
 
+@pytest.mark.slow
 @secrets
 @pytest.mark.parametrize("suffix", ["", SUFFIX[:8_000], SUFFIX], ids=["short", "sketched", "long"])
 def test_a_colliding_prompt_misses_in_memory(is_forced: bool, suffix: str) -> None:
@@ -169,6 +170,7 @@ def test_colliding_entries_leave_nothing_behind(is_forced: bool) -> None:
 # In a cache.
 
 
+@pytest.mark.slow
 @secrets
 def test_no_pair_shares_an_answer_in_a_cache(
     make_cache: MakeCache,
@@ -212,6 +214,7 @@ def test_no_pair_shares_an_answer_in_a_cache(
 # Long prompts.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [4 * 1024, 64 * 1024, 1024 * 1024, 2 * 10**6])
 @pytest.mark.parametrize("unit", ["x", "\ud800"], ids=["ascii", "surrogates"])
 def test_long_prompts_are_told_apart(make_cache: MakeCache, size: int, unit: str) -> None:
@@ -239,6 +242,7 @@ def free_memory() -> int:
         return 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(free_memory() < 2**30, reason="needs 1 GB of free memory")
 def test_a_prompt_of_100_megabytes() -> None:
     prompt = "x" * 100_000_000

@@ -101,6 +101,7 @@ async def test_a_lease_that_nobody_keeps_lapses_and_the_late_answer_is_refused(
     assert await one.get() == record()
 
 
+@pytest.mark.slow
 async def test_a_lease_that_is_kept_goes_on_until_it_is_let_lapse(
     callers: list[Caller], tmp_path: Path
 ) -> None:

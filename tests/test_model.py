@@ -10,19 +10,20 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
 from doubles import LIMIT
 from figures import tell
 from machine import STEPS_PER_LIFE, Machine
+from strategies import FACTOR
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
-EXAMPLES = int(os.environ.get("LLMEMO_EXAMPLES", "1"))
-STEPS = 2_500 * EXAMPLES
+STEPS = round(2_500 * FACTOR)
 
 
+@pytest.mark.slow
 def test_a_cache_agrees_with_a_model_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def tell(cache: LLMCache, name: str, prompt: str) -> None:
         cache.update(prompt, "m", answer(name, prompt))
 
 
+@pytest.mark.slow
 async def test_a_hundred_tenants_ask_the_same(make_cache: MakeCache) -> None:
     cache = make_cache(single_flight=False)
     prompts = [f"prompt {number}" for number in range(PROMPTS)]
@@ -70,6 +71,7 @@ async def test_a_hundred_tenants_ask_the_same(make_cache: MakeCache) -> None:
     assert cache.stats().errors == {}
 
 
+@pytest.mark.slow
 async def test_tenants_who_ask_at_once_do_not_wait_for_each_other(make_cache: MakeCache) -> None:
     cache = make_cache()
 
@@ -97,6 +99,7 @@ def occupied(cache: LLMCache, name: str) -> int:
     return before - cache.stats().bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_store", [False, True])
 def test_each_namespace_has_its_bound(has_store: bool, tmp_path: Path) -> None:
     bound = 20_000

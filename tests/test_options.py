@@ -162,6 +162,7 @@ async def test_a_namespace_for_one_call(make_cache: MakeCache, do: Do) -> None:
     assert await do(cache, "lookup", "p", "m") == answer("own")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["default", "only", "refresh", None])
 async def test_a_namespace_that_is_required(make_cache: MakeCache, do: Do, mode: Any) -> None:
     cache = make_cache(namespace=REQUIRED)

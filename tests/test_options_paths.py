@@ -74,6 +74,7 @@ PATHS = ["invoke", "ainvoke", "batch", "abatch", "generate", "as completed", "ch
 PATHS += ["chain in batches", "gather", "to_thread", "thread"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", MODELS)
 async def test_options_reach_the_model_on_every_path(

@@ -8,7 +8,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,6 +25,7 @@ from doubles import (
     patience,
     run,
 )
+from nursery import Child
 
 from llmemo import LLMCache, lifecycle
 
@@ -101,6 +101,10 @@ begun.wait()
 }
 
 
+APART = {"sync", "asyncio.run", "threads that outlive the main one"}
+"""Those that have an interpreter of their own each time; the others have one in a soak."""
+
+
 @pytest.mark.parametrize("form", FORGETFUL)
 def test_a_process_that_forgets_to_close_ends_promptly_and_loses_nothing(
     form: str, tmp_path: Path
@@ -111,7 +115,8 @@ def test_a_process_that_forgets_to_close_ends_promptly_and_loses_nothing(
         )
     path = tmp_path / "a.db"
     code = {"an exception": 1, "sys.exit": 3}.get(form, 0)
-    kept = run(f"cache = opened()\n{FORGETFUL[form]}", path, code=code)
+    program = f"cache = opened()\n{FORGETFUL[form]}"
+    kept = run(program, path, code=code, is_forked=form not in APART)
     assert kept == names("p", 100)
     # SQLite removes -wal and -shm when the last connection is closed.
     assert "dropped" in form or files(tmp_path) == ["a.db"]
@@ -176,17 +181,9 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     for round_ in range(5 * ROUNDS):
         # Two writers: one dies while the other has the file open.
-        children = [
-            subprocess.Popen(
-                [sys.executable, "-c", PRELUDE + KILLED, str(path), f"r{round_}w{writer}"],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for writer in range(2)
-        ]
+        children = [Child(PRELUDE + KILLED, path, f"r{round_}w{writer}") for writer in range(2)]
         kept: list[str] = []
         for child in children:
-            assert child.stdout
             kept += [child.stdout.readline().strip() for _ in range(dice.randrange(1, 100))]
             time.sleep(dice.random() * 0.05)  # The moment is to be any.
             child.kill()
@@ -229,7 +226,7 @@ def test_a_fork_with_an_open_cache(ending: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("when", ["before the fork", "after the fork"])
 def test_a_child_outlives_its_parents_cache(end: str, when: str, tmp_path: Path) -> None:
     program = """
-for turn in range(5):
+for turn in range(2):
     cache = opened()
     keep(cache, f"parent{turn}")
     cache.update("padding", "m", [Generation(text="x" * 500_000)])  # Closing takes a while.
@@ -253,7 +250,7 @@ for turn in range(5):
 """
     program = re.sub("END (.* fork)", lambda match: end if match[1] == when else "", program)
     kept = run(program, tmp_path / "a.db")
-    assert kept == names("parent", 5) | names("childA", 5) | names("childB", 5)
+    assert kept == names("parent", 2) | names("childA", 2) | names("childB", 2)
     expect_on_disk(tmp_path / "a.db", kept)
 
 
@@ -268,7 +265,7 @@ cache.update("p", "m", answer("p"))
 assert cache.lookup("p", "m") == answer("p")
 assert not loaded, loaded
 """
-    run(program, tmp_path / "a.db")
+    run(program, tmp_path / "a.db", is_forked=False)
 
 
 @needs_fork
@@ -303,31 +300,29 @@ assert cache.stats().errors == other.stats().errors == {}
     expect_on_disk(tmp_path / "a.db", kept)
 
 
+@needs_fork
 def test_processes_that_race_to_create_a_file(tmp_path: Path) -> None:
     program = """
 def work(who, barrier):
-    for turn in range(10):
+    for turn in range(int(sys.argv[2])):
         barrier.wait(60)
         with opened(f"{path}{turn}") as cache:
             keep(cache, *[f"{turn}-{who}-{n}" for n in range(20)], *names(f"{turn}-common", 5))
             stats = cache.stats()
             assert (stats.errors, stats.skipped, stats.writes_unconfirmed) == ({}, {}, 0), stats
 
-if __name__ == "__main__":
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(4)
-    crew = [context.Process(target=work, args=(who, barrier)) for who in range(4)]
-    for process in crew:
-        process.start()
-    for process in crew:
-        process.join()
-    assert [process.exitcode for process in crew] == [0, 0, 0, 0]
+context = multiprocessing.get_context("fork")
+barrier = context.Barrier(4)
+crew = [context.Process(target=work, args=(who, barrier)) for who in range(4)]
+for process in crew:
+    process.start()
+for process in crew:
+    process.join()
+assert [process.exitcode for process in crew] == [0, 0, 0, 0]
 """
-    # The children import the program: it has to be a file.
-    file = tmp_path / "program.py"
-    file.write_text(PRELUDE + program)
-    kept = run(file, tmp_path / "db")
-    for turn in range(10):
+    turns = 5 * ROUNDS
+    kept = run(program, tmp_path / "db", turns, seconds=turns)
+    for turn in range(turns):
         here = {key for key in kept if key.startswith(f"{turn}-")}
         assert len(here) == 4 * 20 + 5
         expect_on_disk(tmp_path / f"db{turn}", here)

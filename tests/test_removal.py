@@ -67,9 +67,21 @@ def left(cache: LLMCache) -> set[tuple[str, str, str]]:
     return found
 
 
-@pytest.mark.parametrize("namespace", [None, *NAMESPACES, "unknown"])
-@pytest.mark.parametrize("model", [None, MODELS[1], "unknown"])
-@pytest.mark.parametrize("older_than", [None, 55.0, 1e9])
+# By turns in an event loop and without one.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("namespace", "model", "older_than", "invalidate"),
+    [
+        (*each, ("sync", "async")[turn % 2])
+        for turn, each in enumerate(
+            itertools.product(
+                [None, *NAMESPACES, "unknown"], [None, MODELS[1], "unknown"], [None, 55.0, 1e9]
+            )
+        )
+        if any(one is not None for one in each)
+    ],
+    indirect=["invalidate"],
+)
 async def test_what_matches_all_that_is_given_goes_and_nothing_else(
     namespace: str | None,
     model: str | None,
@@ -77,8 +89,6 @@ async def test_what_matches_all_that_is_given_goes_and_nothing_else(
     make_cache: MakeCache,
     invalidate: Invalidate,
 ) -> None:
-    if (namespace, model, older_than) == (None, None, None):
-        return
     clock = Clock()
     cache = make_cache(clock=clock, single_flight=False, namespace="a")
     made = fill(cache, clock)
@@ -120,6 +130,7 @@ async def test_a_model_is_known_by_what_its_description_means(
     assert model.asked == ["p", "p"]
 
 
+@pytest.mark.slow
 async def test_another_cache_on_the_file_stops_serving(
     tmp_path: Path, invalidate: Invalidate
 ) -> None:

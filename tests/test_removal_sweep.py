@@ -77,6 +77,7 @@ class Spied:
         return await self._real(*steps, size=size)
 
 
+@pytest.mark.slow
 async def test_others_write_between_its_transactions(
     filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ BOTH = pytest.mark.parametrize("is_async", [False, True])
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 @BOTH
 @MODELS
 @pytest.mark.parametrize("rest", [PARSER, CHECK, StrOutputParser() | CHECK], ids=["a", "b", "c"])
@@ -51,6 +52,7 @@ async def test_a_retry_gets_another_answer(
     assert len(model.asked) == 3
 
 
+@pytest.mark.slow
 @BOTH
 @MODELS
 async def test_a_retry_gets_another_answer_than_an_old_one(
@@ -108,6 +110,7 @@ async def test_a_retry_of_a_model_that_fails_may_get_what_is_stale() -> None:
         assert cache.stats().stale >= 2
 
 
+@pytest.mark.slow
 @BOTH
 async def test_of_a_batch_only_what_failed_is_asked_again(
     make_cache: MakeCache, *, is_async: bool

@@ -36,6 +36,7 @@ BOTH = pytest.mark.parametrize("is_async", [False, True])
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 @BOTH
 @MODELS
 @pytest.mark.parametrize("between", [None, StrOutputParser()])
@@ -120,6 +121,7 @@ def test_of_a_batch_only_what_was_refused_goes(make_cache: MakeCache) -> None:
     assert sorted(model.asked) == [*"abbc"]
 
 
+@pytest.mark.slow
 @BOTH
 @MODELS
 async def test_an_error_of_anything_else_costs_no_answer(

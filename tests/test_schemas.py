@@ -42,6 +42,7 @@ def model(make_cache: MakeCache) -> Counting:
     return Counting(messages=iter([]), cache=make_cache())
 
 
+@pytest.mark.slow
 def test_one_class_is_one_request(model: Counting) -> None:
     one = answer(x=(int, 1))
     assert [model.ask(response_format=one) for _ in range(3)] == ["1", "1", "1"]

@@ -32,6 +32,7 @@ def model(make_cache: MakeCache) -> Counting:
     return Counting(messages=iter([]), cache=make_cache())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_class_that_changed_in_place_is_another_request(
     kind: Callable[[], tuple[type, Callable[[], object]]], model: Counting

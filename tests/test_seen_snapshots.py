@@ -78,6 +78,7 @@ CHANGES: dict[str, Callable[[Model], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_each_change_in_place_is_seen_at_once(change: Callable[[Model], object]) -> None:
     it = model()
@@ -124,6 +125,7 @@ def test_a_class_whose_fields_changed_is_read_anew() -> None:
     assert verdict_before(it) is None
 
 
+@pytest.mark.slow
 def test_a_model_is_collected_though_it_was_seen() -> None:
     gc.collect()
     known = len(description._snapshots)

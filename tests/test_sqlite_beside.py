@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import nursery
 import pytest
-from doubles import LIMIT, PRELUDE, STRICT, answer, lines, patience
+from doubles import LIMIT, PRELUDE, PYTHON, answer, lines, patience
+from nursery import Child
 
 from llmemo import LLMCache, SQLiteStore
 from llmemo.stores.lease_store import Grant, Held
@@ -116,15 +116,10 @@ CASES = [
 def acknowledged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """Where a process had all of these files taken, what it acknowledged, and what went wrong."""
     folder = tmp_path_factory.mktemp("taken")
-    program = subprocess.run(
-        [sys.executable, *STRICT, "-c", PRELUDE + WRITE, folder, *CASES],
-        capture_output=True,
-        text=True,
-        timeout=patience() + 5 * LIMIT,
-        check=False,
-    )
-    assert program.returncode == -signal.SIGKILL, program.stderr
-    return folder, program.stdout, program.stderr
+    words, limit = [str(folder), *CASES], patience() + 5 * LIMIT
+    said, wrong, code = nursery.run(PYTHON, PRELUDE + WRITE, words, limit)
+    assert code == -signal.SIGKILL, wrong
+    return folder, said, wrong
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -325,34 +320,25 @@ class Other:
     """Another process with the file open, which does as it is told and is killed at the end."""
 
     def __init__(self, path: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *STRICT, "-c", PRELUDE + OTHER, path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
+        self.process = Child(PRELUDE + OTHER, path)
         self.names = {"first"}
         assert self._said() in {"first", "ready"}
 
     def _said(self) -> str:
-        assert self.process.stdout is not None
         said = self.process.stdout.readline().strip()
-        assert said, self.process.stderr and self.process.stderr.read()
+        assert said
         return said
 
     def write(self, name: str) -> None:
         """It returns once that is acknowledged."""
-        assert self.process.stdin is not None
         self.process.stdin.write(f"{name}\n")
         self.process.stdin.flush()
         assert self._said() == name
         self.names.add(name)
 
     def end(self) -> None:
-        _, noise = self.process.communicate("\n", timeout=patience())
-        assert self.process.returncode == -signal.SIGKILL, noise
+        self.process.communicate(timeout=patience())
+        assert self.process.returncode == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -453,6 +439,7 @@ def test_a_wal_that_another_process_has_written_back_and_cut_is_no_trouble(
     assert lines(caplog) == []
 
 
+@pytest.mark.slow
 def test_two_caches_of_a_process_lose_a_file_and_get_another(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     for end in ("-wal", "-shm"):

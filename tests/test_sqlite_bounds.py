@@ -91,6 +91,7 @@ async def open_at(opened: list[SQLiteStore], path: Path, bound: int | None = Non
     return store
 
 
+@pytest.mark.slow
 async def test_what_has_expired_is_removed(opened: list[SQLiteStore], tmp_path: Path) -> None:
     store = await open_at(opened, tmp_path / "a.db")
     ends = [None, NOW, NOW + 1, NOW - 1]
@@ -119,6 +120,7 @@ async def test_a_little_at_a_time(
     assert store.numbers() == set(), "there was more to do: it goes on at once"
 
 
+@pytest.mark.slow
 async def test_the_least_recently_used_make_room(opened: list[SQLiteStore], tmp_path: Path) -> None:
     bound = 2_000_000
     store = await open_at(opened, tmp_path / "a.db", bound)
@@ -136,10 +138,23 @@ async def test_the_least_recently_used_make_room(opened: list[SQLiteStore], tmp_
     assert bound * 0.75 < store.live_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_bytes", [0, 2**20])
-def test_what_is_in_use_stays_wherever_it_is_answered_from(max_bytes: int, tmp_path: Path) -> None:
+def test_what_is_in_use_stays_wherever_it_is_answered_from(
+    max_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hot = [f"hot{number}" for number in range(50)]
     store = SQLiteStore(tmp_path / "a.db", max_store_bytes=1_000_000)
+    # The store is told about once a second what memory answers: here, more often.
+    monkeypatch.setattr("llmemo.caretaker.PAUSE", 0.01)
+    monkeypatch.setattr(sqlite_upkeep, "PAUSE", 0.03)
+    kept, upkeep = threading.Semaphore(0), store.upkeep
+
+    async def counted() -> None:
+        await upkeep()
+        kept.release()
+
+    monkeypatch.setattr(store, "upkeep", counted)
     with LLMCache(store, max_bytes=max_bytes, store_timeout=patience()) as cache:
         for name in hot:
             cache.update(name, "m", answer(name))
@@ -149,12 +164,16 @@ def test_what_is_in_use_stays_wherever_it_is_answered_from(max_bytes: int, tmp_p
                 for name in hot:
                     assert cache.lookup(name, "m") == answer(name)
             if number % 200 == 199:
-                time.sleep(1.1)  # The store is told about once a second what memory answers.
+                while kept.acquire(blocking=False):
+                    pass
+                # One may be under way, which is too early to know all of them.
+                assert all(kept.acquire(timeout=patience()) for _ in range(3))
     with LLMCache(store.path, max_bytes=0, store_timeout=patience()) as cache:
         assert [name for name in hot if cache.lookup(name, "m") is None] == []
         assert cache.lookup("cold0", "m") is None
 
 
+@pytest.mark.slow
 async def test_changes_do_not_pile_up(opened: list[SQLiteStore], tmp_path: Path) -> None:
     store = await open_at(opened, tmp_path / "a.db")
     bound = await open_at(opened, tmp_path / "b.db", 1_000_000)
@@ -168,6 +187,7 @@ async def test_changes_do_not_pile_up(opened: list[SQLiteStore], tmp_path: Path)
         assert one.numbers() == set(range(300))
 
 
+@pytest.mark.slow
 async def test_the_wal_stays_small_though_nobody_writes(
     opened: list[SQLiteStore], tmp_path: Path
 ) -> None:
@@ -239,6 +259,7 @@ async def test_uses_are_remembered_by_the_next_process(
     assert 4 not in numbers
 
 
+@pytest.mark.slow
 async def test_space_is_given_back(opened: list[SQLiteStore], tmp_path: Path) -> None:
     store = await open_at(opened, tmp_path / "a.db")
     await store.set([record(n) for n in range(3_000)])
@@ -249,6 +270,7 @@ async def test_space_is_given_back(opened: list[SQLiteStore], tmp_path: Path) ->
     assert (tmp_path / "a.db").stat().st_size < 100_000
 
 
+@pytest.mark.slow
 async def test_a_bound_that_is_set_later_holds_too(
     opened: list[SQLiteStore], tmp_path: Path
 ) -> None:

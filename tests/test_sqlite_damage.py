@@ -116,6 +116,7 @@ def test_a_sound_file_that_was_taken_for_damaged_is_not_set_aside(
     expect_on_disk(path, [str(turn) for turn in range(2, 50)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["value", "namespace", "llm", "created", "expires"])
 @pytest.mark.parametrize(
     "damaged", ["CAST(x'fffe' AS TEXT)", "'text'", "7", "0.5", "x'00'"], ids=str.lower

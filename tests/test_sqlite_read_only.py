@@ -6,14 +6,13 @@ import asyncio
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import nursery
 import pytest
-from doubles import LIMIT, STRICT, answer, lines, patience
+from doubles import LIMIT, PYTHON, answer, lines, patience
 
 from llmemo import (
     CacheClosedError,
@@ -298,15 +297,10 @@ def test_a_user_who_may_only_read(
         file.chmod(0o666 if is_file_writable and file == path else 0o444)
     folder.chmod(0o555)
     before = state(folder)
-    program = subprocess.run(
-        [sys.executable, *STRICT, "-c", AS_ANOTHER, path, tmp_path / "warm.db"],
-        capture_output=True,
-        text=True,
-        timeout=patience(),
-        check=False,
-    )
-    assert program.stderr == ""
-    refused, *said = program.stdout.splitlines()
+    words = [str(path), str(tmp_path / "warm.db")]
+    printed, noise, code = nursery.run(PYTHON, AS_ANOTHER, words, patience())
+    assert (noise, code) == ("", 0)
+    refused, *said = printed.splitlines()
     hint = f"to serve answers from it only: SQLiteStore({str(path)!r}, read_only=True)"
     assert refused.endswith(hint)
     assert said == ["True", "{} {'store_read_only': 1}"]

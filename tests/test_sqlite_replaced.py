@@ -34,6 +34,7 @@ def fill(path: Path, names: list[str]) -> None:
             cache.update(name, "m", answer(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("was_damaged", [False, True])
 def test_a_file_in_the_place_of_an_open_one_is_not_given_its_wal(
     was_damaged: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -82,6 +83,7 @@ def test_a_wal_that_came_with_the_new_file_stays(tmp_path: Path) -> None:
     expect_on_disk(path, [*NAMES, "new"])
 
 
+@pytest.mark.slow
 def test_a_file_that_is_cut_off_is_used_again(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with opened(path) as cache:

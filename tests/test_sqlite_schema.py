@@ -96,6 +96,7 @@ def found_again(cache: LLMCache, key: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [newer, newer_in_its_wal])
 @pytest.mark.parametrize("when", ["before", "since"])
 def test_a_newer_file_is_left_alone_said_once_and_memory_serves(
@@ -137,6 +138,7 @@ def test_a_newer_file_is_left_alone_said_once_and_memory_serves(
     expect_on_disk(path, ["p", "q"])
 
 
+@pytest.mark.slow
 def test_a_file_that_becomes_newer_while_it_is_open_is_used_no_more(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -59,6 +59,7 @@ async def test_an_empty_store_has_nothing(store: Store) -> None:
     assert await store.delete(None) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -85,6 +86,7 @@ async def test_get_gives_what_there_is_of_what_was_asked(store: Store) -> None:
     assert {k: r.value for k, r in found.items()} == {key(n): str(n).encode() for n in range(5, 10)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 255, 256, 257, 1_000, 3_001])
 async def test_batches_of_any_size(store: Store, count: int) -> None:
     records = [record(n, str(n).encode()) for n in range(count)]
@@ -201,6 +203,7 @@ async def invalidated(store: Store, *selection: bytes | float | None) -> int:
     raise AssertionError("it never ends")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("namespace", [None, b"a" * 16, b"\0" * 16])
 @pytest.mark.parametrize("llm", [None, b"l" * 16, b"x" * 16])
 @pytest.mark.parametrize("before", [None, 0.0, 3.0])
@@ -227,6 +230,7 @@ async def test_what_matches_all_that_is_selected_is_removed_and_nothing_else(
     assert await invalidated(store, namespace, llm, before) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 1_000])
 async def test_however_many_are_selected_they_are_removed(store: Store, count: int) -> None:
     await store.set([record(n) for n in range(count)])

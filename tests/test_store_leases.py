@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import sqlite3
 import time
@@ -11,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from strategies import FACTOR
 
 from llmemo import SQLiteStore, Store
 from llmemo.stores import Record
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 STORES: dict[str, Callable[[Path], Store]] = {
     "sqlite": lambda folder: SQLiteStore(folder / "store.db"),
 }
-SCHEDULES = 1_000 * int(os.environ.get("LLMEMO_EXAMPLES", "1"))
+SCHEDULES = round(1_000 * FACTOR)
 NOW = 1_800_000_000.0
 KEY = b"k" * 32
 
@@ -243,6 +243,7 @@ class Model:
         return Held(*self.leases[key][1:]) if key in self.leases else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 async def test_random_schedules_agree_with_the_model(peers: list[Peer], part: int) -> None:
     """Each of a few hundred keys lives through one schedule, all of them at once, in batches."""

@@ -136,12 +136,21 @@ reveal_type(f)
 llmemo.options(ttl="1h")
 """
 
+# What others have written takes 15 seconds to check, and says nothing of these names.
+SETTINGS = """
+[mypy]
+strict = True
+[mypy-langchain_core.*,langsmith.*,pydantic.*,anyio.*,aiosqlite.*,cryptography.*]
+follow_imports = skip
+"""
+
 
 def test_a_type_checker_sees_public_names_only(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     (tmp_path / "typed.py").write_text(TYPED)
+    (tmp_path / "mypy.ini").write_text(SETTINGS)
     seen = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path, tmp_path / "typed.py"],
+        [sys.executable, "-m", "mypy", "--cache-dir", tmp_path, tmp_path / "typed.py"],
         capture_output=True,
         text=True,
         check=False,

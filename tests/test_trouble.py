@@ -39,6 +39,7 @@ KINDS["delete"] = []
 """What is counted when a method fails; a removal says it to its caller instead."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", KINDS)
 @pytest.mark.parametrize("error", FAULTS, ids=repr)
 def test_a_store_that_fails_and_heals(
@@ -201,6 +202,7 @@ def test_a_locked_file(is_open: bool, tmp_path: Path) -> None:
     expect_on_disk(path, ["p", "q"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed"])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_damaged_file(is_open: bool, seed: int, tmp_path: Path) -> None:

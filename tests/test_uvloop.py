@@ -61,6 +61,7 @@ async def test_cancelled_and_too_late(tmp_path: Path) -> None:
         held.go.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later", range(3))
 async def test_a_loop_that_is_busy_costs_no_hit(later: int) -> None:
     # Timers that are due come before outcomes that are there.

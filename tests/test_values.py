@@ -112,6 +112,7 @@ def test_the_vandal_leaves_nothing_as_it_was() -> None:
 # Round trips.
 
 
+@pytest.mark.slow
 @examples(700)
 @given(answers)
 def test_an_answer_comes_back_by_type_and_bits(answer: list[Generation]) -> None:
@@ -121,6 +122,7 @@ def test_an_answer_comes_back_by_type_and_bits(answer: list[Generation]) -> None
     assert difference(answer, before) is None, "encoding changed what it was given"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
 def test_every_message_class_comes_back(kind: type[BaseMessage]) -> None:
     @examples(15)
@@ -211,6 +213,7 @@ def has_store(request: pytest.FixtureRequest) -> bool:
     return kind != "memory"
 
 
+@pytest.mark.slow
 def test_an_answer_through_a_cache(make_cache: MakeCache, request: pytest.FixtureRequest) -> None:
     cache, numbers = make_cache(fresh_ids=False, admit=None), itertools.count()
 

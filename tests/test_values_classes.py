@@ -130,6 +130,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "old", "new"), CHANGES, ids=[new for _, _, new in CHANGES])
 def test_a_class_that_has_changed_is_a_miss(
     source: str, old: str, new: str, module: types.ModuleType
@@ -157,6 +158,7 @@ def test_a_class_within_a_field_counts(module: types.ModuleType) -> None:
     assert unknown(value) == "changed_class"
 
 
+@pytest.mark.slow
 def test_a_class_of_another_kind_is_a_miss(module: types.ModuleType) -> None:
     define(MODEL, module)
     value = encode(holding(vars(module)["It"]()), KEY)

@@ -40,6 +40,7 @@ def said(size: int, seed: int = 0) -> list[Generation]:
     return [ChatGeneration(message=AIMessage(prose(size, seed), response_metadata={"n": seed}))]
 
 
+@pytest.mark.slow
 @examples(50)
 @given(answers, st.sampled_from([0, 1, LEAST]), st.sampled_from([1, 3, 19]))
 def test_what_is_compressed_comes_back(answer: list[Generation], least: int, level: int) -> None:
@@ -50,6 +51,7 @@ def test_what_is_compressed_comes_back(answer: list[Generation], least: int, lev
     assert difference(decode(decompress(stored), KEY), answer) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 1000, 4000, 100_000, 3_000_000])
 def test_a_store_gets_large_answers_compressed_and_memory_the_plain_ones(size: int) -> None:
     store, plain = FakeStore(), len(encode(said(size), KEY))

@@ -87,6 +87,7 @@ def test_bursts_of_damage_are_noticed() -> None:
             refused(damaged)
 
 
+@pytest.mark.slow
 def test_real_rows_survive_no_flipped_bit_and_no_truncation(tmp_path: Path) -> None:
     path, count = tmp_path / "c.db", 0
     with LLMCache(path, store_timeout=30) as cache:
@@ -185,6 +186,7 @@ def read_all(path: Path, count: int, **settings: Any) -> tuple[list[int], dict[s
         return found, cache.stats().errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"max_bytes": 0}], ids=["memory", "no memory"])
 def test_damaged_rows_are_misses_and_the_others_hits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: dict[str, Any]
@@ -240,6 +242,7 @@ def test_another_version_is_a_miss(tmp_path: Path) -> None:
     assert read_all(path, 3) == ([1], {"value_unknown_version": 2})
 
 
+@pytest.mark.slow
 def test_hostile_rows_do_not_reach_the_caller_as_exceptions(tmp_path: Path) -> None:
     path, count = tmp_path / "c.db", 150
     fill(path, count)

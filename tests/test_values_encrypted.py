@@ -81,6 +81,7 @@ def refusal(one: Envelope, stored: bytes, key: bytes = KEY) -> str:
 # What is stored.
 
 
+@pytest.mark.slow
 @examples(30)
 @given(answers)
 def test_an_answer_comes_back(answer: list[Generation]) -> None:
@@ -101,6 +102,7 @@ def test_through_a_cache_and_a_restart(make_cache: MakeCache) -> None:
         assert (cache.stats().errors, cache.stats().skipped) == ({}, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given_key", [NEW, OLD, b"short", "x" * 32, "\ud800", "é" * 40])
 def test_the_bytes_are_those_that_the_document_says(given_key: str | bytes) -> None:
     """Opened without the library: by docs/values.md alone."""

@@ -85,6 +85,7 @@ def check_border(wrap: Callable[[Any], Any], leaf: Any) -> None:
             assert difference(trip(answer(depth)), answer(depth)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS.keys())
 @pytest.mark.parametrize("leaf", ["x", "", None, {}, 2**70, AIMessage("x")], ids=ascii)
 def test_what_is_stored_at_the_border_of_depth_comes_back(
@@ -111,6 +112,7 @@ def cyclic() -> list[Any]:
     return [items, twice, (items,), mapping, message]
 
 
+@pytest.mark.slow
 def test_what_has_no_end_is_refused(make_cache: MakeCache) -> None:
     cache, endless = make_cache(), cyclic()
     endless += [nested(wrap, "x", 100_000) for wrap in (WRAPS["list"], WRAPS["dict"])]

@@ -81,8 +81,16 @@ SMALLEST: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
 }
 
 
-@pytest.mark.parametrize(("first", "further"), SMALLEST.values(), ids=SMALLEST)
-@pytest.mark.parametrize("tag", [p.LIST, p.TUPLE])
+# What is in it costs the same in a tuple: there it is tried with a few.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "further", "tag"),
+    [
+        *[(*each, p.LIST) for each in SMALLEST.values()],
+        *[(*SMALLEST[name], p.TUPLE) for name in ("AIMessage", "tuple", "none", "model")],
+    ],
+    ids=[*SMALLEST, *[f"{name} in a tuple" for name in ("AIMessage", "tuple", "none", "model")]],
+)
 def test_64_kib_of_the_smallest_things_take_less_than_16_mib(
     first: bytes, further: Callable[[int], bytes], tag: int
 ) -> None:
@@ -124,6 +132,7 @@ COLLIDING: dict[str, Callable[[int], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", COLLIDING.values(), ids=COLLIDING)
 def test_keys_of_equal_hashes_are_refused_beyond_64(make: Callable[[int], object]) -> None:
     keys = [make(number) for number in range(64)]
@@ -183,6 +192,7 @@ def test_a_value_names_at_most_256_classes() -> None:
         encode(holding([kind() for kind in kinds]), KEY)
 
 
+@pytest.mark.slow
 def test_flags_that_were_stored_do_not_fill_their_class() -> None:
     name = record_of(instances.Bits)
     assert name is not None

@@ -270,6 +270,7 @@ def test_an_unlisted_type_is_refused_as_a_key(place: Place) -> None:
         assert refusal.value.args == ("unsupported_type", type_name(it))
 
 
+@pytest.mark.slow
 @examples(150)
 @given(answers, st.sampled_from(UNLISTED), st.data())
 def test_an_unlisted_type_is_refused_wherever_it_is_planted(

@@ -82,6 +82,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reason", "make"), cases(DAMAGE))
 def test_a_damaged_row_is_removed(
     path: Path, reason: str, make: Damage, caplog: pytest.LogCaptureFixture

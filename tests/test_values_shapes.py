@@ -46,6 +46,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 def test_dicts_of_few_shapes_come_back_one_after_the_other() -> None:
     @examples(60)
     @given(st.lists(st.dictionaries(KEYS, VALUES, max_size=5), min_size=2, max_size=12))
