@@ -1,7 +1,7 @@
 """The way of one lookup through the tiers, and past the callers that are computing already.
 
 memory ──► (is it to be refreshed early?) ──► store ──► (has the model just failed?)
-──► another caller computes it: wait ──► none does: this one does, and others wait
+──► another caller computes it: wait ──► none does: lead, while others wait
 """
 
 from __future__ import annotations
