@@ -22,7 +22,7 @@ from support.slices import first, some
 
 from llmemo import LLMCache
 from llmemo._core import LARGE
-from llmemo.langchain.model_runs import let_go
+from llmemo.single_flight.holding import end_unbacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -44,7 +44,7 @@ HANGS = 3600.0
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", HANGS)
+    monkeypatch.setattr("llmemo.single_flight.lease.UNBACKED", HANGS)
     monkeypatch.setattr("llmemo.store_io.client.LEASE", HANGS)
 
 
@@ -164,7 +164,7 @@ class Waiter(Scene):
             if self.has_answer:
                 self.cache.update(self.key, "m", answer(self.key))
             else:
-                let_go()
+                end_unbacked()
 
         # What its context holds goes with it.
         self.meanwhile(lambda: contextvars.Context().run(hold))
