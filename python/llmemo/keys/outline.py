@@ -1,4 +1,4 @@
-"""Where two requests differ, told from their outlines alone (`rust/outline.rs`)."""
+"""Where two requests differ, told from their outlines alone (`rust/request/outline.rs`)."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _by_name(settings: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[bytes]
 
 
 def _fold(digests: Iterable[bytes]) -> int:
-    """As `fold` of `rust/outline.rs`."""
+    """As `fold` of `rust/request/outline.rs`."""
     folded = 0
     for digest in digests:
         folded = (folded * 31 + int.from_bytes(digest, "little")) & 0xFFFF_FFFF
