@@ -12,9 +12,10 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use llmemo::frame::Request;
-use llmemo::key::{Key, Keyer};
-use llmemo::tier::{Answer, Settings, Tier};
+use llmemo::memory::{Answer, Settings, Tier};
+use llmemo::request::Fingerprinter;
+use llmemo::request::Key;
+use llmemo::request::Request;
 use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
@@ -78,7 +79,7 @@ fn hash(criterion: &mut Criterion) {
 
 fn find(criterion: &mut Criterion) {
     let secret = noise(SECRET_BYTES);
-    let keyer = Keyer::new(&secret, None).expect("the secret is long enough");
+    let fingerprinter = Fingerprinter::new(&secret).expect("the secret is long enough");
     let llm_string = noise(600);
     let mut group = criterion.benchmark_group("find");
     for (size, length) in SIZES.into_iter().skip(1) {
@@ -86,15 +87,15 @@ fn find(criterion: &mut Criterion) {
         let (prompt, asked) = (noise(length), noise(length));
         let request = |prompt| Request { namespace: b"", llm_string: &llm_string, prompt };
         let mut tier = Tier::new(Settings::default());
-        let probe = keyer.probe(&request(&prompt));
+        let probe = fingerprinter.probe(&request(&prompt));
         tier.update(&request(&prompt), &probe, Key([0; 32]), Answer::lasting(&[]));
 
         group.bench_function(BenchmarkId::new("llmemo", size), |bencher| {
             bencher.iter(|| {
                 let request = request(black_box(&asked));
                 let mut find = |probe| tier.lookup(&request, &probe, 0).hit();
-                let found = keyer.sketch(&request).and_then(&mut find);
-                let found = found.or_else(|| find(keyer.probe(&request)));
+                let found = fingerprinter.sketch(&request).and_then(&mut find);
+                let found = found.or_else(|| find(fingerprinter.probe(&request)));
                 found.expect("it is there")
             });
         });

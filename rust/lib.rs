@@ -21,18 +21,11 @@
 //! Everything outside `python` is pure: no lock, no clock, no interpreter, no `unsafe`. Run
 //! `cargo test` to exercise it. Locks and clocks belong to the border.
 
-pub mod asked;
 pub mod canonical;
-pub mod compression;
-pub mod flights;
-pub mod frame;
-pub mod ids;
-pub mod json_text;
-pub mod key;
-pub mod lru;
-pub mod outline;
-pub mod tier;
-pub mod value;
+pub mod codec;
+pub mod memory;
+pub mod request;
+pub mod single_flight;
 
 #[cfg(feature = "python")]
 mod python;

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
+import ssl
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import figures
 import pytest
-from doubles import LIMIT
+from support import figures, slices, starting
+from support.doubles import LIMIT
 
 from llmemo import LLMCache
-from llmemo.langchain.model_runs import _holding, holds_anything
+from llmemo.single_flight.holding import _holding, holds_anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,11 +27,44 @@ LLMCache.__init__.__kwdefaults__.update(store_timeout=LIMIT)  # type: ignore[uni
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the soaks have measured."""
+    """Print what the soaks have measured, and what takes the same slices again."""
+    if terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(f"The slices are those of LLMEMO_DAY={slices.DAY}")
     if figures.lines:
         terminalreporter.section("figures")
         for line in figures.lines:
             terminalreporter.write_line(line)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes, by what they and their fixtures name."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            fixtures = item._fixtureinfo.name2fixturedefs.values()
+            used = [each.func for found in fixtures for each in found]
+            if starting.starts_processes(item.obj, *used):
+                item.add_marker("process")
+
+
+@pytest.fixture(autouse=bool(os.environ.get("LLMEMO_QUICK")))
+def is_quick() -> Iterator[None]:
+    """Fail a test that `make quick` runs, and should not."""
+    starting.watch()
+    starting.started.clear()
+    before = time.process_time()
+    yield
+    assert not starting.started, "it starts a process: `starting` should find that, or a marker say"
+    # Of a busy machine, which takes several times as long.
+    assert time.process_time() - before < 5, "it takes more than a second: mark it as slow"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_certificates_are_read() -> Iterator[None]:
+    """No test speaks TLS, and each client would read all certificates: 20 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load_verify_locations", "load_default_certs", "set_default_verify_paths"):
+            patch.setattr(ssl.SSLContext, name, lambda *args, **options: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

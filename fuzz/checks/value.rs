@@ -1,8 +1,8 @@
 //! What must hold of any payload of a value, before Python is asked what it means. The fuzzer checks it,
 //! and so does `cargo test`, of payloads that the fuzzer has found.
 
-use llmemo::key::Key;
-use llmemo::value::{Damage, Reader, Token, Writer, open};
+use llmemo::codec::{Damage, Reader, Token, Writer, open};
+use llmemo::request::Key;
 use twox_hash::XxHash3_64;
 
 /// The key of the request that all these values answer.

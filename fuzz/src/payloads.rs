@@ -2,7 +2,7 @@
 
 use crate::checks::value::KEY;
 use crate::dice::Dice;
-use llmemo::value::{Reader, Token, Writer, payload};
+use llmemo::codec::{Reader, Token, Writer, payload};
 
 /// A changed payload, of any length.
 ///

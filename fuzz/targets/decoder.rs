@@ -8,7 +8,7 @@ use llmemo_fuzz::{border, checks, coverage, payloads};
 fuzz_target!(
     init: {
         border::start();
-        coverage::print_at_exit(&["value", "python/decode", "python/model", "python/strings"]);
+        coverage::print_at_exit(&["codec/format", "codec/reader", "codec/token", "python/codec/decode/", "python/codec/instances", "python/codec/string_cache"]);
     },
     |payload: &[u8]| {
         checks::value::check(payload);

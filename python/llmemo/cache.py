@@ -26,14 +26,14 @@ from llmemo.importing.importer import ImportReport, import_langchain
 from llmemo.keys.model_description import name_at_sight
 from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain
-from llmemo.langchain.model_runs import let_go
 from llmemo.pickling import reduced
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.pipeline.invalidate import invalidate, remove
 from llmemo.pipeline.lookup import fetch
-from llmemo.pipeline.outcomes import insist
+from llmemo.pipeline.lookup_state import raise_if_only
 from llmemo.pipeline.tiers import Tiers
 from llmemo.pipeline.update import keep
+from llmemo.single_flight.holding import end_unbacked
 from llmemo.store_io.calls import Call, run_inline
 
 if TYPE_CHECKING:
@@ -188,9 +188,9 @@ class LLMCache(BaseCache):
         self._namespace = namespace if isinstance(namespace, str) else ""
         if namespace is REQUIRED:
             self._recall = self._recall_at_once = _nothing
-        if tiers.engine is not None:
+        if tiers.executor is not None:
             # A cache that is dropped without close must not leave its thread behind.
-            close_soon = tiers.engine.close_soon
+            close_soon = tiers.executor.close_soon
             weakref.finalize(self, tiers.large_writes.afterwards, close_soon).atexit = False
 
     @override
@@ -530,14 +530,14 @@ class LLMCache(BaseCache):
             # The type only: a message of unknown origin may quote a prompt.
             text = "llmemo: a defect of the cache was survived (%s)"
             tally.note("errors", "internal", text, type(error).__name__)
-        insist(in_force(), "trouble")
+        raise_if_only(in_force(), "trouble")
 
 
 def _interrupted(error: BaseException) -> None:
     """See to it that nobody waits for an answer that the caller does not go on to compute."""
     # A cancelled call sees to that itself, and what is garbage is held by nobody.
     if not isinstance(error, (GeneratorExit, asyncio.CancelledError)):
-        let_go()
+        end_unbacked()
 
 
 def _nothing(prompt: str, llm_string: str, namespace: str) -> None:

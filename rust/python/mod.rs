@@ -1,70 +1,15 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
 
-mod client_seen;
-mod clients;
-mod clock;
-mod compression;
-mod counts;
-mod decode;
-mod describe;
+mod codec;
 mod dumps;
-mod encode;
-mod entries;
-mod flights;
-mod gil;
-mod ids;
-mod insist;
-mod interned;
-mod long;
+mod errors;
+mod keys;
 mod memory;
-mod model;
-mod model_fields;
-mod names;
-mod objects;
-mod prices;
-mod requests;
-mod schema;
-mod shapes;
-mod snapshots;
-mod stack;
-mod strings;
+mod runtime;
+mod single_flight;
+mod telemetry;
 
-use crate::value::Damage;
 use pyo3::prelude::*;
-
-/// What Python is told of bytes that are not a value.
-fn damage_error(damage: Damage) -> PyErr {
-    match damage {
-        Damage::UnknownVersion => ValueUnknown::new_err(damage.name()),
-        _ => ValueDamaged::new_err(damage.name()),
-    }
-}
-
-pyo3::create_exception!(
-    llmemo._core,
-    ValueRefused,
-    pyo3::exceptions::PyException,
-    "An answer that cannot be encoded without loss; its arguments: the reason, and a type's name or none."
-);
-pyo3::create_exception!(
-    llmemo._core,
-    ValueDamaged,
-    pyo3::exceptions::PyException,
-    "Stored bytes that are not the answer asked for; its only argument is the reason."
-);
-pyo3::create_exception!(
-    llmemo._core,
-    ValueUnknown,
-    ValueDamaged,
-    "Stored bytes that may be whole, but that this process cannot read: another one might."
-);
-
-pyo3::create_exception!(
-    llmemo._core,
-    RequestBypassed,
-    pyo3::exceptions::PyException,
-    "A request that does not determine what is asked; arguments: reason, parameter (or None)."
-);
 
 /// Keeps `object` alive for ever: a connection that a fork copied must never be closed.
 #[pyfunction]
@@ -75,49 +20,55 @@ fn leak(object: Py<PyAny>) {
 /// See `_core.pyi`.
 #[pyfunction]
 fn prepare(py: Python<'_>) -> PyResult<()> {
-    schema::Schema::get(py).map(|_| ())
+    codec::schema::Schema::get(py).map(|_| ())
 }
 
 /// Native core of llmemo; see `_core.pyi`.
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::compression::{compress, decompress};
-    #[pymodule_export]
-    use super::counts::Counts;
-    #[pymodule_export]
-    use super::decode::decode;
-    #[pymodule_export]
-    use super::describe::{Describer, Entry, entries};
-    #[pymodule_export]
-    use super::dumps::Dumps;
-    #[pymodule_export]
-    use super::encode::encode;
-    #[pymodule_export]
-    use super::flights::FlightTable;
-    #[pymodule_export]
-    use super::ids::seed_ids;
-    #[pymodule_export]
-    use super::insist::Insisting;
-    #[pymodule_export]
     use super::leak;
     #[pymodule_export]
-    use super::memory::Memory;
+    use super::prepare;
     #[pymodule_export]
-    use super::model_fields::Rows;
+    use crate::python::codec::compression::{compress, decompress};
     #[pymodule_export]
-    use super::requests::settings;
+    use crate::python::codec::decode::decode;
     #[pymodule_export]
-    use super::snapshots::{Snapshot, Snapshots};
+    use crate::python::codec::encode::encode;
     #[pymodule_export]
-    use super::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown, prepare};
+    use crate::python::codec::fresh_ids::seed_ids;
+    #[pymodule_export]
+    use crate::python::dumps::Dumps;
+    #[pymodule_export]
+    use crate::python::errors::{RequestBypassed, ValueDamaged, ValueRefused, ValueUnknown};
+    #[pymodule_export]
+    use crate::python::keys::describer::{Describer, Entry, entries};
+    #[pymodule_export]
+    use crate::python::keys::rows::Rows;
+    #[pymodule_export]
+    use crate::python::keys::settings::settings;
+    #[pymodule_export]
+    use crate::python::keys::snapshot::Snapshot;
+    #[pymodule_export]
+    use crate::python::keys::snapshots::Snapshots;
+    #[pymodule_export]
+    use crate::python::memory::binding::Memory;
+    #[pymodule_export]
+    use crate::python::memory::counts::MemoryCounts;
+    #[pymodule_export]
+    use crate::python::runtime::interrupts::Insisting;
+    #[pymodule_export]
+    use crate::python::single_flight::FlightTable;
+    #[pymodule_export]
+    use crate::python::telemetry::Counts;
 
     use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("LARGE", super::long::LARGE)?;
+        module.add("LARGE", crate::python::runtime::long_work::LARGE)?;
         module.add("PanicException", module.py().get_type::<pyo3::panic::PanicException>())
     }
 }

@@ -14,10 +14,10 @@ from llmemo.config.options import DEFAULT, in_force
 from llmemo.errors import CacheClosedError, text_of
 from llmemo.explain import wording
 from llmemo.explain.wording import Texts
+from llmemo.keys.identity import REMEDIES, identify
 from llmemo.keys.model_description import MARK
 from llmemo.keys.outline import Difference, Outline
 from llmemo.keys.request import Request
-from llmemo.pipeline.tiers import REMEDIES
 from llmemo.store_io.calls import Call, run_inline
 from llmemo.store_io.operations import Get, Operation, Recent
 
@@ -130,7 +130,7 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
         return Explanation("bypass", "prompt and llm_string have to be text")
     namespace = tiers.namespace_of(in_force() or DEFAULT)
     try:
-        identity = tiers.identity(Request(prompt, llm_string), namespace)
+        identity = identify(tiers.memory, Request(prompt, llm_string), namespace)
     except RequestBypassed as bypass:
         reason, parameter = bypass.args
         told = f"{parameter or 'llm_string'!r} holds {REMEDIES[reason]}"
@@ -159,16 +159,16 @@ def _in_clear(tiers: Tiers, record: Record) -> Record:
     """The record with its request in clear, or without one if it cannot be read."""
     if record.request is None:
         return record
-    return record._replace(request=tiers.sealing.open_request(record.request, record.key))
+    return record._replace(request=tiers.envelope.open_request(record.request, record.key))
 
 
 def _ask(tiers: Tiers, operation: Operation) -> tuple[Any, str]:
     """What the store says, and what trouble it has."""
-    if tiers.engine is None:
+    if tiers.executor is None:
         return None, ""
     call: Call[Any] = Call.blocking(operation)
     try:
-        tiers.engine.submit(call)
+        tiers.executor.submit(call)
         return run_inline(call.wait(PATIENCE)), ""
     except NotYetError:
         return None, f"the store did not answer within {PATIENCE:.0f} s"
@@ -184,7 +184,7 @@ def _verdict(tiers: Tiers, record: Record) -> str:
     if record.expires is not None and record.expires <= now:
         return f"its answer expired {now - record.expires:.3g} s ago"
     try:
-        decode(tiers.sealing.open(record.value, record.key), record.key)
+        decode(tiers.envelope.open(record.value, record.key), record.key)
     except ValueDamaged as damage:
         return f"its stored answer cannot be read ({damage})"
     return ""
@@ -276,7 +276,7 @@ class Comparison:
 def _outline(memory: Memory, asked: Asked) -> Outline:
     namespace, texts, schemas = asked
     return Outline.read(
-        memory.outline(texts.prompt, texts.llm_string, namespace, schemas, tail=ALL)
+        memory.outline(Request(texts.prompt, texts.llm_string), namespace, schemas, tail=ALL)
     )
 
 

@@ -22,7 +22,7 @@ def summary_of(tiers: Tiers, name: str, base: type) -> str:
             parts.append(f"{argument}={'…' if isinstance(value, str) else repr(value)}")
     if tiers.secrets_given - {"encryption_key"}:
         parts.append("secret=…")
-    if tiers.sealing.is_encrypting:
+    if tiers.envelope.is_encrypting:
         parts.append("encrypted")
     parts.append("closed" if tiers.is_closed else f"entries={tiers.stats().entries}")
     return f"{name}({', '.join(parts)})"

@@ -19,6 +19,7 @@ from llmemo.errors import CacheClosedError, StoreError, text_of
 from llmemo.importing.progress import ProgressBar
 from llmemo.importing.row_parser import RowRefused, read
 from llmemo.importing.rows_by_request import ImportedRequest, LangChainFile
+from llmemo.keys.identity import describe, identify
 from llmemo.keys.request import Request
 from llmemo.pipeline.admission import refusal_of
 from llmemo.pipeline.update import record_of, times
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
-    from llmemo.pipeline.tiers import Identity, Tiers
+    from llmemo.keys.identity import Identity
+    from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.executor import Executor
     from llmemo.stores import Record
 
@@ -141,7 +143,7 @@ class _Import:
     def take(self, requests: Iterable[ImportedRequest]) -> None:
         """Take requests over; with a store, they are on their way when this returns."""
         self._check()
-        engine = self._tiers.engine
+        executor = self._tiers.executor
         records: dict[bytes, Record] = {}
         for at, request in enumerate(requests):
             if self._stop is not None and at % STRIDE == 0:
@@ -152,12 +154,12 @@ class _Import:
             key = answer.identity.key
             if key in records or self._tiers.memory.holds(key):
                 self.already += 1
-            elif engine is None:
+            elif executor is None:
                 self._remember(answer)
             else:
                 records[key] = self._record(answer)
-        if records and engine is not None:
-            self._send(engine, list(records.values()))
+        if records and executor is not None:
+            self._send(executor, list(records.values()))
 
     def finish(self) -> None:
         """Wait until the store has everything."""
@@ -174,11 +176,8 @@ class _Import:
     def _translated(self, request: ImportedRequest) -> _Answer | None:
         prompt, llm_string, responses = request
         try:
-            identity = self._tiers.identity(
-                Request(prompt, llm_string),
-                self._namespace,
-                for_record=self._tiers.durable is not None,
-            )
+            name = identify if self._tiers.durable is None else describe
+            identity = name(self._tiers.memory, Request(prompt, llm_string), self._namespace)
             generations = [read(text) for text in responses]
             value = encode(generations, identity.key)
         except RequestBypassed as bypass:
@@ -208,7 +207,7 @@ class _Import:
         created, expires = self._times()
         is_kept = self._tiers.memory.put(
             prompt,
-            identity.asked,
+            identity.name,
             self._namespace,
             identity.key,
             value,
@@ -221,12 +220,12 @@ class _Import:
         else:
             self.skipped["not kept: too_large"] += 1
 
-    def _send(self, engine: Executor, records: list[Record]) -> None:
+    def _send(self, executor: Executor, records: list[Record]) -> None:
         while len(self._under_way) >= AHEAD:
             self._wait()
         call: Call[int] = Call.blocking(Add(records))
         try:
-            engine.submit(call)
+            executor.submit(call)
         except RuntimeError as error:  # no thread to be had
             raise StoreError(f"the store could not be started: {text_of(error)}") from error
         self._under_way.append((call, len(records)))

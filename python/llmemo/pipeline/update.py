@@ -1,4 +1,4 @@
-"""What becomes of an answer: handed to who waits for it, kept in every tier."""
+"""The way of one answer: encoded, given to the waiters, kept in every tier."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.config.options import DEFAULT, in_force
+from llmemo.keys.identity import describe, identify
 from llmemo.langchain import chains
 from llmemo.pipeline.admission import refusal_of, refuse
 from llmemo.pipeline.large_work import LARGE, Large
@@ -27,45 +28,47 @@ if TYPE_CHECKING:
 
     from llmemo.config.options import Options
     from llmemo.config.settings import Settings
+    from llmemo.keys.identity import Identity
     from llmemo.keys.request import Request
-    from llmemo.pipeline.tiers import Identity, Tiers
-    from llmemo.single_flight.flights import Lease
+    from llmemo.pipeline.tiers import Tiers
+    from llmemo.single_flight.lease import Lease
     from llmemo.store_io.client import MakeCall
     from llmemo.store_io.time_budget import TimeBudget
 
 EARLIEST = 0.1
-"""Part of its time to live in which XFetch's average refresh may fall, however slow a model is."""
+"""Largest fraction of a TTL before its end at which XFetch refreshes on average, however slow the
+model is."""
 
 
 async def keep(
     tiers: Tiers, request: Request, generations: Sequence[Generation], make_call: MakeCall
 ) -> None:
-    """Encode an answer, hand it out, and keep it. Arguments as for `reading.fetch`.
+    """Encode an answer, give it to the waiters, and keep it. Arguments as for `fetch`.
 
     Raises:
         NamespaceRequiredError: The caller has to name a namespace.
     """
-    said = in_force() or DEFAULT
+    options = in_force() or DEFAULT
     if tiers.is_closed:
         tiers.skip("closed")
         return
-    if said.mode == "bypass":
+    if options.mode == "bypass":
         tiers.bypass_requested()
         return
-    told = tiers, request, generations, said, tiers.namespace_of(said)
+    arguments = tiers, request, generations, options, tiers.namespace_of(options)
     is_awaited = make_call == Call.awaited
     sent: Sent | Postponed | None = UNKNOWN
     if not (is_awaited and len(request.prompt) > LIMIT):
-        sent = send(*told, make_call, at_once=is_awaited)
+        sent = send(*arguments, make_call, at_once=is_awaited)
     if isinstance(sent, Postponed):
         key = sent.key
         if is_awaited:
             there = functools.partial(Call[Any], loop=asyncio.get_running_loop())
-            work = functools.partial(send, *told, there, is_aside=True)
-            late = functools.partial(hand_out_late, tiers)
+            work = functools.partial(send, *arguments, there, is_in_turn=True)
+            late = functools.partial(serve_late, tiers)
             sent = await tiers.large_writes.run(work, key, late)
         else:
-            work = functools.partial(send, *told, make_call, is_aside=True)
+            work = functools.partial(send, *arguments, make_call, is_in_turn=True)
             sent = tiers.large_writes.wait(work, key)
     if isinstance(sent, Sent):
         await finish(tiers, sent)
@@ -97,27 +100,28 @@ def send(  # noqa: PLR0917 (given on the way of every update)
     tiers: Tiers,
     request: Request,
     generations: Sequence[Generation],
-    said: Options,
+    options: Options,
     namespace: str,
     make_call: MakeCall,
     *,
     at_once: bool = False,
-    is_aside: bool = False,
+    is_in_turn: bool = False,
 ) -> Sent | Postponed | None:
-    """Encode the answer, hand it out, keep it in memory, and send it to the store.
+    """Encode the answer, give it to the waiters, keep it in memory, and send it to the store.
 
     None if there is nothing more to do. `Postponed`, with nothing done, if it is large and was to
-    be sent `at_once`, or if a large answer to the same request is still on its way (`is_aside`:
+    be sent `at_once`, or if a large answer to the same request is still on its way (`is_in_turn`:
     this one has waited its turn).
     """
     durable = tiers.durable
     try:
-        identity = tiers.identity(request, namespace, for_record=durable is not None)
+        name = identify if durable is None else describe
+        identity = name(tiers.memory, request, namespace)
     except RequestBypassed as bypass:
         tiers.bypass(bypass)
         return None
     request, key = identity.request, identity.key
-    if tiers.large_writes.jobs and not is_aside and tiers.large_writes.has(key):
+    if tiers.large_writes.jobs and not is_in_turn and tiers.large_writes.has(key):
         return Postponed(key)
     lease = None if tiers.flights is None else tiers.flights.lease(key)
     try:
@@ -125,10 +129,10 @@ def send(  # noqa: PLR0917 (given on the way of every update)
         if not isinstance(value, bytes):
             return None if value is None else Postponed(key)
         now = tiers.clock()
-        expires, early = times(tiers.settings, said, namespace, now, lease)
+        expires, early = times(tiers.settings, options, namespace, now, lease)
         is_kept = tiers.memory.put(
             request.prompt,
-            identity.asked,
+            identity.name,
             namespace,
             key,
             value,
@@ -139,18 +143,18 @@ def send(  # noqa: PLR0917 (given on the way of every update)
         )
         chains.given(tiers, key)
         if durable is None or durable.store.read_only:
-            _hand_out(tiers, key, value)
+            _serve(tiers, key, value)
             _count(tiers, is_kept=is_kept)
             return None
         tiers.tally.add("updates")
         patience = (lease and lease.store_patience) or durable.patience()
         if is_kept:
-            # Who asks from now on finds it there; and nobody has to wait for a disk.
-            _hand_out(tiers, key, value, is_stored=True)
-        told = (namespace, request.llm_string, request.prompt)
-        record = record_of(tiers, told, identity, value, (now, expires))
+            # Later lookups find it there, and waiters need not wait for a disk.
+            _serve(tiers, key, value, is_stored=True)
+        texts = (namespace, request.llm_string, request.prompt)
+        record = record_of(tiers, texts, identity, value, (now, expires))
         operation = Set(record, None if lease is None else lease.fence)
-        call = durable.begin_write(operation, make_call, patience, at_once=is_aside)
+        call = durable.begin_write(operation, make_call, patience, at_once=is_in_turn)
         return Sent(identity, value, is_kept, call, patience)
     except BaseException:
         if durable is not None and lease is not None and lease.fence is not None:
@@ -169,7 +173,7 @@ async def finish(tiers: Tiers, sent: Sent) -> None:
         is_written = await tiers.durable.written(sent.call, sent.patience)
     finally:
         if not sent.is_kept:
-            _hand_out(tiers, key, sent.value, is_stored=True)
+            _serve(tiers, key, sent.value, is_stored=True)
     if is_written is None:
         # Another process was given the lease, and its answer stays: here, too.
         tiers.memory.remove(key)
@@ -178,10 +182,10 @@ async def finish(tiers: Tiers, sent: Sent) -> None:
         tiers.tally.add("writes_unconfirmed")
 
 
-def hand_out_late(tiers: Tiers, sent: Sent | Postponed | None) -> None:
-    """The caller has left while the answer was sent; others may be waiting for it."""
+def serve_late(tiers: Tiers, sent: Sent | Postponed | None) -> None:
+    """Give an answer to the waiters whose caller has left while it was sent."""
     if isinstance(sent, Sent) and not sent.is_kept:
-        _hand_out(tiers, sent.identity.key, sent.value, is_stored=True)
+        _serve(tiers, sent.identity.key, sent.value, is_stored=True)
 
 
 def _count(tiers: Tiers, *, is_kept: bool) -> None:
@@ -202,15 +206,20 @@ def record_of(
     value: bytes,
     times: tuple[float, float | None],
 ) -> Record:
-    """What a store is given: of namespace, llm_string and prompt; created, and until when.
+    """The record of an answer in a store.
 
-    The identity has to be one `for_record`.
+    Args:
+        tiers: For the label of the namespace, and for encryption.
+        request: Namespace, llm_string and prompt.
+        identity: As `describe` returns it.
+        value: The answer in the value format.
+        times: When it was made, and when it expires, as Unix times in seconds.
     """
     namespace, llm_string, prompt = request
     key = identity.key
     return Record(
         key,
-        tiers.sealing.seal(value, key),
+        tiers.envelope.seal(value, key),
         tiers.label(namespace),
         identity.label,
         *times,
@@ -227,20 +236,20 @@ def _admitted(
     *,
     at_once: bool,
 ) -> bytes | Large | None:
-    """The answer encoded, if it is to be kept; who waits for it gets it in any case.
+    """The answer encoded, if it is to be kept; the waiters get it in any case.
 
     `LARGE`, with nothing done, if it is large and was to be encoded `at_once`.
     """
     if request.changes:
         # It is unknown which of its settings the model answered with: waiters get nothing, either.
         tiers.changed(request.changes)
-        _hand_out(tiers, key, None)
+        _serve(tiers, key, None)
         return None
     try:
         value = encode(generations, key, at_once=at_once)
     except ValueRefused as error:
         tiers.skip(*error.args)
-        _hand_out(tiers, key, None)
+        _serve(tiers, key, None)
         return None
     if value is None:
         return LARGE
@@ -248,15 +257,15 @@ def _admitted(
     if refusal is None:
         return value
     refuse(tiers, generations, refusal)
-    _hand_out(tiers, key, value)
+    _serve(tiers, key, value)
     return None
 
 
 def times(
-    settings: Settings, said: Options, namespace: str, now: float, lease: Lease | None
+    settings: Settings, options: Options, namespace: str, now: float, lease: Lease | None
 ) -> tuple[float | None, float]:
     """When the answer expires, and XFetch's scale of how long before it may be refreshed."""
-    ttl = settings.ttl_of(said, namespace)
+    ttl = settings.ttl_of(options, namespace)
     if ttl is None:
         return None, 0.0
     early = 0.0
@@ -266,8 +275,8 @@ def times(
     return now + ttl * (1 - settings.ttl_jitter * random.random()), early  # noqa: S311 (no secret)
 
 
-def _hand_out(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = False) -> None:
-    """Give an answer to all who wait for it; without one, let them go on."""
+def _serve(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = False) -> None:
+    """Give an answer to all waiters; without one, let them go on."""
     if tiers.flights is None:
         return
     lease = tiers.flights.lease(key)
@@ -284,8 +293,8 @@ def _hand_out(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool 
 def _request(
     tiers: Tiers, prompt: str, llm_string: str, namespace: str, key: bytes
 ) -> bytes | None:
-    """The request, for a store that asks for it: in clear, unless answers are encrypted."""
+    """The request, for a store that keeps requests: in clear, unless answers are encrypted."""
     if tiers.store is None or not tiers.store.store_requests:
         return None
     request = json.dumps([namespace, llm_string, prompt]).encode()
-    return tiers.sealing.seal_request(request, key)
+    return tiers.envelope.seal_request(request, key)

@@ -60,7 +60,7 @@ class Maintenance:
             if not looks % UPKEEP_LOOKS:
                 self.is_due = True
                 wake()
-            if self._memory.counts()[3]:
+            if self._memory.counts().entries:
                 await self._forget(store)
 
     async def _forget(self, store: Store) -> None:

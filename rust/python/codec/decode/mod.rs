@@ -1,0 +1,58 @@
+//! Decodes answers: what [`super::encode`] wrote, and nothing else, to fresh Python objects.
+
+mod decoder;
+mod dicts;
+mod objects;
+mod rare;
+
+use super::schema::Schema;
+use crate::codec::{Damage, open};
+use crate::python::errors::{ValueDamaged, ValueUnknown, damage_error};
+use crate::python::runtime::long_work::detached;
+use crate::request::Key;
+use decoder::{Decoder, Failure};
+use pyo3::exceptions::{PyException, PyMemoryError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyType};
+
+/// Fresh generations from the bytes that [`encode`] made for the same key.
+#[pyfunction]
+#[pyo3(signature = (value, key, *, fresh_ids=false))]
+pub fn decode(
+    py: Python<'_>,
+    value: &[u8],
+    key: [u8; 32],
+    fresh_ids: bool,
+) -> PyResult<Py<PyList>> {
+    let payload = detached(py, value.len(), || open(value, &Key(key))).map_err(damage_error)?;
+    decode_payload(py, payload, fresh_ids)
+}
+
+/// Fresh generations from a payload whose checksum was verified.
+pub fn decode_payload(py: Python<'_>, payload: &[u8], fresh_ids: bool) -> PyResult<Py<PyList>> {
+    decode_with(py, payload, &[], fresh_ids)
+}
+
+/// As `decode_payload`; the classes that the value names are these, and need not be found.
+pub fn decode_with<'py>(
+    py: Python<'py>,
+    payload: &[u8],
+    given: &[Bound<'py, PyType>],
+    fresh_ids: bool,
+) -> PyResult<Py<PyList>> {
+    let schema = Schema::get(py)?;
+    let mut decoder = Decoder::new(py, schema, payload, given, fresh_ids);
+    let damaged = |failure: Failure| match failure.into_error() {
+        // Out of memory is not damage, nor is an interrupt. Any other error of Python's: the bytes
+        // do not fit the classes.
+        Some(error)
+            if error.is_instance_of::<ValueUnknown>(py)
+                || error.is_instance_of::<PyMemoryError>(py)
+                || !error.is_instance_of::<PyException>(py) =>
+        {
+            *error
+        }
+        _ => ValueDamaged::new_err(Damage::Malformed.name()),
+    };
+    decoder.generations().map_err(damaged).map(Bound::unbind)
+}

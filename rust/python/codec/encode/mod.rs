@@ -1,0 +1,58 @@
+//! Encodes answers: Python objects to bytes.
+
+mod encoder;
+mod objects;
+mod rare;
+
+use super::decode::decode_with;
+use super::schema::Schema;
+use crate::codec::payload;
+use crate::python::errors::{ValueDamaged, ValueRefused};
+use crate::python::runtime::long_work::detached;
+use crate::python::runtime::text;
+use crate::request::Key;
+use encoder::{Encoder, Refusal, name_of};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyType};
+
+/// The bytes of `generations`, as the answer to the request of `key` (32 bytes).
+#[pyfunction]
+#[pyo3(signature = (generations, key, *, at_once=false))]
+pub fn encode<'py>(
+    generations: &Bound<'py, PyAny>,
+    key: [u8; 32],
+    at_once: bool,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let py = generations.py();
+    let schema = Schema::get(py)?;
+    let mut encoder = Encoder::new(schema, at_once);
+    match encoder.put_generations(generations) {
+        Err(Refusal::Large) => return Ok(None),
+        put => put?,
+    }
+    let (classes, writer) = (encoder.classes, encoder.writer);
+    let sealed = detached(py, writer.len(), || writer.seal(&Key(key)));
+    let bytes = sealed.ok_or(Refusal::Reason("too_large"))?;
+    if !classes.is_empty() {
+        prove(schema, generations, payload(&bytes), &classes)?;
+    }
+    let value = text::bytes(py, &bytes)?;
+    detached(py, bytes.len(), || drop(bytes));
+    Ok(Some(value))
+}
+
+/// Refuses instances of users' classes that do not come back as they were: only reading can tell.
+fn prove<'py>(
+    schema: &Schema,
+    generations: &Bound<'py, PyAny>,
+    payload: &[u8],
+    classes: &[Bound<'py, PyType>],
+) -> PyResult<()> {
+    let py = generations.py();
+    let unproved = match decode_with(py, payload, classes, false) {
+        Ok(returned) => schema.bridge.unproved(generations, returned.bind(py))?,
+        Err(error) if error.is_instance_of::<ValueDamaged>(py) => classes.first().map(name_of),
+        Err(error) => return Err(error),
+    };
+    unproved.map_or(Ok(()), |name| Err(ValueRefused::new_err(("unproved_type", name))))
+}

@@ -1,0 +1,12 @@
+//! Answers between Python objects and bytes.
+
+pub(super) mod compression;
+pub(super) mod decode;
+mod dict_templates;
+pub(super) mod encode;
+pub(super) mod fresh_ids;
+mod hashes;
+mod instances;
+mod python_bridge;
+pub(super) mod schema;
+mod string_cache;

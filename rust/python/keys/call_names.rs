@@ -1,0 +1,91 @@
+//! Names a chat model's call at sight, as memory knows it: most hits need no more.
+
+use crate::python::runtime::interned::intern;
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyFrozenSet, PyString};
+
+/// Names of functions that a cache is asked from.
+pub(super) struct Names {
+    /// Those of `LangChain`, or that may stand between it and a cache.
+    pub(super) asking: Py<PyFrozenSet>,
+    /// The methods of chat models among them.
+    pub(super) chat: Py<PyFrozenSet>,
+}
+
+/// What asks a cache.
+pub(super) enum Caller<'py> {
+    /// Nothing that has to do with `LangChain`.
+    Other,
+    /// Something whose model is not seen at sight.
+    Unseen,
+    Model(Bound<'py, PyAny>),
+}
+
+impl Names {
+    /// The model that asks for the answer to these very texts, from this frame.
+    pub(super) fn model<'py>(
+        &self,
+        frame: &Bound<'py, PyAny>,
+        prompt: &Bound<'py, PyAny>,
+        llm_string: &Bound<'py, PyAny>,
+    ) -> PyResult<Caller<'py>> {
+        let py = frame.py();
+        let name = frame.getattr(intern!(py, "f_code"))?.getattr(intern!(py, "co_name"))?;
+        if !self.chat.bind(py).contains(&name)? {
+            let is_asking = self.asking.bind(py).contains(&name)?;
+            return Ok(if is_asking { Caller::Unseen } else { Caller::Other });
+        }
+        let held = frame.getattr(intern!(py, "f_locals"))?;
+        let is_it = local(&held, intern!(py, "llm_string"))?.is_some_and(|it| it.is(llm_string))
+            && local(&held, intern!(py, "prompt"))?.is_some_and(|it| it.is(prompt));
+        let model = if is_it { local(&held, intern!(py, "self"))? } else { None };
+        Ok(model.map_or(Caller::Unseen, Caller::Model))
+    }
+}
+
+fn local<'py>(
+    held: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if let Ok(held) = held.cast_exact::<PyDict>() {
+        return held.get_item(name);
+    }
+    // Python 3.13 looks into the frame itself.
+    match held.get_item(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_instance_of::<PyException>(held.py()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// How the texts of a model begin, and what counts beside them.
+#[derive(FromPyObject)]
+pub(super) struct Texts {
+    /// See `Verdict.head`.
+    head: Option<String>,
+    /// See `Verdict.shown`.
+    shown: Vec<String>,
+    /// What follows the text in memory.
+    suffix: String,
+}
+
+impl Texts {
+    /// What memory knows a call by; `None` if its text is stale, or no plain one.
+    pub(super) fn name<'py>(&self, llm_string: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        let text = llm_string.cast_exact::<PyString>().ok()?.to_str().ok()?;
+        let (head, rest) = match &self.head {
+            None => ("", text),
+            Some(head) => {
+                let shown = self.shown.iter().find(|it| text.starts_with(it.as_str()))?;
+                let is_usual = shown == head;
+                if is_usual { ("", text) } else { (head.as_str(), text.get(shown.len()..)?) }
+            }
+        };
+        if head.is_empty() && self.suffix.is_empty() {
+            return Some(llm_string.clone());
+        }
+        let name = [head, rest, &self.suffix].concat();
+        Some(PyString::new(llm_string.py(), &name).into_any())
+    }
+}

@@ -1,0 +1,82 @@
+//! Parses a request: its canonical form, from which both its key and its outline are made.
+#![forbid(unsafe_code)]
+
+use super::frame::Request;
+use crate::canonical::{self, Bypass, Form, Objects, Reason};
+
+/// An `llm_string` that was read.
+#[derive(Debug)]
+pub struct Model {
+    /// As it was written.
+    pub text: Box<[u8]>,
+    /// What it turned out to be.
+    pub form: Form,
+    /// Whether it says too little without the model object.
+    is_thin: bool,
+}
+
+impl Model {
+    /// Reads an `llm_string`.
+    ///
+    /// # Errors
+    /// [`Bypass`], if it does not determine the settings.
+    pub fn read(text: &[u8]) -> Result<Self, Bypass> {
+        let form = canonical::llm_string(text)?;
+        let is_thin = matches!(&form, Form::Params(settings) if settings.is_thin());
+        Ok(Self { text: text.into(), form, is_thin })
+    }
+}
+
+/// What was seen of a request beside its texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context<'a> {
+    /// What the model object says that the texts do not; `None` if only the texts are known.
+    pub supplement: Option<&'a [u8]>,
+    /// The prompt is a completion model's: text, whatever it looks like.
+    pub is_text: bool,
+    /// How an object in the prompt counts.
+    pub objects: Objects,
+}
+
+/// A request that was read.
+pub struct ParsedRequest<'a> {
+    /// As it was asked.
+    pub request: Request<'a>,
+    /// Its `llm_string`, read.
+    pub model: &'a Model,
+    /// What the model object says beside it.
+    pub supplement: &'a [u8],
+    /// The canonical form of its prompt; `None` for one that is no list of messages.
+    pub messages: Option<Vec<u8>>,
+}
+
+impl<'a> ParsedRequest<'a> {
+    /// Reads the prompt of a request to `model`.
+    ///
+    /// # Errors
+    /// [`Bypass`], if it does not determine what is asked.
+    pub fn read(
+        request: Request<'a>,
+        context: Context<'a>,
+        model: &'a Model,
+    ) -> Result<Self, Bypass> {
+        if model.is_thin && context.supplement.is_none() {
+            let parameter = Some("_type".to_owned());
+            return Err(Bypass { reason: Reason::ThinText, parameter });
+        }
+        let mut parsed = Self {
+            request,
+            model,
+            supplement: context.supplement.unwrap_or_default(),
+            messages: None,
+        };
+        if context.is_text {
+            return Ok(parsed);
+        }
+        let mut messages = Vec::with_capacity(request.prompt.len());
+        let are_messages = canonical::prompt(request.prompt, context.objects, &mut messages)
+            .map_err(|reason| Bypass { reason, parameter: Some("messages".to_owned()) })?;
+        parsed.messages = are_messages.then_some(messages);
+        Ok(parsed)
+    }
+}
