@@ -70,6 +70,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::memory::counts::MemoryCounts;
     #[pymodule_export]
+    use crate::python::memory::outline::fold_digests;
+    #[pymodule_export]
     use crate::python::runtime::interrupts::Insisting;
     #[pymodule_export]
     use crate::python::single_flight::FlightTable;
@@ -81,6 +83,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("OUTLINE_DIGEST", crate::python::memory::outline::OUTLINE_DIGEST)?;
         module.add("LARGE", crate::python::runtime::long_work::LARGE)?;
         module.add("PanicException", module.py().get_type::<pyo3::panic::PanicException>())
     }
