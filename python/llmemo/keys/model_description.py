@@ -26,7 +26,6 @@ from llmemo.keys.values import add_kind, describer, plain_describer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
 MARK = f"\0{secrets.token_hex(16)}"
 """Separates what memory knows a request by from any text that a user could send."""
@@ -64,13 +63,11 @@ class Verdict(NamedTuple):
         return None
 
 
-_snapshots = Snapshots(FIELDS, ASKING, CHAT)
+snapshots = Snapshots(FIELDS, ASKING, CHAT)
+"""Models as they were read. `Memory` has it, too: each hit asks it."""
 
-verdict_before: Callable[[object], Verdict | None] = _snapshots.find
+verdict_before: Callable[[object], Verdict | None] = snapshots.find
 """The verdict on a model that has not changed since it was given; None if it has, or is none."""
-
-name_at_sight: Callable[[FrameType, str, str], str | None] = _snapshots.name
-"""What memory knows the request by that is asked from a frame; None: take a closer look."""
 
 
 def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
@@ -87,7 +84,7 @@ def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
         verdict = _judge(model, known, snapshot.description + extra)
         # No snapshot has the extra settings.
         if not (extra or known.extra.private or known.extra.consumed):
-            _snapshots.keep(model, known.fields, snapshot, verdict, verdict)
+            snapshots.keep(model, known.fields, snapshot, verdict, verdict)
     return verdict
 
 
