@@ -524,7 +524,7 @@ class LLMCache(BaseCache):
             tally.note("bypassed", "not_text", text, error)
         elif isinstance(error, ValueDamaged):
             # Of an entry in memory: its class is not here any more, or not the same.
-            self._tiers.reject(error)
+            self._tiers.note_damage(error)
             tally.add("misses")
         else:
             # The type only: a message of unknown origin may quote a prompt.

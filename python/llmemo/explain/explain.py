@@ -1,4 +1,4 @@
-"""Why a request missed: what is kept that is nearest to it, and what differs."""
+"""Why a request misses: the nearest entries, and what differs."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
     from llmemo.pipeline.tiers import Tiers
     from llmemo.stores import Record
 
-PATIENCE = 10.0
-"""Seconds for which the store may take to answer."""
+TIMEOUT = 10.0
+"""Longest time to wait for the store, in seconds."""
 
 NEAREST = 3
-"""Entries that an explanation tells of."""
+"""Entries in an explanation."""
 
 TOLD = 8
-"""Differences that are told of one entry; of the others only their number."""
+"""Differences that are listed for one entry; the others are only counted."""
 
 MEMORY_ENTRIES = 1_000
-"""Entries in memory that are compared: those used last."""
+"""Entries in memory that are compared: the most recently used."""
 
 MEMORY_BYTES = 8 * 2**20
-"""Text of theirs that is compared, in bytes."""
+"""Text of these entries that is compared, in bytes."""
 
 ALL = 2**31
 """More messages than any request has."""
 
 STORE_ENTRIES = 10_000
-"""Entries in the store that are compared: those added last."""
+"""Entries in the store that are compared: the last added."""
 
 FAMILIAR = (
     "class", "extra_body", "frequency_penalty", "logprobs", "max_completion_tokens", "max_retries",
@@ -61,14 +61,14 @@ FAMILIAR = (
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An entry that is near to the request."""
+    """An entry that is similar to the request."""
 
     differences: tuple[str, ...]
     """What differs, most telling first: a part's name, or a sentence where the texts are known."""
     tier: Literal["memory", "store"]
     """Where it is kept."""
     created: float | None = None
-    """When it was stored, as Unix time in seconds; None for what only memory knows."""
+    """When it was stored, as Unix time in seconds; None if only memory has it."""
 
     def __str__(self) -> str:
         """The differences."""
@@ -77,18 +77,18 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the cache makes of a request. `str()` of it is for people."""
+    """The outcome of a lookup, and why. `str()` of it is for people."""
 
     outcome: Literal["hit", "miss", "bypass"]
-    """What a lookup would come to."""
+    """The outcome that a lookup would have."""
     reason: str
     """Why, in a few words."""
     key: str | None = None
-    """What the request is called in stores, in hexadecimal; None if it is bypassed."""
+    """The key of the request, in hexadecimal; None if it is bypassed."""
     parameter: str | None = None
-    """Where the obstacle of a bypass is."""
+    """The parameter because of which it is bypassed."""
     nearest: tuple[Neighbour, ...] = field(default=())
-    """Of a miss: the entries that differ least, the nearest first."""
+    """For a miss: the entries that differ least, the nearest first."""
 
     def __str__(self) -> str:
         """One line for the outcome, one for each neighbour."""
@@ -97,8 +97,8 @@ class Explanation:
         return "\n".join(lines)
 
 
-class Asked(NamedTuple):
-    """A request that is to be explained."""
+class ComparedRequest(NamedTuple):
+    """A request, as far as it takes to compare it."""
 
     namespace: str
     texts: Texts
@@ -106,18 +106,18 @@ class Asked(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A request that an answer is kept for."""
+    """An entry that the request is compared with."""
 
     outline: Outline
     texts: Texts | None
     tier: Literal["memory", "store"]
     created: float | None
     is_seen: bool = False
-    """Whether its model said more than its texts, which is not at hand."""
+    """Whether its model had settings that are in neither text: they are not at hand."""
 
 
 def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
-    """What a lookup would come to, and why. Counts nothing, and waits for the store.
+    """Explain what a lookup would do. Counts nothing, and waits for the store.
 
     Raises:
         CacheClosedError: The cache is closed.
@@ -133,8 +133,8 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
         identity = identify(tiers.memory, Request(prompt, llm_string), namespace)
     except RequestBypassed as bypass:
         reason, parameter = bypass.args
-        told = f"{parameter or 'llm_string'!r} holds {REMEDIES[reason]}"
-        return Explanation("bypass", told, parameter=parameter or "llm_string")
+        text = f"{parameter or 'llm_string'!r} holds {REMEDIES[reason]}"
+        return Explanation("bypass", text, parameter=parameter or "llm_string")
     name = identity.key.hex()
     if tiers.memory.holds(identity.key):
         return Explanation("hit", "in memory", name)
@@ -142,10 +142,10 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
     record = None if found is None else found.get(identity.key)
     records, _ = _ask(tiers, Recent(STORE_ENTRIES)) if record is None else ((), "")
     if record is not None:
-        trouble = _verdict(tiers, record)
+        trouble = _why_not_served(tiers, record)
         if not trouble:
             return Explanation("hit", "in the store", name)
-    asked = Asked(namespace, Texts(llm_string, prompt), identity.schemas)
+    asked = ComparedRequest(namespace, Texts(llm_string, prompt), identity.schemas)
     readable = [_in_clear(tiers, one) for one in records or ()]
     among = candidates(tiers.memory, namespace, MARK, readable)
     found = Comparison(tiers.memory, asked).nearest(among)
@@ -163,22 +163,22 @@ def _in_clear(tiers: Tiers, record: Record) -> Record:
 
 
 def _ask(tiers: Tiers, operation: Operation) -> tuple[Any, str]:
-    """What the store says, and what trouble it has."""
+    """The store's answer, or what its trouble is."""
     if tiers.executor is None:
         return None, ""
     call: Call[Any] = Call.blocking(operation)
     try:
         tiers.executor.submit(call)
-        return run_inline(call.wait(PATIENCE)), ""
+        return run_inline(call.wait(TIMEOUT)), ""
     except NotYetError:
-        return None, f"the store did not answer within {PATIENCE:.0f} s"
+        return None, f"the store did not answer within {TIMEOUT:.0f} s"
     except Exception as error:  # a store may fail in any way
         if is_interrupt(error):
             raise
         return None, f"the store failed to read: {text_of(error)}"
 
 
-def _verdict(tiers: Tiers, record: Record) -> str:
+def _why_not_served(tiers: Tiers, record: Record) -> str:
     """Why a record is not served; empty if it is."""
     now = tiers.clock()
     if record.expires is not None and record.expires <= now:
@@ -193,18 +193,18 @@ def _verdict(tiers: Tiers, record: Record) -> str:
 def candidates(
     memory: Memory, namespace: str, mark: str, records: Iterable[Record]
 ) -> list[Candidate]:
-    """What a request of this namespace is compared with: one candidate for each key.
+    """The entries of this namespace in memory and among the records: one for each key.
 
-    `mark` sets schemas apart from the llm_string in what memory knows.
+    `mark` separates the llm_string from the schemas in memory's name of a request.
     """
     found: dict[bytes, Candidate] = {}
-    for key, told, asked in memory.recent(namespace, MEMORY_ENTRIES, MEMORY_BYTES):
-        llm_string, _, rest = _text(told).partition(mark)
+    for key, name, prompt in memory.recent(namespace, MEMORY_ENTRIES, MEMORY_BYTES):
+        llm_string, _, rest = _text(name).partition(mark)
         known, _, beside = rest.partition(mark)
-        if asked is not None:
-            texts = Texts(llm_string, _text(asked))
+        if prompt is not None:
+            texts = Texts(llm_string, _text(prompt))
             schemas = dict(ast.literal_eval(known)) if known else None
-            outline = _outline(memory, Asked(namespace, texts, schemas))
+            outline = _outline(memory, ComparedRequest(namespace, texts, schemas))
             found[key] = Candidate(outline, texts, "memory", None, is_seen=bool(beside))
     label = memory.label(namespace)
     for record in records:
@@ -215,36 +215,36 @@ def candidates(
 
 
 class Comparison:
-    """A request beside others."""
+    """Compares a request with entries."""
 
-    def __init__(self, memory: Memory, asked: Asked) -> None:
+    def __init__(self, memory: Memory, request: ComparedRequest) -> None:
         """Outline the request.
 
         Raises:
             RequestBypassed: It has none.
         """
-        self._texts = asked.texts
-        self._outline = _outline(memory, asked)
+        self._texts = request.texts
+        self._outline = _outline(memory, request)
         familiar = Texts(str([(name, None) for name in FAMILIAR]), "")
-        self._names = _names(familiar, _outline(memory, asked._replace(texts=familiar)))
-        self._names.update(_names(asked.texts, self._outline))
+        self._names = _names(familiar, _outline(memory, request._replace(texts=familiar)))
+        self._names.update(_names(request.texts, self._outline))
 
     def nearest(self, among: Iterable[Candidate]) -> tuple[Neighbour, ...]:
         """The candidates that differ least, with what differs."""
         compared = [(one, self._outline.differences(one.outline)) for one in among]
-        # Stable: of equals those that were used, or added, last.
+        # Stable: of equal ones, the last used or added come first.
         compared.sort(key=lambda pair: self._distance(*pair))
         return tuple(
-            Neighbour(tuple(self._told(one, differences)), one.tier, one.created)
+            Neighbour(tuple(self._sentences(one, differences)), one.tier, one.created)
             for one, differences in compared[:NEAREST]
         )
 
     def _distance(self, one: Candidate, differences: Sequence[Difference]) -> int:
-        """How many parts differ; a message that only one of the two has is a part."""
+        """The number of parts that differ; a message that only one of the two has is a part."""
         extra = abs(self._outline.messages - one.outline.messages)
         return extra + sum(difference.kind != "messages" for difference in differences)
 
-    def _told(self, one: Candidate, differences: Sequence[Difference]) -> Iterable[str]:
+    def _sentences(self, one: Candidate, differences: Sequence[Difference]) -> Iterable[str]:
         names = self._names
         if one.texts is not None:
             names = {**_names(one.texts, one.outline), **names}
@@ -273,8 +273,8 @@ class Comparison:
         return wording.prompt(self._texts, old)
 
 
-def _outline(memory: Memory, asked: Asked) -> Outline:
-    namespace, texts, schemas = asked
+def _outline(memory: Memory, request: ComparedRequest) -> Outline:
+    namespace, texts, schemas = request
     return Outline.read(
         memory.outline(Request(texts.prompt, texts.llm_string), namespace, schemas, tail=ALL)
     )
@@ -291,7 +291,7 @@ def _text(data: bytes) -> str:
 
 
 def _request(record: Record) -> Texts | None:
-    """The texts that the store was asked to keep, if it was, and if they are sound."""
+    """The texts of the request, if the store keeps requests and this one can be parsed."""
     try:
         _, llm_string, prompt = json.loads(record.request or b"")
         return Texts(str(llm_string), str(prompt))

@@ -1,6 +1,6 @@
-"""Answers of LangChain's SQLiteCache and SQLAlchemyMd5Cache, taken over into a cache of ours.
+"""Import of the answers in LangChain's SQLiteCache and SQLAlchemyMd5Cache.
 
-file ──► requests, in chunks ──► our key, our value ──► memory, or the store in batches
+file ──► requests, in chunks ──► key and value of llmemo ──► memory, or the store in batches
 """
 
 from __future__ import annotations
@@ -38,32 +38,32 @@ if TYPE_CHECKING:
     from llmemo.store_io.executor import Executor
     from llmemo.stores import Record
 
-PATIENCE = 60.0
-"""Seconds that the store may take for a batch: a person is waiting."""
+TIMEOUT = 60.0
+"""Longest time the store may take for a batch, in seconds: a person is waiting."""
 
-LAST_PATIENCE = 1.0
-"""Seconds for a batch that is still on its way when another has failed."""
+LAST_TIMEOUT = 1.0
+"""The same for a batch that is still on its way when another has failed."""
 
 AHEAD = 2
-"""Batches on their way to the store: it writes one while the next is made, and no more wait."""
+"""Most batches on their way to the store: it writes one while the next is made."""
 
 STRIDE = 20
-"""Requests between two pauses beside an event loop: about a millisecond's work."""
+"""Requests between two pauses beside an event loop: about a millisecond of work."""
 
 PAUSE = 1e-6
-"""Seconds: any is long enough for the loop's thread, which else has to wait 5 ms for the GIL."""
+"""Length of a pause in seconds. Without one, the loop's thread waits 5 ms for the GIL."""
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did. `str()` of it is for people."""
+    """The result of an import. `str()` of it is for people."""
 
     imported: int
-    """Requests that are answered from now on, and were not before."""
+    """Requests that the cache answers from now on, and did not before."""
     already: int
-    """Requests that the cache had an answer to, which was left as it was."""
+    """Requests that the cache had an answer to. It is left as it was."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """Requests that were not taken over, by reason.
+    """Requests that were not imported, by reason.
 
     - `not_json`, `not_a_generation`, `invalid`: the row is not what LangChain writes today: the
       bare text of an old version, say, which LangChain would serve as it stands.
@@ -95,30 +95,31 @@ def import_langchain(
     progress: Callable[[int, int], object] | None,
     stop: threading.Event | None,
 ) -> ImportReport:
-    """See `LLMCache.import_langchain`. Ends early, with what it has, once `stop` is set.
+    """Import a file; see `LLMCache.import_langchain`.
 
-    With one it runs beside an event loop, and lets that have the GIL now and then.
+    With `stop` it runs beside an event loop and pauses to release the GIL. It ends early once that
+    is set.
     """
     start = time.monotonic()
     with LangChainFile(path) as source, ProgressBar(f"importing {source.path.name}") as bar:
-        into = _Import(tiers, stop)
+        run = _Import(tiers, stop)
         try:
             for chunk in source.chunks():
                 if stop is not None and stop.is_set():
                     break
-                into.skipped.update(chunk.skipped)
-                into.take(chunk.requests)
+                run.skipped.update(chunk.skipped)
+                run.add(chunk.requests)
                 (progress or bar)(chunk.position, source.total)
-            into.finish()
+            run.finish()
         except StoreError as error:
-            into.note(error)
+            run.note(error)
             raise
     seconds = time.monotonic() - start
-    return ImportReport(into.imported, into.already, dict(into.skipped), seconds)
+    return ImportReport(run.imported, run.already, dict(run.skipped), seconds)
 
 
 class _Answer(NamedTuple):
-    """An answer in our form."""
+    """An answer in the form of llmemo."""
 
     request: ImportedRequest
     identity: Identity
@@ -127,7 +128,7 @@ class _Answer(NamedTuple):
 
 
 class _Import:
-    """What was taken over so far."""
+    """One import under way."""
 
     def __init__(self, tiers: Tiers, stop: threading.Event | None) -> None:
         self.imported = 0
@@ -135,13 +136,13 @@ class _Import:
         self.skipped: Counter[str] = Counter()
         self._tiers = tiers
         self._stop = stop
-        self._said = in_force() or DEFAULT
-        self._namespace = tiers.namespace_of(self._said)
+        self._options = in_force() or DEFAULT
+        self._namespace = tiers.namespace_of(self._options)
         self._under_way: deque[tuple[Call[int], int]] = deque()
         self._check()
 
-    def take(self, requests: Iterable[ImportedRequest]) -> None:
-        """Take requests over; with a store, they are on their way when this returns."""
+    def add(self, requests: Iterable[ImportedRequest]) -> None:
+        """Import requests. With a store, they are on their way when this returns."""
         self._check()
         executor = self._tiers.executor
         records: dict[bytes, Record] = {}
@@ -167,10 +168,10 @@ class _Import:
             self._wait()
 
     def note(self, error: StoreError) -> None:
-        """Add to an error what was done all the same."""
+        """Add to an error the number of answers that were imported all the same."""
         for call, count in self._under_way:
             with contextlib.suppress(Exception):
-                self._settle(run_inline(call.wait(LAST_PATIENCE)), count)
+                self._settle(run_inline(call.wait(LAST_TIMEOUT)), count)
         error.args = (f"{error} ({self.imported:,} answers were imported)",)
 
     def _translated(self, request: ImportedRequest) -> _Answer | None:
@@ -195,7 +196,7 @@ class _Import:
 
     def _times(self) -> tuple[float, float | None]:
         now = self._tiers.clock()
-        return now, times(self._tiers.settings, self._said, self._namespace, now, None)[0]
+        return now, times(self._tiers.settings, self._options, self._namespace, now, None)[0]
 
     def _record(self, answer: _Answer) -> Record:
         (prompt, llm_string, _), identity, _, value = answer
@@ -233,9 +234,9 @@ class _Import:
     def _wait(self) -> None:
         call, count = self._under_way.popleft()
         try:
-            added = run_inline(call.wait(PATIENCE))
+            added = run_inline(call.wait(TIMEOUT))
         except NotYetError as error:
-            msg = f"the store did not take {count:,} answers within {PATIENCE:.0f} s: import again"
+            msg = f"the store did not take {count:,} answers within {TIMEOUT:.0f} s: import again"
             raise StoreError(msg) from error
         except StoreError:
             raise

@@ -39,7 +39,7 @@ class Place(enum.IntEnum):
     CLASS = 3
     """The class of the model."""
     FIELD = 4
-    """A field of the model; written by `rust/python/describe.rs`, as clients are."""
+    """A field of the model; written by `rust/python/keys/describer.rs`, as clients are."""
     CLIENT = 5
     """A client, and where it sends requests."""
     OPTION = 6

@@ -1,7 +1,7 @@
 """Values that are neither JSON's nor plain Python's, as a kind and plain parts.
 
-For `Describer` (`rust/python/describe.rs`), which writes plain values itself. Two values have the
-same kind and parts only if a model would be asked the same with either.
+For `Describer` (`rust/python/keys/describer.rs`), which writes plain values itself. Two values have
+the same kind and parts only if a model would be asked the same with either.
 """
 
 from __future__ import annotations

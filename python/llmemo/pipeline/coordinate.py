@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from llmemo._core import LARGE as LIMIT
 from llmemo._core import ValueDamaged, decode
 from llmemo.concurrency.blocking_future import NotYetError
-from llmemo.pipeline.tier_reads import accept, read_by_key, reject
+from llmemo.pipeline.tier_reads import accept, note_damage, read_by_key
 from llmemo.single_flight.holding import hold, holds_anything
 from llmemo.single_flight.lease import Lease
 from llmemo.single_flight.watchdog import Watch, here, unless_crowded
@@ -215,7 +215,7 @@ def _stale(lookup: LookupState) -> Hit | None:
         value = tiers.envelope.open(old.value, key)
         hit = decode(value, key, fresh_ids=tiers.settings.fresh_ids)
     except ValueDamaged as damage:
-        reject(lookup, damage, old)
+        note_damage(lookup, damage, old)
         return None
     return lookup.hit(hit, "stale", "store", old.created, is_stale=True)
 

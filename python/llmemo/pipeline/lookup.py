@@ -59,7 +59,7 @@ def fetch(
         options = in_force()
     chain = current_chain()
     if chain is not None:
-        options = chain.said(options)
+        options = chain.options_for(options)
     lookup = LookupState(tiers, request, options or DEFAULT, make_call)
     if chain is None:
         return _run(lookup, ask_memory=ask_memory)
@@ -71,7 +71,7 @@ async def _run_in(chain: Chain, lookup: LookupState) -> Hit | None:
     hit = await _run(lookup, ask_memory=True)
     key = b"" if hit is None else lookup.key_of_hit()
     if key:
-        chain.given(lookup.tiers, key)
+        chain.remember(lookup.tiers, key)
     return hit
 
 

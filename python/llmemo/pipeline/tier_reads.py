@@ -100,7 +100,7 @@ def _decoded(
             at_once,
         )
     except ValueDamaged as damage:
-        reject(lookup, damage, record)
+        note_damage(lookup, damage, record)
         return None
     if hit is None:
         return LARGE
@@ -109,7 +109,7 @@ def _decoded(
     return hit
 
 
-def reject(lookup: LookupState, damage: ValueDamaged, record: Record) -> None:
-    """Count a record that cannot be read; see `Tiers.reject`."""
+def note_damage(lookup: LookupState, damage: ValueDamaged, record: Record) -> None:
+    """Count a record that cannot be read; see `Tiers.note_damage`."""
     lookup.is_unreadable = True
-    lookup.tiers.reject(damage, record._replace(key=lookup.key))
+    lookup.tiers.note_damage(damage, record._replace(key=lookup.key))

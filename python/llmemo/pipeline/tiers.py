@@ -135,7 +135,7 @@ class Tiers:
         self.tally.note("bypassed", reason, text, parameter or "llm_string", REMEDIES[reason])
         return str(reason)
 
-    def reject(self, damage: ValueDamaged, record: Record | None = None) -> None:
+    def note_damage(self, damage: ValueDamaged, record: Record | None = None) -> None:
         """Count an answer that cannot be read; remove its record if no process could read it."""
         is_lost = record is not None and not isinstance(damage, ValueUnknown)
         text = "llmemo: a stored answer cannot be read (%s) and is %s"
@@ -149,7 +149,7 @@ class Tiers:
         about = self.memory.about(key)
         return self.clock() if about is None else about[0]
 
-    def distrust(self, key: bytes, created: float) -> None:
+    def reject_answer(self, key: bytes, created: float) -> None:
         """Drop an answer, made then, that a parser could not read."""
         if not self.is_closed:
             self.rejected.add(key, created)

@@ -141,7 +141,7 @@ def send(  # noqa: PLR0917 (given on the way of every update)
             early=early,
             worth=tiers.memory.worth(generations),
         )
-        chains.given(tiers, key)
+        chains.remember(tiers, key)
         if durable is None or durable.store.read_only:
             _serve(tiers, key, value)
             _count(tiers, is_kept=is_kept)
