@@ -59,7 +59,7 @@ class Options:
     ttl: float | _Unset | None = UNSET
     mode: Mode = "default"
     trackers: tuple[Tracker, ...] = ()
-    """Who wants to know what becomes of lookups: see `track`."""
+    """Trackers of the lookups inside: see `track`."""
     block: Block | None = field(default=None, compare=False, repr=False)
     """Which block has said the last of it."""
     outer: Options | None = field(default=None, compare=False, repr=False)
@@ -211,7 +211,7 @@ def options(
     is as the outer one says.
 
     Args:
-        namespace: On whose behalf: requests of different namespaces never share an answer.
+        namespace: The user or tenant that asks. Different namespaces never share an answer.
         ttl: Seconds (or a `timedelta`) for which an answer that is stored here may be served; None
             for ever.
         mode: "bypass" neither asks nor tells a cache. "refresh" does not ask, but keeps the answer,
