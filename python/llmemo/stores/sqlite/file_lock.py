@@ -2,9 +2,8 @@
 
 SQLite 3.7.0 to 3.51.2 may corrupt a database in WAL mode when one connection resets the WAL in a
 checkpoint while another commits ("WAL-reset bug", fixed in 3.51.3, 3.50.7 and 3.44.6:
-sqlite.org/wal.html). Where that is the SQLite at hand, what commits or may checkpoint holds this lock:
-closing does, too, if it closes the last connection. It also serves to set a damaged file aside
-only once.
+sqlite.org/wal.html). With such an SQLite, what commits or may checkpoint holds this lock: closing
+the last connection, too. It also serves to set a damaged file aside only once.
 """
 
 from __future__ import annotations
