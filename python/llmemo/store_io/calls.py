@@ -102,7 +102,7 @@ class Call(Submission[T]):
         return result  # type: ignore[no-any-return]
 
     def when_over(self, callback: Callable[[Exception | None], None]) -> None:
-        """Of a blocking call, before it is sent: have the error told, if there is one.
+        """Of a blocking call, before it is sent: have a callback get the error, or None.
 
         On the private thread, as a rule.
         """

@@ -22,7 +22,7 @@ class StoreUnavailableError(Exception):
 
 
 class StoreUnusableError(Exception):
-    """The store is not for this version of llmemo: said once, and memory serves without it."""
+    """The store is not for this version of llmemo: logged once, and memory serves without it."""
 
 
 class Store(ABC):
