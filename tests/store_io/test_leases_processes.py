@@ -56,7 +56,8 @@ def get(key=KEY):
 async def work(key=KEY):
     outcome = await acquire(
         engine.submit, Call.awaited, key,
-        seconds=seconds, outcome=lambda call: call.wait(60), lease_timeout=120,
+        seconds=seconds, outcome=lambda call: call.wait(60),
+        follow=lambda call, rest: call.wait(rest), lease_timeout=120,
     )
     if isinstance(outcome, Grant):
         say("granted", time.time())
@@ -184,7 +185,8 @@ def test_a_model_that_is_slower_than_the_lease_keeps_it(tmp_path: Path) -> None:
 FORKING = """
 outcome = run_inline(acquire(
     engine.submit, Call.blocking, KEY,
-    seconds=seconds, outcome=lambda call: call.wait(60), lease_timeout=60))
+    seconds=seconds, outcome=lambda call: call.wait(60),
+    follow=lambda call, rest: call.wait(rest), lease_timeout=60))
 engine.held.keep(KEY, outcome.fence, is_kept=True)
 say("begins")
 pid = os.fork()
@@ -220,7 +222,8 @@ for number in range(count):
     sys.stdin.readline()
     outcome = run_inline(acquire(
         engine.submit, Call.blocking, key, seconds=60,
-        outcome=lambda call: call.wait(60), lease_timeout=120))
+        outcome=lambda call: call.wait(60),
+        follow=lambda call, rest: call.wait(rest), lease_timeout=120))
     if isinstance(outcome, Grant):
         say("granted", number)
         assert put(outcome.fence, key) is False

@@ -25,7 +25,7 @@ PARTS_MAX = 20_000
 LEAVES = (str, type(None), bool, int, float, complex, bytes, type(Ellipsis))
 
 _EXACT = (date, Decimal, range)
-"""Types in C whose state is in no attribute, and whose `repr` says all of it."""
+"""Types in C without attributes, and whose `repr` says all of it."""
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 

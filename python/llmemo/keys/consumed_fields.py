@@ -44,7 +44,7 @@ def initial_values(model: BaseLanguageModel[Any], names: tuple[str, ...]) -> dic
 
 
 def _first_of(held: Any) -> bytes:
-    """As bytes: what is given as an answer may be changed by who gets it."""
+    """As bytes: what is given as an answer may be changed by its receiver."""
     try:
         if type(held) in _COPIED:
             _, (source, *_), *at = held.__reduce__()

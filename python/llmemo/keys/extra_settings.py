@@ -1,4 +1,4 @@
-"""What counts of a model and is in none of the fields that `Rows` describes."""
+"""Settings of a model outside the fields that `Rows` describes: clients, private attributes."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _TOOLS = {"_thread", "threading", "asyncio", "logging", "queue", "concurrent", "
 def extra_entries(
     model: BaseLanguageModel[Any], extra: ExtraSettings, writer: Describer, *, skips_untold: bool
 ) -> bytes:
-    """The entries of what is told besides the fields.
+    """Entries for the settings outside the plain fields.
 
     Raises:
-        RequestBypassed: Something cannot be told.
+        RequestBypassed: A setting cannot be described.
     """
     if extra == _NOTHING:
         return b""
@@ -64,7 +64,7 @@ def _values(model: BaseLanguageModel[Any], extra: ExtraSettings) -> Iterator[tup
 
 
 def _client(client: Any) -> object:
-    """A client of a kind that nobody knows: its class, and the texts in it that are no secrets.
+    """A client of an unknown kind: its class, and the texts in it that are no secrets.
 
     They name an endpoint, a model. What else it holds changes as it is used.
     """

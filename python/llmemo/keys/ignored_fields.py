@@ -26,7 +26,7 @@ _TOKENIZER = frozenset({"tiktoken_model_name", "allowed_special", "disallowed_sp
 """Used by `get_num_tokens`, and to split long prompts."""
 
 _SIGN_IN = frozenset({"azure_ad_token", "azure_ad_token_provider", "azure_ad_async_token_provider"})
-"""On whose account a request is sent, as an API key says."""
+"""The account that a request is sent for, as an API key says."""
 
 _AWS = _TRANSPORT | {
     "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "bedrock_api_key",
