@@ -7,24 +7,29 @@ OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 # Tests of crashes, faults and load, which have nothing to do with LangChain's version.
-LOAD := $(wildcard tests/test_soak_*.py) tests/test_faults.py tests/test_locked.py \
-  tests/test_heartbeat.py tests/test_fail_open.py
+LOAD := $(wildcard tests/soak/test_soak_*.py) tests/soak/test_faults.py tests/soak/test_heartbeat.py \
+  tests/stores/sqlite/test_locked.py tests/store_io/test_fail_open.py
 # Those that mostly wait, for processes.
-WAITING := $(wildcard tests/test_soak_*.py) tests/test_locked.py tests/test_process_end.py \
-  tests/test_leases_processes.py tests/test_flight_processes.py tests/test_gevent.py tests/test_pickling.py
-SWEEPS := $(wildcard tests/test_sweep_*.py)
+WAITING := $(wildcard tests/soak/test_soak_*.py) tests/stores/sqlite/test_locked.py \
+  tests/store_io/test_process_end.py tests/store_io/test_leases_processes.py \
+  tests/single_flight/test_flight_processes.py tests/concurrency/test_gevent.py tests/cache/test_pickling.py
+SWEEPS := $(wildcard tests/keys/test_sweep_*.py)
 # The property tests, those of keys and of values.
-PROPERTIES := $(wildcard tests/test_key*.py tests/test_values*.py) tests/test_accelerate.py tests/test_model.py
+PROPERTIES := $(wildcard tests/keys/test_key*.py tests/codec/test_values*.py) \
+  tests/langchain/test_accelerate.py tests/soak/test_model.py
 # And those of the store, of leases, of what Rust does by itself and of what is decided by clocks and
 # settings alone: on the newest version only.
-NEWEST := $(LOAD) $(WAITING) tests/test_sweep_fields.py $(wildcard tests/test_sqlite*.py tests/test_store*.py tests/test_leasing*.py) \
-  $(wildcard tests/test_interrupts*.py) tests/test_flight_schedules.py tests/test_flight_executors.py \
-  tests/test_flight_holders.py tests/test_model.py tests/test_concurrency.py tests/test_removal_sweep.py \
-  tests/test_large.py tests/test_small_stacks.py tests/test_keys.py tests/test_keys_collisions.py \
-  tests/test_key_vectors.py tests/test_values_limits.py tests/test_values_damage.py \
-  tests/test_values_compressed.py tests/test_freshness.py tests/test_removal.py \
-  tests/test_namespaces.py tests/test_configuration.py tests/test_trouble.py \
-  tests/test_memory_entries.py tests/test_import_trouble.py
+NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py \
+  tests/keys/test_sweep_fields.py $(wildcard tests/store_io/test_leasing*.py) \
+  $(wildcard tests/concurrency/test_interrupts*.py) tests/soak/test_flight_schedules.py \
+  tests/single_flight/test_flight_executors.py tests/single_flight/test_flight_holders.py \
+  tests/soak/test_model.py tests/soak/test_concurrency.py tests/cache/test_removal_sweep.py \
+  tests/cache/test_large.py tests/concurrency/test_small_stacks.py tests/keys/test_keys.py \
+  tests/keys/test_keys_collisions.py tests/keys/test_key_vectors.py \
+  tests/codec/test_values_limits.py tests/codec/test_values_damage.py \
+  tests/codec/test_values_compressed.py tests/cache/test_freshness.py tests/cache/test_removal.py \
+  tests/cache/test_namespaces.py tests/cache/test_configuration.py tests/store_io/test_trouble.py \
+  tests/importing/test_import_trouble.py
 # What runs at the same time shows its output when it is done.
 SYNC := $(filter --output-sync,$(.FEATURES:output-sync=--output-sync))
 # How long each of the two fuzzers runs.
@@ -77,7 +82,7 @@ test: $(VENV)/.built $(OLDEST)/.built ## everything that must hold, on the newes
 	  test-rest test-oldest test-properties test-processes test-sweeps
 
 # The groups of `make test`; the longest begin, so that both cores end at about the same time. They
-# take a slice of the random examples, and of what `tests/slices.py` says: `make fuzz` and `make
+# take a slice of the random examples, and of what `tests/support/slices.py` says: `make fuzz` and `make
 # soak` take all.
 .PHONY: test-rest test-oldest test-properties test-processes test-sweeps
 test-rest: $(VENV)/.built
@@ -97,16 +102,19 @@ test-sweeps: $(VENV)/.built
 	$(BIN)/python -m pytest -q $(SWEEPS)
 
 quick: $(VENV)/.built ## the loop while developing: all that takes no second and starts no process
-	@$(MAKE) -k -j2 $(SYNC) --no-print-directory quick-rest quick-properties
+	@$(MAKE) -k -j2 $(SYNC) --no-print-directory quick-rest quick-half
 
+# About half of it.
+HALF := $(PROPERTIES) tests/importing tests/explain $(wildcard tests/cache/test_options*.py \
+  tests/cache/test_re*.py tests/keys/test_seen*.py tests/keys/test_schemas*.py tests/codec/test_fresh*.py)
 QUICK := LLMEMO_QUICK=1 LLMEMO_EXAMPLES=0.1 $(BIN)/python -m pytest -q \
   -m "not slow and not process and not clients"
-.PHONY: quick-rest quick-properties
+.PHONY: quick-rest quick-half
 quick-rest: $(VENV)/.built
-	$(QUICK) $(patsubst %,--ignore=%,$(PROPERTIES) $(SWEEPS))
+	$(QUICK) $(patsubst %,--ignore=%,$(HALF) $(SWEEPS))
 
-quick-properties: $(VENV)/.built
-	$(QUICK) $(PROPERTIES)
+quick-half: $(VENV)/.built
+	$(QUICK) $(HALF)
 
 lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub against the binary
 	cargo fmt --check
@@ -120,10 +128,10 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 	$(BIN)/python -m mypy.stubtest llmemo._core
 
 soak: $(VENV)/.built ## the tests of crashes, faults and processes, a hundred times as long
-	LLMEMO_VERSIONS=1 $(BIN)/python -m pytest -q tests/test_sweep_versions.py
-	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/test_process_end.py tests/test_concurrency.py \
-	  tests/test_flight_schedules.py tests/test_namespaces.py tests/test_removal_sweep.py \
-  tests/test_gevent.py tests/test_sweep_fields.py $(wildcard tests/test_interrupts*.py) $(LOAD)
+	LLMEMO_VERSIONS=1 $(BIN)/python -m pytest -q tests/keys/test_sweep_versions.py
+	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/store_io/test_process_end.py \
+	  tests/soak/test_concurrency.py tests/soak/test_flight_schedules.py tests/cache/test_namespaces.py \
+	  tests/cache/test_removal_sweep.py tests/concurrency tests/keys/test_sweep_fields.py $(LOAD)
 
 fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzzer (needs g++ too)
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q $(PROPERTIES)

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tests"))
 
-import hostile  # noqa: E402
-import payloads  # noqa: E402
 from hypothesis import given  # noqa: E402
-from strategies import answers, examples  # noqa: E402
+from support import hostile, payloads  # noqa: E402
+from support.strategies import answers, examples  # noqa: E402
 
 from llmemo._core import ValueRefused, encode  # noqa: E402
 

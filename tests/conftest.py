@@ -10,11 +10,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import figures
 import pytest
-import slices
-import starting
-from doubles import LIMIT
+from support import figures, slices, starting
+from support.doubles import LIMIT
 
 from llmemo import LLMCache
 from llmemo.single_flight.holding import _holding, holds_anything

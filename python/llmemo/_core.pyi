@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, Final, Literal, final, overload
+from typing import Any, Final, Literal, Protocol, final, overload, type_check_only
 
 from langchain_core.outputs import Generation
 
@@ -15,6 +15,7 @@ __all__ = [
     "FlightTable",
     "Insisting",
     "Memory",
+    "MemoryCounts",
     "PanicException",
     "RequestBypassed",
     "Rows",
@@ -205,6 +206,37 @@ class FlightTable:
     def waiting(self) -> dict[bytes, list[Any]]:
         """The calls that wait, by key, of all that are computed."""
 
+@type_check_only
+class Asked(Protocol):
+    """A request as `Memory` names it; `llmemo.keys.request.Request` is one."""
+
+    @property
+    def prompt(self) -> str:
+        """What is asked."""
+
+    @property
+    def llm_string(self) -> str:
+        """LangChain's description of the model and the call."""
+
+    @property
+    def supplement(self) -> bytes | None:
+        """What the model object says that the texts do not.
+
+        None if the object was not seen: an `llm_string` that is known to say too little is then a
+        bypass.
+        """
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the prompt is a completion model's: text, even if it looks like messages."""
+
+    @property
+    def objects(self) -> bool:
+        """Whether `supplement` says what the objects in the prompt hold.
+
+        They count by their type alone then, and none is a bypass.
+        """
+
 @final
 class Memory:
     """The memory tier: requests to values, bounded, least recently used out first.
@@ -282,44 +314,22 @@ class Memory:
         """
 
     def key(
-        self,
-        prompt: str,
-        llm_string: str,
-        namespace: str,
-        schemas: Mapping[str, bytes] | None = None,
-        *,
-        supplement: bytes | None = None,
-        is_text: bool = False,
-        objects: bool = False,
+        self, request: Asked, namespace: str, schemas: Mapping[str, bytes] | None = None
     ) -> bytes:
         """The request's durable name: 32 bytes, the same in every process (docs/keys.md).
 
         Args:
-            prompt: What is asked.
-            llm_string: Of whom, and how.
+            request: What is asked.
             namespace: On whose behalf.
             schemas: By the name of a class, as its repr has it, a digest (32 bytes) of what it
                 holds; for classes that `llm_string` names.
-            supplement: What the model object says that the texts do not. None if the object was not
-                seen: an `llm_string` that is known to say too little is then a bypass.
-            is_text: The prompt is a completion model's: text, even if it looks like messages.
-            objects: `supplement` says what the objects in the prompt hold. They count by their type
-                alone, and none is a bypass.
 
         Raises:
             RequestBypassed: It does not say what is asked.
         """
 
     def seek(
-        self,
-        prompt: str,
-        llm_string: str,
-        namespace: str,
-        schemas: Mapping[str, bytes] | None = None,
-        *,
-        supplement: bytes | None = None,
-        is_text: bool = False,
-        objects: bool = False,
+        self, request: Asked, namespace: str, schemas: Mapping[str, bytes] | None = None
     ) -> tuple[bytes, int | None]:
         """For a request that `lookup` did not find: its `key`, and the `epoch` of that.
 
@@ -334,27 +344,19 @@ class Memory:
 
     def outline(
         self,
-        prompt: str,
-        llm_string: str,
+        request: Asked,
         namespace: str,
         schemas: Mapping[str, bytes] | None = None,
         *,
         tail: int,
-        supplement: bytes | None = None,
-        is_text: bool = False,
-        objects: bool = False,
     ) -> bytes:
-        """Short digests of the request's parts, as `rust/outline.rs` lays them out.
+        """Short digests of the request's parts, as `rust/request/outline.rs` lays them out.
 
         Args:
-            prompt: What is asked.
-            llm_string: Of whom, and how.
+            request: What is asked. A supplement that is not empty is a setting named `supplement`.
             namespace: On whose behalf; not part of an outline.
             schemas: As for `key`.
             tail: How many messages have a digest of their own, at most: the last ones.
-            supplement: As for `key`. One that is not empty is a setting named `supplement`.
-            is_text: As for `key`.
-            objects: As for `key`.
 
         Raises:
             RequestBypassed: It does not say what is asked.
@@ -362,15 +364,11 @@ class Memory:
 
     def describe(
         self,
-        prompt: str,
-        llm_string: str,
+        request: Asked,
         namespace: str,
         schemas: Mapping[str, bytes] | None = None,
         *,
         tail: int,
-        supplement: bytes | None = None,
-        is_text: bool = False,
-        objects: bool = False,
     ) -> tuple[bytes, bytes, bytes]:
         """`key`, `label` of `llm_string`, and `outline`: what it takes to write a record.
 
@@ -507,11 +505,48 @@ class Memory:
     def epoch(self, key: bytes) -> int:
         """Changes when the entry of this key is removed or replaced; see `fill`."""
 
-    def counts(self) -> tuple[int, int, int, int, int, int, int, float, int]:
-        """Hits, evictions, expired, entries now, bytes now, what hits were worth, fills.
+    def counts(self) -> MemoryCounts:
+        """What happened since it was made, and what is there now. All of one instant."""
 
-        Worth (of fills, too) is input tokens, output tokens, money. All of one instant.
-        """
+@final
+class MemoryCounts:
+    """What happened in a memory tier."""
+
+    @property
+    def hits(self) -> int:
+        """Lookups that were answered."""
+
+    @property
+    def fills(self) -> int:
+        """Answers that a store had, whether or not they were kept."""
+
+    @property
+    def evictions(self) -> int:
+        """Entries that were removed for want of room."""
+
+    @property
+    def expired(self) -> int:
+        """Entries that were found after they expired."""
+
+    @property
+    def entries(self) -> int:
+        """Entries now."""
+
+    @property
+    def bytes(self) -> int:
+        """Their estimated memory now, in bytes."""
+
+    @property
+    def input_tokens(self) -> int:
+        """Tokens that hits and fills were worth, of what a model is sent."""
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens that hits and fills were worth, of what a model makes."""
+
+    @property
+    def money(self) -> float:
+        """Money that hits and fills were worth."""
 
 @overload
 def encode(generations: Sequence[Generation], key: bytes) -> bytes: ...

@@ -23,7 +23,7 @@ from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain.explain import Explanation, explain
 from llmemo.explain.summary import summary_of
 from llmemo.importing.importer import ImportReport, import_langchain
-from llmemo.keys.description import name_at_sight
+from llmemo.keys.model_description import name_at_sight
 from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain
 from llmemo.pickling import reduced
@@ -188,9 +188,9 @@ class LLMCache(BaseCache):
         self._namespace = namespace if isinstance(namespace, str) else ""
         if namespace is REQUIRED:
             self._recall = self._recall_at_once = _nothing
-        if tiers.engine is not None:
+        if tiers.executor is not None:
             # A cache that is dropped without close must not leave its thread behind.
-            close_soon = tiers.engine.close_soon
+            close_soon = tiers.executor.close_soon
             weakref.finalize(self, tiers.large_writes.afterwards, close_soon).atexit = False
 
     @override

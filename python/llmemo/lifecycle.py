@@ -51,8 +51,9 @@ class Finished(Protocol):
 class Worker(Protocol):
     """A thread that has a store open."""
 
-    steps: int
-    """Goes up with each step done."""
+    @property
+    def steps(self) -> int:
+        """Goes up with each step done."""
 
     @property
     def finished(self) -> Finished:
@@ -71,7 +72,7 @@ class Worker(Protocol):
         """In a child process: it was forked while the store could not be closed."""
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Starts workers; waits while the process forks."""
 
     def go_on(self) -> None:
@@ -88,7 +89,7 @@ class Jobs(Protocol):
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 _jobs: weakref.WeakSet[Jobs] = weakref.WeakSet()
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_deferred: set[Engine] = set()
+_deferred: set[Executor] = set()
 _watcher: threading.Thread | None = None
 _is_ending = False
 _is_forking = False
@@ -138,7 +139,7 @@ def watch() -> None:
         _watcher.start()
 
 
-def is_forking(engine: Engine) -> bool:
+def is_forking(engine: Executor) -> bool:
     """Whether a fork is under way. If so, `engine.go_on` is called when it is done."""
     if not _is_forking:
         return False

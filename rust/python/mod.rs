@@ -55,6 +55,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::memory::binding::Memory;
     #[pymodule_export]
+    use crate::python::memory::counts::MemoryCounts;
+    #[pymodule_export]
     use crate::python::runtime::interrupts::Insisting;
     #[pymodule_export]
     use crate::python::single_flight::FlightTable;

@@ -108,7 +108,7 @@ def _circles(imports: dict[str, set[str]]) -> list[list[str]]:
             seen |= new
             left += new
         reached[name] = seen
-    circles = defaultdict(set)
+    circles: defaultdict[str, set[str]] = defaultdict(set)
     for name, seen in reached.items():
         for other in seen:
             if name in reached.get(other, ()) and name != other:

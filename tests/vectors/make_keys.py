@@ -30,10 +30,10 @@ from typing_extensions import override
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-import oracle  # noqa: E402
 import texts  # noqa: E402
 from seen import objects, seen  # noqa: E402
 from settings import tables, tails, thin  # noqa: E402
+from support import oracle  # noqa: E402
 from texts import PLAIN  # noqa: E402
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from llmemo.config.options import DEFAULT, in_force
 from llmemo.errors import CacheClosedError, text_of
 from llmemo.explain import wording
 from llmemo.explain.wording import Texts
-from llmemo.keys.description import MARK
 from llmemo.keys.identity import REMEDIES, identify
+from llmemo.keys.model_description import MARK
 from llmemo.keys.outline import Difference, Outline
 from llmemo.keys.request import Request
 from llmemo.store_io.calls import Call, run_inline
@@ -164,11 +164,11 @@ def _in_clear(tiers: Tiers, record: Record) -> Record:
 
 def _ask(tiers: Tiers, operation: Operation) -> tuple[Any, str]:
     """The store's answer, or what its trouble is."""
-    if tiers.engine is None:
+    if tiers.executor is None:
         return None, ""
     call: Call[Any] = Call.blocking(operation)
     try:
-        tiers.engine.submit(call)
+        tiers.executor.submit(call)
         return run_inline(call.wait(TIMEOUT)), ""
     except NotYetError:
         return None, f"the store did not answer within {TIMEOUT:.0f} s"
@@ -276,7 +276,7 @@ class Comparison:
 def _outline(memory: Memory, request: ComparedRequest) -> Outline:
     namespace, texts, schemas = request
     return Outline.read(
-        memory.outline(texts.prompt, texts.llm_string, namespace, schemas, tail=ALL)
+        memory.outline(Request(texts.prompt, texts.llm_string), namespace, schemas, tail=ALL)
     )
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from llmemo.keys.identity import Identity
     from llmemo.pipeline.tiers import Tiers
-    from llmemo.store_io.executor import Engine
+    from llmemo.store_io.executor import Executor
     from llmemo.stores import Record
 
 TIMEOUT = 60.0
@@ -144,7 +144,7 @@ class _Import:
     def add(self, requests: Iterable[ImportedRequest]) -> None:
         """Import requests. With a store, they are on their way when this returns."""
         self._check()
-        engine = self._tiers.engine
+        executor = self._tiers.executor
         records: dict[bytes, Record] = {}
         for at, request in enumerate(requests):
             if self._stop is not None and at % STRIDE == 0:
@@ -155,12 +155,12 @@ class _Import:
             key = answer.identity.key
             if key in records or self._tiers.memory.holds(key):
                 self.already += 1
-            elif engine is None:
+            elif executor is None:
                 self._remember(answer)
             else:
                 records[key] = self._record(answer)
-        if records and engine is not None:
-            self._send(engine, list(records.values()))
+        if records and executor is not None:
+            self._send(executor, list(records.values()))
 
     def finish(self) -> None:
         """Wait until the store has everything."""
@@ -221,12 +221,12 @@ class _Import:
         else:
             self.skipped["not kept: too_large"] += 1
 
-    def _send(self, engine: Engine, records: list[Record]) -> None:
+    def _send(self, executor: Executor, records: list[Record]) -> None:
         while len(self._under_way) >= AHEAD:
             self._wait()
         call: Call[int] = Call.blocking(Add(records))
         try:
-            engine.submit(call)
+            executor.submit(call)
         except RuntimeError as error:  # no thread to be had
             raise StoreError(f"the store could not be started: {text_of(error)}") from error
         self._under_way.append((call, len(records)))

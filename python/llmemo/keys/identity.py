@@ -109,15 +109,7 @@ def _resolved(
         # Of this text: classes may have been told beside the one before.
         known = schemas() if CLASS in request.llm_string else None
         try:
-            answer = ask(
-                request.prompt,
-                request.llm_string,
-                namespace,
-                known,
-                supplement=request.supplement,
-                is_text=request.is_text,
-                objects=request.objects,
-            )
+            answer = ask(request, namespace, known)
         except RequestBypassed as bypass:
             resolved = request.resolved(bypass) if left else None
             if resolved is None:

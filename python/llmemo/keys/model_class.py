@@ -16,7 +16,7 @@ from llmemo._core import Rows
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.introspection.class_behaviour import Behaviour
 from llmemo.introspection.type_signature import mro_of, name_of, vars_of
-from llmemo.keys.immaterial import IMMATERIAL, LANGCHAIN, RUNNING
+from llmemo.keys.ignored_fields import IMMATERIAL, LANGCHAIN, RUNNING
 from llmemo.keys.model_state import Uses
 from llmemo.keys.values import describer, found_at, kind_of
 

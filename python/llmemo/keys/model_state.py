@@ -5,7 +5,7 @@ every request would be a new one. So the bytecode of users' classes is read: wha
 answer, and the methods which that calls. A field is state if this code counts it up or down, or
 only ever puts something there. As soon as an answer may depend on what was there before, other than
 by a count, the field is a setting: a needless miss is better than another model's answer. What is
-used up (`self.answers.pop(0)`) counts as it was when it was first seen: `keys.scripts`.
+used up (`self.answers.pop(0)`) counts as it was when it was first seen: `keys.consumed_fields`.
 """
 
 from __future__ import annotations

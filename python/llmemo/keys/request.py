@@ -11,9 +11,9 @@ from langchain_core.language_models import BaseChatModel
 from llmemo._core import RequestBypassed, entries, settings
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.keys.caller import caller_of, is_hidden
-from llmemo.keys.description import MARK, mark_of, verdict_of
 from llmemo.keys.messages import objects_in
 from llmemo.keys.model_class import Place
+from llmemo.keys.model_description import MARK, mark_of, verdict_of
 from llmemo.keys.values import plain_describer
 
 if TYPE_CHECKING:

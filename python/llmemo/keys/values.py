@@ -156,7 +156,7 @@ def _fields(value: BaseModel) -> Parts:
 
 def _language_model(value: BaseLanguageModel[Any]) -> Parts:
     # Late: a description of a model describes its values.
-    from llmemo.keys.description import description_of  # noqa: PLC0415
+    from llmemo.keys.model_description import description_of  # noqa: PLC0415
 
     return "language model", description_of(value)
 

@@ -12,7 +12,7 @@ from llmemo.config.validation import check_seconds
 from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
 from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Delete, Invalidate, forget
-from llmemo.stores.base import Selection
+from llmemo.stores.records import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,15 +96,15 @@ def _begin(
     at_once: bool = False,
 ) -> tuple[int, Call[int] | None]:
     found = forget(tiers.memory, operation)
-    if tiers.engine is None:
+    if tiers.executor is None:
         return found, None
     call = make_call(operation)
-    tiers.engine.submit(call, at_once=at_once)
+    tiers.executor.submit(call, at_once=at_once)
     return found, call
 
 
 def _is_long(memory: Memory) -> bool:
-    return memory.counts()[3] > SWEPT_AT_ONCE
+    return memory.counts().entries > SWEPT_AT_ONCE
 
 
 async def _remove(

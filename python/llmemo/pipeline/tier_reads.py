@@ -70,7 +70,7 @@ def _accept(
         if is_interrupt(error):
             raise
         if lookup.tiers.durable is not None:
-            lookup.tiers.durable.survive("read", error)
+            lookup.tiers.durable.health.note("read", error)
         return None
 
 

@@ -13,16 +13,16 @@ from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.config.validation import secret_bytes
 from llmemo.errors import NamespaceRequiredError
-from llmemo.keys.description import MARK
 from llmemo.keys.identity import REMEDIES, identify
+from llmemo.keys.model_description import MARK
 from llmemo.keys.request import Request
 from llmemo.pipeline.large_work import LargeWorker
 from llmemo.pipeline.rejected_answers import RejectedAnswers
 from llmemo.single_flight.flights import Flights
 from llmemo.store_io.calls import Call
-from llmemo.store_io.client import Durable
+from llmemo.store_io.client import StoreClient
 from llmemo.store_io.operations import Discard
-from llmemo.stores import Store, store_of
+from llmemo.stores.registry import store_of
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats, Tally
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from llmemo._core import ValueDamaged
     from llmemo.config.settings import Settings
-    from llmemo.store_io.executor import Engine
-    from llmemo.stores import Record
+    from llmemo.store_io.executor import Executor
+    from llmemo.stores import Record, Store
 
 FINGERPRINT_SECRET = secrets.token_bytes(192)
 """XXH3's secret in this process: 192 bytes is the size of its default one (xxhash.h)."""
@@ -55,7 +55,7 @@ class Tiers:
         self.clock = settings.clock
         self.is_closed = False
         self.tally = Tally()
-        self._astray_before = misplaced_options.counts()
+        self._misplaced_before = misplaced_options.counts()
         self.memory = Memory(
             settings.max_bytes,
             settings.max_entries,
@@ -76,21 +76,21 @@ class Tiers:
             *(["encryption_key"] if encryption_key is not None and store is not None else []),
         }
         self.envelope = Envelope(encryption_key, is_needed=self.store is not None)
-        self.durable: Durable | None = None
+        self.durable: StoreClient | None = None
         if self.store is not None:
             self.store.clock = self.clock
             self.store.grace = settings.stale_if_error
-            self.durable = Durable(self.store, self.tally, self.memory, settings.store_timeout)
-        submit = None if self.durable is None else self.durable.engine.submit
+            self.durable = StoreClient(self.store, self.tally, self.memory, settings.store_timeout)
+        submit = None if self.durable is None else self.durable.executor.submit
         self.rejected = RejectedAnswers(self.memory, self.tally, submit)
         self.large_reads = LargeWorker(lasts=False)
         self.large_writes = LargeWorker(lasts=self.store is not None)
         self.flights = Flights(self.durable) if settings.single_flight else None
 
     @property
-    def engine(self) -> Engine | None:
+    def executor(self) -> Executor | None:
         """The executor of the store, if there is one."""
-        return None if self.durable is None else self.durable.engine
+        return None if self.durable is None else self.durable.executor
 
     def namespace_of(self, options: Options) -> str:
         """The namespace of a call.
@@ -141,8 +141,8 @@ class Tiers:
         text = "llmemo: a stored answer cannot be read (%s) and is %s"
         fate = "removed" if is_lost else "left alone"
         self.tally.note("errors", f"value_{damage}", text, damage, fate)
-        if record is not None and is_lost and self.engine is not None:
-            self.engine.submit(Call.blocking(Discard(record)))
+        if record is not None and is_lost and self.executor is not None:
+            self.executor.submit(Call.blocking(Discard(record)))
 
     def created(self, key: bytes) -> float:
         """When the answer to the request of this key was made, as Unix time in seconds."""
@@ -178,28 +178,26 @@ class Tiers:
 
     def stats(self) -> CacheStats:
         """Counts of all tiers."""
-        (
-            memory_hits, evictions, expired, entries, size, sent, made, money, store_hits,
-        ) = self.memory.counts()  # fmt: skip
+        memory = self.memory.counts()
         counts, saved, groups = self.tally.snapshot()
         for reason, count in misplaced_options.counts().items():
-            since = count - self._astray_before.get(reason, 0)
+            since = count - self._misplaced_before.get(reason, 0)
             if since:
                 groups["errors"][reason] = since
-        saved = saved.plus(Worth(sent, made, money))
+        saved = saved.plus(Worth(memory.input_tokens, memory.output_tokens, memory.money))
         others = counts["coalesced"] + counts["stale"]
         return CacheStats(
-            hits=memory_hits + store_hits + others,
+            hits=memory.hits + memory.fills + others,
             misses=counts["misses"],
-            memory_hits=memory_hits,
-            store_hits=store_hits,
+            memory_hits=memory.hits,
+            store_hits=memory.fills,
             coalesced=counts["coalesced"],
             stale=counts["stale"],
             updates=counts["updates"],
-            evictions=evictions,
-            expired=expired + counts["expired"],
-            entries=entries,
-            bytes=size,
+            evictions=memory.evictions,
+            expired=memory.expired + counts["expired"],
+            entries=memory.entries,
+            bytes=memory.bytes,
             writes_unconfirmed=counts["writes_unconfirmed"],
             input_tokens_saved=saved.input_tokens,
             output_tokens_saved=saved.output_tokens,
@@ -216,4 +214,4 @@ class Tiers:
         if self.flights is not None:
             self.flights.close()
         self.memory.clear()
-        return 0 if self.engine is None else self.engine.close(max(0.0, end - time.monotonic()))
+        return 0 if self.executor is None else self.executor.close(max(0.0, end - time.monotonic()))

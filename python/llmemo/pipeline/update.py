@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from llmemo.keys.request import Request
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.lease import Lease
-    from llmemo.store_io.client import MakeCall, Patience
+    from llmemo.store_io.client import MakeCall
+    from llmemo.store_io.time_budget import TimeBudget
 
 EARLIEST = 0.1
 """Largest fraction of a TTL before its end at which XFetch refreshes on average, however slow the
@@ -92,7 +93,7 @@ class Sent(NamedTuple):
     """Whether memory has it."""
     call: Call[Any] | None
     """What to wait for, if anything."""
-    patience: Patience
+    patience: TimeBudget
 
 
 def send(  # noqa: PLR0917 (given on the way of every update)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from llmemo.langchain.model_runs import Run
     from llmemo.single_flight.liveness import Holder, Tick
-    from llmemo.store_io.client import Patience
+    from llmemo.store_io.leases.held import HeldLeases
+    from llmemo.store_io.time_budget import TimeBudget
 
 UNBACKED = 5.0
 """Seconds for which a lease is trusted that no model run stands behind: a caller that uses a cache
@@ -27,8 +28,8 @@ by hand may compute the answer by hand, or may only have looked."""
 class StoreLeases(Protocol):
     """The leases that a store knows, so that processes do not compute the same."""
 
-    def keep_alive(self, key: bytes, fence: int, *, is_kept: bool) -> None:
-        """Renew a lease until it is ended, or no longer. Waits for nothing."""
+    held: HeldLeases
+    """Those that this process holds."""
 
     def let_go(self, key: bytes, fence: int, failures: int) -> None:
         """End a lease without an answer. Waits for nothing."""
@@ -81,7 +82,7 @@ class Lease:
         self.has_ended = False
         self.fence: int | None = None
         """The store's name for the lease, if the store coordinates processes."""
-        self.store_patience: Patience | None = None
+        self.store_patience: TimeBudget | None = None
         """The time that the lookup has left for the update."""
         self.granted = self.since = time.monotonic()
         """`since`: from when no run has stood behind it, if none does."""
@@ -134,7 +135,7 @@ class Lease:
         owner = self._owner()
         store = None if owner is None else owner.store
         if store is not None and self.fence is not None and not self.has_ended:
-            store.keep_alive(self.key, self.fence, is_kept=self.trusted_for == math.inf)
+            store.held.keep(self.key, self.fence, is_kept=self.trusted_for == math.inf)
 
     def taken_over_by(self, owner: LeaseOwner, number: int) -> Lease:
         """The lease in the place of this one, for `Flights` only: to the store it is the same."""

@@ -21,7 +21,7 @@ T = TypeVar("T")
 CLOSED = "the store is closed"
 
 
-class Sent(Generic[T]):
+class Submission(Generic[T]):
     """An operation on its way to the store, whose outcome is for one caller or several."""
 
     __slots__ = ("loop", "operation")
@@ -49,7 +49,7 @@ class Sent(Generic[T]):
             self.operation.unclaimed(result)
 
 
-class Call(Sent[T]):
+class Call(Submission[T]):
     """An operation, and the place where one caller awaits its outcome.
 
     Its outcome is set once, as a plain pair: an exception set on a future that nobody awaits any
@@ -77,7 +77,7 @@ class Call(Sent[T]):
 
     @property
     def is_over(self) -> bool:
-        """See `Sent.is_over`."""
+        """See `Submission.is_over`."""
         return self._future.done() or (self.loop is not None and self.loop.is_closed())
 
     async def wait(self, timeout: float) -> T:
@@ -109,7 +109,7 @@ class Call(Sent[T]):
         self._future.add_done_callback(lambda outcome: callback(outcome[1]))
 
     def set(self, result: T | None, error: Exception | None) -> None:
-        """See `Sent.set`."""
+        """See `Submission.set`."""
         future = self._future
         if not future.done():
             try:
@@ -136,7 +136,7 @@ class Call(Sent[T]):
             self.unclaimed(self._future.result()[0])
 
 
-Outcome: TypeAlias = "tuple[Sent[Any], Any, Exception | None]"
+Outcome: TypeAlias = "tuple[Submission[Any], Any, Exception | None]"
 
 
 def _settle(outcomes: Sequence[Outcome]) -> None:

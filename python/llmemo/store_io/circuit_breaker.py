@@ -22,7 +22,7 @@ LONGEST_PAUSE = 4.0
 """Seconds between two attempts, at most: a store that is well again is used in less than 10."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Says whether to ask a store, and is told how it went. From any thread, and without a lock.
 
     What two threads do at once may cost one attempt, or one failure, more or less. A lock could

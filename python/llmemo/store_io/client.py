@@ -1,25 +1,22 @@
 """The durable tier: a store, behind the thread that runs it and two circuit breakers.
 
-A model call waits for no longer than `store_timeout` in all, and not at all for reads while theirs
-is open, nor for writes while either is: a file that another process keeps locked can be read.
-Trouble is counted, said once a minute, and nothing else; an update that the store refuses, by the
-worker, since its caller may not wait for it any more.
+A model call waits for no longer than `store_timeout` in all, and not at all while a breaker is
+open. Trouble is counted, logged once a minute, and survived.
 """
 
 from __future__ import annotations
 
-import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.store_io.calls import Call, Sent, settle
-from llmemo.store_io.circuit_breaker import Breaker
-from llmemo.store_io.executor import Engine
+from llmemo.store_io.calls import Call
+from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases.client import acquire, release
 from llmemo.store_io.operations import Get, Set
-from llmemo.store_io.read_batcher import Gathering
+from llmemo.store_io.read_batcher import ReadBatcher
+from llmemo.store_io.store_health import StoreHealth
+from llmemo.store_io.time_budget import WAITED, TimeBudget
 from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from llmemo._core import Memory
     from llmemo.store_io.leases.client import Follower
     from llmemo.store_io.operations import Operation
-    from llmemo.store_io.read_batcher import Found, Pass
+    from llmemo.store_io.read_batcher import Found
     from llmemo.stores import Record, Store
     from llmemo.telemetry.stats import Tally
 
@@ -40,139 +37,80 @@ LEASE = 5.0
 others waiting for no longer."""
 
 
-WAITED = 0.8
-"""Part of `store_timeout` that is waited for: the rest is for a busy loop to get there."""
-
-
-class Patience:
-    """What is left of the seconds that one model call may wait for the store: lookup and update."""
-
-    __slots__ = ("_waiting", "left")
-
-    def __init__(self, seconds: float, waiting: set[Call[Any]]) -> None:
-        """None of them is used. `waiting`: where to find who waits."""
-        self.left = seconds
-        self._waiting = waiting
-
-    async def outcome(self, call: Call[Any]) -> Any:
-        """Wait for the store.
-
-        Raises:
-            NotYetError: There is no outcome yet, and no patience any more.
-            Exception: What the store raised.
-        """
-        begun = time.monotonic()
-        try:
-            self._waiting.add(call)
-            return await call.wait(self.left)
-        except NotYetError:
-            # It may come early, and what is left then is not worth another wait.
-            self.left = 0.0
-            raise
-        finally:
-            self._waiting.discard(call)
-            self.left = max(0.0, self.left - (time.monotonic() - begun))
-
-
-class _ShutError(Exception):
-    """The breaker of reads is open."""
-
-
-class Durable:
+class StoreClient:
     """Reads and writes records, and fails open."""
 
     def __init__(self, store: Store, tally: Tally, memory: Memory, timeout: float) -> None:
-        """See `Engine`; `timeout`: seconds that a caller waits, at most."""
+        """Open nothing yet. `timeout`: longest time that a caller waits, in seconds."""
         self.store = store
-        self.timeout = timeout
-        self.engine = Engine(store, tally, memory, timeout)
-        self.reads, self.writes = Breaker(), Breaker()
-        self._tally = tally
-        self._reading: set[Call[Any]] = set()
-        self._writing: set[Call[Any]] = set()
-        """Those who wait, for the breakers to release them."""
+        self.executor = Executor(store, tally, memory, timeout)
+        self.held = self.executor.held
+        """The leases that this process holds."""
+        self.health = StoreHealth(self.executor, tally, timeout)
         self.waited = WAITED * timeout
         """Seconds that one model call may wait for the store."""
-        self._gathering = Gathering(self.waited)
-        self._passes: set[weakref.ref[Pass]] = set()
-        """As `_reading`, and weak: a loop may close before there is an outcome, and has to go."""
+        self._batcher = ReadBatcher(self.executor, self.health, self.waited)
 
-    def patience(self, left: float | None = None) -> Patience:
-        """For what one model call writes, of which so many seconds are left; None for all."""
-        return Patience(self.waited if left is None else left, self._writing)
+    def patience(self, left: float | None = None) -> TimeBudget:
+        """The time budget of one model call's writes: `left` seconds; None for all."""
+        return TimeBudget(self.waited if left is None else left, self.health.waiting_writes)
 
     def read(self, key: bytes, make_call: MakeCall) -> Awaitable[Found]:
-        """The record of a key; None if there is none, or it cannot be had in time.
+        """Read a record; None if there is none, or the store does not tell in time.
 
-        And how many seconds are left of the model call's patience.
+        Besides, the seconds that are left of the model call's time budget.
         """
-        if self.reads.is_open:
-            self._is_shut(1)
+        if self.health.reads.is_open:
+            self.health.reads_refused(1)
             self._probe(key)
             return self._unread()
         if make_call == Call.awaited:
-            return self._gathering.read(key, self)
+            return self._batcher.read(key)
         return self._read_alone(key)
 
-    def send(self, reads: Pass) -> None:
-        """See `gathering.Reader`."""
-        self._passes.add(weakref.ref(reads, self._passes.discard))
-        if self.reads.is_open:
-            # It was not when they began. (Should it open now, they are among those who wait.)
-            raise _ShutError
-        self.engine.submit(reads, at_once=True)
-
     async def _read_alone(self, key: bytes) -> Found:
-        """The same, for a thread that waits."""
-        patience = Patience(self.waited, self._reading)
+        """The same, for a thread that blocks."""
+        budget = TimeBudget(self.waited, self.health.waiting_reads)
         try:
             call: Call[Any] = Call.blocking(Get([key]))
-            self.engine.submit(call)
-            found = await patience.outcome(call)
+            self.executor.submit(call)
+            found = await budget.outcome(call)
         except Exception as error:
             if is_interrupt(error):
                 raise
-            self.are_over(1, error)
-            return None, patience.left
-        self.are_over(1, None)
-        return found.get(key), patience.left
+            self.health.reads_done(1, error)
+            return None, budget.left
+        self.health.reads_done(1, None)
+        return found.get(key), budget.left
 
     async def _unread(self) -> Found:
         return None, self.waited
 
-    def are_over(self, reads: int, error: Exception | None) -> None:
-        """See `gathering.Reader`."""
-        if isinstance(error, _ShutError):
-            self._is_shut(reads)
-        elif error is None:
-            self._has_read()
-        elif not self.engine.is_closed:  # meanwhile, which is nobody's trouble
-            self._failed("read", error, reads)
-
     def begin_write(
-        self, operation: Set, make_call: MakeCall, patience: Patience, *, at_once: bool = False
+        self, operation: Set, make_call: MakeCall, budget: TimeBudget, *, at_once: bool = False
     ) -> Call[Any] | None:
         """Send a record. The call is for `written`; None if it is not waited for, but stays queued.
 
         `at_once`: from another thread than that of the event loop that the call is for.
         """
-        if self.reads.is_open or self.writes.is_open or not patience.left:
-            # It gets there when the store does, and nobody waits for that.
+        health = self.health
+        if health.reads.is_open or health.writes.is_open or not budget.left:
+            # It gets there when the store does, without a wait.
             self._try("write", operation)
-            # Whoever writes without reading would otherwise never be waited for again.
+            # A caller that writes without reading would otherwise never be waited for again.
             self._probe(operation.record.key)
             return None
         try:
             call = make_call(operation)
-            self.engine.submit(call, at_once=at_once)
+            self.executor.submit(call, at_once=at_once)
         except Exception as error:  # it may be closed, or find no thread
             if is_interrupt(error):
                 raise
-            self._failed("write", error)
+            health.failed("write", error)
             return None
         return call
 
-    async def written(self, call: Call[Any] | None, patience: Patience) -> bool | None:
+    async def written(self, call: Call[Any] | None, budget: TimeBudget) -> bool | None:
         """Wait for a record to be written. Returns whether it is known to be there.
 
         None, if it was refused: another process was given the lease meanwhile.
@@ -180,127 +118,82 @@ class Durable:
         if call is None:
             return False
         try:
-            is_refused = await patience.outcome(call)
+            is_refused = await budget.outcome(call)
         except NotYetError as error:
-            self._failed("write", error)
+            self.health.failed("write", error)
             return False
         except Exception as error:  # as above; the worker has counted it
             if is_interrupt(error):
                 raise
-            self._trip(self.writes, 1)
+            self.health.trip(self.health.writes)
             return False
-        self._has_written()
+        self.health.write_ended()
         return None if is_refused else True
 
     async def acquire(
         self,
         key: bytes,
         make_call: MakeCall,
-        patience: Patience,
+        budget: TimeBudget,
         follow: Follower,
         lease_timeout: float,
     ) -> Grant | Record | None:
-        """The right to compute an answer among all processes, or the answer; see `leases`.
+        """The right to compute an answer among all processes, or the answer; see `leases.client`.
 
         Waits by `follow` for another process that computes it, for `lease_timeout` seconds at
         most. None: go on without.
         """
+        health = self.health
         # A store that has just failed to answer is not asked to coordinate.
-        if not (self.reads.is_well and patience.left) or self.writes.is_open:
+        if not (health.reads.is_well and budget.left) or health.writes.is_open:
+            return None
+        if self.store.leases is None:
             return None
         try:
             found = await acquire(
-                self.engine,
+                self.executor.submit,
                 make_call,
                 key,
                 seconds=LEASE,
-                outcome=patience.outcome,
+                outcome=budget.outcome,
                 follow=follow,
                 lease_timeout=lease_timeout,
             )
         except Exception as error:  # as above
             if is_interrupt(error):
                 raise
-            if not self.engine.is_closed:  # meanwhile, which is nobody's trouble
-                self._failed("coordinate", error)
+            if not self.executor.is_closed:  # meanwhile, which is no trouble
+                health.failed("coordinate", error)
             return None
         if isinstance(found, Grant):
             # A write, too.
-            self._has_written()
-        elif found is None and not patience.left and not self.engine.is_closed:
-            self._failed("coordinate", NotYetError())
+            health.write_ended()
+        elif found is None and not budget.left and not self.executor.is_closed:
+            health.failed("coordinate", NotYetError())
         return found
 
-    def keep_alive(self, key: bytes, fence: int, *, is_kept: bool) -> None:
-        """Have a lease last for longer than `LEASE`, or no more."""
-        if is_kept:
-            self.engine.keep_alive(key, fence)
-        else:
-            self.engine.let_lapse(key, fence)
-
     def let_go(self, key: bytes, fence: int, failures: int) -> None:
-        """End a lease without an answer: see `leases.release`. Waits for nothing."""
-        release(self.engine, key, fence, failures)
+        """End a lease without an answer: see `leases.client.release`. Waits for nothing."""
+        release(self.executor.submit, key, fence, failures)
 
     def give_back(self, key: bytes) -> None:
-        """End what lease of this key this process has, if it has one. Waits for nothing."""
-        fence = self.engine.fence(key)
+        """End the lease of this key if this process has it. Waits for nothing."""
+        fence = self.held.fence(key)
         if fence is not None:
             self.let_go(key, fence, 0)
 
     def _try(self, verb: str, operation: Operation) -> None:
-        """Have something done that nobody waits for, and see whether the store is well again."""
+        """Send an operation that no caller waits for, and see whether the store is well again."""
         call: Call[Any] = Call.blocking(operation)
-        call.when_over(self._has_read if verb == "read" else self._has_written)
+        call.when_over(self.health.read_ended if verb == "read" else self.health.write_ended)
         try:
-            self.engine.submit(call)
-        except Exception as error:  # as in `write`
+            self.executor.submit(call)
+        except Exception as error:  # as in `begin_write`
             if is_interrupt(error):
                 raise
-            self.survive(verb, error)
-
-    def _is_shut(self, reads: int) -> None:
-        text = "llmemo: the store is not asked for a while: it is in trouble"
-        self._tally.note("errors", "store_shut", text, count=reads)
+            self.health.note(verb, error)
 
     def _probe(self, key: bytes) -> None:
-        """Now and then, have a store asked that is in trouble, without waiting."""
-        if self.reads.may_try():
+        """Now and then, ask a store that is in trouble, without waiting."""
+        if self.health.reads.may_try():
             self._try("read", Get([key]))
-
-    def _failed(self, verb: str, error: Exception, calls: int = 1) -> None:
-        self.survive(verb, error, calls)
-        self._trip(self.reads if verb == "read" else self.writes, calls)
-
-    def _trip(self, breaker: Breaker, calls: int) -> None:
-        """Tell a breaker of failures; should that open it, nobody waits who it is for."""
-        if not breaker.failed(calls):
-            return
-        released: list[Sent[Any]] = list(self._writing)
-        if breaker is self.reads:
-            passes = [reference() for reference in list(self._passes)]
-            released += [*self._reading, *(one for one in passes if one is not None)]
-        settle([(call, None, NotYetError()) for call in released])
-
-    def _has_read(self, error: Exception | None = None) -> None:
-        if error is None:
-            self.reads.succeeded()
-
-    def _has_written(self, error: Exception | None = None) -> None:
-        if error is None:
-            self.writes.succeeded()
-            if self.reads.is_open:
-                # Maybe that is over, too. But reads may hang where writes do not.
-                self.reads.hurry()
-
-    def survive(self, verb: str, error: Exception, calls: int = 1) -> None:
-        """Count that the store has failed so many calls, say it once, go on.
-
-        Called by plain handlers: a context manager took a twentieth of a batched lookup's time.
-        """
-        if isinstance(error, NotYetError):
-            text = "llmemo: the store took longer than %.3g s to %s"
-            reason = f"store_{verb}_timeout"
-            self._tally.note("errors", reason, text, self.timeout, verb, count=calls)
-        else:
-            self._tally.store_failed(verb, error, calls)

@@ -2,13 +2,13 @@
 
     any thread, any loop                  the private loop
     ────────────────────                  ────────────────
-    Call(…)  ── inbox, one wake-up ──►  reads:  all pending keys, one `store.get_at_once`, or `get`
+    Call(…) ── mailbox, one wake-up ─►  reads:  all pending keys, one `store.get_at_once`, or `get`
       │                                 writes: all pending records, one `store.set`
       ◄── one message per loop ───────  outcomes, by the caller's loop
 
-A caller waits for its own `Call` and nothing else: cancelling it, closing its loop or running
-out of patience abandons the wait, never the work. A store sees one loop for all its life, which
-is what it takes to use aiosqlite safely from many (docs/decisions/private-thread.md).
+A caller waits for its own `Call` and nothing else. Cancelling it, closing its loop or a time-out
+abandons the wait, never the work. A store sees one loop for all its life, as it takes to use
+aiosqlite safely from many (docs/decisions/private-thread.md).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from llmemo._core import Insisting
 from llmemo.concurrency.interrupts import aside
 from llmemo.concurrency.monkey_patching import patched_by
 from llmemo.errors import ConfigurationError, StoreError
-from llmemo.store_io.calls import CLOSED, Sent, settle
-from llmemo.store_io.leases.client import Holds
+from llmemo.store_io.calls import CLOSED, Submission, settle
+from llmemo.store_io.leases.held import HeldLeases
 from llmemo.store_io.operations import Set
 from llmemo.store_io.worker import Worker
 
@@ -35,80 +35,60 @@ if TYPE_CHECKING:
     from llmemo.telemetry.stats import Tally
 
 
-_engines: weakref.WeakKeyDictionary[Store, weakref.ref[Engine]] = weakref.WeakKeyDictionary()
-"""What runs each store: one engine at a time."""
+_executors: weakref.WeakKeyDictionary[Store, weakref.ref[Executor]] = weakref.WeakKeyDictionary()
+"""What runs each store: one executor at a time."""
 
 _workers: weakref.WeakKeyDictionary[Store, Worker] = weakref.WeakKeyDictionary()
-"""The last thread that had each store open; the next one waits for it to let go."""
+"""The last thread that had each store open; the next one waits for it to close the store."""
 
 
-class Engine:
-    """Runs a store; see the module's documentation. Starts its thread at first use.
+class Executor:
+    """Runs a store on a private thread, which it starts at first use.
 
     There may be one worker after another, since exit and fork stop them, but never two at a time:
-    each waits for the one before it to let go of the store.
+    each waits for the one before it to close the store.
 
     Raises:
-        ConfigurationError: Another engine runs this store.
+        ConfigurationError: Another executor runs this store.
     """
 
-    def __init__(self, store: Store, tally: Tally, memory: Memory, patience: float) -> None:
-        """Nothing is started or opened yet. `patience`: see `Leasing`."""
-        reference = _engines.get(store)
+    def __init__(self, store: Store, tally: Tally, memory: Memory, timeout: float) -> None:
+        """Start and open nothing yet. `timeout`: see `LeaseManager`."""
+        reference = _executors.get(store)
         other = None if reference is None else reference()
         if other is not None and not other.is_closed:
             msg = f"store={store!r} is in use by another cache: make a store for each cache"
             raise ConfigurationError(msg)
-        _engines[store] = weakref.ref(self)
+        _executors[store] = weakref.ref(self)
         self.is_closed: bool = False
-        self.backlog: deque[Sent[Any]] = deque()
+        self.backlog: deque[Submission[Any]] = deque()
         """Operations that no worker takes yet, in order: it has to be started, after a fork."""
         self._worker: Worker | None = None
-        self._untold: list[None] = [None]
-        """Empty once a call of `close` is to say how many writes were given up."""
+        self._unreported: list[None] = [None]
+        """Empty once a call of `close` reports how many writes were given up."""
         self._store = store
         self._tally = tally
         self._memory = memory
-        self._patience = min(patience, threading.TIMEOUT_MAX)
-        self._holds = Holds()
+        self._timeout = min(timeout, threading.TIMEOUT_MAX)
+        self.held = HeldLeases()
+        """The leases that this process holds."""
         lifecycle.has_lock(self)
 
     def after_fork_in_child(self) -> None:
-        """Leave to the parent what its callers sent."""
+        """Leave the parent's operations to the parent."""
         self.backlog.clear()
 
-    @property
-    def has_leases(self) -> bool:
-        """Whether the store lets processes agree on who computes an answer."""
-        return self._store.leases is not None
-
-    def keep_alive(self, key: bytes, fence: int) -> None:
-        """Renew a lease until it is ended: a model runs for it. Waits for nothing.
-
-        Without it a lease lasts for the time that it was asked for.
-        """
-        self._holds.keep(key, fence, is_kept=True)
-
-    def fence(self, key: bytes) -> int | None:
-        """Of the lease of a key, if this process has it."""
-        hold = self._holds.by_key.get(key)
-        return None if hold is None else hold.fence
-
-    def let_lapse(self, key: bytes, fence: int) -> None:
-        """Renew it no more."""
-        self._holds.keep(key, fence, is_kept=False)
-
-    def submit(self, call: Sent[Any], *, at_once: bool = False) -> None:
+    def submit(self, call: Submission[Any], *, at_once: bool = False) -> None:
         """Send an operation; never waits for the store, or a fork. `at_once`: see `Worker.submit`.
 
         Raises:
-            StoreError: The engine is closed, or the interpreter ends.
+            StoreError: The executor is closed, or the interpreter ends.
         """
         worker = self._worker
         if worker is not None and not (worker.is_stopping or self.backlog):
             worker.submit(call, at_once=at_once)
             return
-        # A thread that is started when the interpreter ends never runs, and who starts it waits.
+        # A thread that is started when the interpreter ends never runs, and its starter waits.
         if self.is_closed or sys.is_finalizing():
             raise StoreError(CLOSED)
         self.backlog.append(call)
@@ -124,9 +104,9 @@ class Engine:
             self._go_on()
             return
         try:
-            # An exception of a signal handler's in the midst of it would leave a worker that
-            # nothing knows, or the gate shut.
-            aside(self._go_on, self._patience)
+            # A signal handler's exception in the middle of it would leave a worker that nothing
+            # knows, or the gate shut.
+            aside(self._go_on, self._timeout)
         except TimeoutError:
             pass  # it goes on there
         except RuntimeError:
@@ -163,13 +143,13 @@ class Engine:
         self.go_on()  # what came during a fork
         # A lock in C, held while nothing is called: no signal handler comes in between.
         with lifecycle.gate:
-            self.is_closed = self._holds.is_closed = True
+            self.is_closed = self.held.is_closed = True
             worker = self._worker
         if worker is None:
             return 0
         worker.stop()
         try:
-            self._untold.pop()
+            self._unreported.pop()
         except IndexError:
             worker.join(timeout)
             return 0
@@ -178,13 +158,13 @@ class Engine:
             undone = worker.give_up()
             self._worker = None
         except BaseException:
-            self._untold.append(None)  # the next call goes on with it
+            self._unreported.append(None)  # the next call goes on with it
             raise
         return undone
 
     def close_soon(self) -> None:
         """Begin to close, without waiting, and without a lock: finalizers call this."""
-        self.is_closed = self._holds.is_closed = True
+        self.is_closed = self.held.is_closed = True
         if self._worker is not None:
             self._worker.stop()
 
@@ -193,7 +173,7 @@ class Engine:
         if self.is_closed:
             raise StoreError(CLOSED)
         if self._worker is None or self._worker.is_stopping:
-            # The last one may be another engine's, which was closed and has yet to let go.
+            # The last one may be of another executor, which is closed but not done.
             previous = _workers.get(self._store)
             worker = Worker(
                 self._store,
@@ -201,8 +181,8 @@ class Engine:
                 self._take_back,
                 previous,
                 self._memory,
-                holds=self._holds,
-                patience=self._patience,
+                held=self.held,
+                timeout=self._timeout,
             )
             worker.thread.start()
             _workers[self._store] = self._worker = worker
@@ -211,12 +191,12 @@ class Engine:
                 worker.stop()
         return self._worker
 
-    def _take_back(self, calls: deque[Sent[Any]]) -> None:
+    def _take_back(self, calls: deque[Submission[Any]]) -> None:
         """Calls that reached a worker too late: for the next one, unless there is none."""
         # Once more, should that be interrupted: they are those of other callers, too.
         Insisting(self._hand_back)(calls)
 
-    def _hand_back(self, calls: deque[Sent[Any]]) -> None:
+    def _hand_back(self, calls: deque[Submission[Any]]) -> None:
         while calls:
             try:
                 call = calls.popleft()

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from llmemo.store_io.calls import Sent
+    from llmemo.store_io.calls import Submission
 
 
-class Inbox:
+class Mailbox:
     """Filled from any thread, emptied by one loop. No locks: what it relies on is atomic.
 
     An exception that a signal handler raises may come between any two instructions. What is lost by
@@ -23,7 +23,7 @@ class Inbox:
 
     def __init__(self, woken: Callable[[], object]) -> None:
         """`woken` is called in the `loop` that empties it, when there is reason to."""
-        self.calls: deque[Sent[Any]] = deque()
+        self.calls: deque[Submission[Any]] = deque()
         self.loop: asyncio.AbstractEventLoop | None = None
         """None before it runs, and after."""
         self._woken = woken
@@ -31,7 +31,7 @@ class Inbox:
         self._waking: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._is_woken = False
 
-    def put(self, call: Sent[Any], *, at_once: bool) -> None:
+    def put(self, call: Submission[Any], *, at_once: bool) -> None:
         """Add a call, and see that the loop is woken: at the end of this pass of the caller's loop.
 
         `at_once`: now, since that pass may bring no other.
@@ -46,7 +46,7 @@ class Inbox:
             # Afterwards: an exception in between may cost a wake-up for nothing, but not the only.
             self._waking.add(call.loop)
 
-    def take(self) -> list[Sent[Any]]:
+    def take(self) -> list[Submission[Any]]:
         """Empty it."""
         self._is_woken = False
         taken, calls = [], self.calls

@@ -7,13 +7,17 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from llmemo.errors import text_of
-from llmemo.stores.base import Selection, StoreUnusableError
+from llmemo.store_io.store_opener import TROUBLE
+from llmemo.stores.base import StoreUnusableError
+from llmemo.stores.records import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from llmemo._core import Memory
-    from llmemo.stores.base import Record, Store
+    from llmemo.store_io.store_opener import StoreOpener
+    from llmemo.stores.base import Store
+    from llmemo.stores.records import Record
     from llmemo.telemetry.stats import Tally
 
 PAUSE = 0.25
@@ -28,27 +32,17 @@ MAX_DAMAGED = 256
 MAX_DAMAGED_BYTES = 16 * 2**20
 """Memory that these may take, unless it is only one."""
 
-TROUBLE = (Exception, asyncio.CancelledError)
-"""What a store may raise. Nobody cancels it, so a cancellation is trouble of its own."""
 
-
-class Caretaker:
+class Maintenance:
     """Has memory forget what others change, and the store remove what has to go."""
 
-    def __init__(
-        self,
-        opened: Callable[[], Store | None],
-        open_store: Callable[[], Awaitable[Store]],
-        memory: Memory,
-        tally: Tally,
-    ) -> None:
-        """`opened` gives the store once it is open, `open_store` opens it."""
+    def __init__(self, opener: StoreOpener, memory: Memory, tally: Tally) -> None:
+        """Begin with nothing to do."""
         self.is_over = asyncio.Event()
         self.is_due = False
         """Whether an upkeep is due."""
         self._damaged: dict[bytes, Record] = {}
-        self._opened = opened
-        self._open = open_store
+        self._opener = opener
         self._memory = memory
         self._tally = tally
 
@@ -59,14 +53,14 @@ class Caretaker:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.is_over.wait(), PAUSE)
                 break
-            store = self._opened()
+            store = self._opener.opened()
             if store is None:
                 continue
             looks += 1
             if not looks % UPKEEP_LOOKS:
                 self.is_due = True
                 wake()
-            if self._memory.counts()[3]:
+            if self._memory.counts().entries:
                 await self._forget(store)
 
     async def _forget(self, store: Store) -> None:
@@ -98,12 +92,12 @@ class Caretaker:
         if self._damaged:
             damaged, self._damaged = self._damaged, {}
             with self._tolerant("discard", "failed to remove damaged answers"):
-                store = await self._open()
+                store = await self._opener.open()
                 await store.discard(list(damaged.values()))
         if self.is_due:
             self.is_due = False
             with self._tolerant("upkeep", "could not be looked after"):
-                store = await self._open()
+                store = await self._opener.open()
                 if store.counts_uses:
                     store.saw(self._memory.take_used())
                 await store.upkeep()

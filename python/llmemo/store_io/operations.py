@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmemo._core import Memory
-    from llmemo.stores.base import Record, Selection
-    from llmemo.stores.lease_store import Held
+    from llmemo.stores.lease_store import LeaseState
+    from llmemo.stores.records import Record, Selection
 
 
 @dataclass(slots=True)  # not frozen, as the others: that makes it dear to make
@@ -79,7 +79,7 @@ class Join:
 class Acquire:
     """Take the lease of a key, for so many seconds, unless there is an answer.
 
-    The outcome is a `Grant`, a `Record`, or `Held`; None where the store cannot tell.
+    The outcome is a `Grant`, a `Record`, or `LeaseState`; None where the store cannot tell.
     """
 
     key: bytes
@@ -95,7 +95,7 @@ class Follow(Acquire):
     None, besides, when everybody who waits is to go on.
     """
 
-    held: Held
+    held: LeaseState
 
 
 @dataclass(frozen=True, slots=True)

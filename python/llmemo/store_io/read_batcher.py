@@ -1,7 +1,7 @@
-"""What the tasks of an event loop look for in one pass: one read of the store, for them all.
+"""One read of the store for all lookups of one pass of an event loop (as DataLoader batches).
 
-Each has a future of its own, and nothing else: one operation, one timer, one wake-up there and one
-message back are for the pass. As a call of its own each took half as long again.
+Each lookup has a future of its own, and nothing else: one operation, one timer, one wake-up there
+and one message back are for the batch. As a call of its own each took half as long again.
 """
 
 from __future__ import annotations
@@ -10,103 +10,109 @@ import asyncio
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from llmemo._core import Insisting
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.store_io.calls import Sent
+from llmemo.store_io.calls import Submission
 from llmemo.store_io.operations import Get
 from llmemo.store_io.timeouts import SHARED, deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmemo.stores import Record
+    from llmemo.store_io.executor import Executor
+    from llmemo.store_io.store_health import StoreHealth
+    from llmemo.stores.records import Record
 
 Found: TypeAlias = "tuple[Record | None, float]"
-"""What was read, if anything, and the seconds that are left of the caller's patience."""
+"""The record that was read, if any, and the seconds that are left of the caller's time budget."""
 
 
-class Reader(Protocol):
-    """Who reads."""
-
-    def send(self, reads: Pass) -> None:
-        """Have them read. May raise."""
-
-    def are_over(self, reads: int, error: Exception | None) -> None:
-        """So many were read that somebody still waits for, or not."""
-
-
-class Pass(Sent["Mapping[bytes, Record]"]):
+class Batch(Submission["Mapping[bytes, Record]"]):
     """The reads that begin in one pass of an event loop."""
 
     __slots__ = (
         "__weakref__",
         "_begun",
         "_end",
+        "_executor",
+        "_health",
         "_is_over",
         "_loop",
         "_make",
-        "_patience",
-        "_reader",
         "_reads",
+        "_timeout",
         "is_sent",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, reader: Reader, patience: float) -> None:
-        """Of the running loop. `patience`: seconds until they are given up, once they are sent."""
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        executor: Executor,
+        health: StoreHealth,
+        timeout: float,
+    ) -> None:
+        """Begin one on the running loop. It expires `timeout` seconds after it is sent."""
         self.loop = self._loop = loop
         self._reads: list[tuple[bytes, asyncio.Future[Found]]] = []
         self.operation = Get(())
-        self._reader = reader
-        self._patience = patience
+        self._executor = executor
+        self._health = health
+        self._timeout = timeout
         self._begun = time.monotonic()
         self._make = loop.create_future
         self.is_sent = False
         """Whether it is too late to join."""
         self._is_over = False
-        # From now on, for the case that nobody sends it: see `expire`.
-        self._end = deadline(loop, patience)
+        # From now on, for the case that nothing sends it: see `expire`.
+        self._end = deadline(loop, timeout)
         self._end.waiting.add(self)
 
     @property
     def is_over(self) -> bool:
-        """See `Sent.is_over`."""
+        """Whether the outcome was handed out."""
         return self._is_over
 
     def join(self, key: bytes) -> asyncio.Future[Found]:
-        """Read this, too."""
+        """Add a read."""
         future: asyncio.Future[Found] = self._make()
         self._reads.append((key, future))
         return future
 
     def send(self) -> None:
-        """Have them read. Nothing joins any more."""
+        """Send it to the store. Nothing joins any more."""
         if self.is_sent:
             return
         self.is_sent = True
+        health = self._health
         try:
             now = time.monotonic()
             # Not before: the pass may have taken long, and the store has nothing to do with that.
-            if now - self._begun > SHARED * self._patience:
+            if now - self._begun > SHARED * self._timeout:
                 self._end.leave(self)
-                self._end = deadline(self._loop, self._patience)
+                self._end = deadline(self._loop, self._timeout)
                 self._end.waiting.add(self)
             self._begun = now
             self.operation = Get([key for key, _ in self._reads])
-            self._reader.send(self)
+            health.batch_begins(self)
+            if health.reads.is_open:
+                # It was not when they began. (If it opens now, it releases this batch.)
+                health.reads_refused(self._hand_out({}, self._timeout))
+            else:
+                self._executor.submit(self, at_once=True)
         except Exception as error:  # the store may be closed, or find no thread
             if is_interrupt(error):
-                self._hand_out({}, self._patience)
+                self._hand_out({}, self._timeout)
                 raise
             self.set(None, error)
         except BaseException:
-            self._hand_out({}, self._patience)
+            self._hand_out({}, self._timeout)
             raise
 
     def expire(self) -> None:
-        """See `Sent.expire`."""
+        """Give up, or send the batch if that has not been done yet."""
         if self.is_sent:
             super().expire()
         else:
@@ -114,17 +120,17 @@ class Pass(Sent["Mapping[bytes, Record]"]):
             self.send()
 
     def set(self, result: Mapping[bytes, Record] | None, error: Exception | None) -> None:
-        """See `Sent.set`."""
+        """Hand the outcome out to all lookups; without effect the second time."""
         if self._is_over:
             return
         left = 0.0
         # It may come early, and what is left then is not worth another wait.
         if not isinstance(error, NotYetError):
-            left = max(0.0, self._patience - (time.monotonic() - self._begun))
-        self._reader.are_over(self._hand_out({} if result is None else result, left), error)
+            left = max(0.0, self._timeout - (time.monotonic() - self._begun))
+        self._health.reads_done(self._hand_out({} if result is None else result, left), error)
 
     def _hand_out(self, found: Mapping[bytes, Record], left: float) -> int:
-        """Tell those who still wait. Returns how many they are."""
+        """Set the futures of those that still wait. Returns how many they are."""
         waiting = 0
         for key, future in self._reads:
             if not future.done():
@@ -137,27 +143,29 @@ class Pass(Sent["Mapping[bytes, Record]"]):
 
 
 class _Last(threading.local):
-    gathered: weakref.ref[Pass] | None = None
-    """Of this thread. Weak: a loop that is closed must go."""
+    batch: weakref.ref[Batch] | None = None
+    """The last of this thread. Weak: a loop that is closed must go."""
 
 
-class Gathering:
+class ReadBatcher:
     """Gathers the reads of each pass of each event loop."""
 
-    def __init__(self, patience: float) -> None:
-        """`patience`: see `Pass`."""
-        self._patience = patience
+    def __init__(self, executor: Executor, health: StoreHealth, timeout: float) -> None:
+        """`timeout`: seconds after which a batch is given up."""
+        self._executor = executor
+        self._health = health
+        self._timeout = timeout
         self._last = _Last()
 
-    def read(self, key: bytes, reader: Reader) -> asyncio.Future[Found]:
-        """The record of a key, for who awaits it in the running loop."""
+    def read(self, key: bytes) -> asyncio.Future[Found]:
+        """Read the record of a key, for a task of the running loop."""
         loop = asyncio.get_running_loop()
-        reference = self._last.gathered
-        gathered = None if reference is None else reference()
+        reference = self._last.batch
+        batch = None if reference is None else reference()
         # (A loop that was stopped may go on in another thread, and come back.)
-        if gathered is None or gathered.loop is not loop or gathered.is_sent:
-            gathered = Pass(loop, reader, self._patience)
+        if batch is None or batch.loop is not loop or batch.is_sent:
+            batch = Batch(loop, self._executor, self._health, self._timeout)
             # Before others can join it.
-            loop.call_soon(Insisting(gathered.send))
-            self._last.gathered = weakref.ref(gathered)
-        return gathered.join(key)
+            loop.call_soon(Insisting(batch.send))
+            self._last.batch = weakref.ref(batch)
+        return batch.join(key)

@@ -1,4 +1,4 @@
-"""One timer for many who wait: all calls of an event loop that began at about the same time.
+"""Timers of event loops: one for all calls of a loop that began at about the same time.
 
 A timer for each call, made and cancelled, took a twentieth of a batched lookup's time.
 """
@@ -13,33 +13,34 @@ from llmemo._core import Insisting
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
 SHARED = 0.01
 """Part of its time by which a call may be given up early, since it shares a timer. Never late."""
 
 
-class Patient(Protocol):
-    """Something with an end to its patience."""
+class Expirable(Protocol):
+    """Something that waits for a limited time."""
 
     def expire(self) -> None:
-        """It is there. Called in the loop's thread; it may be over already."""
+        """The time is over. Called in the loop's thread; the wait may be over already."""
 
 
 class Deadline:
-    """The end of the patience of those in `waiting`, of whom each leaves when it is over."""
+    """The time at which all in `waiting` expire. Each leaves when its wait is over."""
 
     __slots__ = ("__weakref__", "_joinable", "_loop", "_timeout", "_timer", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
-        """In `timeout` seconds."""
+        """End in `timeout` seconds."""
         self._loop = loop
         self._timeout = timeout
         self._joinable = loop.time() + timeout * SHARED
-        self.waiting: set[Patient] = set()
+        self.waiting: set[Expirable] = set()
         self._timer = loop.call_later(timeout, Insisting(self._expire))
 
     def is_for(self, loop: asyncio.AbstractEventLoop, timeout: float) -> bool:
-        """Whether another may join who has this patience."""
+        """Whether another wait of `timeout` seconds may join."""
         return (
             self._loop is loop
             and self._timeout == timeout
@@ -47,8 +48,8 @@ class Deadline:
             and loop.time() <= self._joinable
         )
 
-    def leave(self, one: Patient) -> None:
-        """It waits no more."""
+    def leave(self, one: Expirable) -> None:
+        """Take one out that waits no more."""
         waiting = self.waiting
         waiting.discard(one)
         if not waiting:
@@ -65,17 +66,47 @@ class Deadline:
 
 class _Last(threading.local):
     deadline: weakref.ref[Deadline] | None = None
-    """Of this thread. Weak: its timer keeps it alive, and a loop that is closed must go."""
+    """The last of this thread. Weak: its timer keeps it alive, and a closed loop must go."""
 
 
 _last = _Last()
 
 
 def deadline(loop: asyncio.AbstractEventLoop, timeout: float) -> Deadline:
-    """One in `timeout` seconds (1 % less, at most), for who waits in this thread's running loop."""
+    """A deadline in `timeout` seconds (at most 1 % less) on this thread's running loop."""
     reference = _last.deadline
     last = None if reference is None else reference()
     if last is None or not last.is_for(loop, timeout):
         last = Deadline(loop, timeout)
         _last.deadline = weakref.ref(last)
     return last
+
+
+class Timer:
+    """Calls a function once, at the earliest of the times asked for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, then: Callable[[], None]) -> None:
+        """Do nothing until `within`."""
+        self._loop = loop
+        self._then = then
+        self._handle: asyncio.TimerHandle | None = None
+        self._is_cancelled = False
+
+    def within(self, seconds: float) -> None:
+        """Call the function in `seconds`, or earlier if that was asked for before."""
+        handle = self._handle
+        if self._is_cancelled or (handle and handle.when() <= self._loop.time() + seconds):
+            return
+        if handle:
+            handle.cancel()
+        self._handle = self._loop.call_later(seconds, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        self._then()
+
+    def cancel(self) -> None:
+        """Never call it again."""
+        self._is_cancelled = True
+        if self._handle:
+            self._handle.cancel()

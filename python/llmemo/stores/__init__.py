@@ -1,23 +1,10 @@
-"""Durable tiers: one file each, all of them `Store`s."""
+"""Durable tiers: the contract of a store, and one sub-package or module for each."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
-
-from llmemo.errors import ConfigurationError
-from llmemo.stores.base import (
-    Record,
-    Selection,
-    Store,
-    StoreUnavailableError,
-    StoreUnusableError,
-)
+from llmemo.stores.base import Store, StoreUnavailableError, StoreUnusableError
+from llmemo.stores.records import Record, Selection
 from llmemo.stores.sqlite.store import SQLiteStore
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
 
 __all__ = [
     "Record",
@@ -26,44 +13,4 @@ __all__ = [
     "Store",
     "StoreUnavailableError",
     "StoreUnusableError",
-    "store_of",
 ]
-
-
-def _sqlite(rest: str) -> Store:
-    # As in SQLAlchemy: sqlite:///relative.db, sqlite:////absolute.db
-    if not rest.startswith("/") or rest == "/":
-        msg = f"store='sqlite://{rest}' names no file: write sqlite:///name.db, or just the path"
-        raise ConfigurationError(msg)
-    if "?" in rest:
-        msg = "store=sqlite:///…?… has options: give a SQLiteStore(path, …) to set any"
-        raise ConfigurationError(msg)
-    return SQLiteStore(rest[1:])
-
-
-SCHEMES: dict[str, Callable[[str], Store]] = {"sqlite": _sqlite}
-"""What a URL's scheme stands for; a new store adds one row."""
-
-
-def store_of(location: Store | str | os.PathLike[str]) -> Store:
-    """The store that a user named by a path, a URL, or itself.
-
-    Raises:
-        ConfigurationError: It is none of these, or the store refused it.
-    """
-    if isinstance(location, Store):
-        return location
-    url = (
-        re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", location)
-        if isinstance(location, str)
-        else None
-    )
-    if url is None:
-        return SQLiteStore(location)
-    scheme = url[1].lower()
-    if scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
-        # Not the whole URL: it may carry a password.
-        msg = f"store={scheme}://… has an unknown scheme: known are {known} and plain paths"
-        raise ConfigurationError(msg)
-    return SCHEMES[scheme](url[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
@@ -13,44 +13,8 @@ from llmemo.stores.pickling import reduced_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from llmemo.stores.lease_store import Leases
-
-
-class Record(NamedTuple):
-    """One stored answer: digests, times, a value; and the request, if the store asks for it."""
-
-    key: bytes
-    """32 bytes: what the request is called."""
-    value: bytes
-    """The answer, in llmemo's value format."""
-    namespace: bytes
-    """16 bytes: a digest that all records of a namespace share."""
-    llm: bytes
-    """16 bytes: a digest that all records of a model description share."""
-    created: float
-    """Unix time, in seconds."""
-    expires: float | None
-    """Unix time in seconds from which it must not be served, or None."""
-    outline: bytes = b""
-    """Short digests of the request's parts: what `explain` compares. `get` may leave it out."""
-    request: bytes | None = None
-    """The request itself, if the store asked for it. `get` may leave it out."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of value, outline and request together: all of it that may be large."""
-        return len(self.value) + len(self.outline) + len(self.request or b"")
-
-
-class Selection(NamedTuple):
-    """Records that match all that is given here."""
-
-    namespace: bytes | None
-    """Those with this digest of their namespace."""
-    llm: bytes | None
-    """Those with this digest of their model description."""
-    before: float | None
-    """Those that were created before this Unix time, in seconds."""
+    from llmemo.stores.lease_store import LeaseStore
+    from llmemo.stores.records import Record, Selection
 
 
 class StoreUnavailableError(Exception):
@@ -74,7 +38,7 @@ class Store(ABC):
     never has to retry by itself.
     """
 
-    leases: Leases | None = None
+    leases: LeaseStore | None = None
     """How processes that share the store agree on who computes an answer, if it can do that."""
 
     store_requests: bool = False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from llmemo.stores.base import Record
+    from llmemo.stores.records import Record
 
 
 class Grant(NamedTuple):
@@ -25,7 +25,7 @@ class Grant(NamedTuple):
     """Attempts that failed in a row before it."""
 
 
-class Held(NamedTuple):
+class LeaseState(NamedTuple):
     """The state of a lease that there is."""
 
     expires: float
@@ -34,7 +34,7 @@ class Held(NamedTuple):
     """Attempts that failed in a row; an answer that is stored ends the row."""
 
 
-class Leases(ABC):
+class LeaseStore(ABC):
     """The leases of a store, which has them as its attribute `leases`.
 
     Processes compare Unix time by `Store.clock`, so theirs has to be the same: between machines a
@@ -44,7 +44,9 @@ class Leases(ABC):
     """
 
     @abstractmethod
-    async def acquire(self, wanted: Mapping[bytes, float]) -> Mapping[bytes, Grant | Record | Held]:
+    async def acquire(
+        self, wanted: Mapping[bytes, float]
+    ) -> Mapping[bytes, Grant | Record | LeaseState]:
         """Take what is free, for so many seconds each, in one step with a look at the answers.
 
         For each key its record, if there is one that has not expired: nobody has to compute. Else
@@ -72,5 +74,5 @@ class Leases(ABC):
         return True
 
     @abstractmethod
-    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | Held]:
+    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | LeaseState]:
         """What there is for those keys: a record that has not expired, or else the lease."""

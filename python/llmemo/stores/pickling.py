@@ -1,18 +1,17 @@
-"""Stores on their way to another process: by the arguments that they were made with."""
+"""Stores are pickled by the arguments that they were made with."""
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from llmemo.stores.base import Store
+from typing import Any, TypeVar
 
 from llmemo.errors import ConfigurationError
 
+T = TypeVar("T")
 
-def reduced_store(store: Store) -> tuple[Any, ...]:
-    """What `store.__reduce__` returns: to make it anew, with what its constructor was given.
+
+def reduced_store(store: object) -> tuple[Any, ...]:
+    """What `store.__reduce__` returns: its class, and the arguments of its constructor.
 
     Found as attributes of the same names, so that a new argument is not forgotten.
 
@@ -34,7 +33,7 @@ def reduced_store(store: Store) -> tuple[Any, ...]:
     return _restored_store, (kind, settings)
 
 
-def _restored_store(kind: type[Store], settings: dict[str, Any]) -> Store:
+def _restored_store(kind: type[T], settings: dict[str, Any]) -> T:
     positional = [
         settings.pop(name)
         for name, parameter in inspect.signature(kind).parameters.items()

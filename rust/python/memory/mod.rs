@@ -1,6 +1,11 @@
-//! The memory tier, as Python has it.
+//! The Python class `Memory`: the memory tier, with a lock and a clock, and the names of requests.
 
 pub(super) mod binding;
-pub(super) mod clock;
-pub(super) mod prices;
-pub(super) mod request_args;
+mod clock;
+mod conversions;
+pub(super) mod counts;
+mod keying;
+mod prices;
+mod request_args;
+mod shared_tier;
+mod stored;

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from vectors import stored
+from support import stored
 
 from llmemo import LLMCache, options
 

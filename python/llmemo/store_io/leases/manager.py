@@ -1,4 +1,4 @@
-"""Leases among processes: asked for, waited for, kept and given back by the thread of the store."""
+"""Leases among processes: asked for, waited for, renewed and released by the store's thread."""
 
 from __future__ import annotations
 
@@ -7,88 +7,94 @@ import contextlib
 import math
 import threading
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from llmemo.errors import text_of
-from llmemo.store_io.calls import Call, Outcome, Sent, settle
-from llmemo.store_io.leases.client import Hold
-from llmemo.store_io.maintenance import TROUBLE
+from llmemo.store_io.calls import Call, Outcome, Submission, settle
+from llmemo.store_io.leases.held import HeldLease
+from llmemo.store_io.leases.parked import FAILURES, ParkedCalls, operation_of, waiting
 from llmemo.store_io.operations import Follow, Release, Resume, Set
-from llmemo.stores.base import Record
-from llmemo.stores.lease_store import Grant, Held
+from llmemo.store_io.store_opener import TROUBLE
+from llmemo.store_io.timeouts import Timer
+from llmemo.stores.lease_store import Grant, LeaseState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from llmemo.store_io.leases.client import Holds
-    from llmemo.stores.base import Store
-    from llmemo.stores.lease_store import Leases
+    from llmemo.store_io.leases.held import HeldLeases
+    from llmemo.store_io.store_opener import StoreOpener
+    from llmemo.stores.lease_store import LeaseStore
     from llmemo.telemetry.stats import Tally
 
 PAUSE = 0.025
-"""Seconds between two looks at leases of others that somebody waits for."""
+"""Seconds between two looks at the leases of other processes that callers wait for."""
 
 LOOKS = 12
 """Looks at our own leases in the time of the shortest."""
 
-FAILURES = 2
-"""Failures in a row after which all who wait go on by themselves."""
 
-
-class Leasing:
+class LeaseManager:
     """The part of a worker that has to do with leases; all of it on the worker's loop.
 
-    `work` runs beside no other write. Besides there is one timer while somebody waits, and one
-    while anything is held, however many they are.
+    `work` runs beside no other write. One timer runs while callers wait, and one while this process
+    holds leases, however many they are.
     """
 
     def __init__(
         self,
-        store: Store,
-        open_store: Callable[[], Awaitable[Store]],
-        holds: Holds,
+        opener: StoreOpener,
+        held: HeldLeases,
         tally: Tally,
         *,
         wake: Callable[[], object],
-        late: list[Sent[Any]],
-        patience: float,
+        late: list[Submission[Any]],
+        timeout: float,
     ) -> None:
-        """`wake` has `work` called; `late` is given what comes after the end.
+        """Begin with nothing to do.
 
-        `patience`: seconds after which a store that does not answer keeps nobody waiting.
+        Args:
+            opener: Opens the store.
+            held: The leases of this process.
+            tally: Counts trouble.
+            wake: Has `work` called.
+            late: Gets the calls that come after the end.
+            timeout: Seconds after which a store that does not answer keeps no caller waiting.
         """
-        self._store = store
-        self._open = open_store
-        self._holds = holds
+        self._opener = opener
+        self._held = held
         self._tally = tally
         self._wake = wake
-        self._patience = patience
+        self._timeout = timeout
         self._late = late
-        self._loop = asyncio.get_running_loop()
         self.is_in_trouble = False
         """Whether writes get nowhere at present."""
         self._is_over = False
-        self._asked: dict[bytes, list[Sent[Any]]] = {}
-        self._asking: list[Sent[Any]] = []
-        self._parked: dict[bytes, list[Sent[Any]]] = {}
-        self._ends: dict[bytes, float] = {}
-        self._releases: list[Sent[None]] = []
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._asked: dict[bytes, list[Submission[Any]]] = {}
+        self._asking: list[Submission[Any]] = []
+        self._parked = ParkedCalls()
+        self._releases: list[Submission[None]] = []
         self._peeking: asyncio.Task[None] | None = None
         self._since = math.inf
-        """When the store was given what those wait for whom it keeps waiting."""
-        self._has_new = self._has_due = False
-        self._watch_holds()
+        """When the store was asked what it has not answered yet."""
+        self._has_due = False
+
+    def start(self) -> None:
+        """Begin, on the running loop: go on with the leases of the worker before."""
+        self._loop = asyncio.get_running_loop()
+        self._poll_timer = Timer(self._loop, self._poll)
+        self._held_timer = Timer(self._loop, self._look_at_held)
+        self._look_at_held()
 
     # What comes in.
 
-    def take(self, call: Sent[Any]) -> None:
+    def take(self, call: Submission[Any]) -> None:
         """Queue a call."""
         operation = call.operation
         if self._is_over:
             self._late.append(call)
         elif isinstance(operation, Release):
-            self._holds.drop(operation.key, operation.fence)
+            self._held.drop(operation.key, operation.fence)
             self._releases.append(call)
         elif self.is_in_trouble or isinstance(operation, Resume):
             settle([(call, None, None)])
@@ -97,40 +103,21 @@ class Leasing:
         else:
             self._ask([call])
 
-    def _ask(self, calls: list[Sent[Any]]) -> None:
+    def _ask(self, calls: list[Submission[Any]]) -> None:
         self._since = min(self._since, self._loop.time())
         for call in calls:
-            self._asked.setdefault(_of(call).key, []).append(call)
+            self._asked.setdefault(operation_of(call).key, []).append(call)
 
-    def _park(self, call: Sent[Any], held: Held) -> None:
-        key = _of(call).key
-        self._parked.setdefault(key, []).append(call)
-        self._ends[key] = held.expires
-        # What has become of that lease since then may have been seen already, for others.
-        self._has_new = True
-        self._after("poll", PAUSE, self._poll)
+    def _park(self, call: Submission[Any], state: LeaseState) -> None:
+        self._parked.park(call, state)
+        self._poll_timer.within(PAUSE)
 
-    def _after(self, name: str, delay: float, then: Callable[[], None]) -> None:
-        """Have it called once, in so many seconds or earlier."""
-        timer = self._timers.get(name)
-        if self._is_over or (timer and timer.when() <= self._loop.time() + delay):
-            return
-        if timer:
-            timer.cancel()
-        self._timers[name] = self._loop.call_later(delay, self._fire, name, then)
-
-    def _fire(self, name: str, then: Callable[[], None]) -> None:
-        del self._timers[name]
-        then()
-
-    def let_go(self) -> None:
-        """Let all go on who wait: nobody can tell them more."""
-        waiting = list(self._asking)
-        for group in (self._asked, self._parked):
-            waiting += [call for calls in group.values() for call in calls]
-        self._asked, self._asking, self._parked, self._ends = {}, [], {}, {}
+    def dismiss_waiters(self) -> None:
+        """Have all waiters go on without a lease: the store tells nothing more."""
+        calls = [*self._asking, *chain(*self._asked.values()), *self._parked.take_all()]
+        self._asked, self._asking = {}, []
         self._since = math.inf
-        settle([(call, None, None) for call in waiting])
+        settle([(call, None, None) for call in calls])
 
     # What is written.
 
@@ -140,10 +127,10 @@ class Leasing:
         return bool(self._asked or self._releases or self._has_due)
 
     async def work(self) -> None:
-        """Do what is due. Tried once: who asked goes on, and what is held lapses."""
+        """Do what is due. Tried once: after a failure callers go on, and what is held lapses."""
         if self._releases:
             releases, self._releases = self._releases, []
-            await self._release({_of(call).key: _of(call) for call in releases})
+            await self._release({operation_of(call).key: operation_of(call) for call in releases})
             settle([(call, None, None) for call in releases])
         if self._has_due:
             self._has_due = False
@@ -151,18 +138,18 @@ class Leasing:
         if self._asked:
             await self._acquire()
 
-    def wrote(self, calls: Iterable[Sent[Any]], *, is_done: bool) -> None:
+    def wrote(self, calls: Iterable[Submission[Any]], *, is_done: bool) -> None:
         """Answers were stored, which ends their leases, or could not be."""
         for operation in (call.operation for call in calls):
             if isinstance(operation, Set) and operation.fence is not None:
-                self._holds.drop(operation.record.key, operation.fence)
+                self._held.drop(operation.record.key, operation.fence)
                 if not is_done:
-                    # Nobody is to wait for another try.
+                    # No process is to wait for another try.
                     ended = Release(operation.record.key, operation.fence, FAILURES)
                     self._releases.append(Call.blocking(ended))
 
-    async def _leases(self) -> Leases | None:
-        return (await self._open()).leases
+    async def _leases(self) -> LeaseStore | None:
+        return (await self._opener.open()).leases
 
     async def _release(self, ended: dict[bytes, Any]) -> None:
         with self._tolerant("release"):
@@ -172,22 +159,22 @@ class Leasing:
 
     async def _renew(self) -> None:
         now = time.monotonic()
-        due = {key: hold for key, hold in self._holds.by_key.copy().items() if hold.is_due(now)}
+        due = self._held.due(now)
         with self._tolerant("renew"):
             leases = await self._leases()
             if leases is None or not due:
                 return
-            lost = await leases.renew({key: (h.fence, h.seconds) for key, h in due.items()})
-            for key, hold in due.items():
-                hold.renewed = now
+            lost = await leases.renew({key: (it.fence, it.seconds) for key, it in due.items()})
+            for key, lease in due.items():
+                lease.renewed = now
                 if key in lost:
-                    self._holds.drop(key, hold.fence)
+                    self._held.drop(key, lease.fence)
 
     async def _acquire(self) -> None:
         asked, self._asked = self._asked, {}
-        asked = {key: alive for key, calls in asked.items() if (alive := _alive(calls))}
+        asked = {key: left for key, calls in asked.items() if (left := waiting(calls))}
         self._asking = [call for calls in asked.values() for call in calls]
-        wanted = {key: _of(calls[0]).seconds for key, calls in asked.items()}
+        wanted = {key: operation_of(calls[0]).seconds for key, calls in asked.items()}
         found: dict[bytes, Any] = {}
         with self._tolerant("acquire"):
             leases = await self._leases()
@@ -199,107 +186,85 @@ class Leasing:
         for key, calls in asked.items():
             outcome = found.get(key)
             if isinstance(outcome, Grant):
-                self._holds.by_key[key] = Hold(outcome.fence, wanted[key])
-                self._after("holds", wanted[key] / LOOKS, self._watch_holds)
+                self._held.by_key[key] = HeldLease(outcome.fence, wanted[key])
+                self._held_timer.within(wanted[key] / LOOKS)
                 outcomes.append((calls.pop(0), outcome, None))
-                outcome = Held(self._store.clock() + wanted[key], outcome.failures)
+                outcome = LeaseState(self._opener.store.clock() + wanted[key], outcome.failures)
             for call in calls:
-                if isinstance(outcome, Held) and isinstance(call.operation, Follow):
+                if isinstance(outcome, LeaseState) and isinstance(call.operation, Follow):
                     if not was_let_go:
                         self._park(call, outcome)
                 else:
                     outcomes.append((call, outcome, None))
         settle(outcomes)
 
-    # What is held.
+    # What this process holds.
 
-    def _watch_holds(self) -> None:
+    def _look_at_held(self) -> None:
         now = time.monotonic()
-        held = self._holds.by_key.copy()
-        for key, hold in held.items():
-            if hold.is_due(now):
-                self._has_due = True
-            elif now - hold.renewed > hold.seconds:
-                self._holds.drop(key, hold.fence)
-        if held:
-            shortest = min(hold.seconds for hold in held.values())
-            self._after("holds", shortest / LOOKS, self._watch_holds)
+        if self._held.due(now):
+            self._has_due = True
+        self._held.drop_lapsed(now)
+        shortest = self._held.shortest()
+        if shortest is not None:
+            self._held_timer.within(shortest / LOOKS)
         if self._has_due:
             self._wake()
 
-    # What others hold.
+    # What other processes hold.
 
     def _poll(self) -> None:
-        if self._loop.time() - self._since > self._patience:
+        if self._loop.time() - self._since > self._timeout:
             text = "llmemo: the store does not say who computes what: nobody waits any longer"
             self._tally.note("errors", "store_lease_timeout", text)
-            self.let_go()
-        parked = {key: alive for key, calls in self._parked.items() if (alive := _alive(calls))}
-        self._parked = parked
+            self.dismiss_waiters()
+        self._parked.drop_abandoned()
+        parked = self._parked.by_key
         if parked and self._peeking is None:
             self._since = min(self._since, self._loop.time())
             self._peeking = asyncio.ensure_future(self._peek())
         if parked or self._asked or self._asking:
-            self._after("poll", PAUSE, self._poll)
+            self._poll_timer.within(PAUSE)
 
     async def _peek(self) -> None:
         found: dict[bytes, Any] | None = None
-        keys = list(self._parked)
+        keys: list[bytes] = []
         is_well = False
         with self._tolerant("peek"):
             leases = await self._leases()
             if leases is not None:
-                now = self._store.clock()
-                is_due = self._has_new or any(self._ends.get(key, now) <= now for key in keys)
-                self._has_new = False
+                keys = list(self._parked.by_key)
+                is_due = self._parked.is_due(self._opener.store.clock())
                 if await leases.moved() or is_due:
                     found = dict(await leases.peek(keys))
                 is_well = True
         self._peeking = None
         self._since = self._loop.time() if self._asked or self._asking else math.inf
         if not is_well:
-            self.let_go()
+            self.dismiss_waiters()
         elif found is not None:
-            self._judge(keys, found)
-
-    def _judge(self, keys: list[bytes], found: dict[bytes, Any]) -> None:
-        """Settle those whose wait is over, and ask again where a lease has become free."""
-        outcomes: list[Outcome] = []
-        now = self._store.clock()
-        for key in keys:
-            calls, state = self._parked.pop(key, []), found.get(key)
-            self._ends.pop(key, None)
-            if isinstance(state, Record):
-                outcomes += [(call, state, None) for call in calls]
-                continue
-            failures = 0 if state is None else state.failures
-            done = [c for c in calls if failures >= max(FAILURES, _of(c).held.failures + 1)]
-            outcomes += [(call, None, None) for call in done]
-            rest = [call for call in calls if call not in done]
-            if state is None or state.expires <= now:
-                self._ask(rest)
-            else:
-                self._parked.setdefault(key, []).extend(rest)
-                self._ends[key] = state.expires
-        settle(outcomes)
-        if self._asked:
-            self._wake()
+            outcomes, free = self._parked.judge(keys, found, self._opener.store.clock())
+            if free:
+                self._ask(free)
+            settle(outcomes)
+            if self._asked:
+                self._wake()
 
     async def finish(self) -> None:
-        """Let all go on who wait; give back what is held, unless that goes on in this process."""
+        """Dismiss all waiters; release what is held, unless another worker goes on with it."""
         self._is_over = True
-        for timer in self._timers.values():
-            timer.cancel()
-        self.let_go()
+        self._poll_timer.cancel()
+        self._held_timer.cancel()
+        self.dismiss_waiters()
         if self._peeking is not None:
             await self._peeking
         settle([(call, None, None) for call in self._releases])
-        is_last = self._holds.is_closed or not threading.main_thread().is_alive()
+        is_last = self._held.is_closed or not threading.main_thread().is_alive()
         if is_last:
-            held, self._holds.by_key = self._holds.by_key, {}
+            held, self._held.by_key = self._held.by_key, {}
             if held:
                 await self._release(held)
-        elif self._holds.by_key:
+        elif self._held.by_key:
             self._late.append(Call.blocking(Resume()))
 
     @contextlib.contextmanager
@@ -309,12 +274,3 @@ class Leasing:
         except TROUBLE as error:
             text = "llmemo: the store failed to %s leases: %s"
             self._tally.note("errors", "store_lease", text, verb, text_of(error))
-
-
-def _of(call: Sent[Any]) -> Any:
-    """Its operation, of which kind is known."""
-    return call.operation
-
-
-def _alive(calls: Iterable[Sent[Any]]) -> list[Sent[Any]]:
-    return [call for call in calls if not call.is_over]

@@ -7,7 +7,7 @@ import secrets
 import struct
 from typing import TYPE_CHECKING
 
-from llmemo.stores.base import Selection
+from llmemo.stores.records import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -41,7 +41,7 @@ def _unpacked(key: bytes) -> bytes | Selection:
     )
 
 
-class Changes:
+class ChangeLog:
     """How far the table of changes has been read."""
 
     def __init__(self) -> None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from llmemo.stores.sqlite.open_files import Files
-
 T = TypeVar("T")
 
 WAL_BYTES = 4 * 2**20
@@ -116,27 +114,6 @@ async def in_one_step(
     """
     run: Any = connection._execute  # noqa: SLF001
     return await run(work, connection._conn)  # type: ignore[no-any-return] # noqa: SLF001
-
-
-def committed(
-    connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], files: Files
-) -> T:
-    """What `work` returns, in one transaction, which went into files that others see.
-
-    Raises:
-        FilesChangedError: It did not, or may not have.
-    """
-    files.check_index()
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        files.check_wal()
-        result = work(connection)
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
-    files.check_after(result)
-    return result
 
 
 async def wrote_all_back(writer: aiosqlite.Connection) -> bool:

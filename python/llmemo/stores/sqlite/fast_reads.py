@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from llmemo.stores.base import Record
+    from llmemo.stores.records import Record
 
 KEYS_PER_QUERY = 256
 """Most keys that one SELECT asks for; a power of two, see `_padded`."""
@@ -32,7 +32,7 @@ REST = 10.0
 """seconds: of what holds it up there is more to come."""
 
 
-class Quick:
+class FastReader:
     """A connection of the private thread's own, which reads and has no patience.
 
     aiosqlite runs each statement in a thread of its connection's: two changes of threads, which

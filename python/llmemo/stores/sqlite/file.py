@@ -8,14 +8,15 @@ import sqlite3
 import stat
 import sys
 import threading
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stores.base import StoreUnusableError
 from llmemo.stores.sqlite.lock_file import give
-from llmemo.telemetry.stats import logger
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 APPLICATION_ID = int.from_bytes(b"lmem", "big")
 """Says whose database it is: bytes 68 to 71 of the file (sqlite.org/fileformat.html, 1.3)."""
@@ -84,7 +85,7 @@ def _hint(given: str, absolute: Path) -> str:
     return f"; to serve answers from it only: SQLiteStore({given!r}, read_only=True)"
 
 
-class Look(NamedTuple):
+class Header(NamedTuple):
     """What a file says of itself."""
 
     owner: int = 0
@@ -107,20 +108,20 @@ def check_header(path: Path) -> int:
         OSError: It cannot be read.
         sqlite3.OperationalError: Nor by SQLite.
     """
-    look = _look(path)
-    while look.owner != APPLICATION_ID:
+    header = _read_header(path)
+    while header.owner != APPLICATION_ID:
         # Another process may be making it ours meanwhile: what was seen of it in parts counts only
         # if it is still the same.
-        before, look = look, _look(path)
-        if look == before:
-            refusal = _refusal(path, look)
+        before, header = header, _read_header(path)
+        if header == before:
+            refusal = _refusal(path, header)
             if refusal is not None:
                 raise refusal
             return 0
-    return look.version
+    return header.version
 
 
-def _look(path: Path) -> Look:
+def _read_header(path: Path) -> Header:
     """Read without locks, journals or side files.
 
     Through SQLite, never by opening the file: closing it would take away the locks that SQLite has
@@ -129,10 +130,10 @@ def _look(path: Path) -> Look:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        return Look()
+        return Header()
     if size < LEAST_PAGE:
         # SQLite would take it for an empty database.
-        return Look(tables=None if size else frozenset())
+        return Header(tables=None if size else frozenset())
     owner = version = 0
     try:
         with contextlib.closing(
@@ -150,19 +151,19 @@ def _look(path: Path) -> Look:
         if any(text in str(error) for text in ("disk I/O error", "unable to open")):
             # That says nothing of what the file is.
             raise
-        return Look(owner, version, tables=None)
-    return Look(owner, version, names, _has_wal(path))
+        return Header(owner, version, tables=None)
+    return Header(owner, version, names, _has_wal(path))
 
 
-def _refusal(path: Path, look: Look) -> NotACacheError | None:
+def _refusal(path: Path, header: Header) -> NotACacheError | None:
     """Why a file that is not ours cannot become ours; None if it can."""
-    if look.tables is None:
+    if header.tables is None:
         msg = f"{str(path)!r} is not an SQLite database: it was left alone; name another file"
         return NotACacheError(msg)
-    if look == Look(version=look.version):
+    if header == Header(version=header.version):
         # A database with nothing in it. (Ours has its id from the moment it has a table.)
         return None
-    if langchain := sorted(LANGCHAIN_TABLES & look.tables):
+    if langchain := sorted(LANGCHAIN_TABLES & header.tables):
         msg = (
             f"{str(path)!r} is a cache of LangChain's SQLAlchemy classes (table {langchain[0]}):"
             " it was left alone; name a new file as the store, and take its entries over with"
@@ -221,7 +222,7 @@ def create_file(path: Path, like: os.stat_result | None = None) -> None:
         OSError: It cannot be made.
     """
     create_folder(path)
-    # One at a time: see `_look` for what closing it would do to whoever has it open already.
+    # One at a time: closing it takes away the locks of others (see `_read_header`).
     with _creating, contextlib.suppress(FileExistsError):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -234,81 +235,4 @@ def create_file(path: Path, like: os.stat_result | None = None) -> None:
 
 def is_ours(path: Path) -> bool:
     """Whether a file is there, and has our mark."""
-    return _look(path).owner == APPLICATION_ID
-
-
-def identity_of(path: Path) -> tuple[int, int] | None:
-    """Tells the file of this name from another one that takes its place; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-_inherited: set[object] = set()
-"""Identities of files that this process has open since a fork, in copies of what another process
-uses: SQLite takes its locks for our own (sqlite.org/howtocorrupt.html, 2.6)."""
-
-
-def inherit(*identities: object) -> None:
-    """Note files of these identities as such."""
-    _inherited.update(one for one in identities if one is not None)
-
-
-def check_inherited(path: Path) -> None:
-    """Raise if the file is one of those.
-
-    Raises:
-        StoreUnusableError: It is.
-    """
-    if identity_of(path) in _inherited:
-        msg = (
-            f"{str(path)!r} was open, and could not be closed in time, when this process was"
-            " forked: it is not used here, and memory alone serves. Close the cache before forking"
-        )
-        raise StoreUnusableError(msg)
-
-
-NETWORK = {
-    "9p",
-    "afs",
-    "ceph",
-    "cifs",
-    "fuse.sshfs",
-    "glusterfs",
-    "lustre",
-    "ncpfs",
-    "nfs",
-    "nfs4",
-    "smb3",
-    "smbfs",
-}
-"""File systems of other machines, by the names that Linux has for them."""
-
-_warned: set[Path] = set()
-
-
-def warn_of_network(path: Path) -> None:
-    """Say once if the file is on a file system of another machine, as far as one can tell."""
-    kind = _file_system(path.parent)
-    if kind in NETWORK and path not in _warned:
-        _warned.add(path)
-        text = (
-            "llmemo: %s is on a network file system (%s): SQLite's WAL needs memory that all"
-            " processes share, and its locks often fail there. Put the file on a local disk"
-        )
-        logger.warning(text, path, kind)
-
-
-def _file_system(folder: Path) -> str:
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    # "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw": proc_pid_mountinfo(5)
-    kinds = {}
-    for mount in mounts:
-        before, _, after = mount.partition(" - ")
-        kinds[before.split(" ")[4].replace("\\040", " ")] = after.partition(" ")[0]
-    return next((kinds[str(at)] for at in (folder, *folder.parents) if str(at) in kinds), "")
+    return _read_header(path).owner == APPLICATION_ID

@@ -46,7 +46,7 @@ def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
     return not any(version[:2] == fixed[:2] and version >= fixed for fixed in FIXED)
 
 
-class Guard:
+class FileLock:
     """An advisory lock on a file of its own beside the database: `cache.db-lock`.
 
     Of its own since a process that closes a database file by any descriptor loses SQLite's locks

@@ -1,34 +1,20 @@
-"""Leases in an SQLite file: one row for each key that somebody computes."""
+"""Leases in an SQLite file: one row for each key whose answer is being computed."""
 
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from llmemo.stores.base import Record
-from llmemo.stores.lease_store import Grant, Held, Leases
+from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
+from llmemo.stores.records import Record
 from llmemo.stores.sqlite.rows import record_of, size_of
 from llmemo.stores.sqlite.schema import COLUMNS, UPSERT
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from typing import Protocol
 
-    class Runner(Protocol):
-        """Runs a function in a connection's thread."""
-
-        async def __call__(self, work: Callable[[sqlite3.Connection], T], /) -> T:
-            """Returns what it returns."""
-
-    class Committer(Protocol):
-        """The same in a transaction, which writes about `size` bytes."""
-
-        async def __call__(self, work: Callable[[sqlite3.Connection], T], size: int = 0, /) -> T:
-            """Returns what it returns."""
-
-
-T = TypeVar("T")
+    from llmemo.stores.sqlite.session import Session
 
 LIVE = f"""
 SELECT {COLUMNS} FROM entries WHERE key = ? AND (expires IS NULL OR expires > ?)
@@ -45,8 +31,8 @@ FAIL = "UPDATE leases SET expires = ?, failures = failures + ? WHERE key = ? AND
 END = "DELETE FROM leases WHERE key = ? AND fence = ?"
 
 
-class SQLiteLeases(Leases):
-    """See `Leases`. Each method is one transaction, and one step of the connection's thread.
+class SQLiteLeaseStore(LeaseStore):
+    """See `LeaseStore`. Each method is one transaction, and one step of the connection's thread.
 
     A row is there while a lease is held, has been left behind, or has failures to be remembered;
     upkeep removes what ended an hour ago. So the table stays small, whatever the file holds.
@@ -54,25 +40,25 @@ class SQLiteLeases(Leases):
 
     def __init__(
         self,
-        *,
-        look: Runner,
-        commit: Committer,
+        session: Session,
         row: Callable[[Record], tuple[Any, ...]],
         clock: Callable[[], float],
     ) -> None:
-        """`look` reads, `commit` runs one transaction; `row` is what a record is written as."""
-        self._look = look
-        self._commit = commit
+        """Leases in the file of a session. `row`: what a record is written as."""
+        self._session = session
         self._row = row
         self._clock = clock
-        self._version: int | None = None
+        self._seen: tuple[int, int] | None = None
+        """The opening of the connection, and its `data_version`."""
 
-    async def acquire(self, wanted: Mapping[bytes, float]) -> Mapping[bytes, Grant | Record | Held]:
-        """See `Leases.acquire`."""
+    async def acquire(
+        self, wanted: Mapping[bytes, float]
+    ) -> Mapping[bytes, Grant | Record | LeaseState]:
+        """See `LeaseStore.acquire`."""
 
-        def work(connection: sqlite3.Connection) -> dict[bytes, Grant | Record | Held]:
+        def work(connection: sqlite3.Connection) -> dict[bytes, Grant | Record | LeaseState]:
             now = self._clock()
-            found: dict[bytes, Grant | Record | Held] = {}
+            found: dict[bytes, Grant | Record | LeaseState] = {}
             for key, seconds in wanted.items():
                 state = _state(connection, key, now)
                 if isinstance(state, Record) or (state is not None and state.expires > now):
@@ -83,10 +69,10 @@ class SQLiteLeases(Leases):
                 found[key] = Grant(fence, 0 if state is None else state.failures)
             return found
 
-        return await self._commit(work)
+        return await self._session.commit(work)
 
     async def renew(self, leases: Mapping[bytes, tuple[int, float]]) -> Collection[bytes]:
-        """See `Leases.renew`."""
+        """See `LeaseStore.renew`."""
 
         def work(connection: sqlite3.Connection) -> set[bytes]:
             now = self._clock()
@@ -96,10 +82,10 @@ class SQLiteLeases(Leases):
                 if not connection.execute(RENEW, (now + seconds, key, fence)).rowcount
             }
 
-        return await self._commit(work)
+        return await self._session.commit(work)
 
     async def release(self, leases: Mapping[bytes, tuple[int, int]]) -> None:
-        """See `Leases.release`."""
+        """See `LeaseStore.release`."""
 
         def work(connection: sqlite3.Connection) -> None:
             now = self._clock()
@@ -107,10 +93,10 @@ class SQLiteLeases(Leases):
                 connection.execute(FORGET, (key, fence, failures))
                 connection.execute(FAIL, (now, failures, key, fence))
 
-        await self._commit(work)
+        await self._session.commit(work)
 
     async def set(self, records: Sequence[tuple[Record, int | None]]) -> Collection[int]:
-        """See `Leases.set`."""
+        """See `LeaseStore.set`."""
 
         def work(connection: sqlite3.Connection) -> set[int]:
             refused = set()
@@ -121,35 +107,32 @@ class SQLiteLeases(Leases):
                     refused.add(fence)
             return refused
 
-        return await self._commit(work, sum(size_of(record) for record, _ in records))
+        return await self._session.commit(work, sum(size_of(record) for record, _ in records))
 
     async def moved(self) -> bool:
-        """See `Leases.moved`."""
+        """See `LeaseStore.moved`."""
         # Of one connection it changes only with what others commit, our own writer among them
-        # (sqlite.org/pragma.html).
-        [(version,)] = await self._look(lambda c: c.execute("PRAGMA data_version").fetchall())
-        before, self._version = self._version, version
-        return bool(version != before)
+        # (sqlite.org/pragma.html). Another connection counts from another number.
+        session = self._session
+        [(version,)] = await session.look(lambda c: c.execute("PRAGMA data_version").fetchall())
+        before, self._seen = self._seen, (session.openings, version)
+        return before != self._seen
 
-    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | Held]:
-        """See `Leases.peek`."""
+    async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | LeaseState]:
+        """See `LeaseStore.peek`."""
 
-        def work(connection: sqlite3.Connection) -> dict[bytes, Record | Held]:
+        def work(connection: sqlite3.Connection) -> dict[bytes, Record | LeaseState]:
             now = self._clock()
             states = {key: _state(connection, key, now) for key in keys}
             return {key: state for key, state in states.items() if state is not None}
 
-        return await self._look(work)
-
-    def reopened(self) -> None:
-        """Another connection counts from where it likes."""
-        self._version = None
+        return await self._session.look(work)
 
 
-def _state(connection: sqlite3.Connection, key: bytes, now: float) -> Record | Held | None:
-    # The lease first: whoever looks without a transaction must not miss an answer that ends it.
+def _state(connection: sqlite3.Connection, key: bytes, now: float) -> Record | LeaseState | None:
+    # The lease first: a look without a transaction must not miss an answer that ends it.
     lease = connection.execute(STATE, (key,)).fetchone()
     row = connection.execute(LIVE, (key, now)).fetchone()
     if row is not None:
         return record_of(row)
-    return None if lease is None else Held(*lease)
+    return None if lease is None else LeaseState(*lease)

@@ -5,7 +5,7 @@ open. SQLite does not notice: it goes on writing to a file that has no name any 
 that is gone when the process is killed. So a commit looks at the files before it writes, under the
 lock that keeps other writers out, and again before it is acknowledged.
 
-Files are looked at by name, and never opened: a process that closes a database file by any
+OpenFiles are looked at by name, and never opened: a process that closes a database file by any
 descriptor loses SQLite's locks on it (sqlite.org/howtocorrupt.html, 2.2).
 """
 
@@ -14,13 +14,19 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite.connection import WAL_BYTES
 from llmemo.stores.sqlite.file import LEAST_PAGE
 from llmemo.stores.sqlite.set_aside import renamed, set_wal_aside
 from llmemo.telemetry.stats import logger
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 INDEX_PAGE, INDEX_FRAMES = 32_768, 4_062
 """Bytes by which the index grows, and frames of the WAL for which that does, at least."""
@@ -38,11 +44,11 @@ class FilesChangedError(StoreUnavailableError):
         self.result = result
 
 
-Seen: TypeAlias = os.stat_result
+FileState: TypeAlias = os.stat_result
 """What a file is like. As the system says it: each commit looks at five."""
 
 
-def look(path: str) -> Seen | None:
+def look(path: str) -> FileState | None:
     """What there is of this name; None if nothing can be seen there.
 
     A link is not followed: SQLite would name the WAL of where it leads otherwise.
@@ -53,7 +59,7 @@ def look(path: str) -> Seen | None:
         return None
 
 
-def is_same(one: Seen | None, other: Seen | None) -> bool:
+def is_same(one: FileState | None, other: FileState | None) -> bool:
     """Whether both are the same file, whatever is in it."""
     return (
         one is not None
@@ -63,7 +69,7 @@ def is_same(one: Seen | None, other: Seen | None) -> bool:
     )
 
 
-def is_untouched(one: Seen | None, other: Seen | None) -> bool:
+def is_untouched(one: FileState | None, other: FileState | None) -> bool:
     """Whether both are the same file, and what is in it is the same, too; or there is none."""
     if one is None or other is None:
         return one is other
@@ -74,24 +80,24 @@ def is_untouched(one: Seen | None, other: Seen | None) -> bool:
     )
 
 
-def size_of(found: Seen | None) -> int:
+def size_of(found: FileState | None) -> int:
     """Its bytes; 0 if there is none."""
     return 0 if found is None else found.st_size
 
 
-class All(NamedTuple):
+class DatabaseFiles(NamedTuple):
     """The three files of a database."""
 
-    database: Seen | None
-    wal: Seen | None
-    shm: Seen | None
+    database: FileState | None
+    wal: FileState | None
+    shm: FileState | None
     """The WAL's index."""
 
 
-NOTHING = All(None, None, None)
+NOTHING = DatabaseFiles(None, None, None)
 
 
-class Files:
+class OpenFiles:
     """What the files were like when they were last found to be those that are open."""
 
     def __init__(self, path: Path) -> None:
@@ -100,11 +106,11 @@ class Files:
         self._database, self._wal, self._shm = (f"{path}{end}" for end in ("", "-wal", "-shm"))
         self.was = NOTHING
 
-    def now(self) -> All:
+    def now(self) -> DatabaseFiles:
         """What they are like now."""
-        return All(look(self._database), look(self._wal), look(self._shm))
+        return DatabaseFiles(look(self._database), look(self._wal), look(self._shm))
 
-    def opened(self, found: All) -> None:
+    def opened(self, found: DatabaseFiles) -> None:
         """Remember them as those that are open.
 
         Raises:
@@ -157,7 +163,7 @@ class Files:
             with contextlib.suppress(OSError):
                 self._restore_index(was, now)
 
-    def _restore_index(self, was: Seen, now: Seen) -> None:
+    def _restore_index(self, was: FileState, now: FileState) -> None:
         """Give it its size again, and nothing but zeros: SQLite makes it anew from the WAL.
 
         `truncate` takes a name, and opens nothing.
@@ -194,28 +200,28 @@ class Files:
         """Size of the WAL now; 0 if there is none."""
         return size_of(look(self._wal))
 
-    def _are_cut(self, now: All) -> bool:
+    def _are_cut(self, now: DatabaseFiles) -> bool:
         # The commit itself may have begun the WAL again, and cut it to this.
         least = min(size_of(self.was.wal), WAL_BYTES)
         return size_of(now.wal) < least or size_of(now.database) < size_of(self.was.database)
 
-    def is_new_database(self, now: All) -> bool:
+    def is_new_database(self, now: DatabaseFiles) -> bool:
         """Whether the database is another one than that which is open, or none."""
         return not is_same(now.database, self.was.database)
 
-    def is_cut_wal(self, now: All) -> bool:
+    def is_cut_wal(self, now: DatabaseFiles) -> bool:
         """Whether the WAL is the one that is open, and shorter than it was."""
         return is_same(now.wal, self.was.wal) and size_of(now.wal) < size_of(self.was.wal)
 
-    def is_whole_wal(self, now: All) -> bool:
+    def is_whole_wal(self, now: DatabaseFiles) -> bool:
         """Whether the WAL is the one that is open, and not shorter than it was."""
         return is_same(now.wal, self.was.wal) and not self.is_cut_wal(now)
 
-    def is_own_index(self, now: All) -> bool:
+    def is_own_index(self, now: DatabaseFiles) -> bool:
         """Whether the index is the one that is open, or none is there."""
         return now.shm is None or is_same(now.shm, self.was.shm)
 
-    def make_way(self, now: All) -> None:
+    def make_way(self, now: DatabaseFiles) -> None:
         """Take what is beside the database out of the way of those that open it next.
 
         That is a WAL that does not belong to the database that is there, and an index that does not
@@ -239,12 +245,33 @@ class Files:
                 _unlink(self._wal)
 
 
+def commit(
+    connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], files: OpenFiles
+) -> T:
+    """Run a function in one transaction, which goes into files that other processes see.
+
+    Raises:
+        FilesChangedError: It did not, or may not have.
+    """
+    files.check_index()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        files.check_wal()
+        result = work(connection)
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    files.check_after(result)
+    return result
+
+
 def _unlink(path: str) -> None:
     with contextlib.suppress(OSError):
         Path(path).unlink()
 
 
-def _are_same(one: All, other: All) -> bool:
+def _are_same(one: DatabaseFiles, other: DatabaseFiles) -> bool:
     return (
         is_same(one.database, other.database)
         and is_same(one.wal, other.wal)

@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from llmemo import _core
 from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
-from llmemo.stores.base import Record, StoreUnavailableError
-from llmemo.stores.sqlite.change_log import LAST, Changes
+from llmemo.stores.base import StoreUnavailableError
+from llmemo.stores.records import Record
+from llmemo.stores.sqlite.change_log import LAST, ChangeLog
 from llmemo.stores.sqlite.connection import BUSY_TIMEOUT, READING, read_only, translated
 from llmemo.stores.sqlite.fast_reads import AT_ONCE, queries
-from llmemo.stores.sqlite.file import check_header, check_inherited
-from llmemo.stores.sqlite.open_files import Files, is_same, is_untouched, size_of
+from llmemo.stores.sqlite.file import check_header
+from llmemo.stores.sqlite.inherited_files import check_inherited
+from llmemo.stores.sqlite.open_files import OpenFiles, is_same, is_untouched, size_of
 from llmemo.stores.sqlite.rows import record_of
 from llmemo.stores.sqlite.schema import RECENT, check_version
 
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-    from llmemo.stores.base import Selection
-    from llmemo.stores.sqlite.open_files import Seen
+    from llmemo.stores.records import Selection
+    from llmemo.stores.sqlite.open_files import FileState
 
 T = TypeVar("T")
 
@@ -93,13 +95,13 @@ class ReadOnlyFile:
     def __init__(self, path: Path) -> None:
         """Nothing is opened yet."""
         self._path = path
-        self._files = Files(path)
+        self._files = OpenFiles(path)
         self._connection: sqlite3.Connection | None = None
         self._is_shared = False
         """Whether another process may be writing."""
         self._is_without_locks = False
-        self._changes = Changes()
-        self._database: Seen | None = None
+        self._changes = ChangeLog()
+        self._database: FileState | None = None
         """What was opened last."""
 
     def open(self) -> None:
@@ -229,7 +231,7 @@ class ReadOnlyFile:
 
 
 class _Direct:
-    """What `Changes` asks of a connection, without a thread in between."""
+    """What `ChangeLog` asks of a connection, without a thread in between."""
 
     def __init__(self, connection: sqlite3.Connection | None) -> None:
         self._connection = connection

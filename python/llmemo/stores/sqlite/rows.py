@@ -1,13 +1,15 @@
-"""Rows of an SQLite store, as what they are to be."""
+"""Convert rows of an SQLite store to Records, and Records to statements."""
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from llmemo.stores.base import Record
+from llmemo.stores.records import Record
+from llmemo.stores.sqlite.schema import ADD, ADDED_AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 AROUND = 200
 """Bytes that a row takes beside its value, outline and request: a key, digests, indexes."""
@@ -31,3 +33,16 @@ def record_of(row: Iterable[Any]) -> Record:
 def size_of(record: Record) -> int:
     """About how many bytes its row takes."""
     return record.size + AROUND
+
+
+def additions(
+    rows: Sequence[tuple[Any, ...]], now: float
+) -> list[tuple[str, Sequence[tuple[Any, ...]]]]:
+    """Statements that add rows whose keys are not there, or have expired at `now`."""
+    border = len(rows) - len(rows) % ADDED_AT_ONCE
+    together = [
+        (*chain.from_iterable(rows[at : at + ADDED_AT_ONCE]), now)
+        for at in range(0, border, ADDED_AT_ONCE)
+    ]
+    rest = [(*row, now) for row in rows[border:]]
+    return [(ADD[ADDED_AT_ONCE], together), (ADD[1], rest)]

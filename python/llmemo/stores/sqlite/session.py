@@ -1,36 +1,31 @@
-"""The connections of an SQLite store: how they are opened, read from and committed to."""
+"""The open connections of an SQLite store: how they are opened, read from and committed to."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from llmemo import _core
-from llmemo.stores.base import Store, StoreUnavailableError
-from llmemo.stores.sqlite.change_log import Changes
+from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
+from llmemo.stores.sqlite.change_log import ChangeLog
 from llmemo.stores.sqlite.connection import (
     BUSY_TIMEOUT,
-    committed,
     connect,
     in_one_step,
     is_damage,
     is_sound,
     translated,
 )
-from llmemo.stores.sqlite.fast_reads import Quick
-from llmemo.stores.sqlite.file import (
-    check_header,
-    check_inherited,
-    check_place,
-    create_file,
-    identity_of,
-    is_ours,
-    warn_of_network,
-)
-from llmemo.stores.sqlite.file_lock import Guard
-from llmemo.stores.sqlite.open_files import Files, FilesChangedError, Seen, look
+from llmemo.stores.sqlite.fast_reads import FastReader
+from llmemo.stores.sqlite.file import check_header, check_place, create_file, is_ours
+from llmemo.stores.sqlite.file_lock import FileLock
+from llmemo.stores.sqlite.inherited_files import check_inherited, identity_of
+from llmemo.stores.sqlite.network_files import warn_of_network
+from llmemo.stores.sqlite.open_files import FilesChangedError, FileState, OpenFiles, commit, look
+from llmemo.stores.sqlite.open_files import size_of as size_of_file
 from llmemo.stores.sqlite.schema import check_version
 from llmemo.stores.sqlite.set_aside import set_aside
 
@@ -41,31 +36,35 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
+    from llmemo.stores.sqlite.upkeep import Upkeep
+
 T = TypeVar("T")
 
 ATTEMPTS = 3
 """Times that a transaction is begun while its files keep being taken away."""
 
 
-class Session(Store):
-    """What an SQLite store has open: one connection that reads, one that writes, and `Quick`."""
+class Session(ABC):
+    """A connection that reads, one that writes, and a `FastReader`; opened again after trouble."""
 
-    path: Path
-    durability: str
-    _newer = 0
-    """The version of its schema, since it was found to be of a newer llmemo while open."""
-
-    def _prepare(self, path: Path) -> None:
-        """For the file at this path; nothing is opened yet."""
-        self._reader: aiosqlite.Connection | None = None
-        self._writer: aiosqlite.Connection | None = None
-        self._quick = Quick()
-        self._guard = Guard(path, BUSY_TIMEOUT)
-        self._changes = Changes()
-        self._files = Files(path)
-        self._identity: object = None
+    def __init__(self, path: Path, durability: str, upkeep: Upkeep) -> None:
+        """Open nothing yet. `upkeep` runs after commits, too."""
+        self.path = path
+        self._durability = durability
+        self._upkeep = upkeep
+        self.reader: aiosqlite.Connection | None = None
+        self.writer: aiosqlite.Connection | None = None
+        self.fast_reader = FastReader()
+        self.file_lock = FileLock(path, BUSY_TIMEOUT)
+        self.change_log = ChangeLog()
+        self.files = OpenFiles(path)
+        self.identity: object = None
         """Of the file that is open."""
-        self._like: Seen | None = None
+        self.newer = 0
+        """The version of its schema, since it was found to be of a newer llmemo while open."""
+        self.openings = 0
+        """How often the connections were opened."""
+        self._like: FileState | None = None
         """What the database was like when it was last seen: a new one in its place is alike."""
         self._version = 0
         """Of the writer's `data_version`: it changes with what other connections commit."""
@@ -79,17 +78,14 @@ class Session(Store):
         self._gap: asyncio.Event | None = None
         """While there is nothing open for some milliseconds: set when that is over."""
 
-    def _reopened(self) -> None:
-        """Called when the connections are other ones."""
-
     async def open(self) -> None:
         """Create the file if it is missing, and open it; set it aside first if it is damaged."""
-        left = self._reader, self._writer, self._quick.forget()
+        left = self.reader, self.writer, self.fast_reader.forget()
         if any(left):
-            # Open since a fork that could not wait: see `process`.
+            # Open since a fork that could not wait: see `lifecycle`.
             _core.leak(left)
         self._gap = None
-        self._guard.close()
+        self.file_lock.close()
         warn_of_network(self.path)
         await self._open_sound()
 
@@ -110,44 +106,47 @@ class Session(Store):
         check_version(check_header(self.path))
         self._like = look(str(self.path)) or self._like
         create_file(self.path, self._like)
-        async with self._guard.committing(), contextlib.AsyncExitStack() as undo:
-            writer = await connect(self.path, self.durability)
+        async with self.file_lock.committing(), contextlib.AsyncExitStack() as undo:
+            writer = await connect(self.path, self._durability)
             undo.push_async_callback(writer.close)
-            files = self._files.now()
-            reader = await connect(self.path, self.durability)
+            files = self.files.now()
+            reader = await connect(self.path, self._durability)
             undo.push_async_callback(reader.close)
-            self._quick.open(self.path)
-            undo.callback(self._quick.close)
-            identity, before = identity_of(self.path), self._identity
+            self.fast_reader.open(self.path)
+            undo.callback(self.fast_reader.close)
+            identity, before = identity_of(self.path), self.identity
             with translated():
-                await self._changes.begin(
+                await self.change_log.begin(
                     reader,
                     is_first=before is None,
                     is_another=self._has_lost or identity != before,
                 )
                 [(self._version,)] = await writer.execute_fetchall("PRAGMA data_version")
-            self._files.opened(files)
+            self.files.opened(files)
             undo.pop_all()
-        self._identity = identity
+        self.identity = identity
         self._is_damaged = self._is_readonly = self._is_detached = self._has_lost = False
-        self._newer = 0
-        self._reader, self._writer = reader, writer
-        self._reopened()
+        self.newer = 0
+        self.reader, self.writer = reader, writer
+        self.openings += 1
 
-    async def _mend(self) -> bool:
-        """See `Mending`."""
-        raise NotImplementedError
+    @abstractmethod
+    async def mend(self) -> bool:
+        """Open again what was deleted, replaced, cut off or damaged, or not opened for writing.
+
+        Returns whether what was committed last is certainly in the file that is open now.
+        """
 
     def _detach(self) -> tuple[aiosqlite.Connection | None, aiosqlite.Connection | None]:
-        """Have nothing open any more; the caller closes what was."""
-        reader, self._reader = self._reader, None
-        writer, self._writer = self._writer, None
-        self._quick.close()
+        """Have nothing open any more; the caller closes the connections."""
+        reader, self.reader = self.reader, None
+        writer, self.writer = self.writer, None
+        self.fast_reader.close()
         return reader, writer
 
     async def _set_aside(self, found: object, reason: object, *, is_empty: bool = False) -> None:
         """Rename a file that is damaged; `is_empty`: it has nothing, which SQLite calls sound."""
-        async with self._guard.held():
+        async with self.file_lock.held():
             # Another process may have been first.
             if identity_of(self.path) != found:
                 return
@@ -155,7 +154,8 @@ class Session(Store):
                 set_aside(self.path, reason)
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def watched(self) -> Iterator[None]:
+        """Translate errors of SQLite, and note those that call for `mend`."""
         try:
             with translated():
                 yield
@@ -164,57 +164,96 @@ class Session(Store):
             self._is_readonly |= "readonly database" in str(error)
             raise
 
-    async def _reading(self) -> aiosqlite.Connection:
+    async def reading(self) -> aiosqlite.Connection:
         """The connection that reads."""
         while self._gap is not None:
             await self._gap.wait()
-        self._files.keep_index()
-        return opened(self._reader)
+        self.files.keep_index()
+        return opened(self.reader)
 
-    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def look(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a function that only reads."""
-        check_version(self._newer)
-        reader = await self._reading()
-        with self._watched():
+        check_version(self.newer)
+        reader = await self.reading()
+        with self.watched():
             return await in_one_step(reader, work)
 
-    async def _commit(self, work: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
+    async def commit(self, work: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
         """Run a function in one transaction, which writes about `size` bytes.
 
         When this returns another process would find it, should this one be killed.
         """
-        if self._is_damaged or self._is_readonly or self._is_detached or self._newer:
-            await self._mend()
+        if self._is_damaged or self._is_readonly or self._is_detached or self.newer:
+            await self.mend()
         for attempt in range(1, ATTEMPTS + 1):
-            writer = opened(self._writer)
+            writer = opened(self.writer)
             try:
-                async with self._guard.committing():
-                    with self._watched():
+                async with self.file_lock.committing():
+                    with self.watched():
                         result = await in_one_step(
-                            writer, lambda connection: committed(connection, work, self._files)
+                            writer, lambda connection: commit(connection, work, self.files)
                         )
                     await self._after_write(writer, size)
             except FilesChangedError as error:
-                is_kept = await self._mend()
+                is_kept = await self.mend()
                 if error.is_committed and is_kept:
                     return error.result  # type: ignore[no-any-return]
                 if attempt == ATTEMPTS:
                     raise
             except FileNotFoundError:
-                # The folder is gone, and the guard with it.
+                # The folder is gone, and the lock file with it.
                 if attempt == ATTEMPTS:
                     raise
-                await self._mend()
+                await self.mend()
             else:
                 return result
         raise AssertionError
 
     async def _after_write(self, writer: aiosqlite.Connection, size: int) -> None:
-        """Called after each commit, under the guard."""
+        """Keep the WAL small, under the file lock."""
+        # It is committed, whatever becomes of the WAL.
+        with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self.watched():
+            try:
+                wal_bytes = size_of_file(self.files.was.wal)
+                has_written = await self._upkeep.after_write(writer, size, wal_bytes)
+            except BaseException:
+                await writer.rollback()
+                raise
+            if has_written:
+                self.files.written_back()
+
+    async def run_upkeep(self, now: float) -> None:
+        """Remove what expired before `now` (Unix time in seconds), and the like."""
+        await self.mend()
+        writer = opened(self.writer)
+        with self.watched():
+            [(version,)] = await writer.execute_fetchall("PRAGMA user_version")
+        try:
+            check_version(version)
+        except StoreUnusableError:
+            self.newer = version
+            await self.close(now)
+            raise
+        await self._keep_up(writer, now, at_end=False)
+
+    async def _keep_up(self, writer: aiosqlite.Connection, now: float, *, at_end: bool) -> None:
+        async with self.file_lock.committing():
+            with self.watched():
+                try:
+                    await self._upkeep.run(writer, now, at_end=at_end)
+                except BaseException:
+                    await writer.rollback()
+                    raise
+                finally:
+                    self.files.written_back()
+
+    @abstractmethod
+    async def close(self, now: float) -> None:
+        """Do the last upkeep, as of `now`, and close everything."""
 
 
 async def close_all(*connections: aiosqlite.Connection | None) -> None:
-    """Close connections in whose place there are others: how that goes is of no consequence."""
+    """Close connections that others have replaced: how that goes is of no consequence."""
     for connection in connections:
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):

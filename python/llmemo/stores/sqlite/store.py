@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmemo import _core
 from llmemo.config.validation import check_flag, check_whole
 from llmemo.errors import ConfigurationError, StoreError
-from llmemo.stores.base import Record, Selection, StoreUnavailableError, StoreUnusableError
+from llmemo.stores.base import Store, StoreUnavailableError
+from llmemo.stores.records import Record, Selection
 from llmemo.stores.sqlite.change_log import CHANGED
 from llmemo.stores.sqlite.connection import SYNCHRONOUS
 from llmemo.stores.sqlite.fast_reads import queries
-from llmemo.stores.sqlite.file import check_file, identity_of, inherit, wal_of
-from llmemo.stores.sqlite.leases import SQLiteLeases
-from llmemo.stores.sqlite.open_files import size_of as size_of_file
+from llmemo.stores.sqlite.file import check_file, wal_of
+from llmemo.stores.sqlite.inherited_files import identity_of, inherit
+from llmemo.stores.sqlite.leases import SQLiteLeaseStore
 from llmemo.stores.sqlite.read_only import (
     REMOVAL_REFUSED,
     WRITE_REFUSED,
@@ -24,11 +22,9 @@ from llmemo.stores.sqlite.read_only import (
     check_read_only,
     refuse_options,
 )
-from llmemo.stores.sqlite.repair import Mending
-from llmemo.stores.sqlite.rows import record_of, size_of
+from llmemo.stores.sqlite.repair import RepairedSession
+from llmemo.stores.sqlite.rows import additions, record_of, size_of
 from llmemo.stores.sqlite.schema import (
-    ADD,
-    ADDED_AT_ONCE,
     RECENT,
     REMOVED,
     UPSERT,
@@ -40,9 +36,9 @@ from llmemo.stores.sqlite.upkeep import Upkeep
 
 if TYPE_CHECKING:
     import os
+    import sqlite3
     from collections.abc import Collection, Mapping, Sequence
 
-    import aiosqlite
 
 T = TypeVar("T")
 
@@ -53,7 +49,7 @@ LEAST_BYTES = 256 * 1024
 """A bound on the file that leaves room for its own bookkeeping."""
 
 
-class SQLiteStore(Mending):
+class SQLiteStore(Store):
     """Answers in an SQLite file that several threads, event loops and processes may share.
 
     Args:
@@ -100,24 +96,22 @@ class SQLiteStore(Mending):
             check_whole("max_store_bytes", max_store_bytes, least=LEAST_BYTES)
         check_flag("read_only", read_only)
         self.read_only = read_only
-        self._file: ReadOnlyFile | None = None
+        self._read_only_file: ReadOnlyFile | None = None
         self.store_requests = store_requests
         if read_only:
             refuse_options(max_store_bytes=max_store_bytes, store_requests=store_requests)
             self.path = check_read_only(path)
-            self._file = ReadOnlyFile(self.path)
+            self._read_only_file = ReadOnlyFile(self.path)
         else:
             self.path = check_file(path)
         self.durability = durability
         self.max_store_bytes = max_store_bytes
         self.counts_uses = max_store_bytes is not None
-        self._prepare(self.path)
         self._upkeep = Upkeep(wal_of(self.path), max_store_bytes)
+        self._session = RepairedSession(self.path, durability, self._upkeep)
         self._sweeps: dict[int, Sweep] = {}
         """By the identity of what they were asked for."""
-        self._leases = SQLiteLeases(
-            look=self._look, commit=self._commit, row=self._row, clock=self._now
-        )
+        self._leases = SQLiteLeaseStore(self._session, self._row, self._now)
         self.leases = None if read_only else self._leases
 
     def __repr__(self) -> str:
@@ -130,26 +124,23 @@ class SQLiteStore(Mending):
 
     async def open(self) -> None:
         """See `Store.open`: a damaged file is set aside first, and a new one begun."""
-        if self._file is None:
-            await super().open()
+        if self._read_only_file is None:
+            await self._session.open()
             return
-        left = self._file.forget()
+        left = self._read_only_file.forget()
         if left is not None:
             _core.leak(left)
-        self._file.open()
-
-    def _reopened(self) -> None:
-        self._leases.reopened()
+        self._read_only_file.open()
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
         """See `Store.get`."""
-        if self._file is not None:
-            return self._file.get(keys)
-        check_version(self._newer)
-        reader = await self._reading()
+        if self._read_only_file is not None:
+            return self._read_only_file.get(keys)
+        check_version(self._session.newer)
+        reader = await self._session.reading()
         found: dict[bytes, Record] = {}
         for query, chunk in queries(keys):
-            with self._watched():
+            with self._session.watched():
                 rows = await reader.execute_fetchall(query, chunk)
             found.update((row[0], record_of(row)) for row in rows)
         self._upkeep.saw(found, self.clock())
@@ -157,28 +148,28 @@ class SQLiteStore(Mending):
 
     def get_at_once(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:
         """See `Store.get_at_once`."""
-        # Whoever has put another `get` in its place is not to be passed over.
-        if self._newer or type(self).get is not GET or "get" in vars(self):
+        # Another `get` in the place of this class's is not to be passed over.
+        if self._session.newer or type(self).get is not GET or "get" in vars(self):
             return None
-        if self._file is not None:
-            return self._file.get_at_once(keys)
-        self._files.keep_index()
-        found = self._quick.get(keys)
+        if self._read_only_file is not None:
+            return self._read_only_file.get_at_once(keys)
+        self._session.files.keep_index()
+        found = self._session.fast_reader.get(keys)
         if found:
             self._upkeep.saw(found, self.clock())
         return found
 
     async def recent(self, limit: int) -> Sequence[Record]:
         """See `Store.recent`."""
-        if self._file is not None:
-            return self._file.recent(limit)
-        check_version(self._newer)
-        reader = await self._reading()
+        if self._read_only_file is not None:
+            return self._read_only_file.recent(limit)
+        check_version(self._session.newer)
+        reader = await self._session.reading()
         found: list[Record] = []
         before = 2**63 - 1
         while len(found) < limit:
             size = min(ROWS_PER_QUERY, limit - len(found))
-            with self._watched():
+            with self._session.watched():
                 rows = list(await reader.execute_fetchall(RECENT, (before, size)))
             found.extend(Record(*row[1:]) for row in rows)
             if len(rows) < size:
@@ -188,14 +179,14 @@ class SQLiteStore(Mending):
 
     async def changes(self) -> Collection[bytes | Selection] | None:
         """See `Store.changes`."""
-        if self._file is not None:
-            return await self._file.changes()
-        if self._newer:
+        if self._read_only_file is not None:
+            return await self._read_only_file.changes()
+        if self._session.newer:
             return ()
-        reader = await self._reading()
-        is_same = identity_of(self.path) == self._identity
-        with self._watched():
-            changed = await self._changes.others(reader)
+        reader = await self._session.reading()
+        is_same = identity_of(self.path) == self._session.identity
+        with self._session.watched():
+            changed = await self._session.change_log.others(reader)
         return changed if is_same else None
 
     async def set(self, records: Sequence[Record]) -> None:
@@ -204,34 +195,27 @@ class SQLiteStore(Mending):
         await self._transaction((UPSERT, rows), size=sum(map(size_of, records)))
 
     def _row(self, record: Record) -> tuple[Any, ...]:
-        return (*record, record.created, self._changes.writer)
+        return (*record, record.created, self._session.change_log.writer)
 
     async def add(self, records: Sequence[Record]) -> int:
         """See `Store.add`."""
-        now = self.clock()
-        rows = [self._row(record) for record in records]
-        border = len(rows) - len(rows) % ADDED_AT_ONCE
-        together = [
-            (*chain.from_iterable(rows[at : at + ADDED_AT_ONCE]), now)
-            for at in range(0, border, ADDED_AT_ONCE)
-        ]
-        rest = [(*row, now) for row in rows[border:]]
-        steps = (ADD[ADDED_AT_ONCE], together), (ADD[1], rest)
+        steps = additions([self._row(record) for record in records], self.clock())
         return sum(await self._transaction(*steps, size=sum(map(size_of, records))))
 
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """See `Store.delete`."""
         if self.read_only:
             raise StoreError(REMOVAL_REFUSED)
+        writer = self._session.change_log.writer
         if keys is None:
             everything: Sequence[tuple[Any, ...]] = [()]
             touched = await self._transaction(
-                ("DELETE FROM entries", everything), (CHANGED, [(None, self._changes.writer)])
+                ("DELETE FROM entries", everything), (CHANGED, [(None, writer)])
             )
         else:
             touched = await self._transaction(
                 ("DELETE FROM entries WHERE key = ?", [(key,) for key in keys]),
-                (CHANGED, [(key, self._changes.writer) for key in keys]),
+                (CHANGED, [(key, writer) for key in keys]),
             )
         return touched[0]
 
@@ -239,12 +223,14 @@ class SQLiteStore(Mending):
         """See `Store.invalidate`."""
         if self.read_only:
             raise StoreError(REMOVAL_REFUSED)
-        await self._mend()
-        sweep = self._sweeps.pop(id(selection), None) or Sweep(selection, self._changes.writer)
+        session = self._session
+        await session.mend()
+        sweep = self._sweeps.pop(id(selection), None)
+        sweep = sweep or Sweep(selection, session.change_log.writer)
         await sweep.rest()
         try:
-            with self._watched():
-                steps = await sweep.look(opened(self._reader))
+            with session.watched():
+                steps = await sweep.look(opened(session.reader))
             sweep.done((await self._transaction(*steps))[0] if steps else 0)
         except StoreUnavailableError:
             self._sweeps[id(selection)] = sweep
@@ -277,19 +263,7 @@ class SQLiteStore(Mending):
 
         if self.read_only:
             raise StoreError(WRITE_REFUSED)
-        return await self._commit(work, size)
-
-    async def _after_write(self, writer: aiosqlite.Connection, size: int) -> None:
-        # It is committed, whatever becomes of the WAL.
-        with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self._watched():
-            try:
-                wal_bytes = size_of_file(self._files.was.wal)
-                has_written = await self._upkeep.after_write(writer, size, wal_bytes)
-            except BaseException:
-                await writer.rollback()
-                raise
-            if has_written:
-                self._files.written_back()
+        return await self._session.commit(work, size)
 
     def _now(self) -> float:
         # The cache sets its clock after the store was made.
@@ -301,59 +275,21 @@ class SQLiteStore(Mending):
 
     def left_open(self) -> None:
         """See `Store.left_open`."""
-        self._guard.close()
-        inherit(self._identity, identity_of(self.path))
+        self._session.file_lock.close()
+        inherit(self._session.identity, identity_of(self.path))
 
     async def upkeep(self) -> None:
         """See `Store.upkeep`."""
         if self.read_only:
             return
-        await self._mend()
-        writer = opened(self._writer)
-        with self._watched():
-            [(version,)] = await writer.execute_fetchall("PRAGMA user_version")
-        try:
-            check_version(version)
-        except StoreUnusableError:
-            self._newer = version
-            await self.close()
-            raise
-        await self._keep_up(writer, at_end=False)
-
-    async def _keep_up(self, writer: aiosqlite.Connection, *, at_end: bool) -> None:
-        async with self._guard.committing():
-            with self._watched():
-                try:
-                    await self._upkeep.run(writer, self.clock() - self.grace, at_end=at_end)
-                except BaseException:
-                    await writer.rollback()
-                    raise
-                finally:
-                    self._files.written_back()
+        await self._session.run_upkeep(self.clock() - self.grace)
 
     async def close(self) -> None:
         """See `Store.close`."""
-        if self._file is not None:
-            self._file.close()
+        if self._read_only_file is not None:
+            self._read_only_file.close()
             return
-        with contextlib.suppress(sqlite3.Error, OSError, StoreUnavailableError, StoreUnusableError):
-            await self._mend_at_end()
-        reader, writer = self._detach()
-        if writer is None or reader is None:
-            return
-        # Who holds the guard for so long is not writing: better to close without it than never.
-        with contextlib.suppress(sqlite3.Error, OSError, StoreUnavailableError):
-            if not self._newer:
-                await self._keep_up(writer, at_end=True)
-        async with contextlib.AsyncExitStack() as guarded:
-            # Closing the last connection writes the WAL back into the file.
-            with contextlib.suppress(OSError, StoreUnavailableError):
-                await guarded.enter_async_context(self._guard.committing())
-            try:
-                await reader.close()
-            finally:
-                await writer.close()
-        self._guard.close()
+        await self._session.close(self.clock() - self.grace)
 
 
 GET = SQLiteStore.get

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import aiosqlite
 
-    from llmemo.stores.base import Selection
+    from llmemo.stores.records import Selection
 
     Steps = list[tuple[str, Sequence[tuple[Any, ...]]]]
 

@@ -1,0 +1,87 @@
+"""Calls that wait for the lease of another process to end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmemo.stores.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from llmemo.store_io.calls import Outcome, Submission
+    from llmemo.stores.lease_store import LeaseState
+
+FAILURES = 2
+"""Failures in a row after which all waiters go on by themselves."""
+
+
+class ParkedCalls:
+    """Calls by the key of the lease that they wait for."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.by_key: dict[bytes, list[Submission[Any]]] = {}
+        self._ends: dict[bytes, float] = {}
+        self._has_new = False
+
+    def park(self, call: Submission[Any], state: LeaseState) -> None:
+        """Have a call wait for the lease in this state."""
+        key = operation_of(call).key
+        self.by_key.setdefault(key, []).append(call)
+        self._ends[key] = state.expires
+        # The end of that lease may have been seen already, for other callers.
+        self._has_new = True
+
+    def drop_abandoned(self) -> None:
+        """Forget the calls whose callers have left."""
+        self.by_key = {key: left for key, calls in self.by_key.items() if (left := waiting(calls))}
+
+    def is_due(self, now: float) -> bool:
+        """Whether to look at the leases even if the store has not changed. Asked once a look."""
+        is_due = self._has_new or any(self._ends.get(key, now) <= now for key in self.by_key)
+        self._has_new = False
+        return is_due
+
+    def judge(
+        self, keys: Iterable[bytes], found: Mapping[bytes, Record | LeaseState], now: float
+    ) -> tuple[list[Outcome], list[Submission[Any]]]:
+        """Outcomes of the calls whose wait is over, and the calls whose lease has become free."""
+        outcomes: list[Outcome] = []
+        free: list[Submission[Any]] = []
+        for key in keys:
+            calls, state = self.by_key.pop(key, []), found.get(key)
+            self._ends.pop(key, None)
+            if isinstance(state, Record):
+                outcomes += [(call, state, None) for call in calls]
+                continue
+            failures = 0 if state is None else state.failures
+            done = [
+                call
+                for call in calls
+                if failures >= max(FAILURES, operation_of(call).held.failures + 1)
+            ]
+            outcomes += [(call, None, None) for call in done]
+            rest = [call for call in calls if call not in done]
+            if state is None or state.expires <= now:
+                free += rest
+            else:
+                self.by_key.setdefault(key, []).extend(rest)
+                self._ends[key] = state.expires
+        return outcomes, free
+
+    def take_all(self) -> list[Submission[Any]]:
+        """Remove and return all calls."""
+        calls = [call for group in self.by_key.values() for call in group]
+        self.by_key, self._ends = {}, {}
+        return calls
+
+
+def operation_of(call: Submission[Any]) -> Any:
+    """The operation of a call, whose kind the caller knows."""
+    return call.operation
+
+
+def waiting(calls: Iterable[Submission[Any]]) -> list[Submission[Any]]:
+    """Those of some calls whose callers have not left."""
+    return [call for call in calls if not call.is_over]

@@ -1,0 +1,90 @@
+"""What is known of a store's health: two circuit breakers, the waiting calls, counts of trouble.
+
+While a breaker is open no model call waits for the store. Reads have one of their own: a file that
+another process keeps locked can be read.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.store_io.calls import settle
+from llmemo.store_io.circuit_breaker import CircuitBreaker
+
+if TYPE_CHECKING:
+    from llmemo.store_io.calls import Call, Submission
+    from llmemo.store_io.executor import Executor
+    from llmemo.telemetry.stats import Tally
+
+
+class StoreHealth:
+    """Counts what succeeds and fails, and releases the waiting calls when a breaker opens."""
+
+    def __init__(self, executor: Executor, tally: Tally, timeout: float) -> None:
+        """Both breakers are closed. `timeout`: what the log names as the store's, in seconds."""
+        self.reads, self.writes = CircuitBreaker(), CircuitBreaker()
+        self.waiting_reads: set[Call[Any]] = set()
+        self.waiting_writes: set[Call[Any]] = set()
+        self._batches: set[weakref.ref[Submission[Any]]] = set()
+        """Batches of reads. Weak: a loop may close before there is an outcome, and has to go."""
+        self._executor = executor
+        self._tally = tally
+        self._timeout = timeout
+
+    def batch_begins(self, batch: Submission[Any]) -> None:
+        """Have a batch of reads released when their breaker opens."""
+        self._batches.add(weakref.ref(batch, self._batches.discard))
+
+    def reads_done(self, count: int, error: Exception | None) -> None:
+        """Note the outcome of `count` reads whose callers still wait."""
+        if error is None:
+            self.reads.succeeded()
+        elif not self._executor.is_closed:  # meanwhile, which is no trouble
+            self.failed("read", error, count)
+
+    def reads_refused(self, count: int) -> None:
+        """Count reads that were not sent since the breaker is open."""
+        text = "llmemo: the store is not asked for a while: it is in trouble"
+        self._tally.note("errors", "store_shut", text, count=count)
+
+    def read_ended(self, error: Exception | None = None) -> None:
+        """Note the outcome of a read that no caller waits for: success counts."""
+        if error is None:
+            self.reads.succeeded()
+
+    def write_ended(self, error: Exception | None = None) -> None:
+        """Note the outcome of a write: success counts."""
+        if error is None:
+            self.writes.succeeded()
+            if self.reads.is_open:
+                # Maybe that is over, too. But reads may hang where writes do not.
+                self.reads.hurry()
+
+    def failed(self, verb: str, error: Exception, calls: int = 1) -> None:
+        """Count and log a failure of N calls, and tell the breaker."""
+        self.note(verb, error, calls)
+        self.trip(self.reads if verb == "read" else self.writes, calls)
+
+    def trip(self, breaker: CircuitBreaker, calls: int = 1) -> None:
+        """Tell a breaker of failures. If that opens it, no call that it is for waits any longer."""
+        if not breaker.failed(calls):
+            return
+        released: list[Submission[Any]] = list(self.waiting_writes)
+        if breaker is self.reads:
+            batches = [reference() for reference in list(self._batches)]
+            released += [*self.waiting_reads, *(one for one in batches if one is not None)]
+        settle([(call, None, NotYetError()) for call in released])
+
+    def note(self, verb: str, error: Exception, calls: int = 1) -> None:
+        """Count a failure of N calls, and log it once a minute.
+
+        Called by plain handlers: a context manager took a twentieth of a batched lookup's time.
+        """
+        if isinstance(error, NotYetError):
+            text = "llmemo: the store took longer than %.3g s to %s"
+            reason = f"store_{verb}_timeout"
+            self._tally.note("errors", reason, text, self._timeout, verb, count=calls)
+        else:
+            self._tally.store_failed(verb, error, calls)

@@ -1,0 +1,191 @@
+"""Writes of a store: all pending records in one transaction, and what runs between writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from llmemo.errors import StoreError, text_of
+from llmemo.store_io.calls import Submission, settle
+from llmemo.store_io.operations import Add, Delete, Invalidate, Set, forget
+from llmemo.store_io.store_opener import TROUBLE
+from llmemo.stores.base import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmemo._core import Memory
+    from llmemo.store_io.leases.manager import LeaseManager
+    from llmemo.store_io.maintenance import Maintenance
+    from llmemo.store_io.shutdown import Shutdown
+    from llmemo.store_io.store_opener import StoreOpener
+    from llmemo.stores.base import Store
+    from llmemo.telemetry.stats import Tally
+
+MAX_QUEUED_BYTES = 64 * 2**20
+"""Memory that updates waiting to be written may take; beyond it the oldest are dropped."""
+
+AROUND = 2_048
+"""Bytes that a queued update takes besides value, outline and request (measured with 200,000)."""
+
+MAX_RECORDS_PER_SET = 1024
+"""Most records in one transaction, so that no write keeps other processes waiting for long."""
+
+RETRY_DELAYS = (0.02, 0.1, 0.5, 1.0)
+"""Seconds between attempts while the store is unavailable; the last one repeats."""
+
+
+class WriteLoop:
+    """The part of a worker that writes. On the private loop."""
+
+    def __init__(
+        self,
+        opener: StoreOpener,
+        shutdown: Shutdown,
+        memory: Memory,
+        tally: Tally,
+        *,
+        ready: asyncio.Event,
+        leases: LeaseManager,
+        maintenance: Maintenance,
+    ) -> None:
+        """Begin with an empty queue. `ready` is set when there may be something to do.
+
+        `leases` and `maintenance` work between writes; `memory` forgets what was removed.
+        """
+        self._opener = opener
+        self._shutdown = shutdown
+        self.ready = ready
+        self._leases = leases
+        self._maintenance = maintenance
+        self._memory = memory
+        self._tally = tally
+        self.queue: deque[Submission[Any]] = deque()
+        self.in_flight: list[Submission[Any]] = []
+        """What the store is carrying out."""
+        self.unfinished: list[Submission[Any]] = []
+        """What takes long, and was begun before the end came: the next worker goes on with it."""
+        self._queued_bytes = 0
+
+    def add(self, call: Submission[Any]) -> None:
+        """Queue a write."""
+        self.queue.append(call)
+        self._queued_bytes += _size(call)
+
+    def drop_excess(self) -> None:
+        """Drop the oldest updates while the queue takes too much memory.
+
+        Only updates, since their callers may have left; a caller that adds or deletes waits.
+        """
+        while self._queued_bytes > MAX_QUEUED_BYTES and len(self.queue) > 1:
+            oldest = next(call for call in self.queue if _size(call))
+            self.queue.remove(oldest)
+            self._queued_bytes -= _size(oldest)
+            reason = "the queue of writes is full, the oldest is dropped"
+            self._tally.note("errors", "write_dropped", "llmemo: %s", reason)
+            self._leases.wrote([oldest], is_done=False)
+            settle([(oldest, None, StoreError(reason))])
+
+    async def run(self) -> None:
+        """Write until the worker ends."""
+        while await self._shutdown.has_next(self.ready, self._has_work):
+            if self._maintenance.has_work and not any(map(_is_brief, self.queue)):
+                await self._maintenance.work()
+            while self.queue and not self._shutdown.has_given_up:
+                if self._shutdown.is_time_over:
+                    return
+                self.in_flight = self._take_batch()
+                results, error = await self._execute(self.in_flight)
+                self._shutdown.steps += 1
+                batch, self.in_flight = self.in_flight, []
+                if self._shutdown.hands_over and isinstance(error, StoreUnavailableError):
+                    self.queue.extendleft(reversed(batch))
+                    return
+                if not self._finish(batch, results, error):
+                    break
+                await self._leases.work()
+                if self._maintenance.is_due:
+                    # Where writes never pause, the store needs its upkeep all the more.
+                    await self._maintenance.work()
+            await self._leases.work()
+
+    def _finish(
+        self, batch: list[Submission[Any]], results: Sequence[Any], error: Exception | None
+    ) -> bool:
+        """Hand out the outcomes of a batch. Returns False if there is more to remove."""
+        self._leases.is_in_trouble = False
+        self._leases.wrote(batch, is_done=error is None)
+        if error is not None and isinstance(batch[0].operation, Set):
+            # Here, since the caller may not wait for the outcome any more.
+            self._tally.store_failed("write", error, len(batch))
+        if not _is_brief(batch[0]) and error is None and results[0] is None:
+            # The rest after what came meanwhile, and after maintenance.
+            (self.unfinished if self._shutdown.is_stopping else self.queue).append(batch[0])
+            return False
+        forget(self._memory, batch[0].operation)
+        settle([(call, result, error) for call, result in zip(batch, results, strict=True)])
+        return True
+
+    def _has_work(self) -> bool:
+        return bool(self.queue) or self._leases.has_work or self._maintenance.has_work
+
+    def _take_batch(self) -> list[Submission[Any]]:
+        """The oldest write, and with it all that can share its transaction."""
+        writes = self.queue
+        batch = [writes.popleft()]
+        if not isinstance(batch[0].operation, Set):
+            return batch
+        while writes and len(batch) < MAX_RECORDS_PER_SET and isinstance(writes[0].operation, Set):
+            batch.append(writes.popleft())
+        self._queued_bytes -= sum(map(_size, batch))
+        return batch
+
+    async def _execute(
+        self, batch: list[Submission[Any]]
+    ) -> tuple[Sequence[Any], Exception | None]:
+        """Carry a batch out, however long the store is unavailable. Returns a result for each."""
+        attempt, nothing = 0, [None] * len(batch)
+        while True:
+            try:
+                store = await self._opener.open()
+                return await _carry_out(store, batch), None
+            except StoreUnavailableError as error:
+                text = "llmemo: the store is unavailable: %s"
+                self._tally.note("errors", "store_unavailable", text, text_of(error))
+                self._leases.is_in_trouble = True
+                self._leases.dismiss_waiters()
+                if not self._shutdown.is_urgent:
+                    await asyncio.sleep(RETRY_DELAYS[min(attempt, len(RETRY_DELAYS) - 1)])
+                if self._shutdown.is_urgent:
+                    return nothing, error
+                attempt += 1
+            except TROUBLE as error:
+                return nothing, self._opener.translated(error)
+
+
+async def _carry_out(store: Store, batch: list[Submission[Any]]) -> Sequence[Any]:
+    """The results of a batch: several writes, or one of the other operations."""
+    operation = batch[0].operation
+    if isinstance(operation, Delete):
+        return [await store.delete(operation.keys)]
+    if isinstance(operation, Invalidate):
+        return [await store.invalidate(operation.selection)]
+    if isinstance(operation, Add):
+        return [await store.add(operation.records)]
+    # Of several records of one key the last counts, and that of each lease.
+    sets = [call.operation for call in batch if isinstance(call.operation, Set)]
+    if store.leases is not None and any(one.fence is not None for one in sets):
+        last = {(one.record.key, one.fence): one for one in sets}.values()
+        refused = await store.leases.set([(one.record, one.fence) for one in last])
+        return [one.fence in refused for one in sets]
+    await store.set(list({one.record.key: one.record for one in sets}.values()))
+    return [None] * len(batch)
+
+
+def _is_brief(call: Submission[Any]) -> bool:
+    return not isinstance(call.operation, Invalidate)
+
+
+def _size(call: Submission[Any]) -> int:
+    return call.operation.record.size + AROUND if isinstance(call.operation, Set) else 0

@@ -1,0 +1,58 @@
+"""Stores by the path or the URL that a user gives. A store is imported when it is asked for."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from llmemo.errors import ConfigurationError
+from llmemo.stores.base import Store
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+
+def _sqlite_file(path: str | os.PathLike[str]) -> Store:
+    from llmemo.stores.sqlite.store import SQLiteStore  # noqa: PLC0415 (see the module)
+
+    return SQLiteStore(path)
+
+
+def _sqlite(rest: str) -> Store:
+    # As in SQLAlchemy: sqlite:///relative.db, sqlite:////absolute.db
+    if not rest.startswith("/") or rest == "/":
+        msg = f"store='sqlite://{rest}' names no file: write sqlite:///name.db, or just the path"
+        raise ConfigurationError(msg)
+    if "?" in rest:
+        msg = "store=sqlite:///…?… has options: give a SQLiteStore(path, …) to set any"
+        raise ConfigurationError(msg)
+    return _sqlite_file(rest[1:])
+
+
+SCHEMES: dict[str, Callable[[str], Store]] = {"sqlite": _sqlite}
+"""Makes a store from what follows the scheme of a URL; a new store adds one row."""
+
+
+def store_of(location: Store | str | os.PathLike[str]) -> Store:
+    """The store at a path or a URL; a store itself is returned as it is.
+
+    Raises:
+        ConfigurationError: It is none of these, or the store refused it.
+    """
+    if isinstance(location, Store):
+        return location
+    url = (
+        re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", location)
+        if isinstance(location, str)
+        else None
+    )
+    if url is None:
+        return _sqlite_file(location)
+    scheme = url[1].lower()
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        # Not the whole URL: it may carry a password.
+        msg = f"store={scheme}://… has an unknown scheme: known are {known} and plain paths"
+        raise ConfigurationError(msg)
+    return SCHEMES[scheme](url[2])

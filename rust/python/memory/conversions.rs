@@ -1,0 +1,43 @@
+//! What Python passes to `Memory`, and is told by it.
+
+use super::clock::seconds;
+use crate::memory::{About, FOREVER, KnownRequest, Worth};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+/// Fresh objects of an answer, if there is one.
+pub(super) type Answered = PyResult<Option<Py<PyList>>>;
+
+/// A new bytes object.
+pub(super) type Bytes = Py<PyBytes>;
+
+/// Key, `llm_string` and prompt.
+pub(super) type KnownTexts = (Bytes, Bytes, Option<Bytes>);
+
+/// Tokens in, tokens out, money.
+pub(super) type Price = (u64, u64, f64);
+
+/// When an answer was made and when it expires, and whether a caller may refresh it by now.
+pub(super) type Times = (f64, Option<f64>, bool);
+
+pub(super) fn to_bytes(py: Python<'_>, bytes: &[u8]) -> Bytes {
+    PyBytes::new(py, bytes).unbind()
+}
+
+pub(super) fn known_texts(py: Python<'_>, known: &KnownRequest) -> KnownTexts {
+    let bytes = |bytes: &[u8]| to_bytes(py, bytes);
+    (bytes(&known.key.0), bytes(&known.llm_string), known.prompt.as_deref().map(bytes))
+}
+
+pub(super) fn price_of(worth: Worth) -> Price {
+    (worth.input_tokens, worth.output_tokens, worth.money)
+}
+
+pub(super) fn worth_of((input_tokens, output_tokens, money): Price) -> Worth {
+    Worth { input_tokens, output_tokens, money }
+}
+
+pub(super) fn times(about: About) -> Times {
+    let expires = (about.expires != FOREVER).then(|| seconds(about.expires));
+    (about.created, expires, about.is_due)
+}
