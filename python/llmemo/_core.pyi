@@ -8,6 +8,7 @@ from langchain_core.outputs import Generation
 
 __all__ = [
     "LARGE",
+    "OUTLINE_DIGEST",
     "Counts",
     "Describer",
     "Dumps",
@@ -30,6 +31,7 @@ __all__ = [
     "decompress",
     "encode",
     "entries",
+    "fold_digests",
     "leak",
     "prepare",
     "seed_ids",
@@ -41,6 +43,9 @@ __version__: Final[str]
 LARGE: Final[int]
 """An answer of more bytes, or a prompt of more characters, is not worked on in the thread of an
 event loop."""
+
+OUTLINE_DIGEST: Final[int]
+"""Bytes of a digest in an outline."""
 
 class RequestBypassed(Exception):
     """A request that does not determine what is asked: it must not be cached.
@@ -547,6 +552,9 @@ class MemoryCounts:
     @property
     def money(self) -> float:
         """Money that hits and fills were worth."""
+
+def fold_digests(digests: bytes) -> int:
+    """One number for any number of digests of an outline, in their order."""
 
 @overload
 def encode(generations: Sequence[Generation], key: bytes) -> bytes: ...

@@ -1,8 +1,8 @@
 //! The settings that cannot change an answer. What is not in this table counts.
 #![forbid(unsafe_code)]
 
-use super::Place;
 use super::encoding::is_path;
+use super::form::Place;
 
 /// How a setting counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! `NaN`, `Infinity` and `-Infinity`, which Python writes, are numbers.
 #![forbid(unsafe_code)]
 
-use super::Reason;
+use super::bypass::Reason;
 use super::cursor::{Cursor, DEPTH_MAX, Fail};
 use super::encoding::{leaf, push_code_point, tag};
 use super::objects::{Marks, Objects, worse};

@@ -2,10 +2,9 @@
 //! "repr": "…"}`. The `id` names a class; only the `repr` says what is inside, and few of them all of it.
 #![forbid(unsafe_code)]
 
-use super::Reason;
+use super::bypass::Reason;
 use super::cursor::{Cursor, contains, has_address};
 use super::encoding::{is_path, is_str, tag, text_of};
-use super::json::Json;
 use super::literal::Literals;
 use std::ops::Range;
 
@@ -129,25 +128,6 @@ fn complete(text: &[u8]) -> Option<Vec<u8>> {
     let is_kind = matches!(out[..], [tag::BYTES | tag::SET | tag::FROZENSET | tag::OBJECT, ..]);
     // A class is known by its name only.
     (is_kind && literals.cursor.is_done() && literals.classes.is_empty()).then_some(out)
-}
-
-/// Why a text that is no list of messages, which stands for itself, must not: it may nearly be one, as
-/// with a class of the user's own, and an object in it must not hide behind that.
-pub(super) fn hidden(text: &[u8]) -> Option<Reason> {
-    if !contains(text, b"\"not_implemented\"") {
-        return None;
-    }
-    let mut json = Json::new(Cursor::new(text), Objects::ByRepr);
-    if json.next_is(b'[') {
-        let is_read = json.value(&mut Vec::new()).is_ok();
-        json.space();
-        if is_read && json.cursor.is_done() {
-            return json.object;
-        }
-        let is_address = has_address(text);
-        return Some(if is_address { Reason::Address } else { Reason::UnknownRepr });
-    }
-    has_address(text).then_some(Reason::Address)
 }
 
 /// Why the `repr` of an object, which is no literal, cannot stand for it.

@@ -3,11 +3,12 @@
 //! called `id`. The reasons, and what is kept on purpose, are in `docs/keys.md`.
 #![forbid(unsafe_code)]
 
-use super::Reason;
+use super::bypass::Reason;
 use super::cursor::{Cursor, Fail};
 use super::encoding::{extent, is_path, is_str, leaf, tag};
+use super::hidden::hidden;
 use super::json::Json;
-use super::objects::{Marks, Objects, hidden, worse};
+use super::objects::{Marks, Objects, worse};
 use std::ops::Range;
 
 /// Message classes, and the whole message that a chunk is taken for.

@@ -1,13 +1,14 @@
 //! Reads the settings of an `llm_string` one by one, and puts together those that count.
 #![forbid(unsafe_code)]
 
+use super::bypass::{Bypass, Reason};
 use super::cursor::{Cursor, Fail, contains, leaf_end};
 use super::encoding::{is_str, leaf, tag};
+use super::form::{Canonical, ClassMention, Part, Place};
 use super::immaterial::{Counts, Rows};
 use super::json::Json;
 use super::literal::Literals;
 use super::objects::Objects;
-use super::{Bypass, Canonical, ClassMention, Part, Place, Reason};
 use std::ops::Range;
 
 /// How a parameter ends that is not the last one, and the next one begins.

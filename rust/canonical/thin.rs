@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::encoding::text_of;
-use super::{Canonical, Place};
+use super::form::{Canonical, Place};
 
 /// A class without a JSON head, which lists few of its settings as identifying, or none.
 struct Row {
@@ -73,6 +73,15 @@ fn is_of(row: &Row, settings: &Canonical) -> bool {
         part.name == "_type" && text_of(value) == Some(row.kind.as_bytes())
     });
     is_kind && !settings.parts.iter().any(|part| row.unless == Some(&part.name))
+}
+
+impl Canonical {
+    /// Whether these are the settings of a model that is known to list too few of them: without the
+    /// model object they do not say what is asked.
+    #[must_use]
+    pub fn is_thin(&self) -> bool {
+        is_thin(self)
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,17 @@
 //! The border between the pure core and Python: conversions, locks and clocks, and no logic.
+//!
+//! A map of its rooms, from the top down. A room imports only rooms below it, and the pure core.
+//!
+//! | room            | what it does                                                                 |
+//! |-----------------|------------------------------------------------------------------------------|
+//! | `memory`        | the class `Memory`: the memory tier with a lock and a clock, and request keys |
+//! | `keys`          | what models and clients say of themselves, and whether they still do         |
+//! | `dumps`         | LangChain's `dumps`, written straight from the objects                       |
+//! | `codec`         | answers: Python objects to bytes and back                                    |
+//! | `single_flight` | leases within one process                                                    |
+//! | `telemetry`     | counters, each of whose methods is one step                                  |
+//! | `errors`        | the exceptions, and what Rust errors become in Python                        |
+//! | `runtime`       | what the border needs of the interpreter: the GIL, the stack, texts, dicts   |
 
 mod codec;
 mod dumps;
@@ -57,6 +70,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::memory::counts::MemoryCounts;
     #[pymodule_export]
+    use crate::python::memory::outline::fold_digests;
+    #[pymodule_export]
     use crate::python::runtime::interrupts::Insisting;
     #[pymodule_export]
     use crate::python::single_flight::FlightTable;
@@ -68,6 +83,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("OUTLINE_DIGEST", crate::python::memory::outline::OUTLINE_DIGEST)?;
         module.add("LARGE", crate::python::runtime::long_work::LARGE)?;
         module.add("PanicException", module.py().get_type::<pyo3::panic::PanicException>())
     }

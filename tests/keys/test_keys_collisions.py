@@ -2,7 +2,7 @@
 
 The pairs in data/xxh3_colliding_prompts.json collide under XXH3's default secret. With a random one
 these tests could not fail, so they force that secret on the memory tier, and first prove that it
-took: of two prompts with one fingerprint the later takes the earlier's row (rust/tier.rs), so that
+took: of two prompts with one fingerprint the later takes the earlier's row (rust/memory), so that
 `Memory.lookup` can then no longer find the earlier. Its key still does: `Memory.lookup_key`, and so
 a cache, has the right answer for both.
 """

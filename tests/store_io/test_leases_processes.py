@@ -22,18 +22,17 @@ PROGRAM = """
 import asyncio, os, sys, threading, time
 from llmemo import SQLiteStore
 from llmemo._core import Memory
-from llmemo.store_io.calls import (Call, run_inline)
-from llmemo.store_io.operations import (Get, Set)
+from llmemo.store_io.calls import Call, run_inline
+from llmemo.store_io.operations import Get, Set
 from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases.client import acquire, release
 from llmemo.telemetry.stats import Tally
-from llmemo.stores import (Record)
-from llmemo.stores.sqlite import store
-from llmemo.stores.sqlite import connection
+from llmemo.stores import Record
+from llmemo.stores.sqlite import connection, session
 from llmemo.stores.lease_store import Grant
 
 # On a busy machine sixteen processes wait longer for each other than a caller is to.
-sqlite.BUSY_TIMEOUT = connection.BUSY_TIMEOUT = 60.0
+session.BUSY_TIMEOUT = connection.BUSY_TIMEOUT = 60.0
 
 path, name, count, seconds, slow = sys.argv[1], *map(eval, sys.argv[2:6])
 KEY = b"k" * 32

@@ -1,4 +1,4 @@
-"""An independent writer of the value format, from its description in rust/value.rs.
+"""An independent writer of the value format, from its description in rust/codec/format.rs.
 
 Nothing here calls the library's own writer: `sealed(message)` are the bytes that the description
 says a value has, and what the decoder makes of them is what the tests are about.

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from llmemo.introspection.type_signature import (
     DEPTH_MAX,
-    Text,
+    SignatureText,
     attributes,
     is_foreign,
     mro_of,
@@ -40,7 +40,7 @@ members_of: Any = vars(types.ModuleType)["__dict__"]
 """Gives what a module has, without asking the module."""
 
 
-class Behaviour(Text):
+class Behaviour(SignatureText):
     """The text of what a class does."""
 
     def __init__(self, cls: type) -> None:

@@ -20,7 +20,7 @@ UNTOLD_HEADERS = {
     "accept", "accept-encoding", "api-key", "authorization", "connection", "content-type",
     "user-agent", "x-api-key", "x-goog-api-client", "x-goog-api-key",
 }  # fmt: skip
-"""As `UNTOLD_HEADERS` of `rust/python/clients.rs`."""
+"""As `UNTOLD_HEADERS` of `rust/python/keys/client_kinds.rs`."""
 
 
 class Usual(NamedTuple):

@@ -6,7 +6,7 @@ For what is read off the model itself. `rust/canonical/immaterial.rs` has the sa
 
 from __future__ import annotations
 
-LANGCHAIN = {
+LANGCHAIN_FIELDS = {
     # How a model is run and watched: fields of langchain-core.
     "cache", "callback_manager", "callbacks", "custom_get_token_ids", "metadata", "name",
     "rate_limiter", "tags", "verbose",
@@ -14,7 +14,7 @@ LANGCHAIN = {
     "profile",
 }  # fmt: skip
 
-RUNNING = frozenset({
+RUN_FIELDS = frozenset({
     "cache", "callback_manager", "callbacks", "custom_get_token_ids", "rate_limiter", "verbose",
 })  # fmt: skip
 """Those that LangChain uses itself, also where a user's class declares them again."""
@@ -35,7 +35,7 @@ _AWS = _TRANSPORT | {
     "bedrock_client",
 }  # fmt: skip
 
-IMMATERIAL: dict[str, frozenset[str]] = {
+IGNORED: dict[str, frozenset[str]] = {
     "langchain_openai.BaseChatOpenAI": _TRANSPORT
     | _TOKENIZER
     | {"stream_chunk_timeout", "http_socket_options"},

@@ -12,23 +12,22 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.load import dumpd
 
 from llmemo._core import Snapshot, Snapshots, entries
 from llmemo.keys.caller import ASKING, CHAT
 from llmemo.keys.endpoints import is_usual
-from llmemo.keys.extra_settings import told_beside
+from llmemo.keys.extra_settings import extra_entries
 from llmemo.keys.memory_name import suffix_of
 from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model_class
-from llmemo.keys.self_describing import TOLD
-from llmemo.keys.values import describer, plain_describer
+from llmemo.keys.self_describing import PARAMETER_OF
+from llmemo.keys.values import add_kind, describer, plain_describer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from langchain_core.language_models import BaseLanguageModel
 
 _NO_PARAMETERS = "[('stop', None)]"
 """How an `llm_string` ends for a call without options."""
@@ -81,11 +80,11 @@ def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
     verdict = verdict_before(model)
     if verdict is None:
         known = model_class(model)
-        snapshot, beside = _read(model, known)
+        snapshot, extra = _read(model, known)
         # For each model, not for each description: its text may hold what does not count, too.
-        verdict = _judge(model, known, snapshot.description + beside)
-        # What is told beside the fields is in no snapshot.
-        if not (beside or known.beside.private or known.beside.scripts):
+        verdict = _judge(model, known, snapshot.description + extra)
+        # No snapshot has the extra settings.
+        if not (extra or known.extra.private or known.extra.consumed):
             _snapshots.keep(model, known.fields, snapshot, verdict, verdict)
     return verdict
 
@@ -96,8 +95,12 @@ def description_of(model: BaseLanguageModel[Any]) -> bytes:
     Raises:
         RequestBypassed: A setting cannot be told.
     """
-    snapshot, beside = _read(model, model_class(model))
-    return snapshot.description + beside
+    snapshot, extra = _read(model, model_class(model))
+    return snapshot.description + extra
+
+
+# A model may be a value of another model's field.
+add_kind(BaseLanguageModel, lambda model: ("language model", description_of(model)))
 
 
 def _read(model: BaseLanguageModel[Any], known: ModelClass) -> tuple[Snapshot, bytes]:
@@ -106,7 +109,7 @@ def _read(model: BaseLanguageModel[Any], known: ModelClass) -> tuple[Snapshot, b
     writer = plain_describer if known.is_believed else describer
     skips_untold = known.is_believed
     snapshot = known.rows.read(model, writer, known.entry, skips_untold=skips_untold)
-    return snapshot, told_beside(model, known.beside, writer, skips_untold=skips_untold)
+    return snapshot, extra_entries(model, known.extra, writer, skips_untold=skips_untold)
 
 
 def mark_of(supplement: bytes) -> str:
@@ -132,9 +135,9 @@ def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes)
     if isinstance(model, BaseChatModel) and model.is_lc_serializable():
         fields = {it.name for it in parts if it.place == Place.FIELD}
         head, shown, told = _head_of(model, known, fields)
-    elif known.official in TOLD:
-        told = _told_by_parameters(model, TOLD[known.official])
-    is_whole = known.official is not None and (head is not None or known.official in TOLD)
+    elif known.official in PARAMETER_OF:
+        told = _told_by_parameters(model, PARAMETER_OF[known.official])
+    is_whole = known.official is not None and (head is not None or known.official in PARAMETER_OF)
     are_usual = is_whole and is_usual(model, str(known.official), _clients(model, known))
     is_told: dict[Place, Callable[[str], bool]] = {
         Place.CLASS: lambda _: is_whole,

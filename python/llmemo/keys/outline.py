@@ -1,9 +1,11 @@
-"""Where two requests differ, told from their outlines alone (`rust/outline.rs`)."""
+"""Where two requests differ, told from their outlines alone (`rust/request/outline.rs`)."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
+
+from llmemo._core import OUTLINE_DIGEST, fold_digests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,9 +14,6 @@ if TYPE_CHECKING:
 
 TAIL = 8
 """Messages that have a digest of their own in the outline of a stored request: the last ones."""
-
-DIGEST = 4
-"""Bytes of a digest."""
 
 
 class Difference(NamedTuple):
@@ -45,8 +44,8 @@ class Outline(NamedTuple):
     def read(cls, data: bytes) -> Self:
         """Any bytes give an outline: one that is damaged is unlike any other."""
         size = int.from_bytes(data[:2], "little")
-        digests = _digests(data[2 : 2 + 2 * DIGEST * size])
-        rest = data[2 + 2 * DIGEST * size :]
+        digests = _digests(data[2 : 2 + 2 * OUTLINE_DIGEST * size])
+        rest = data[2 + 2 * OUTLINE_DIGEST * size :]
         return cls(
             settings=tuple(zip(digests[::2], digests[1::2], strict=False)),
             messages=int.from_bytes(rest[:4], "little"),
@@ -70,7 +69,7 @@ class Outline(NamedTuple):
                 yield Difference("prompt")
             return
         hidden = other.messages - len(other.last)
-        if _fold(self.last[:hidden]) != other.earlier:
+        if fold_digests(b"".join(self.last[:hidden])) != other.earlier:
             yield Difference("earlier", at=hidden)
         for index in range(hidden, min(self.messages, other.messages)):
             if self.last[index] != other.last[index - hidden]:
@@ -80,7 +79,8 @@ class Outline(NamedTuple):
 
 
 def _digests(data: bytes) -> list[bytes]:
-    return [data[at : at + DIGEST] for at in range(0, len(data), DIGEST)]
+    size = OUTLINE_DIGEST
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def _by_name(settings: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[bytes]]:
@@ -89,11 +89,3 @@ def _by_name(settings: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[bytes]
     for name, value in settings:
         found[name].append(value)
     return dict(found)
-
-
-def _fold(digests: Iterable[bytes]) -> int:
-    """As `fold` of `rust/outline.rs`."""
-    folded = 0
-    for digest in digests:
-        folded = (folded * 31 + int.from_bytes(digest, "little")) & 0xFFFF_FFFF
-    return folded

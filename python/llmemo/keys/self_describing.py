@@ -16,7 +16,7 @@ _OPENAI = _same(
     "n", "best_of", "logit_bias", "seed", "logprobs",
 )  # fmt: skip
 
-TOLD: dict[str, dict[str, str]] = {
+PARAMETER_OF: dict[str, dict[str, str]] = {
     "langchain_openai.OpenAI": _OPENAI,
     "langchain_core.FakeListLLM": _same("responses"),
     "langchain_core.FakeStreamingListLLM": _same("responses"),

@@ -5,6 +5,7 @@ mod clock;
 mod conversions;
 pub(super) mod counts;
 mod keying;
+pub(super) mod outline;
 mod prices;
 mod request_args;
 mod shared_tier;

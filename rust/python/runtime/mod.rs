@@ -1,4 +1,4 @@
-//! What the border needs of the interpreter: the GIL, the stack, names and dicts.
+//! What the border needs of the interpreter: the GIL, the stack, texts, names and dicts.
 
 pub(super) mod dict_entries;
 pub(super) mod gil_cell;

@@ -1,11 +1,10 @@
 //! Encodes Python objects, token by token. Exact types only: what is not listed here is refused, so that
 //! whatever comes back is what went in.
 
-use super::rare::check_hashes;
+use super::refusal::{Refusal, check_hashes};
 use crate::codec::{DEPTH_MAX, LEN_MAX, Token, Writer};
 use crate::python::codec::hashes::SAME_HASH_MAX;
 use crate::python::codec::schema::{GENERATIONS, Schema};
-use crate::python::errors::ValueRefused;
 use crate::python::runtime::interned::intern;
 use crate::python::runtime::long_work::{Breath, LARGE};
 use crate::python::runtime::stack::Floor;
@@ -13,32 +12,6 @@ use crate::python::runtime::text::{length, surrogatepass, utf8};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use std::ops::Range;
-
-/// Why something cannot be stored.
-pub(super) enum Refusal {
-    /// It is large, and was to be encoded only if it is not.
-    Large,
-    Reason(&'static str),
-    Type(String),
-    Python(PyErr),
-}
-
-impl From<PyErr> for Refusal {
-    fn from(error: PyErr) -> Self {
-        Self::Python(error)
-    }
-}
-
-impl From<Refusal> for PyErr {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Large => ValueRefused::new_err("large"),
-            Refusal::Reason(reason) => ValueRefused::new_err(reason),
-            Refusal::Type(name) => ValueRefused::new_err(("unsupported_type", name)),
-            Refusal::Python(error) => error,
-        }
-    }
-}
 
 /// Writes one answer.
 pub(super) struct Encoder<'s, 'py> {
@@ -237,14 +210,4 @@ impl<'s, 'py> Encoder<'s, 'py> {
         self.writer.put(Token::BigInt(bytes.as_bytes()));
         Ok(())
     }
-}
-
-/// It is of a type that cannot be stored.
-pub(super) fn refused_type(any: &Bound<'_, PyAny>) -> Refusal {
-    Refusal::Type(name_of(&any.get_type()))
-}
-
-/// Module and name of a class.
-pub(super) fn name_of(class: &Bound<'_, PyType>) -> String {
-    class.fully_qualified_name().map_or_else(|_| "?".into(), |name| name.to_string())
 }

@@ -3,6 +3,7 @@
 mod encoder;
 mod objects;
 mod rare;
+mod refusal;
 
 use super::decode::decode_with;
 use super::schema::Schema;
@@ -11,9 +12,10 @@ use crate::python::errors::{ValueDamaged, ValueRefused};
 use crate::python::runtime::long_work::detached;
 use crate::python::runtime::text;
 use crate::request::Key;
-use encoder::{Encoder, Refusal, name_of};
+use encoder::Encoder;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
+use refusal::{Refusal, name_of};
 
 /// The bytes of `generations`, as the answer to the request of `key` (32 bytes).
 #[pyfunction]

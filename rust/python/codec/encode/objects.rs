@@ -1,7 +1,7 @@
 //! Encodes LangChain's own objects: fields, which of them were set, and extra attributes.
 
-use super::encoder::{Encoder, Refusal, refused_type};
-use super::rare::check_hashes;
+use super::encoder::Encoder;
+use super::refusal::{Refusal, check_hashes, refused_type};
 use crate::codec::Token;
 use crate::python::codec::schema::Class;
 use crate::python::runtime::interned::intern;

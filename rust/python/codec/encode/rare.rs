@@ -1,9 +1,9 @@
 //! Encodes what is neither JSON's nor LangChain's: sets, dates and the like, and instances of other
 //! classes.
 
-use super::encoder::{Encoder, Refusal, refused_type};
+use super::encoder::Encoder;
+use super::refusal::{Refusal, check_hashes, refused_type};
 use crate::codec::{CLASSES_MAX, Token};
-use crate::python::codec::hashes::Hashes;
 use crate::python::runtime::interned::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFrozenSet, PySet, PyTuple};
@@ -51,21 +51,4 @@ impl<'py> Encoder<'_, 'py> {
         }
         self.put(&state, depth + 1)
     }
-}
-
-/// Refuses keys that could be written, but would not be read.
-#[inline(never)]
-pub(super) fn check_hashes<'py>(
-    len: usize,
-    keys: impl Iterator<Item = Bound<'py, PyAny>>,
-) -> Result<(), Refusal> {
-    let mut hashes = Hashes::of(len);
-    for key in keys {
-        match hashes.admit(&key) {
-            Ok(true) => (),
-            Ok(false) => return Err(Refusal::Reason("equal_hashes")),
-            Err(_) => return Err(refused_type(&key)),
-        }
-    }
-    Ok(())
 }
