@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
@@ -20,6 +19,7 @@ from llmemo._core import Snapshot, Snapshots, entries
 from llmemo.keys.caller import ASKING, CHAT
 from llmemo.keys.endpoints import is_usual
 from llmemo.keys.extra_settings import extra_entries
+from llmemo.keys.memory_name import suffix_of
 from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model_class
 from llmemo.keys.self_describing import PARAMETER_OF
 from llmemo.keys.values import add_kind, describer, plain_describer
@@ -27,8 +27,6 @@ from llmemo.keys.values import add_kind, describer, plain_describer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MARK = f"\0{secrets.token_hex(16)}"
-"""Separates what memory knows a request by from any text that a user could send."""
 
 _NO_PARAMETERS = "[('stop', None)]"
 """How an `llm_string` ends for a call without options."""
@@ -51,7 +49,7 @@ class Verdict(NamedTuple):
     @property
     def suffix(self) -> str:
         """What follows the text of the model in what memory knows a request by."""
-        return f"{MARK}{MARK}{self.mark}" if self.mark else ""
+        return suffix_of(self.mark)
 
     def shows(self, llm_string: str) -> str | None:
         """A text as LangChain would write it now; None if it is stale."""
