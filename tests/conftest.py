@@ -15,7 +15,7 @@ from support import figures, slices, starting
 from support.doubles import LIMIT
 
 from llmemo import LLMCache
-from llmemo.langchain.model_runs import _holding, holds_anything
+from llmemo.single_flight.holding import _holding, holds_anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

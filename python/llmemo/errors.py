@@ -31,7 +31,7 @@ class NamespaceRequiredError(LLMemoError):
     """The cache was made with `namespace=REQUIRED`, and a call has not named its own."""
 
 
-class CacheMiss(LLMemoError):  # noqa: N818 (it is what happened, and no error of anybody's)
+class CacheMiss(LLMemoError):  # noqa: N818 (it is what happened, not a fault)
     """Under `options(mode="only")` a request has no answer that could be served."""
 
 

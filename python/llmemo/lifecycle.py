@@ -35,7 +35,7 @@ class Forkable(Protocol):
     """Something that a fork copies in the middle of what another thread does: a lock, a queue."""
 
     def after_fork_in_child(self) -> None:
-        """Make the lock anew, and drop what is the parent's to do."""
+        """Replace the lock, and drop what is the parent's to do."""
 
 
 class Finished(Protocol):
@@ -127,7 +127,7 @@ def has_jobs(jobs: Jobs) -> None:
 def watch() -> None:
     """Have the end of the process seen to; see `started`."""
     global _watcher  # noqa: PLW0603 (one per process)
-    # Who begins anew at the end (a daemon thread that goes on looking) is not waited for again.
+    # A daemon thread that goes on using a cache at the end is not waited for again.
     if _is_ending:
         return
     if patched_by() is not None:
@@ -172,7 +172,7 @@ def _wait_for_exit() -> None:
     # Asked now: after a patch (`native`) this thread would be another one to itself.
     me = threading.current_thread()
     threading.main_thread().join()
-    # The others may go on using a cache, as servers do whose main thread has nothing more to do;
+    # Other threads may go on using a cache, as servers do whose main thread has nothing more to do;
     # and once stopped, a worker could not be started again: Python 3.12 refuses new threads then.
     while others := [
         t for t in threading.enumerate() if t.is_alive() and not (t.daemon or t is me)
@@ -199,7 +199,7 @@ def _before_fork() -> None:
 
     A child must not inherit open SQLite files: SQLite remembers, for each process and file, which
     locks it holds, but the system does not pass locks on. A connection opened in the child would
-    rely on a lock that nobody holds, and the parent, closing as if it were the last, would take
+    rely on a lock that is not held, and the parent, closing as if it were the last, would take
     the WAL away under it.
     """
     global _is_forking  # noqa: PLW0603 (one per process)

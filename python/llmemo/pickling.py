@@ -69,11 +69,11 @@ def reduced(cache: Picklable, name: str | None, base: type[Picklable]) -> tuple[
     }
     # What a subclass, or the user, has put beside them.
     state = {key: value for key, value in vars(cache).items() if key not in OWN}
-    is_encrypted = tiers.sealing.is_encrypting
+    is_encrypted = tiers.envelope.is_encrypting
     return _restored, (type(cache), base, name, settings, state, is_encrypted)
 
 
-OWN = {"_tiers", "_recall", "_recall_at_once", "_namespace", "_name"}
+OWN = {"_tiers", "_recall", "_namespace", "_name"}
 """Attributes that the constructor sets."""
 
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Fingerprint`] is an XXH3-128 with a secret of this process. It runs at memory speed, but it is
 //! not collision-resistant (pairs of printable prompts that collide under the default secret take
-//! microseconds to build), so it only ever *finds* a candidate, which is compared then.
+//! microseconds to build), so it only ever *finds* a candidate: see the memory tier.
 #![forbid(unsafe_code)]
 
 use super::frame::Request;

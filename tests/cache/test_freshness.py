@@ -35,8 +35,8 @@ def computed(cache: LLMCache, monkeypatch: pytest.MonkeyPatch, seconds: float) -
     # Of these two modules alone: `time` itself is other threads', too.
     clock = SimpleNamespace(monotonic=lambda: elapsed[0])
     with monkeypatch.context() as patched:
-        patched.setattr("llmemo.single_flight.flights.time", clock)
-        patched.setattr("llmemo.pipeline.update.time", clock)
+        patched.setattr("llmemo.single_flight.lease.time", clock)
+        patched.setattr("llmemo.pipeline.answer_record.time", clock)
         assert cache.lookup("p", "m") is None
         elapsed[0] = seconds
         cache.update("p", "m", answer("p"))
@@ -180,7 +180,7 @@ class TestStaleIfError:
         with pytest.raises(ValueError, match="down"):
             await model.ainvoke("Hello.")
         assert said(await model.ainvoke("Hello.")) == "old"
-        monkeypatch.setattr("llmemo.pipeline.lookup.STALE_PAUSE", 0.0)
+        monkeypatch.setattr("llmemo.pipeline.coordinate.STALE_PAUSE", 0.0)
         assert said(await model.ainvoke("Hello.")) == "new"
         assert said(await model.ainvoke("Hello.")) == "new"
         assert len(model.asked) == 3

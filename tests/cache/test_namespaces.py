@@ -58,7 +58,7 @@ async def test_a_hundred_tenants_ask_the_same(make_cache: MakeCache) -> None:
     # All at once: what one says must not be heard by another.
     await asyncio.gather(*map(fill, NAMES))
     for each in (cache, make_cache(single_flight=False)):
-        if each is cache or cache._tiers.engine is not None:
+        if each is cache or cache._tiers.executor is not None:
             assert all(ask(each, name, prompt) for name in NAMES for prompt in prompts)
 
     with options(namespace="a"):

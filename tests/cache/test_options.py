@@ -72,7 +72,7 @@ async def test_bypass_asks_no_store(do: Do, caplog: pytest.LogCaptureFixture) ->
 
 async def test_refresh_does_not_ask_but_replaces_everywhere(make_cache: MakeCache, do: Do) -> None:
     cache, other = make_cache(), make_cache()
-    is_shared = cache._tiers.engine is not None
+    is_shared = cache._tiers.executor is not None
     await do(cache, "update", "p", "m", answer("old"))
     if is_shared:
         assert await do(other, "lookup", "p", "m") == answer("old")
@@ -96,7 +96,7 @@ async def test_only_serves_what_there_is_and_raises_for_the_rest(
     cache = make_cache()
     await do(cache, "update", "p", "m", answer("kept"))
     for each in (cache, make_cache()):
-        if each is cache or cache._tiers.engine is not None:
+        if each is cache or cache._tiers.executor is not None:
             with options(mode="only"):
                 assert await do(each, "lookup", "p", "m") == answer("kept")
     with options(mode="only"), track() as tracker:

@@ -17,7 +17,8 @@ from support.scripted import Passing, Scripted, ScriptedLLM, said
 
 from llmemo import CacheMiss, LLMCache, options
 from llmemo.langchain import chains
-from llmemo.langchain.model_runs import holds_anything, open_runs
+from llmemo.langchain.model_runs import open_runs
+from llmemo.single_flight.holding import holds_anything
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

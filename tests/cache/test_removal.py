@@ -105,7 +105,7 @@ async def test_what_matches_all_that_is_given_goes_and_nothing_else(
         assert await invalidate(cache, **what) == len(gone)
         assert await invalidate(cache, **what) == 0
     assert left(cache) == set(ENTRIES) - gone
-    if cache._tiers.engine is not None:
+    if cache._tiers.executor is not None:
         assert left(make_cache(clock=clock, single_flight=False)) == set(ENTRIES) - gone
     assert cache.stats().errors == {}
 
@@ -206,7 +206,7 @@ async def test_a_removal_whose_caller_has_left_is_finished(how: int) -> None:
             await call
         # As a lookup would, that found the record before it went.
         [(key, record)] = store.records.items()
-        value = cache._tiers.sealing.open(record.value, key)
+        value = cache._tiers.envelope.open(record.value, key)
         assert cache._tiers.memory.put("p", "m", "", key, value)
         assert cache.lookup("p", "m") is not None
         held.go.set()

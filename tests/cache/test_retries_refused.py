@@ -192,11 +192,11 @@ async def test_a_chain_that_is_cancelled_leaves_nothing(make_cache: MakeCache) -
 
 def test_a_cache_that_is_gone_or_closed_is_not_asked() -> None:
     chain, cache = chains.Chain(None), LLMCache()
-    chain.given(cache._tiers, bytes(32))
+    chain.remember(cache._tiers, bytes(32))
     cache.close()
     chains.Chain(chain, is_parser=True).fail(ValueError())
     assert cache.stats().skipped == {}
-    chain.given(cache._tiers, bytes(32))
+    chain.remember(cache._tiers, bytes(32))
     del cache
     chains.Chain(chain, is_parser=True).fail(ValueError())
 

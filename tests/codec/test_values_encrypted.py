@@ -26,7 +26,7 @@ from support.strategies import FACTOR, answers, examples
 from llmemo import ConfigurationError, LLMCache, SQLiteStore
 from llmemo._core import ValueDamaged, decode, encode
 from llmemo.codec.encryption import VARIABLE
-from llmemo.codec.envelope import Sealing
+from llmemo.codec.envelope import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,11 +68,11 @@ def found(cache: LLMCache, count: int) -> list[int]:
     return [number for number, hit in enumerate(hits) if hit is not None]
 
 
-def sealing(key: Any = NEW) -> Sealing:
-    return Sealing(key, is_needed=True)
+def envelope(key: Any = NEW) -> Envelope:
+    return Envelope(key, is_needed=True)
 
 
-def refusal(one: Sealing, stored: bytes, key: bytes = KEY) -> str:
+def refusal(one: Envelope, stored: bytes, key: bytes = KEY) -> str:
     with pytest.raises(ValueDamaged) as caught:
         decode(one.open(stored, key), key)
     return str(caught.value)
@@ -85,7 +85,7 @@ def refusal(one: Sealing, stored: bytes, key: bytes = KEY) -> str:
 @examples(30)
 @given(answers)
 def test_an_answer_comes_back(answer: list[Generation]) -> None:
-    one, value = sealing(), encode(answer, KEY)
+    one, value = envelope(), encode(answer, KEY)
     stored = one.seal(value, KEY)
     assert one.open(stored, KEY) == value
     assert stored[:4] == b"llme"
@@ -117,7 +117,7 @@ def test_the_bytes_are_those_that_the_document_says(given_key: str | bytes) -> N
         salt = b"llmemo: encryption key from text"
         key = hashlib.scrypt(text, salt=salt, n=2**14, r=8, p=1, dklen=32)
     value = encode(said("hello"), KEY)
-    stored = sealing(given_key).seal(value, KEY)
+    stored = envelope(given_key).seal(value, KEY)
     key_id = hashlib.blake2b(b"llmemo: id of a key", key=key, digest_size=8).digest()
     assert stored[:16] == b"llme\1\0\0\0" + key_id
     assert AESGCM(key).decrypt(stored[16:28], stored[28:], stored[:16] + KEY) == value
@@ -125,11 +125,11 @@ def test_the_bytes_are_those_that_the_document_says(given_key: str | bytes) -> N
 
 def test_answers_are_compressed_first() -> None:
     value = encode(said("the same again, " * 300 + str(random.Random(0).randbytes(500))), KEY)
-    assert len(sealing().seal(value, KEY)) < len(value) / 2
+    assert len(envelope().seal(value, KEY)) < len(value) / 2
 
 
 def test_no_nonce_and_no_ciphertext_comes_twice() -> None:
-    one, value = sealing(), encode(said("hello"), KEY)
+    one, value = envelope(), encode(said("hello"), KEY)
     stored = {one.seal(value, KEY) for _ in range(10_000)}
     assert len({each[16:28] for each in stored}) == len({each[28:] for each in stored}) == 10_000
 
@@ -209,7 +209,7 @@ def test_requests_that_a_store_keeps_are_sealed_too(tmp_path: Path) -> None:
         [(key, value, request)] = connection.execute("SELECT key, value, request FROM entries")
     assert request[:4] == b"llme"
     # It cannot stand in for the answer, nor the answer for it.
-    assert refusal(sealing(), request, key) == "not_authentic"
+    assert refusal(envelope(), request, key) == "not_authentic"
     with opened(store()) as cache:
         # In words, as only the request itself makes possible.
         assert "differs from character 1" in str(cache.explain("another prompt", "m"))
@@ -227,7 +227,7 @@ def test_requests_that_a_store_keeps_are_sealed_too(tmp_path: Path) -> None:
 
 
 def test_no_answer_is_accepted_under_another_key() -> None:
-    one, rng = sealing(), random.Random(1)
+    one, rng = envelope(), random.Random(1)
     keys = [rng.randbytes(32) for _ in range(101)]
     stored = [one.seal(encode(said(str(n)), key), key) for n, key in enumerate(keys)]
     attempts = 0
@@ -260,7 +260,7 @@ def test_swapped_rows_are_misses_and_are_removed(tmp_path: Path) -> None:
 
 
 def test_every_flipped_bit_and_every_truncation_is_a_miss() -> None:
-    one = sealing([NEW, OLD])
+    one = envelope([NEW, OLD])
     stored = one.seal(encode(said("hello"), KEY), KEY)
     reasons = set()
     for bit in range(8 * len(stored)):
@@ -280,7 +280,7 @@ def test_every_flipped_bit_and_every_truncation_is_a_miss() -> None:
 
 
 def test_the_id_of_another_key_does_not_help() -> None:
-    both, other = sealing([NEW, OLD]), sealing(OLD)
+    both, other = envelope([NEW, OLD]), envelope(OLD)
     value = encode(said("hello"), KEY)
     stored, foreign = both.seal(value, KEY), other.seal(value, KEY)
     assert refusal(both, stored[:8] + foreign[8:16] + stored[16:]) == "not_authentic"
@@ -432,8 +432,8 @@ def test_no_key_is_to_be_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         shallow, deep = copy.copy(cache), copy.deepcopy({"cache": cache})["cache"]
         assert deep is cache
         assert shallow.lookup("p", "m") == said("x")
-        shown = visible(cache) + visible(cache._tiers.sealing) + told(caplog) + str(cache.stats())
-    assert "Sealing" in shown
+        shown = visible(cache) + visible(cache._tiers.envelope) + told(caplog) + str(cache.stats())
+    assert "Envelope" in shown
     assert "Keyring" in shown
     derived = hashlib.scrypt(
         NEW.encode(), salt=b"llmemo: encryption key from text", n=2**14, r=8, p=1

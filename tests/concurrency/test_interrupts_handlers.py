@@ -13,8 +13,8 @@ from support.doubles import LIMIT, answer
 
 from llmemo import LLMCache
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.pipeline.lookup import Lookup
-from llmemo.single_flight.flights import Lease
+from llmemo.pipeline import coordinate
+from llmemo.single_flight.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ def test_a_handler_asks_for_what_is_being_asked_for() -> None:
         found: list[object] = []
 
         def asked(frame: FrameType, event: str, _: object) -> None:
-            if event == "call" and frame.f_code is Lookup._lead.__code__ and not found:
+            if event == "call" and frame.f_code is coordinate._lead.__code__ and not found:
                 sys.setprofile(None)
                 key = frame.f_locals["lease"].key
                 found.extend((flights.lease(key), cache.lookup("p", "m")))

@@ -106,7 +106,7 @@ def test_a_store_that_fails_half_way_ends_it_with_what_was_done(
 
 @pytest.mark.slow
 def test_a_store_that_does_not_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importer, "PATIENCE", 0.05)
+    monkeypatch.setattr(importer, "TIMEOUT", 0.05)
     held = Held("set")
     with LLMCache(FakeStore(held), store_timeout=LIMIT) as cache:
         with pytest.raises(StoreError, match=r"did not take 10 answers .*import again"):
@@ -205,7 +205,7 @@ def test_progress_is_shown_on_a_terminal_and_wiped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(progress, "PATIENCE", patience)
+    monkeypatch.setattr(progress, "DELAY", patience)
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
     with LLMCache() as cache:
         assert cache.import_langchain(path).imported == 100
@@ -225,7 +225,7 @@ def test_a_terminal_that_goes_away_does_not_end_it(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "DELAY", 0.0)
     terminal.close()
     with LLMCache() as cache:
         assert cache.import_langchain(path).imported == 100

@@ -344,7 +344,7 @@ class TestByHand:
     async def test_who_only_looked_holds_nobody_up_once_its_task_has_ended(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", 10 * LIMIT)
+        monkeypatch.setattr("llmemo.single_flight.lease.UNBACKED", 10 * LIMIT)
         cache = LLMCache()
         assert await asyncio.create_task(cache.alookup("p", "m")) is None
         assert await within(LIMIT, asyncio.create_task(cache.alookup("p", "m"))) is None
@@ -352,7 +352,7 @@ class TestByHand:
     async def test_who_only_looked_and_lives_on_holds_others_up_for_a_while(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", 0.05)
+        monkeypatch.setattr("llmemo.single_flight.lease.UNBACKED", 0.05)
         cache, looked = LLMCache(), asyncio.Event()
 
         async def look() -> None:
@@ -368,7 +368,7 @@ class TestByHand:
     async def test_a_model_that_ended_well_without_an_update_holds_others_up_for_a_while(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", 0.05)
+        monkeypatch.setattr("llmemo.single_flight.lease.UNBACKED", 0.05)
         cache, go = LLMCache(), asyncio.Event()
 
         async def act(text: str) -> str:
@@ -395,7 +395,7 @@ class TestByHand:
     async def test_a_thread_that_has_ended_holds_nobody_up(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", 10 * LIMIT)
+        monkeypatch.setattr("llmemo.single_flight.lease.UNBACKED", 10 * LIMIT)
         cache = LLMCache()
         thread = threading.Thread(target=cache.lookup, args=("p", "m"))
         thread.start()
@@ -408,7 +408,7 @@ class TestByHand:
     async def test_a_loop_that_has_closed_holds_nobody_up(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", 10 * LIMIT)
+        monkeypatch.setattr("llmemo.single_flight.lease.UNBACKED", 10 * LIMIT)
         cache = LLMCache()
 
         async def abandon() -> None:

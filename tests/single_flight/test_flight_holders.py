@@ -235,10 +235,10 @@ async def test_what_the_store_knows_of_a_lease_goes_along(tmp_path: Path, fails:
         assert said(await first) == "Good day."
         assert len(model.asked) == 2
         assert cache.stats().errors == {"holder_stuck": 1}
-        assert cache._tiers.engine is not None
+        assert cache._tiers.executor is not None
         with anyio.fail_after(LIMIT):
             # Closing would give back what is held.
-            while cache._tiers.engine.held.by_key:  # noqa: ASYNC110
+            while cache._tiers.executor.held.by_key:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         now = time.time()

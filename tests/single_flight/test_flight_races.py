@@ -14,7 +14,7 @@ from support.doubles import LIMIT, answer
 from support.scripted import Scripted, said
 
 from llmemo import LLMCache
-from llmemo.langchain.model_runs import hold, holds_anything
+from llmemo.single_flight.holding import hold, holds_anything
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ async def test_a_waiter_that_leaves_with_a_lease_hands_it_on_though_its_task_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The traceback of its CancelledError has all that it was given.
-    monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", 10 * LIMIT)
+    monkeypatch.setattr("llmemo.single_flight.lease.UNBACKED", 10 * LIMIT)
     cache = LLMCache()
     leader = asyncio.create_task(cache.alookup("p", "m"))
     calls = [asyncio.create_task(cache.alookup("p", "m")) for _ in range(3)]

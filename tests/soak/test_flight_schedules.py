@@ -45,7 +45,7 @@ async def one(
     is_kept, has_threads, has_lingerers = [dice.random() < part for part in (0.8, 0.3, 0.1)]
     # Without lingerers a lease that nobody ends is to hang.
     monkeypatch.setattr(
-        "llmemo.single_flight.flights.UNBACKED", 0.02 if has_lingerers else 100 * LIMIT
+        "llmemo.single_flight.lease.UNBACKED", 0.02 if has_lingerers else 100 * LIMIT
     )
     cache = LLMCache(
         None if kind == "memory" else path,

@@ -31,7 +31,7 @@ def test_a_cache_agrees_with_a_model_of_one(
     told = os.environ.get("LLMEMO_SEED")
     # Who looks after the store is told when; a lease that nobody ends is to hang.
     monkeypatch.setattr("llmemo.store_io.maintenance.PAUSE", 100 * LIMIT)
-    monkeypatch.setattr("llmemo.single_flight.flights.UNBACKED", 100 * LIMIT)
+    monkeypatch.setattr("llmemo.single_flight.lease.UNBACKED", 100 * LIMIT)
 
     async def main() -> None:
         lives = range(-(-STEPS // STEPS_PER_LIFE)) if told is None else [int(told)]

@@ -252,8 +252,8 @@ async def test_reads_that_hang_are_not_waited_for_though_updates_get_through() -
             "store_read_timeout": FAILURES,
             "store_shut": 2 * FAILURES,
         }
-        assert cache._tiers.engine is not None
-        worker = cache._tiers.engine._worker
+        assert cache._tiers.executor is not None
+        worker = cache._tiers.executor._worker
         assert worker is not None
         worker._mailbox.loop.call_soon_threadsafe(hung.set)  # type: ignore[union-attr]
 

@@ -22,18 +22,17 @@ PROGRAM = """
 import asyncio, os, sys, threading, time
 from llmemo import SQLiteStore
 from llmemo._core import Memory
-from llmemo.store_io.calls import (Call, run_inline)
-from llmemo.store_io.operations import (Get, Set)
+from llmemo.store_io.calls import Call, run_inline
+from llmemo.store_io.operations import Get, Set
 from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases.client import acquire, release
 from llmemo.telemetry.stats import Tally
-from llmemo.stores import (Record)
-from llmemo.stores.sqlite import store
-from llmemo.stores.sqlite import connection
+from llmemo.stores import Record
+from llmemo.stores.sqlite import connection, session
 from llmemo.stores.lease_store import Grant
 
 # On a busy machine sixteen processes wait longer for each other than a caller is to.
-sqlite.BUSY_TIMEOUT = connection.BUSY_TIMEOUT = 60.0
+session.BUSY_TIMEOUT = connection.BUSY_TIMEOUT = 60.0
 
 path, name, count, seconds, slow = sys.argv[1], *map(eval, sys.argv[2:6])
 KEY = b"k" * 32
@@ -57,7 +56,8 @@ def get(key=KEY):
 async def work(key=KEY):
     outcome = await acquire(
         engine.submit, Call.awaited, key,
-        seconds=seconds, outcome=lambda call: call.wait(60), lease_timeout=120,
+        seconds=seconds, outcome=lambda call: call.wait(60),
+        follow=lambda call, rest: call.wait(rest), lease_timeout=120,
     )
     if isinstance(outcome, Grant):
         say("granted", time.time())
@@ -185,7 +185,8 @@ def test_a_model_that_is_slower_than_the_lease_keeps_it(tmp_path: Path) -> None:
 FORKING = """
 outcome = run_inline(acquire(
     engine.submit, Call.blocking, KEY,
-    seconds=seconds, outcome=lambda call: call.wait(60), lease_timeout=60))
+    seconds=seconds, outcome=lambda call: call.wait(60),
+    follow=lambda call, rest: call.wait(rest), lease_timeout=60))
 engine.held.keep(KEY, outcome.fence, is_kept=True)
 say("begins")
 pid = os.fork()
@@ -221,7 +222,8 @@ for number in range(count):
     sys.stdin.readline()
     outcome = run_inline(acquire(
         engine.submit, Call.blocking, key, seconds=60,
-        outcome=lambda call: call.wait(60), lease_timeout=120))
+        outcome=lambda call: call.wait(60),
+        follow=lambda call, rest: call.wait(rest), lease_timeout=120))
     if isinstance(outcome, Grant):
         say("granted", number)
         assert put(outcome.fence, key) is False

@@ -391,7 +391,7 @@ other = subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=-1, stdout=
 other.stdout.read(1)
 pending = threading.Thread(target=keep, args=(cache, "pending"))
 pending.start()
-while not cache._tiers.engine._worker._writes.in_flight:
+while not cache._tiers.executor._worker._writes.in_flight:
     time.sleep(0.001)
 '''
 """A program whose cache has a write under way when it finds the file locked."""
@@ -513,7 +513,7 @@ def test_a_fork_does_not_wait_for_a_long_queue_and_loses_none_of_it(
 
         forking = threading.Thread(target=fork)
         forking.start()
-        engine = cache._tiers.engine
+        engine = cache._tiers.executor
         assert engine is not None
         worker = engine._worker
         assert worker is not None

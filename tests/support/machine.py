@@ -396,7 +396,7 @@ class Machine:
             await self._on_its_thread(self.first, "_forget")
 
     async def _on_its_thread(self, cache: LLMCache, what: str) -> None:
-        engine = cache._tiers.engine
+        engine = cache._tiers.executor
         worker = None if engine is None else engine._worker
         if worker is None or worker._mailbox.loop is None:
             return

@@ -1,1 +1,1 @@
-"""Answers as bytes: the envelope (compressed, encrypted), and Python's objects and classes."""
+"""Answers as bytes: compressed and encrypted in an envelope, with Python objects and classes."""

@@ -1,8 +1,8 @@
 """Whether a class would accept an instance today.
 
 Only for classes that the current model run was given: their validators are run, as the client that
-parsed the answer ran them. What they depend on may be out of sight (`behaviour`): an environment, a
-database.
+parsed the answer ran them. A validator may depend on what no digest shows, such as an environment
+or a database (see `class_behaviour`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 11):
 
 
 def accepts(it: object) -> bool:
-    """Whether the class of an instance accepts what this is made of.
+    """Whether the class of an instance accepts the values that the instance is made of.
 
-    Some do not, though nothing has changed: validators need not take what they have made. So only a
-    change of this says something. True for classes without validators.
+    Some classes never do: a validator need not take what it has made. So only a change of this
+    result means anything. True for classes without validators.
     """
     validator: Any = vars_of(type(it)).get("__pydantic_validator__")
     if validator is None or BaseModel not in mro_of(type(it)):
@@ -39,7 +39,7 @@ def accepts(it: object) -> bool:
 
 
 def _given(it: Any) -> Any:
-    """A value with its models as what they are made from: instances are not checked again."""
+    """A value with its models taken apart, since Pydantic does not check instances again."""
     kind = type(it)
     if kind in (list, tuple, set, frozenset):
         return kind(map(_given, it))
@@ -50,7 +50,7 @@ def _given(it: Any) -> Any:
     own = object.__getattribute__(it, "__dict__")
     if RootModel in mro_of(kind):
         return _given(own["root"])
-    # What was not given has a default, which is not checked either.
+    # A field that was not given has its default, which Pydantic does not check either.
     names = object.__getattribute__(it, "__pydantic_fields_set__")
     extra = object.__getattribute__(it, "__pydantic_extra__") or {}
     return {name: _given(value) for name, value in (own | extra).items() if name in names}

@@ -1,9 +1,9 @@
-"""Classes that stored answers hold instances of: which can be stored, and how they are found again.
+"""Classes that stored answers hold instances of: which can be stored, and how they are found.
 
-A value names a class by its module, its qualified name and a digest of what its instances' state
-depends on. It is looked for among what is loaded, never imported, and found only if nothing of that
-has changed. Nothing here runs the code of the class: a value may name any class, so attributes are
-read where they are kept, past properties, metaclasses and `__getattr__`.
+A stored value names a class by its module, its qualified name and a digest of what the state of its
+instances depends on. The class is looked for among the loaded modules, never imported, and found
+only if the digest is the same. No code of the class runs here, since a value may name any class:
+attributes are read where they are kept, past properties, metaclasses and `__getattr__`.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MODEL, DATACLASS, ENUM = range(3)
-"""Kinds of classes. Stored values have these numbers: they never change."""
+"""Kinds of classes. The numbers are part of the value format: they never change."""
 
 SLOTS_MAX = 64
-"""Slots of a class. Each takes memory in an instance whether or not it is set."""
+"""Most slots of a class. Each takes memory in an instance whether or not it is set."""
 
 _HEAP_TYPE = 1 << 9
-"""The flag of classes that a program made (`Py_TPFLAGS_HEAPTYPE`)."""
+"""The flag of classes that are not static ones of C (`Py_TPFLAGS_HEAPTYPE`)."""
 
 _size_of: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
 _flags_of: Callable[[type], int] = type.__dict__["__flags__"].__get__
 
 
-class Record(NamedTuple):
-    """What there is to know of a class whose instances can be stored."""
+class ClassRecord(NamedTuple):
+    """A class whose instances can be stored."""
 
     kind: int
     name: tuple[str, str, bytes]
@@ -52,24 +52,24 @@ class Record(NamedTuple):
 
 
 _met: weakref.WeakKeyDictionary[type, None] = weakref.WeakKeyDictionary()
-"""Classes that had a record when they were last looked at."""
+"""Classes that had a record when they were last described."""
 
 
 class Classes:
-    """The classes of one value, each looked at once.
+    """The classes of one value, each described once.
 
-    Nothing is remembered beyond one value: a class can change in place, and so can what its
-    validators depend on.
+    Nothing is remembered beyond one value: a class, or what its validators depend on, can change in
+    place.
     """
 
     def __init__(self) -> None:
-        """None was looked at yet."""
-        self._records: dict[int, tuple[type, Record | None]] = {}
+        """Begin with none."""
+        self._records: dict[int, tuple[type, ClassRecord | None]] = {}
         self._parts: dict[int, tuple[bytes, list[type]]] = {}
         self._slots: dict[int, tuple[type, tuple[types.MemberDescriptorType, ...]]] = {}
-        self._asked: list[type] | None = None
+        self._of_run: list[type] | None = None
 
-    def record_of(self, cls: type) -> Record | None:
+    def record_of(self, cls: type) -> ClassRecord | None:
         """The record of a class; None if its instances cannot be stored."""
         known = self._records.get(id(cls))
         if known is None:
@@ -77,7 +77,7 @@ class Classes:
             known = self._records[id(cls)] = cls, self._record_of(cls)
         return known[1]
 
-    def _record_of(self, cls: type) -> Record | None:
+    def _record_of(self, cls: type) -> ClassRecord | None:
         try:
             slots = self.slots_of(cls)
             kind = _kind_with(cls, slots)
@@ -95,21 +95,21 @@ class Classes:
                 waiting += new.values()
             digest = hashlib.blake2b(b"".join(parts), digest_size=32).digest()
             _met[cls] = None
-        except Exception as error:  # whatever such a class may do
+        except Exception as error:  # a class may do anything
             if is_interrupt(error):
                 raise
             return None
         module, qualname = name_of(cls)
-        return Record(kind, (module, qualname, digest), slots)
+        return ClassRecord(kind, (module, qualname, digest), slots)
 
     def _part(self, cls: type) -> tuple[bytes, list[type]]:
-        """A digest of one class, and those that its fields name."""
+        """The digest of one class, and the classes that its fields name."""
         part = self._parts.get(id(cls))
         if part is None:
             text = Behaviour(cls)
-            said = json.dumps([_describe(cls, text), text.of_class()])
+            described = json.dumps([_describe(cls, text), text.of_class()])
             inner = [it for it in text.inner if _kind_of(it) is not None]
-            part = hashlib.blake2b(said.encode(), digest_size=32).digest(), inner
+            part = hashlib.blake2b(described.encode(), digest_size=32).digest(), inner
             self._parts[id(cls)] = part
         return part
 
@@ -126,25 +126,25 @@ class Classes:
             known = self._slots[id(cls)] = cls, tuple(_slots_of(cls))
         return known[1]
 
-    def asked(self) -> list[type]:
+    def of_run(self) -> list[type]:
         """The classes in the parameters of the current model run."""
-        if self._asked is None:
-            self._asked = list(run_classes())
-        return self._asked
+        if self._of_run is None:
+            self._of_run = list(run_classes())
+        return self._of_run
 
     def find(self, kind: int, module: str, qualname: str, digest: bytes) -> type:
         """The class that a value names.
 
-        Looked for among the parameters of the current model run, so that a chain gets its own
-        class; then where its name says; then among those that were stored before, in this process.
+        Looks among the parameters of the current model run, so that a chain gets its own class;
+        then under its name; then among the classes that this process has described before.
 
         Raises:
-            ValueUnknown: It is not loaded, or not the same any more, or there are several.
+            ValueUnknown: It is not loaded, has changed, or there are several.
         """
         name = (module, qualname, digest)
         reason = "unknown_class"
-        for candidates in (self.asked, lambda: _at(module, qualname), _seen):
-            # What was seen is older than what has the name now.
+        for candidates in (self.of_run, lambda: _at(module, qualname), _seen):
+            # A class described before is older than the one that has the name now.
             if candidates is _seen and reason == "changed_class":
                 break
             named = {id(cls): cls for cls in candidates() if name_of(cls) == (module, qualname)}
@@ -159,7 +159,7 @@ class Classes:
         raise ValueUnknown(reason)
 
 
-def record_of(cls: type) -> Record | None:
+def record_of(cls: type) -> ClassRecord | None:
     """The record of a class, as of now; None if its instances cannot be stored."""
     return Classes().record_of(cls)
 
@@ -172,8 +172,8 @@ def _seen() -> Iterator[type]:
 
 
 def _at(module: str, qualname: str) -> Iterator[type]:
-    """What has that name in the module, if that is loaded."""
-    # A parametrised generic is a subclass of what it is made of: only that one need be in reach.
+    """The class of that name in the module, if that is loaded."""
+    # A parametrised generic is a subclass of its origin: only the origin need be in reach.
     path, bracket, _ = qualname.partition("[")
     try:
         found: Any = sys.modules.get(module)
@@ -184,14 +184,14 @@ def _at(module: str, qualname: str) -> Iterator[type]:
                 return
             members = vars_of(found)
     except TypeError:
-        return  # No module: anything can be put into `sys.modules`.
+        return  # no module: `sys.modules` may hold anything
     yield from type.__subclasses__(found) if bracket else (found,)
 
 
 def _kind_with(cls: type, slots: tuple[types.MemberDescriptorType, ...]) -> int | None:
     """The kind of a class; None if its instances cannot be stored."""
     kind = _kind_of(cls)
-    # A class in C has a place for state that nobody sees. Two words: `__dict__` and `__weakref__`.
+    # A class in C has state out of sight. The two words are `__dict__` and `__weakref__`.
     size = object.__basicsize__ + (len(slots) + 2) * struct.calcsize("P")
     if kind is None or len(slots) > SLOTS_MAX or (kind != ENUM and _size_of(cls) > size):
         return None
@@ -199,10 +199,10 @@ def _kind_with(cls: type, slots: tuple[types.MemberDescriptorType, ...]) -> int 
 
 
 def _kind_of(cls: type) -> int | None:
-    """The kind of a class; None if its instances may hold what is out of sight, or bite."""
+    """The kind of a class; None if its instances have state out of sight, or a finalizer."""
     mro = mro_of(cls)
     names = set().union(*map(vars_of, mro))
-    # An instance without a past must not run a finalizer.
+    # An instance whose constructor did not run must not run a finalizer.
     if "__del__" in names or not isinstance(name_of(cls)[0], str):
         return None
     if issubclass(type(cls), enum.EnumMeta):
@@ -222,7 +222,7 @@ def _slots_of(cls: type) -> Iterator[types.MemberDescriptorType]:
 
 
 def _describe(cls: type, text: Behaviour) -> list[Any]:
-    """What the state of the instances depends on, as JSON; `text` notes the classes it names."""
+    """What the state of the instances depends on, for JSON; `text` notes the classes it names."""
     members = vars_of(cls)
     described: list[Any] = [".".join(map(str, name_of(base))) for base in mro_of(cls)]
     described.append([slot.__name__ for slot in _slots_of(cls)])

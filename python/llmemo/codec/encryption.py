@@ -1,4 +1,4 @@
-"""Answers as nobody without the key can read or replace them: AES-256-GCM.
+"""Encryption of stored answers (AES-256-GCM): unreadable and unforgeable without the key.
 
     offset  size  what
     0       4     magic, "llme"
@@ -9,8 +9,8 @@
     28      n     ciphertext, as long as what is inside
     28 + n  16    tag
 
-Authenticated beside the ciphertext: the first 16 bytes, and what the caller says that the content
-belongs to, so that nothing can be passed off as the answer to another request.
+Authenticated with the ciphertext: the first 16 bytes, and the name of what the content belongs to,
+so that an answer cannot be passed off as the answer to another request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 VARIABLE = "LLMEMO_ENCRYPTION_KEY"
-"""The environment variable that stands in for the argument."""
+"""The environment variable that is used without the argument."""
 
 KEY_SIZE = 32
 """Bytes of a key of AES-256."""
@@ -39,24 +39,24 @@ VERSION = 1
 HEADER, NONCE, TAG = 16, 12, 16
 
 SALT = b"llmemo: encryption key from text"
-"""Fixed, since every process has to come to the same key from the same text alone."""
+"""Fixed, since every process has to derive the same key from the same text alone."""
 
 
 class Cipher(Protocol):
-    """Authenticated encryption, as the package cryptography has it."""
+    """Authenticated encryption, as in the package cryptography."""
 
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes:
         """The ciphertext and its tag."""
 
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes:
-        """What was encrypted; raises `InvalidTag`."""
+        """The plaintext; raises `InvalidTag`."""
 
 
 class Keyring:
-    """Keys, of which the newest encrypts and all decrypt. It shows none of them."""
+    """Keys: the newest encrypts, all decrypt. Shows none of them."""
 
     def __init__(self, keys: Iterable[str | bytes], name: str) -> None:
-        """From keys as `keys_of` returns them; `name`: of what they were given by.
+        """Of keys as `keys_of` returns them. `name`: the argument or variable that they are from.
 
         Raises:
             ConfigurationError: The package cryptography is missing.
@@ -84,8 +84,8 @@ class Keyring:
         """What `encrypt` was given with the same `belongs_to`.
 
         Raises:
-            ValueUnknown: It was encrypted by a key that is not here, or by a newer version.
-            ValueDamaged: It is not whole.
+            ValueUnknown: The key is not in this ring, or the version is a newer one.
+            ValueDamaged: The bytes are damaged.
         """
         header, nonce = stored[:HEADER], stored[HEADER : HEADER + NONCE]
         if header[4:5] != bytes([VERSION]):
@@ -104,20 +104,20 @@ class Keyring:
 
 
 def is_encrypted(stored: bytes) -> bool:
-    """Whether these bytes claim to be of this form."""
+    """Whether these bytes begin like an encrypted value."""
     return stored.startswith(MAGIC)
 
 
 def keys_of(given: object) -> list[str | bytes]:
-    """The keys that a user gave as an argument.
+    """The keys of the argument `encryption_key`.
 
     Raises:
-        ConfigurationError: There is none, or something else.
+        ConfigurationError: It holds no key, or something else.
     """
     several = given if isinstance(given, Sequence) else [given]
     keys = [given] if isinstance(given, (str, bytes)) else list(several)
     if not keys or not all(isinstance(key, (str, bytes)) and key for key in keys):
-        # Whatever was given stays out of the message.
+        # The argument stays out of the message.
         msg = (
             "encryption_key is not allowed: a str or bytes that is not empty (from "
             "secrets.token_urlsafe(32), say), a sequence of these, the newest first, or None"
@@ -148,12 +148,12 @@ def _key_of(secret: str | bytes) -> bytes:
 
 @functools.lru_cache(maxsize=32)
 def _stretched(secret: bytes) -> bytes:
-    """A key from any text, dear to try guesses with: 16 MB and some 50 ms each (RFC 7914)."""
+    """Derive a key from any text by scrypt (RFC 7914): each guess costs 16 MB and about 50 ms."""
     from cryptography.hazmat.primitives.kdf.scrypt import Scrypt  # noqa: PLC0415
 
     return Scrypt(salt=SALT, length=KEY_SIZE, n=2**14, r=8, p=1).derive(secret)
 
 
 def _id_of(key: bytes) -> bytes:
-    """What a key is called in the open: 8 bytes that tell nothing about it."""
+    """The public id of a key: 8 bytes that reveal nothing about it."""
     return hashlib.blake2b(b"llmemo: id of a key", key=key, digest_size=8).digest()

@@ -1,8 +1,8 @@
-"""What becomes of a value on its way to a store, and on its way back.
+"""The envelope of stored values: compressed, then encrypted.
 
     encode ──► value ──► compressed, if that pays ──► encrypted, if there is a key ──► store
 
-Memory holds plain values: nothing here is on the path of a hit in memory.
+Memory holds plain values, so a hit in memory opens no envelope.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PLAIN = (b"llmv", b"llmz")
-"""How values begin that are not encrypted: as they are, and compressed."""
+"""How unencrypted values begin: plain, and compressed."""
 
 REQUEST = b"request"
-"""Sets the request of a key apart from the answer to it."""
+"""Tells the encrypted request of a key from the answer to it."""
 
 
-class Sealing:
-    """Seals values for stores, and opens what stores return. Shows no key."""
+class Envelope:
+    """Seals values for a store, and opens what the store returns. Shows no key."""
 
     def __init__(
         self, encryption_key: str | bytes | Sequence[str | bytes] | None, *, is_needed: bool
     ) -> None:
-        """With these keys, or with those of the environment if it is None.
+        """Take the keys from the argument, or from the environment if it is None.
 
         Args:
             encryption_key: See `LLMCache`.
-            is_needed: Whether there is a store; otherwise the argument is checked, no more.
+            is_needed: Whether there is a store; otherwise the argument is only checked.
 
         Raises:
             ConfigurationError: A key cannot work, or the package cryptography is missing.
@@ -47,24 +47,24 @@ class Sealing:
 
     @property
     def is_encrypting(self) -> bool:
-        """Whether what is stored is encrypted."""
+        """Whether values are encrypted."""
         return self._keyring is not None
 
     def seal(self, value: bytes, key: bytes) -> bytes:
-        """What to store for the value of the request of this key."""
+        """Compress and encrypt the answer to the request of this key."""
         stored = compress(value)
         return stored if self._keyring is None else self._keyring.encrypt(stored, key)
 
     def open(self, stored: bytes, key: bytes) -> bytes:
-        """The value that was sealed for this key.
+        """The answer that was sealed for this key.
 
         Raises:
-            ValueDamaged: It cannot be read, or must not be believed.
+            ValueDamaged: It cannot be read, or is not authentic.
         """
         return decompress(self.decrypted(stored, key))
 
     def seal_request(self, request: bytes, key: bytes) -> bytes:
-        """What to store for the request itself."""
+        """Encrypt a request."""
         return request if self._keyring is None else self._keyring.encrypt(request, key + REQUEST)
 
     def open_request(self, stored: bytes, key: bytes) -> bytes | None:
@@ -77,13 +77,13 @@ class Sealing:
             return None
 
     def decrypted(self, stored: bytes, belongs_to: bytes) -> bytes:
-        """What was sealed, maybe still compressed. Raises as `open`."""
+        """The content, which may still be compressed. Raises as `open`."""
         if is_encrypted(stored):
             if self._keyring is None:
                 raise ValueUnknown("unknown_encryption_key")
             return self._keyring.decrypt(stored, belongs_to)
         if self._keyring is not None:
-            # Whoever can write to the store could have put it there.
+            # Another program that can write to the store could have put it there.
             if stored.startswith(PLAIN):
                 raise ValueUnknown("not_encrypted")
             raise ValueDamaged("not_a_value")

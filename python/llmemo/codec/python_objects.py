@@ -1,9 +1,9 @@
-"""Objects taken apart into plain values, and put together again as they were.
+"""Python objects taken apart into plain values, and put together again.
 
-For what `rust/python/codec` does not know by itself: dates and the like, and instances of
-classes of the user's. Their state is taken and set directly: no constructor, property or
-`__setattr__` of theirs is run. Nor are validators, but those of the classes that the current model
-run asks for: an instance must also be one that its class would accept today (`acceptance`).
+For objects that the Rust codec does not know: dates and the like, and instances of a user's
+classes. Their state is read and set directly, without their constructor, properties or
+`__setattr__`. Validators run for the classes that the current model run was given only: there the
+class also has to accept the instance today (`acceptance`).
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     Parts = tuple[Any, ...]
 
 FLAGS_MAX = 4096
-"""Combinations that a class of flags holds, for good, when no more are made of what was stored."""
+"""Combinations that a flag class may hold, for good, before stored values add no more."""
 
 FLAG_BITS_MAX = 256
-"""Bits of a combination of flags."""
+"""Most bits of a combination of flags."""
 
 
 class Instances:
-    """Takes the objects of one value apart, or puts them together."""
+    """Takes the objects of one value apart, and puts them together."""
 
     def __init__(self, *, validates: bool = True) -> None:
-        """`validates`: whether the classes that the run asks for are to accept their instances."""
+        """`validates`: whether the classes of the run have to accept their instances."""
         self._classes = Classes()
         self._validates = validates
 
     def find(self, kind: int, module: str, qualname: str, digest: bytes) -> type:
-        """See `Classes.find`."""
+        """The class that a value names; see `Classes.find`."""
         return self._classes.find(kind, module, qualname, digest)
 
     def taken(self, it: Any) -> tuple[int, tuple[str, str, bytes] | None, Any] | None:
@@ -57,8 +57,8 @@ class Instances:
             if record is None:
                 return None
             state = _state_of(it, record.kind, record.slots)
-            if record.kind != ENUM and self._is_asked(type(it)) and accepts(it):
-                # That it did once: what it does not accept now, it no longer accepts.
+            if record.kind != ENUM and self._is_of_run(type(it)) and accepts(it):
+                # A class that accepted it once, and does not now, has changed.
                 state = (*state, True)
         except Exception as error:  # a state that no such object should have
             if is_interrupt(error):
@@ -83,7 +83,7 @@ class Instances:
         """The object that `taken` took apart.
 
         Raises:
-            ValueUnknown: This process lacks what it takes, or the class has become stricter.
+            ValueUnknown: This process does not know the type, or the class has become stricter.
             Exception: No such object can have this state.
         """
         if cls is None:
@@ -96,12 +96,12 @@ class Instances:
         it = _make_state(cls, own, slots, self._classes.slots_of(cls))
         if accepted not in ([], [True]):
             raise ValueError(accepted)
-        if accepted and self._is_asked(cls) and not accepts(it):
+        if accepted and self._is_of_run(cls) and not accepts(it):
             raise ValueUnknown("changed_class")
         return it
 
-    def _is_asked(self, cls: type) -> bool:
-        return self._validates and any(cls is each for each in self._classes.asked())
+    def _is_of_run(self, cls: type) -> bool:
+        return self._validates and any(cls is each for each in self._classes.of_run())
 
 
 # Instances.
@@ -163,7 +163,11 @@ def _make_member(cls: type, state: str | int) -> object:
 
 
 def _combining(cls: type, value: object) -> Callable[[object], object]:
-    """What the standard library makes combinations of flags by, unless the class has its own."""
+    """The standard library's way to combine flags.
+
+    Raises:
+        TypeError: The class has its own way, or the value is no combination.
+    """
     for base in mro_of(cls):
         method = vars_of(base).get("_missing_")
         if method is not None:

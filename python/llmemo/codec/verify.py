@@ -1,4 +1,4 @@
-"""Whether what came back is what went in: by type, bits, order, and all the state of an object."""
+"""Whether a decoded answer equals the encoded one: by type, bits, order, and objects' state."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 UNHASHED_MAX = 64
-"""Items of a set, with hashes of their own (NaNs), that are compared each with each."""
+"""Most items of a set without a stable hash (NaNs), which are compared each with each."""
 
 
 def unproved(stored: Sequence[Any], returned: Sequence[Any]) -> str | None:
-    """The name of the type of something that did not come back as it was; None if all did."""
+    """The name of a type whose object did not come back as it was; None if all did."""
     found = _different(list(stored), list(returned), Instances())
     if found is None:
         return None
@@ -29,7 +29,7 @@ def unproved(stored: Sequence[Any], returned: Sequence[Any]) -> str | None:
 
 def _different(one: Any, other: Any, instances: Instances) -> tuple[type] | None:
     """The type of the first thing that differs."""
-    # No recursion but for sets: answers may be deeper than what is left of the caller's stack.
+    # No recursion but for sets: an answer may be nested deeper than the caller's stack allows.
     waiting = [(one, other)]
     while waiting:
         one, other = waiting.pop()
@@ -59,7 +59,7 @@ def _different(one: Any, other: Any, instances: Instances) -> tuple[type] | None
 
 
 def _same_items(one: Any, other: Any, instances: Instances) -> bool:
-    """Whether two sets hold the same, in whatever order."""
+    """Whether two sets hold the same, in any order."""
     by_hash: defaultdict[Any, list[Any]] = defaultdict(list)
     for item in other:
         by_hash[type(item), hash(item)].append(item)

@@ -26,7 +26,7 @@ class Place:
     """Where a thread waits for an outcome: what an `asyncio.Future` is for a task.
 
     Not a `concurrent.futures.Future`: an exception that a signal handler raises may leave the lock
-    of its condition held, and whoever has an outcome for it then waits for ever. Here there is
+    of its condition held, and the setter of its outcome then waits for ever. Here there is
     nothing to hold: the outcome is the first one to be put down, and then the lock is opened.
     """
 
@@ -40,7 +40,7 @@ class Place:
         self._lock.acquire()
 
     def done(self) -> bool:
-        """Whether there is an outcome, or nobody waits for one."""
+        """Whether there is an outcome, or no caller waits for one."""
         return bool(self._outcomes)
 
     def set_result(self, outcome: Any) -> None:
@@ -67,7 +67,7 @@ class Place:
         return self._outcomes[None]
 
     def wait(self, timeout: float) -> Any:
-        """The outcome, within so many seconds.
+        """The outcome, within `timeout` seconds.
 
         Raises:
             NotYetError: There is none yet.
@@ -85,7 +85,7 @@ class Place:
 
 
 class GreenletPlace:
-    """The same, for a greenlet as well as a thread: by a future that parks whoever waits.
+    """The same, for a greenlet as well as a thread: by a future that parks the waiter.
 
     An exception of a signal handler's is survived by gevent's own rules, not by those of `Place`.
     """

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Latch:
-    """Opened once, for all who wait for it. As a `threading.Event`, without a lock of its own."""
+    """Opened once, for all waiters. As a `threading.Event`, without a lock of its own."""
 
     def __init__(self) -> None:
         """It is shut."""
@@ -46,7 +46,7 @@ class Latch:
                 self._waiting.popleft().release()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for so many seconds, or for ever. Returns whether it is open."""
+        """Wait for `timeout` seconds, or for ever. Returns whether it is open."""
         if not self._is_open:
             # A real one, also where a library has patched it: it is opened by a real thread.
             mine = original("_thread", "allocate_lock")()
@@ -105,7 +105,7 @@ def aside(work: Callable[[], T], timeout: float) -> T:
     """Do something in a thread of its own, which no signal handler interrupts.
 
     Raises:
-        TimeoutError: It is not done in so many seconds; it goes on.
+        TimeoutError: It is not done in time; it goes on.
         RuntimeError: There is no thread to be had.
         BaseException: What it raised.
     """
@@ -119,7 +119,7 @@ def aside(work: Callable[[], T], timeout: float) -> T:
             outcomes.append((None, error))
         done.set()
 
-    # Not a `Thread`, which is started in several steps. A real one, as those who wait expect.
+    # Not a `Thread`, which is started in several steps. A real one, as the waiters expect.
     original("_thread", "start_new_thread")(do, ())
     if not done.wait(timeout):
         msg = f"it takes longer than {timeout:.3g} s"

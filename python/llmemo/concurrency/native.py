@@ -54,7 +54,7 @@ class Condition:
     """As much of `threading.Condition` as a `Future` uses, for greenlets and real threads."""
 
     def __init__(self) -> None:
-        """Nobody waits."""
+        """Begin without waiters."""
         self._lock = RLock()
         self._wakers: list[Waker] = []
 

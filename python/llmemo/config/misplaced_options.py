@@ -97,12 +97,12 @@ class Entry:
         # then this is the task's context.
         if generator is None or generator.f_back is not None or token is None:
             return
-        said = token.var.get()
+        options = token.var.get()
         try:
             token.var.reset(token)
         except (ValueError, RuntimeError):
             return
-        self.token = token.var.set(said)
+        self.token = token.var.set(options)
         self.generator = None
         note(LOOPED)
 

@@ -52,16 +52,16 @@ UNSET: Final = _Unset.UNSET
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `options` has said, all in all."""
+    """The options that hold in a context, of all blocks around it."""
 
     namespace: str | None = None
     """None: the cache's own."""
     ttl: float | _Unset | None = UNSET
     mode: Mode = "default"
     trackers: tuple[Tracker, ...] = ()
-    """Who wants to know what becomes of lookups: see `track`."""
+    """Trackers of the lookups inside: see `track`."""
     block: Block | None = field(default=None, compare=False, repr=False)
-    """Which block has said the last of it."""
+    """The innermost block."""
     outer: Options | None = field(default=None, compare=False, repr=False)
     """What holds around that one."""
     entry: misplaced_options.Entry | None = field(default=None, compare=False, repr=False)
@@ -71,29 +71,29 @@ class Options:
 DEFAULT = Options()
 
 current: ContextVar[Options | None] = ContextVar("llmemo_options", default=None)
-"""What holds in this context; None where nothing was said. Only one variable: a hit in memory looks
+"""The options of this context; None where there are none. Only one variable: a hit in memory looks
 it up."""
 
 
 class Block:
     """A `with` block, or a decorator. May be entered again, in several tasks and threads at once.
 
-    It takes back what itself has said, and no more: a generator that holds a block open may end
+    It takes back its own options, and no more: a generator that holds a block open may end
     before another that was begun later, and in another context, as asyncio ends those that are not
     read to their end, and web frameworks the dependencies of a request. A token of
     `ContextVar.set` would bring the wrong state back then, or raise.
     """
 
-    def __init__(self, **said: Any) -> None:
-        """`said`: fields of `Options`."""
-        self._said: Mapping[str, Any] = said
+    def __init__(self, **fields: Any) -> None:
+        """`fields`: of `Options`."""
+        self._fields: Mapping[str, Any] = fields
         self._last: weakref.ref[misplaced_options.Entry] | None = None
         self._is_shared = False
 
     def __repr__(self) -> str:
         """As it was written."""
-        said = (f"{name}={value!r}" for name, value in self._said.items() if name != "trackers")
-        return f"options({', '.join(said)})"
+        fields = (f"{name}={value!r}" for name, value in self._fields.items() if name != "trackers")
+        return f"options({', '.join(fields)})"
 
     def __enter__(self) -> None:
         """From here on it holds."""
@@ -103,13 +103,13 @@ class Block:
 
     def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         """It does not any more. Never raises, in whatever context this is."""
-        said = current.get()
-        entry = _innermost(self, said)
+        active = current.get()
+        entry = _innermost(self, active)
         if entry is not None:
             if not entry.end_here():
                 # A copy of its context.
                 entry.lose()
-            current.set(_without(entry, said))
+            current.set(_without(entry, active))
             return
         entry = None if self._is_shared or self._last is None else self._last()
         if entry is not None:
@@ -120,8 +120,9 @@ class Block:
     def over(self, outer: Options | None, entry: misplaced_options.Entry | None) -> Options:
         """What holds inside, with that around it."""
         before = outer or DEFAULT
-        said = {**self._said, "trackers": (*before.trackers, *self._said.get("trackers", ()))}
-        return replace(before, **said, block=self, outer=outer, entry=entry)
+        trackers = (*before.trackers, *self._fields.get("trackers", ()))
+        fields = {**self._fields, "trackers": trackers}
+        return replace(before, **fields, block=self, outer=outer, entry=entry)
 
     def __call__(self, function: Function) -> Function:
         """The function, each of whose calls is such a block.
@@ -154,40 +155,40 @@ class Block:
 
 
 def in_force() -> Options | None:
-    """What holds for a call here; None where nothing was said.
+    """The options that hold for a call here; None where there are none.
 
     Without the blocks that belong to this context and have ended in another.
     """
-    said = current.get()
-    if said is not None and misplaced_options.is_watchful:
-        each: Options | None = said
+    active = current.get()
+    if active is not None and misplaced_options.is_watchful:
+        each: Options | None = active
         while each is not None:
             entry, each = each.entry, each.outer
             if entry is None:
                 continue
             if entry.is_lost and entry.end_here():
-                said = each = _without(entry, said)
-                current.set(said)
+                active = each = _without(entry, active)
+                current.set(active)
             else:
                 entry.look()
-    return said
+    return active
 
 
-def _innermost(block: Block, said: Options | None) -> misplaced_options.Entry | None:
+def _innermost(block: Block, active: Options | None) -> misplaced_options.Entry | None:
     """The last entry of this block among what holds."""
-    while said is not None and said.block is not block:
-        said = said.outer
-    return None if said is None else said.entry
+    while active is not None and active.block is not block:
+        active = active.outer
+    return None if active is None else active.entry
 
 
-def _without(entry: misplaced_options.Entry, said: Options | None) -> Options | None:
-    """What holds without what was said at this entry, if it is among it."""
-    if said is None or said.entry is entry:
-        return said and said.outer
-    outer = _without(entry, said.outer)
-    if outer is said.outer or said.block is None:
-        return said
-    return said.block.over(outer, said.entry)
+def _without(entry: misplaced_options.Entry, active: Options | None) -> Options | None:
+    """The options without those of this entry, if it is among them."""
+    if active is None or active.entry is entry:
+        return active and active.outer
+    outer = _without(entry, active.outer)
+    if outer is active.outer or active.block is None:
+        return active
+    return active.block.over(outer, active.entry)
 
 
 def _is_asynchronous(frame: FrameType) -> bool:
@@ -211,7 +212,7 @@ def options(
     is as the outer one says.
 
     Args:
-        namespace: On whose behalf: requests of different namespaces never share an answer.
+        namespace: The user or tenant that asks. Different namespaces never share an answer.
         ttl: Seconds (or a `timedelta`) for which an answer that is stored here may be served; None
             for ever.
         mode: "bypass" neither asks nor tells a cache. "refresh" does not ask, but keeps the answer,
@@ -234,18 +235,18 @@ def options(
         >>> model.invoke("Count.").content
         'two'
     """
-    said: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     if namespace is not None:
         if not isinstance(namespace, str):
             msg = f"namespace={namespace!r} is not a str: a name, or the empty string"
             raise ConfigurationError(msg)
-        said["namespace"] = namespace
+        given["namespace"] = namespace
     if cast("object", ttl) is not UNSET:
-        said["ttl"] = None if ttl is None else check_seconds("ttl", ttl)
+        given["ttl"] = None if ttl is None else check_seconds("ttl", ttl)
     if mode is not None:
         if mode not in get_args(Mode):
             known = ", ".join(map(repr, get_args(Mode)))
             msg = f"mode={mode!r} is not known: it is one of {known}"
             raise ConfigurationError(msg)
-        said["mode"] = mode
-    return Block(**said)
+        given["mode"] = mode
+    return Block(**given)

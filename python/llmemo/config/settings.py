@@ -93,10 +93,10 @@ class Settings:
             raise ConfigurationError(msg)
         object.__setattr__(self, "prices", check_prices(self.prices))
 
-    def ttl_of(self, said: Options, namespace: str) -> float | None:
+    def ttl_of(self, options: Options, namespace: str) -> float | None:
         """Seconds for which an answer may be served that is kept under these options."""
-        if said.ttl is not UNSET:
-            return said.ttl
+        if options.ttl is not UNSET:
+            return options.ttl
         if self.namespace_ttl is not None and namespace in self.namespace_ttl:
             ttl: float | None = self.namespace_ttl[namespace]
             return ttl

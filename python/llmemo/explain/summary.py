@@ -1,4 +1,4 @@
-"""A cache in one line, for people: what its `repr` says."""
+"""The `repr` of a cache: one line, for people."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def summary_of(tiers: Tiers, name: str, base: type) -> str:
-    """The store, the settings that are not the default, and what memory holds."""
+    """The store, the settings that differ from the defaults, and the number of entries."""
     parts = [] if tiers.store is None else [repr(tiers.store)]
     for argument, parameter in signature(base).parameters.items():
         value = getattr(tiers.settings, argument, parameter.default)
         # Functions and tables are too long for a line.
         if value != parameter.default and isinstance(value, (int, float, str, Required)):
-            # The one text is a tenant's name, or a session's: part of requests, not for a log.
+            # The only text is the namespace, the name of a tenant or a session: not for a log.
             parts.append(f"{argument}={'…' if isinstance(value, str) else repr(value)}")
     if tiers.secrets_given - {"encryption_key"}:
         parts.append("secret=…")
-    if tiers.sealing.is_encrypting:
+    if tiers.envelope.is_encrypting:
         parts.append("encrypted")
     parts.append("closed" if tiers.is_closed else f"entries={tiers.stats().entries}")
     return f"{name}({', '.join(parts)})"

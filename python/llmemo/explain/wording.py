@@ -1,4 +1,4 @@
-"""Where two requests differ, in words: for those whose texts are at hand."""
+"""Where two requests differ, in words, for requests whose texts are known."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from llmemo._core import settings
 from llmemo.keys.messages import UNSENT
 
 SHORT = 60
-"""Values longer than this are not quoted, in characters."""
+"""Longest value that is quoted, in characters."""
 
 SECRETIVE = re.compile(r"header|key|token|secret|password|auth|credential|cookie", re.IGNORECASE)
-"""Settings whose values are never quoted, by name. `max_tokens` is quoted all the same."""
+"""Names of settings whose values are never quoted, but for `HARMLESS`."""
 
 HARMLESS = re.compile(r"(max|min)_.*tokens|.*_tokens|token_count")
 
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
-"""What JSON is nested by, and strings, which may hold the same."""
+"""Brackets of JSON, and strings, which may hold brackets."""
 
 DEEPEST = 64
-"""Messages that are nested deeper are not looked into: it takes 20 KiB of stack."""
+"""Deepest nesting of messages that are parsed, which takes 20 KiB of stack."""
 
 
 class Texts(NamedTuple):
-    """A request as LangChain tells it."""
+    """The two texts that LangChain gives a cache for a request."""
 
     llm_string: str
     prompt: str
@@ -44,9 +44,9 @@ def setting(name: str, new: Texts, old: Texts | None) -> str:
     if SECRETIVE.search(name) and not HARMLESS.fullmatch(name):
         return f"{name}: differs"
     if not mine or not other:
-        told = ", ".join(mine or other)
-        told = told if len(told) <= SHORT else "set"
-        return f"{name}: {told}, was not set" if mine else f"{name}: not set, was {told}"
+        value = ", ".join(mine or other)
+        value = value if len(value) <= SHORT else "set"
+        return f"{name}: {value}, was not set" if mine else f"{name}: not set, was {value}"
     now, before = ", ".join(mine), ", ".join(other)
     if len(now) > SHORT or len(before) > SHORT:
         return f"{name}: differs from character {_first(now, before)}"
@@ -58,7 +58,7 @@ def _values(name: str, texts: Texts) -> list[str]:
 
 
 def prompt(new: Texts, old: Texts | None) -> str:
-    """How a prompt that is no list of messages differs."""
+    """How a prompt differs that is not a list of messages."""
     if old is None:
         return "prompt"
     if _messages(new.prompt) or _messages(old.prompt):
@@ -85,7 +85,7 @@ def _message(prompt: str, index: int) -> tuple[str, dict[str, Any]] | None:
 
 
 def _messages(prompt: str) -> list[tuple[str, dict[str, Any]]]:
-    """Role and arguments of each message; none if the text holds anything else, or too deep."""
+    """Role and arguments of each message; none if the text is something else, or too deep."""
     if _depth(prompt) > DEEPEST:
         return []
     try:
@@ -95,7 +95,7 @@ def _messages(prompt: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _depth(text: str) -> int:
-    """How deep JSON is nested. `json.loads` recurses in C, and a thread may have little stack."""
+    """How deep JSON is nested: `json.loads` recurses in C, and a thread may have little stack."""
     depth = deepest = 0
     for bracket in BRACKETS.finditer(text):
         if bracket[0] in "[{":

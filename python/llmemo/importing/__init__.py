@@ -1,1 +1,1 @@
-"""Answers of LangChain's own SQLite caches, copied into a cache of ours."""
+"""Import of the answers in LangChain's own SQLite caches."""

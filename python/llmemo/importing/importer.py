@@ -1,6 +1,6 @@
-"""Answers of LangChain's SQLiteCache and SQLAlchemyMd5Cache, taken over into a cache of ours.
+"""Import of the answers in LangChain's SQLiteCache and SQLAlchemyMd5Cache.
 
-file ──► requests, in chunks ──► our key, our value ──► memory, or the store in batches
+file ──► requests, in chunks ──► key and value of llmemo ──► memory, or the store in batches
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from llmemo.errors import CacheClosedError, StoreError, text_of
 from llmemo.importing.progress import ProgressBar
 from llmemo.importing.row_parser import RowRefused, read
 from llmemo.importing.rows_by_request import ImportedRequest, LangChainFile
+from llmemo.keys.identity import describe, identify
 from llmemo.keys.request import Request
 from llmemo.pipeline.admission import refusal_of
-from llmemo.pipeline.update import record_of, times
+from llmemo.pipeline.answer_record import record_of, times
 from llmemo.store_io.calls import Call, run_inline
 from llmemo.store_io.operations import Add
 
@@ -32,36 +33,37 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
-    from llmemo.pipeline.tiers import Identity, Tiers
+    from llmemo.keys.identity import Identity
+    from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.executor import Executor
     from llmemo.stores import Record
 
-PATIENCE = 60.0
-"""Seconds that the store may take for a batch: a person is waiting."""
+TIMEOUT = 60.0
+"""Longest time the store may take for a batch, in seconds: a person is waiting."""
 
-LAST_PATIENCE = 1.0
-"""Seconds for a batch that is still on its way when another has failed."""
+LAST_TIMEOUT = 1.0
+"""The same for a batch that is still on its way when another has failed."""
 
 AHEAD = 2
-"""Batches on their way to the store: it writes one while the next is made, and no more wait."""
+"""Most batches on their way to the store: it writes one while the next is made."""
 
 STRIDE = 20
-"""Requests between two pauses beside an event loop: about a millisecond's work."""
+"""Requests between two pauses beside an event loop: about a millisecond of work."""
 
 PAUSE = 1e-6
-"""Seconds: any is long enough for the loop's thread, which else has to wait 5 ms for the GIL."""
+"""Length of a pause in seconds. Without one, the loop's thread waits 5 ms for the GIL."""
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did. `str()` of it is for people."""
+    """The result of an import. `str()` of it is for people."""
 
     imported: int
-    """Requests that are answered from now on, and were not before."""
+    """Requests that the cache answers from now on, and did not before."""
     already: int
-    """Requests that the cache had an answer to, which was left as it was."""
+    """Requests that the cache had an answer to. It is left as it was."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """Requests that were not taken over, by reason.
+    """Requests that were not imported, by reason.
 
     - `not_json`, `not_a_generation`, `invalid`: the row is not what LangChain writes today: the
       bare text of an old version, say, which LangChain would serve as it stands.
@@ -93,30 +95,31 @@ def import_langchain(
     progress: Callable[[int, int], object] | None,
     stop: threading.Event | None,
 ) -> ImportReport:
-    """See `LLMCache.import_langchain`. Ends early, with what it has, once `stop` is set.
+    """Import a file; see `LLMCache.import_langchain`.
 
-    With one it runs beside an event loop, and lets that have the GIL now and then.
+    With `stop` it runs beside an event loop and pauses to release the GIL. It ends early once that
+    is set.
     """
     start = time.monotonic()
     with LangChainFile(path) as source, ProgressBar(f"importing {source.path.name}") as bar:
-        into = _Import(tiers, stop)
+        run = _Import(tiers, stop)
         try:
             for chunk in source.chunks():
                 if stop is not None and stop.is_set():
                     break
-                into.skipped.update(chunk.skipped)
-                into.take(chunk.requests)
+                run.skipped.update(chunk.skipped)
+                run.add(chunk.requests)
                 (progress or bar)(chunk.position, source.total)
-            into.finish()
+            run.finish()
         except StoreError as error:
-            into.note(error)
+            run.note(error)
             raise
     seconds = time.monotonic() - start
-    return ImportReport(into.imported, into.already, dict(into.skipped), seconds)
+    return ImportReport(run.imported, run.already, dict(run.skipped), seconds)
 
 
 class _Answer(NamedTuple):
-    """An answer in our form."""
+    """An answer in the form of llmemo."""
 
     request: ImportedRequest
     identity: Identity
@@ -125,7 +128,7 @@ class _Answer(NamedTuple):
 
 
 class _Import:
-    """What was taken over so far."""
+    """One import under way."""
 
     def __init__(self, tiers: Tiers, stop: threading.Event | None) -> None:
         self.imported = 0
@@ -133,15 +136,15 @@ class _Import:
         self.skipped: Counter[str] = Counter()
         self._tiers = tiers
         self._stop = stop
-        self._said = in_force() or DEFAULT
-        self._namespace = tiers.namespace_of(self._said)
+        self._options = in_force() or DEFAULT
+        self._namespace = tiers.namespace_of(self._options)
         self._under_way: deque[tuple[Call[int], int]] = deque()
         self._check()
 
-    def take(self, requests: Iterable[ImportedRequest]) -> None:
-        """Take requests over; with a store, they are on their way when this returns."""
+    def add(self, requests: Iterable[ImportedRequest]) -> None:
+        """Import requests. With a store, they are on their way when this returns."""
         self._check()
-        engine = self._tiers.engine
+        executor = self._tiers.executor
         records: dict[bytes, Record] = {}
         for at, request in enumerate(requests):
             if self._stop is not None and at % STRIDE == 0:
@@ -152,12 +155,12 @@ class _Import:
             key = answer.identity.key
             if key in records or self._tiers.memory.holds(key):
                 self.already += 1
-            elif engine is None:
+            elif executor is None:
                 self._remember(answer)
             else:
                 records[key] = self._record(answer)
-        if records and engine is not None:
-            self._send(engine, list(records.values()))
+        if records and executor is not None:
+            self._send(executor, list(records.values()))
 
     def finish(self) -> None:
         """Wait until the store has everything."""
@@ -165,20 +168,17 @@ class _Import:
             self._wait()
 
     def note(self, error: StoreError) -> None:
-        """Add to an error what was done all the same."""
+        """Add to an error the number of answers that were imported all the same."""
         for call, count in self._under_way:
             with contextlib.suppress(Exception):
-                self._settle(run_inline(call.wait(LAST_PATIENCE)), count)
+                self._settle(run_inline(call.wait(LAST_TIMEOUT)), count)
         error.args = (f"{error} ({self.imported:,} answers were imported)",)
 
     def _translated(self, request: ImportedRequest) -> _Answer | None:
         prompt, llm_string, responses = request
         try:
-            identity = self._tiers.identity(
-                Request(prompt, llm_string),
-                self._namespace,
-                for_record=self._tiers.durable is not None,
-            )
+            name = identify if self._tiers.durable is None else describe
+            identity = name(self._tiers.memory, Request(prompt, llm_string), self._namespace)
             generations = [read(text) for text in responses]
             value = encode(generations, identity.key)
         except RequestBypassed as bypass:
@@ -196,7 +196,7 @@ class _Import:
 
     def _times(self) -> tuple[float, float | None]:
         now = self._tiers.clock()
-        return now, times(self._tiers.settings, self._said, self._namespace, now, None)[0]
+        return now, times(self._tiers.settings, self._options, self._namespace, now, None)[0]
 
     def _record(self, answer: _Answer) -> Record:
         (prompt, llm_string, _), identity, _, value = answer
@@ -208,7 +208,7 @@ class _Import:
         created, expires = self._times()
         is_kept = self._tiers.memory.put(
             prompt,
-            identity.asked,
+            identity.name,
             self._namespace,
             identity.key,
             value,
@@ -221,12 +221,12 @@ class _Import:
         else:
             self.skipped["not kept: too_large"] += 1
 
-    def _send(self, engine: Executor, records: list[Record]) -> None:
+    def _send(self, executor: Executor, records: list[Record]) -> None:
         while len(self._under_way) >= AHEAD:
             self._wait()
         call: Call[int] = Call.blocking(Add(records))
         try:
-            engine.submit(call)
+            executor.submit(call)
         except RuntimeError as error:  # no thread to be had
             raise StoreError(f"the store could not be started: {text_of(error)}") from error
         self._under_way.append((call, len(records)))
@@ -234,9 +234,9 @@ class _Import:
     def _wait(self) -> None:
         call, count = self._under_way.popleft()
         try:
-            added = run_inline(call.wait(PATIENCE))
+            added = run_inline(call.wait(TIMEOUT))
         except NotYetError as error:
-            msg = f"the store did not take {count:,} answers within {PATIENCE:.0f} s: import again"
+            msg = f"the store did not take {count:,} answers within {TIMEOUT:.0f} s: import again"
             raise StoreError(msg) from error
         except StoreError:
             raise

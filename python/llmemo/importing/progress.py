@@ -1,4 +1,4 @@
-"""How far a long command is: one line on a terminal."""
+"""A progress bar: one line on a terminal."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PATIENCE = 1.0
-"""Seconds before there is anything to see."""
+DELAY = 1.0
+"""Seconds before the bar is shown."""
 
 INTERVAL = 0.1
-"""Seconds between two looks of the line."""
+"""Seconds between two updates of the line."""
 
 WIDTH = 30
 """Characters of the bar."""
 
 
 class ProgressBar:
-    """Draws itself on stderr, if that is a terminal and it takes long; else does nothing.
+    """Draws a bar on stderr, if that is a terminal and the work takes long.
 
-    A context manager: at its end the line is wiped.
+    A context manager: the line is erased at its end.
     """
 
     def __init__(self, title: str) -> None:
         """Begin; nothing is shown yet."""
         self._title = title
         self._start = time.monotonic()
-        self._due = self._start + PATIENCE
+        self._due = self._start + DELAY
         self._is_shown = False
 
     def __call__(self, done: int, total: int) -> None:
-        """So much is done."""
+        """Show that `done` of `total` rows are done."""
         now = time.monotonic()
         if now < self._due or not total:
             return
@@ -47,16 +47,16 @@ class ProgressBar:
         )
 
     def __enter__(self) -> Self:
-        """Use as a context manager, to wipe the line at the end."""
+        """Use as a context manager, to erase the line at the end."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wipe the line."""
+        """Erase the line."""
         if self._is_shown:
             self._write("\r\33[K")
 
     def _write(self, text: str) -> bool:
-        # There may be no stderr, or a closed one, or none that takes this.
+        # stderr may be missing, closed, or of an encoding without these characters.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if sys.stderr.isatty():
                 sys.stderr.write(text)

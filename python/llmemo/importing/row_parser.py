@@ -1,8 +1,8 @@
-"""The text of a LangChain cache's row to the generation that it says: strictly, without `loads`.
+"""Parses a row of a LangChain cache into a generation: strictly, without `loads`.
 
-`langchain_core.load.loads` finds classes by names that the text gives, and imports them: a file
-from elsewhere would decide what code runs (CVE-2025-68664). Here a table decides. What both accept
-is equal; what they do not both accept is refused here, with a reason.
+`langchain_core.load.loads` imports the classes that a text names, so a file from elsewhere would
+decide what code runs (CVE-2025-68664). Here a table decides. A text that both accept gives the same
+generation; any other is refused, with a reason.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from langchain_core import messages, outputs
 from langchain_core.outputs import Generation
 
 DEPTH = 200
-"""Levels of dicts and lists that are looked into, as in LangChain's own `load`."""
+"""Deepest nesting of dicts and lists, as in LangChain's own `load`."""
 
 ESCAPE = "__lc_escaped__"
-"""The only key of a dict around one of the user's that looks like LangChain's object, but is not
+"""The only key of a dict that wraps a user's dict which looks like an object of LangChain's
 (`langchain_core/load/_validation.py`)."""
 
 _OUTPUTS: tuple[type[Any], ...] = (
@@ -33,7 +33,7 @@ _EARLY: tuple[type[Any], ...] = (
     messages.HumanMessage,
     messages.SystemMessage,
 )
-"""Those that were once in `langchain.schema` itself."""
+"""Classes that were once in `langchain.schema` itself."""
 _MESSAGES: tuple[type[Any], ...] = (
     *_EARLY,
     messages.AIMessageChunk,
@@ -51,7 +51,7 @@ def _paths() -> dict[tuple[str, ...], type[Any]]:
     """Every name by which `loads` knows one of these classes (`langchain_core/load/mapping.py`)."""
     found: dict[tuple[str, ...], type[Any]] = {}
     for cls in (*_OUTPUTS, *_MESSAGES):
-        # `lc_id()` calls all of them by where they were in 2023; else it is where they are.
+        # The path in 2023, which `lc_id()` still gives, and the path today.
         found[tuple(f"{cls.__module__}.{cls.__name__}".split("."))] = cls
         kind = "output" if cls in _OUTPUTS else "messages"
         found["langchain", "schema", kind, cls.__name__] = cls
@@ -60,29 +60,28 @@ def _paths() -> dict[tuple[str, ...], type[Any]]:
 
 
 CLASSES = _paths()
-"""What a text may ask for, by the path that it gives."""
+"""The classes that a text may name, by path."""
 
 
 class RowRefused(Exception):  # noqa: N818 (as ValueRefused)
-    """A text that is no generation, or not one that can be taken over. Its argument: the reason."""
+    """A text that is no generation, or one that cannot be imported. Its argument: the reason."""
 
 
 class _Escaped(Exception):  # noqa: N818
-    """There is an escaped dict: what is in it is no object, so the outermost has to come first."""
+    """There is an escaped dict. It holds no objects, so dicts have to be read from the outside."""
 
 
 def read(text: str) -> Generation:
-    """The generation that LangChain's `dumps` wrote as this text.
+    """Parse a generation as LangChain's `dumps` writes it.
 
     Raises:
-        RowRefused: It is something else. The reason is one of those of `ImportReport.skipped`.
+        RowRefused: The text is something else. The reasons are those of `ImportReport.skipped`.
     """
     try:
         try:
             found = _decode(text)
         except (_Escaped, RowRefused):
-            # Rare, and slower: from the outermost dict inwards. (What was refused may be within an
-            # escaped dict.)
+            # Rare, and slower: from the outside. (The refused dict may be within an escaped one.)
             found = _revive(json.loads(text), 0)
     except ValueError:
         raise RowRefused("not_json") from None
@@ -94,12 +93,12 @@ def read(text: str) -> Generation:
 
 
 def _construct(value: dict[str, Any]) -> Any:
-    """A dict, or the object that it stands for; what is in it has been seen to."""
+    """A dict, or the object that it stands for. Its members are constructed already."""
     if "lc" not in value or value["lc"] != 1 or value.get("id") is None:
         return value
     kind = value.get("type")
     if kind in ("secret", "not_implemented"):
-        # `loads` has None for a secret: an answer that lacks something is no answer.
+        # `loads` makes None of a secret: the answer would not be whole.
         raise RowRefused(kind)
     if kind != "constructor":
         return value
@@ -108,7 +107,7 @@ def _construct(value: dict[str, Any]) -> Any:
         raise RowRefused("invalid")
     try:
         cls = CLASSES.get(tuple(path))
-    except TypeError:  # a part of the path is no text, nor hashable
+    except TypeError:  # a part of the path is not hashable
         cls = None
     if cls is None:
         raise RowRefused("unknown_class")

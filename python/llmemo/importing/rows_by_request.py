@@ -1,7 +1,7 @@
-"""A database file of LangChain's SQLiteCache or SQLAlchemyMd5Cache: its requests and their rows.
+"""Reads LangChain's SQLiteCache or SQLAlchemyMd5Cache: its requests, and the rows of each.
 
-Other programs may be using the file. It is opened read-only, and read in short transactions, so
-that nobody who writes to it has to wait for longer than for any other reader.
+Other programs may be using the file. It is opened read-only and read in short transactions, so that
+a writer waits no longer than for any other reader.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo.errors import NotACacheError, StoreError
-from llmemo.importing.source_file import checked, connect, is_unlocked, state_of, told
+from llmemo.importing.source_file import checked, connect, is_unlocked, state_of, translated_errors
 from llmemo.stores.sqlite.file import APPLICATION_ID
 
 if TYPE_CHECKING:
@@ -21,30 +21,29 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 ROWS = 256
-"""Rows that are read in one transaction."""
+"""Most rows that are read in one transaction."""
 
 BYTES = 4 * 2**20
-"""Text after which one ends early."""
+"""Text after which a transaction ends early, in bytes."""
 
 MOST = 1024
-"""More rows than any answer has: no provider takes such an `n`."""
+"""Most rows of one answer: no provider takes a larger `n`."""
 
 TABLES = {
     "full_llm_cache": ("b.prompt = a.prompt AND b.llm = a.llm", "idx"),
-    # A + keeps SQLite from using an index: there are some on `llm`, which is often the same in all
-    # rows, and it could take one of these.
+    # A + keeps SQLite from using an index on `llm`, which is often the same in all rows.
     "full_md5_llm_cache": (
         "b.prompt_md5 = a.prompt_md5 AND +b.llm = a.llm AND +b.prompt = a.prompt",
         "rowid",
     ),
 }
-"""Tables of LangChain's: when two rows are of the same request, and the order in which an index has
-them, which is never equal."""
+"""LangChain's tables: the condition for two rows of one request, and a column by which they are
+ordered, which is never equal in both."""
 
 COLUMNS = "rowid, prompt, llm, idx, response"
 
 # The last column: NULL if the row is all there is of its request, 1 if it is not the first of it.
-# In one statement with the rows, so that it is of the same instant.
+# In one statement with the rows, so that both are of the same instant.
 CHUNK = """
 SELECT a.rowid, a.prompt, a.llm, a.idx, a.response,
     (SELECT b.{order} < a.{order} FROM {table} AS b
@@ -58,7 +57,7 @@ WHERE a.rowid = ? ORDER BY b.idx LIMIT {most}
 
 
 class ImportedRequest(NamedTuple):
-    """A request, and its answer as LangChain wrote it."""
+    """A request, and its answer as LangChain writes it."""
 
     prompt: str
     llm_string: str
@@ -66,13 +65,13 @@ class ImportedRequest(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """What was read in one go."""
+    """The requests of one transaction."""
 
     requests: list[ImportedRequest]
     skipped: list[str]
-    """Reasons, one for each request that is not whole."""
+    """The reason for each request that is not whole."""
     position: int
-    """Where in the file this is: rows before it, and in it, of `LangChainFile.total`."""
+    """Rows of `LangChainFile.total` that are read by now."""
 
 
 class LangChainFile:
@@ -80,26 +79,26 @@ class LangChainFile:
 
     Raises:
         ConfigurationError: There is no such file, or it cannot be read.
-        NotACacheError: It is something else than a cache of LangChain's.
+        NotACacheError: It is not a cache of LangChain's.
         StoreError: It is locked, or damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open it, and see what it is."""
+        """Open the file, and see what it is."""
         self.path = checked(path)
         self._state: object = None
         if is_unlocked(self.path):
             self._state = state_of(self.path)
         self._connection = connect(self.path, is_immutable=self._state is not None)
         try:
-            with told(self.path):
+            with translated_errors(self.path):
                 self._tables = self._cache_tables()
                 self._ends = {table: self._end(table) for table in self._tables}
         except BaseException:
             self._connection.close()
             raise
         self.total = sum(last - first for first, last in self._ends.values())
-        """Rows, if none was ever removed in between."""
+        """Number of rows, if none was ever removed in between."""
 
     def __enter__(self) -> Self:
         """Use as a context manager, to close at the end."""
@@ -110,17 +109,17 @@ class LangChainFile:
         self._connection.close()
 
     def chunks(self) -> Iterator[Chunk]:
-        """Everything that was in the file when it was opened, the oldest first.
+        """All requests that were in the file when it was opened, the oldest first.
 
         Raises:
-            StoreError: It is locked, or damaged, or was changed where that cannot be borne.
+            StoreError: It is locked or damaged, or was changed while it was read without a lock.
         """
         before = 0
         for table in self._tables:
             first, last = self._ends[table]
             at = first
             while at < last:
-                with told(self.path):
+                with translated_errors(self.path):
                     requests, skipped, at = self._read(table, at, last)
                 yield Chunk(requests, skipped, before + at - first)
             before += last - first
@@ -128,7 +127,7 @@ class LangChainFile:
     def _read(
         self, table: str, after: int, last: int
     ) -> tuple[list[ImportedRequest], list[str], int]:
-        """Some rows of a table, and up to which they go."""
+        """Some requests of a table, what was skipped, and the last row that was read."""
         requests: list[ImportedRequest] = []
         skipped: list[str] = []
         with self._unchanged(), self._transaction() as execute:
@@ -161,7 +160,7 @@ class LangChainFile:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Any]:
-        """One instant of the file; others may write to it before and after."""
+        """One instant of the file: other programs may write to it before and after."""
         self._connection.execute("BEGIN")
         try:
             yield self._connection.execute
@@ -199,12 +198,12 @@ class LangChainFile:
         return found
 
     def _is_indexed(self, execute: Any, table: str) -> bool:
-        """Whether a request is found without reading all rows; else this would take for ever."""
+        """Whether a request is found without reading all rows."""
         plan = execute(f"EXPLAIN QUERY PLAN {_statement(GROUP, table)}", (0,)).fetchall()
         return not any("SCAN" in step or "AUTOMATIC" in step for *_, step in plan)
 
     def _end(self, table: str) -> tuple[int, int]:
-        """Before the first row, and the last."""
+        """The number before the first row, and that of the last."""
         with self._unchanged(), self._transaction() as execute:
             # Each by itself: both in one query would read all rows.
             [(first,)] = execute(f"SELECT min(rowid) - 1 FROM {table}")  # noqa: S608
@@ -213,7 +212,7 @@ class LangChainFile:
 
     @contextlib.contextmanager
     def _unchanged(self) -> Iterator[None]:
-        """Where no lock protects what is read: see that nobody wrote to the file meanwhile."""
+        """Where no lock protects the file: check that no other program wrote to it meanwhile."""
         yield
         if self._state is not None and self._state != state_of(self.path):
             msg = (
@@ -229,7 +228,7 @@ def _statement(text: str, table: str) -> str:
 
 
 def _fault(prompt: object, llm_string: object, rows: list[Any]) -> str:
-    """Why rows are not an answer; empty if they are."""
+    """Why these rows are not one answer; empty if they are."""
     if not (isinstance(prompt, str) and isinstance(llm_string, str)):
         return "not_text"
     if len(rows) > MOST:

@@ -1,4 +1,4 @@
-"""Opening a file of LangChain's, which others may be using: read-only, and without a trace."""
+"""Opens a file that other programs may be using: read-only, and without leaving a trace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT = 5.0
-"""Seconds for which to wait while another program writes to the file."""
+"""Longest time to wait while another program writes to the file, in seconds."""
 
 
 def checked(path: str | os.PathLike[str]) -> Path:
@@ -35,20 +35,20 @@ def checked(path: str | os.PathLike[str]) -> Path:
         msg = f"path={given!r} cannot be read by this user: change its mode or owner"
         raise ConfigurationError(msg)
     if absolute.stat().st_size < LEAST_PAGE:
-        # SQLite would take some of these for an empty database.
+        # SQLite would take some such files for an empty database.
         raise _not_a_database(absolute)
     return absolute
 
 
 def is_unlocked(path: Path) -> bool:
-    """Whether it has to be read without locks: in WAL mode, and not in use.
+    """Whether the file has to be read without locks: it is in WAL mode, and not in use.
 
-    A reader, too, would create -wal and -shm where there are none, and could not remove them.
+    Otherwise even a reader would create -wal and -shm files, and could not remove them.
     """
     if wal_of(path).exists():
         return False
-    # Without locks SQLite opens no file in WAL mode: so one can tell, without opening it by hand
-    # (sqlite.org/howtocorrupt.html, 2.2). Nothing is believed that is read this way.
+    # Without locks SQLite opens no file in WAL mode. That tells the mode without opening the file
+    # by hand (sqlite.org/howtocorrupt.html, 2.2). What is read this way is not used.
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro&nolock=1", uri=True)
     try:
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
@@ -60,19 +60,19 @@ def is_unlocked(path: Path) -> bool:
 
 
 def connect(path: Path, *, is_immutable: bool) -> sqlite3.Connection:
-    """A read-only connection; `is_immutable`: one that takes no locks.
+    """Open a read-only connection; with `is_immutable`, one that takes no locks.
 
     Raises:
         StoreError: It cannot be opened.
     """
     uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_immutable else ''}"
-    with told(path):
-        # In one thread, though not always that of whoever closes it when an iterator is dropped.
+    with translated_errors(path):
+        # Used by one thread, but closed by any thread when an iterator is dropped.
         connection = sqlite3.connect(
             uri, uri=True, timeout=TIMEOUT, isolation_level=None, check_same_thread=False
         )
         connection.text_factory = _text
-        # A file from elsewhere may bring views and triggers: they get no functions with effects.
+        # A file from elsewhere may have views and triggers: they get no functions with effects.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         return connection
@@ -82,12 +82,12 @@ def _text(data: bytes) -> str | None:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        # Nothing that LangChain wrote; for one row, this must not end it all.
+        # LangChain did not write it, and one row must not end the import.
         return None
 
 
 def state_of(path: Path) -> object:
-    """What changes with every write to a file in WAL mode."""
+    """A value that changes with every write to a file in WAL mode."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns, wal_of(path).exists()
 
@@ -99,8 +99,8 @@ def _not_a_database(path: Path) -> NotACacheError:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Say in our words what SQLite says in its own."""
+def translated_errors(path: Path) -> Iterator[None]:
+    """Translate errors of SQLite for the user."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,1 +1,1 @@
-"""What plugs llmemo into LangChain beyond its cache interface."""
+"""What plugs llmemo into a model, an agent or a framework beyond the cache interface."""

@@ -1,4 +1,4 @@
-"""LangChain's serialisation of messages, in Rust: most of the time that a cached call takes."""
+"""Faster serialisation of messages: most of the time of a cached call is spent there."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 USER = "langchain_core.language_models.chat_models"
-"""The module that serialises messages for a cache. Importing it takes as long as all of llmemo:
-not before it is asked for."""
+"""The module that serialises messages for a cache. Importing it takes as long as importing llmemo,
+so it is imported when it is needed."""
 NAME = "dumps"
 
 _lock = threading.Lock()
@@ -29,31 +29,31 @@ _latest: Installation | None = None
 
 
 class Installation:
-    """A function of ours in the place of another one."""
+    """A Rust function in the place of LangChain's."""
 
     def __init__(self, own: Callable[..., str], dumps: Dumps) -> None:
-        """`dumps`, in the place of `own`."""
+        """Note that `dumps` is in the place of `own`."""
         self.own = own
         self.dumps = dumps
         self.holders = 0
 
     def is_on_top(self, module: ModuleType) -> bool:
-        """Whether nobody has put another one in its place."""
+        """Whether no other program has replaced it."""
         return getattr(module, NAME) is self.dumps
 
     def remove(self, module: ModuleType) -> None:
         """Put `own` back, if it is on top."""
         if self.is_on_top(module):
             setattr(module, NAME, self.own)
-        # Somebody may have wrapped it: theirs stays, and gets what it would get without us.
+        # It may have been wrapped: the wrapper stays, and gets what `own` returns.
         self.dumps.stop()
 
 
 class Acceleration:
-    """What `accelerate` installed: undone by `undo`, or at the end of a `with` block."""
+    """What `accelerate` installed. Ended by `undo`, or at the end of a `with` block."""
 
     def __init__(self, installation: Installation | None) -> None:
-        """`accelerate` makes these; None for one that was refused."""
+        """Made by `accelerate`; None for one that was refused."""
         self._installation = installation
         self._is_active = installation is not None
 
@@ -73,7 +73,7 @@ class Acceleration:
         return 0 if self._installation is None else self._installation.dumps.fallbacks
 
     def undo(self) -> None:
-        """Put back what was there before, unless another acceleration still needs it.
+        """Put LangChain's function back, unless another acceleration still needs this one.
 
         A second call has no effect.
         """
@@ -90,7 +90,7 @@ class Acceleration:
                     _latest = None
 
     def __enter__(self) -> Self:
-        """Itself; it is in force already."""
+        """Return itself; it is active already."""
         return self
 
     def __exit__(
@@ -99,7 +99,7 @@ class Acceleration:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Undo it."""
+        """Call `undo`."""
         self.undo()
 
     def __repr__(self) -> str:
@@ -112,15 +112,14 @@ def accelerate() -> Acceleration:
     """Have chat models serialise messages for their cache in Rust, to the very same bytes.
 
     LangChain asks a cache with `dumps(messages)`, which for a long history takes many times as
-    long as the rest of a cached call. This concerns every chat model and every cache in the
-    process, llmemo's or not. A list that holds anything of which the bytes are not certain (a
-    message class of one's own, say) goes to LangChain's function, as before.
+    long as the rest of a cached call. This affects every chat model and every cache in the
+    process. A list whose bytes are not certain, because of a user's message class for example,
+    goes to LangChain's function as before.
 
-    It may be called again, also by other parts of a program: the last `undo` puts back what was
-    there before the first call.
+    It may be called several times: the last `undo` puts LangChain's function back.
 
     Returns:
-        What undoes it, counts, and can be used as a context manager.
+        An object that undoes it, has counts, and is a context manager.
 
     Warns:
         RuntimeWarning: The installed langchain-core writes messages in another way than this
@@ -163,7 +162,7 @@ def _is_ours(function: object) -> bool:
 
 
 def _checked(own: Callable[..., str]) -> Dumps | None:
-    """A function in the place of `own`, if it gives the same for every kind of message."""
+    """A Rust function in the place of `own`, if it gives the same for every kind of message."""
     try:
         escapes = "__lc_escaped__" in own([HumanMessage("", additional_kwargs={"lc": 1})])
         trial = Dumps(own, escapes=escapes)

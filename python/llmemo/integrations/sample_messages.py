@@ -1,4 +1,4 @@
-"""Messages of every class, holding every kind of value: what `accelerate` tries itself on."""
+"""Messages of every class with every kind of value, for the self-test of `accelerate`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VALUES: dict[Any, Any] = {
 
 
 def samples() -> Iterator[BaseMessage]:
-    """See the module's documentation; new ones at each call."""
+    """Make the messages."""
     nested = [lc.AIMessage("", name=""), ChatGeneration(message=lc.HumanMessage("x"))]
     common: dict[str, Any] = {
         "content": ["é", {"type": "text", "text": "x", "index": 0, "annotations": []}, {}],

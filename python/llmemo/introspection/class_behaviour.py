@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from llmemo.introspection.type_signature import (
     DEPTH_MAX,
-    Text,
+    SignatureText,
     attributes,
     is_foreign,
     mro_of,
@@ -40,11 +40,11 @@ members_of: Any = vars(types.ModuleType)["__dict__"]
 """Gives what a module has, without asking the module."""
 
 
-class Behaviour(Text):
+class Behaviour(SignatureText):
     """The text of what a class does."""
 
     def __init__(self, cls: type) -> None:
-        """Nothing has been said of the class."""
+        """Begin with an empty text."""
         super().__init__()
         self._cls = cls
         self._home = _package(name_of(cls)[0])
@@ -57,15 +57,15 @@ class Behaviour(Text):
         cls = self._cls
         bases = [vars_of(base) for base in mro_of(cls) if not is_foreign(base)]
         hooks = ((name, base[name]) for base in bases for name in _HOOKS if name in base)
-        said: list[Any] = [[name, self.of(it)] for name, it in hooks]
-        said.append(self._schema(_schema_of(cls)))
+        written: list[Any] = [[name, self.of(it)] for name, it in hooks]
+        written.append(self._schema(_schema_of(cls)))
         # What they may reach by way of the class: `cls.limit`, `self.check()`.
         looked_at: set[str] = set()
         while new := [name for name in self._names if name not in looked_at]:
             looked_at.update(new)
             members = ((name, base[name]) for base in bases for name in new if name in base)
-            said += [[name, self._member(it, 0)] for name, it in members]
-        return said
+            written += [[name, self._member(it, 0)] for name, it in members]
+        return written
 
     @override
     def function(self, value: Any, depth: int) -> str:
@@ -151,15 +151,15 @@ class Behaviour(Text):
             return self.of(it, depth + 1)
         if issubclass(kind, types.ModuleType):
             members = members_of.__get__(it)
-            said = f"module {members.get('__name__')}"
+            written = f"module {members.get('__name__')}"
             if _package(members.get("__name__")) != self._home:
-                return said
+                return written
         else:
             is_class = issubclass(kind, type)
             members = _members_of(it) if is_class else {**_members_of(kind), **dict(attributes(it))}
-            said = self.of(it, depth + 1)
+            written = self.of(it, depth + 1)
         named = [name for name in names if name in members and self._meet(it, name)]
-        return f"{said}{[(name, self._member(members[name], depth)) for name in named]}"
+        return f"{written}{[(name, self._member(members[name], depth)) for name in named]}"
 
     def _member(self, it: Any, depth: int) -> str:
         if type(it) in (types.MemberDescriptorType, types.GetSetDescriptorType):

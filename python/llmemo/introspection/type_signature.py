@@ -9,7 +9,7 @@ import typing
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic.fields import FieldInfo
 
@@ -25,7 +25,7 @@ PARTS_MAX = 20_000
 LEAVES = (str, type(None), bool, int, float, complex, bytes, type(Ellipsis))
 
 _EXACT = (date, Decimal, range)
-"""Types in C whose state is in no attribute, and whose `repr` says all of it."""
+"""Types in C without attributes, and whose `repr` says all of it."""
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
@@ -54,18 +54,18 @@ def is_foreign(it: type | types.FunctionType) -> bool:
 
 
 def text_of(value: Any, inner: list[type]) -> str:
-    """The text of anything; adds the classes that it names to `inner`."""
-    text = Text()
-    said = text.of(value)
+    """The text of anything. Adds the classes that it names to `inner`."""
+    text = SignatureText()
+    written = text.of(value)
     inner += text.inner
-    return said
+    return written
 
 
-class Text:
+class SignatureText:
     """The text of some values, one after the other."""
 
     def __init__(self) -> None:
-        """Nothing has been said."""
+        """Begin with an empty text."""
         self.inner: list[type] = []
         """The classes that were named so far."""
         self._rest = PARTS_MAX
@@ -78,7 +78,7 @@ class Text:
             parts = [field.type, field.default, field.default_factory, field.init]
         return [self.of(part) for part in parts]
 
-    def of(self, value: Any, depth: int = 0) -> str:  # noqa: PLR0911 (a table)
+    def of(self, value: Any, depth: int = 0) -> str:
         """Of anything. An object is told by its type's name, and by its attributes."""
         kind = type(value)
         if kind in (str, bytes):
@@ -93,18 +93,20 @@ class Text:
         if issubclass(kind, type):
             self.inner.append(value)
             return "{}.{}".format(*name_of(value))
-        if kind in _CONTAINERS:
-            return self._container(value, depth)
+        write = _WRITERS.get(kind, SignatureText.instance)
+        return write(self, value, depth)
+
+    def instance(self, value: Any, depth: int) -> str:
+        """Of an object, or of a type with arguments."""
+        kind = type(value)
         origin = typing.get_origin(value)
         if origin is not None:
             arguments = [self.of(part, depth + 1) for part in typing.get_args(value)]
             return f"{self.of(origin, depth + 1)}[{', '.join(arguments)}]"
-        if kind in _FUNCTIONS:
-            return self.function(value, depth)
         if name_of(kind)[0] == "typing":
             return repr(value)  # `Any`, a type variable, a reference that is not resolved yet
-        parts = self._special(value, depth)
-        return "{}.{}{}".format(*name_of(kind), parts)
+        write = _STATES.get(kind, SignatureText.state)
+        return "{}.{}{}".format(*name_of(kind), write(self, value, depth))
 
     def function(self, value: Any, depth: int) -> str:
         """Of a function: its name."""
@@ -114,7 +116,8 @@ class Text:
             return name
         return f"{name} of {self.of(owner, depth + 1)}"
 
-    def _container(self, value: Any, depth: int) -> str:
+    def container(self, value: Any, depth: int) -> str:
+        """Of a list, tuple, set or dict: its parts. Sets get an order."""
         kind = type(value)
         if kind is dict:
             pairs = value.items()
@@ -123,18 +126,9 @@ class Text:
             texts = [self.of(part, depth + 1) for part in value]
         return f"{kind.__name__}({', '.join(sorted(texts) if kind in (set, frozenset) else texts)})"
 
-    def _special(self, value: Any, depth: int) -> str:  # noqa: PLR0911 (a table)
+    def state(self, value: Any, depth: int) -> str:
+        """What follows the type's name of an object."""
         kind = type(value)
-        if kind is types.MethodType:
-            return f"({self.of(value.__func__, depth + 1)}, {self.of(value.__self__, depth + 1)})"
-        if kind in (staticmethod, classmethod):
-            return self.of(value.__func__, depth + 1)
-        if kind is property:
-            return self.of([value.fget, value.fset], depth + 1)
-        if kind is functools.partial:
-            return self.of([value.func, value.args, value.keywords], depth + 1)
-        if kind in (datetime, time):
-            return f"{value.replace(tzinfo=None)!r}{self.of(value.tzinfo, depth + 1)}"
         if issubclass(kind, PurePath) and is_foreign(kind):
             return str(value)
         return str(sorted(self.attributes(value, depth)))
@@ -150,6 +144,47 @@ class Text:
                 yield name, repr(it)
             elif kind in _FUNCTIONS or kind in (types.MethodType, functools.partial):
                 yield name, self.of(it, depth + 1)
+
+
+def _time(text: SignatureText, value: datetime | time, depth: int) -> str:
+    return f"{value.replace(tzinfo=None)!r}{text.of(value.tzinfo, depth + 1)}"
+
+
+def _method(text: SignatureText, value: types.MethodType, depth: int) -> str:
+    return f"({text.of(value.__func__, depth + 1)}, {text.of(value.__self__, depth + 1)})"
+
+
+def _wrapped(text: SignatureText, value: Any, depth: int) -> str:
+    return text.of(value.__func__, depth + 1)
+
+
+def _property(text: SignatureText, value: property, depth: int) -> str:
+    return text.of([value.fget, value.fset], depth + 1)
+
+
+def _partial(text: SignatureText, value: functools.partial[Any], depth: int) -> str:
+    return text.of([value.func, value.args, value.keywords], depth + 1)
+
+
+_Write: TypeAlias = "Callable[[SignatureText, Any, int], str]"
+
+# By a lambda, since a subclass may override the method.
+_WRITERS: dict[type, _Write] = {
+    **dict.fromkeys(_CONTAINERS, SignatureText.container),
+    **dict.fromkeys(_FUNCTIONS, lambda text, value, depth: text.function(value, depth)),
+}
+"""How values of some types are written."""
+
+_STATES: dict[type, _Write] = {
+    types.MethodType: _method,
+    staticmethod: _wrapped,
+    classmethod: _wrapped,
+    property: _property,
+    functools.partial: _partial,
+    datetime: _time,
+    time: _time,
+}
+"""What follows the type's name of values of some types."""
 
 
 def attributes(value: object) -> Iterator[tuple[str, object]]:

@@ -34,7 +34,7 @@ ASKING = CHAT | COMPLETION | PASSING | {THREAD}
 
 
 class Caller(NamedTuple):
-    """Who asks, as far as LangChain's frame tells."""
+    """The call that asks, as far as LangChain's frame tells."""
 
     model: BaseLanguageModel[Any]
     options: dict[str, Any]
@@ -47,7 +47,7 @@ class Caller(NamedTuple):
 
 
 def caller_of(frame: FrameType | None, prompt: str, llm_string: str) -> Caller | None:
-    """Who asks from this frame; None if that is not LangChain."""
+    """The call that asks from this frame; None if that is not LangChain."""
     while frame is not None and frame.f_code.co_name in PASSING:
         frame = frame.f_back
     if frame is None:
@@ -61,7 +61,7 @@ def caller_of(frame: FrameType | None, prompt: str, llm_string: str) -> Caller |
 def is_hidden(frame: FrameType, llm_string: str) -> bool:
     """Whether another cache asks, from another thread or with another text: the model is not seen.
 
-    Only where the text is a model's own list of settings, of which nobody knows how thin it is.
+    Only where the text is a model's own list of settings, and it is not known how thin that is.
     """
     if "('_type', " not in llm_string:
         return False

@@ -26,7 +26,7 @@ _firsts: dict[int, tuple[weakref.ref[Any], dict[str, tuple[object, bytes]]]] = {
 """By the address of the model; for each field what it holds, and what that held at first."""
 
 
-def at_first(model: BaseLanguageModel[Any], names: tuple[str, ...]) -> dict[str, object]:
+def initial_values(model: BaseLanguageModel[Any], names: tuple[str, ...]) -> dict[str, object]:
     """What these fields of a model held when it was first asked, by name."""
     reference, firsts = _firsts.get(id(model), (None, {}))
     if reference is None or reference() is not model:
@@ -44,7 +44,7 @@ def at_first(model: BaseLanguageModel[Any], names: tuple[str, ...]) -> dict[str,
 
 
 def _first_of(held: Any) -> bytes:
-    """As bytes: what is given as an answer may be changed by who gets it."""
+    """As bytes: what is given as an answer may be changed by its receiver."""
     try:
         if type(held) in _COPIED:
             _, (source, *_), *at = held.__reduce__()

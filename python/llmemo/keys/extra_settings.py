@@ -1,4 +1,4 @@
-"""What counts of a model and is in none of the fields that `Rows` describes."""
+"""Settings of a model outside the fields that `Rows` describes: clients, private attributes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from llmemo._core import RequestBypassed
 from llmemo.introspection.type_signature import name_of
 from llmemo.keys.clients import kind_of_client
-from llmemo.keys.consumed_fields import at_first
-from llmemo.keys.model_class import Beside, Place
-from llmemo.keys.values import kind_of
+from llmemo.keys.consumed_fields import initial_values
+from llmemo.keys.model_class import ExtraSettings, Place
+from llmemo.keys.stand_ins import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from llmemo._core import Describer
 
-_NOTHING = Beside()
+_NOTHING = ExtraSettings()
 
 _PLAIN = (str, bytes, int, float, bool, list, tuple, dict, set, frozenset)
 
@@ -30,18 +30,18 @@ _TOOLS = {"_thread", "threading", "asyncio", "logging", "queue", "concurrent", "
 """Modules of what code works with, and no answer depends on."""
 
 
-def told_beside(
-    model: BaseLanguageModel[Any], beside: Beside, writer: Describer, *, skips_untold: bool
+def extra_entries(
+    model: BaseLanguageModel[Any], extra: ExtraSettings, writer: Describer, *, skips_untold: bool
 ) -> bytes:
-    """The entries of what is told besides the fields.
+    """Entries for the settings outside the plain fields.
 
     Raises:
-        RequestBypassed: Something cannot be told.
+        RequestBypassed: A setting cannot be described.
     """
-    if beside == _NOTHING:
+    if extra == _NOTHING:
         return b""
     told = b""
-    for name, value in _values(model, beside):
+    for name, value in _values(model, extra):
         try:
             told += writer.options(Place.FIELD, {name: value})
         except RequestBypassed:
@@ -50,21 +50,21 @@ def told_beside(
     return told
 
 
-def _values(model: BaseLanguageModel[Any], beside: Beside) -> Iterator[tuple[str, object]]:
+def _values(model: BaseLanguageModel[Any], extra: ExtraSettings) -> Iterator[tuple[str, object]]:
     private = model.__pydantic_private__ or {}
-    for name in beside.clients:
+    for name in extra.clients:
         held = model.__dict__.get(name, private.get(name))
         if held is not None and kind_of_client(held)[0] is None:
             yield name, held if type(held) in _PLAIN else _client(held)
-    for name in beside.private:
+    for name in extra.private:
         if name in private and not _is_tool(private[name]):
             yield name, private[name]
-    if beside.scripts:
-        yield from at_first(model, beside.scripts).items()
+    if extra.consumed:
+        yield from initial_values(model, extra.consumed).items()
 
 
 def _client(client: Any) -> object:
-    """A client of a kind that nobody knows: its class, and the texts in it that are no secrets.
+    """A client of an unknown kind: its class, and the texts in it that are no secrets.
 
     They name an endpoint, a model. What else it holds changes as it is used.
     """

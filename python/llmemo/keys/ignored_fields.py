@@ -6,7 +6,7 @@ For what is read off the model itself. `rust/canonical/immaterial.rs` has the sa
 
 from __future__ import annotations
 
-LANGCHAIN = {
+LANGCHAIN_FIELDS = {
     # How a model is run and watched: fields of langchain-core.
     "cache", "callback_manager", "callbacks", "custom_get_token_ids", "metadata", "name",
     "rate_limiter", "tags", "verbose",
@@ -14,7 +14,7 @@ LANGCHAIN = {
     "profile",
 }  # fmt: skip
 
-RUNNING = frozenset({
+RUN_FIELDS = frozenset({
     "cache", "callback_manager", "callbacks", "custom_get_token_ids", "rate_limiter", "verbose",
 })  # fmt: skip
 """Those that LangChain uses itself, also where a user's class declares them again."""
@@ -26,7 +26,7 @@ _TOKENIZER = frozenset({"tiktoken_model_name", "allowed_special", "disallowed_sp
 """Used by `get_num_tokens`, and to split long prompts."""
 
 _SIGN_IN = frozenset({"azure_ad_token", "azure_ad_token_provider", "azure_ad_async_token_provider"})
-"""On whose account a request is sent, as an API key says."""
+"""The account that a request is sent for, as an API key says."""
 
 _AWS = _TRANSPORT | {
     "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "bedrock_api_key",
@@ -35,7 +35,7 @@ _AWS = _TRANSPORT | {
     "bedrock_client",
 }  # fmt: skip
 
-IMMATERIAL: dict[str, frozenset[str]] = {
+IGNORED: dict[str, frozenset[str]] = {
     "langchain_openai.BaseChatOpenAI": _TRANSPORT
     | _TOKENIZER
     | {"stream_chunk_timeout", "http_socket_options"},

@@ -16,9 +16,10 @@ from llmemo._core import Rows
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.introspection.class_behaviour import Behaviour
 from llmemo.introspection.type_signature import mro_of, name_of, vars_of
-from llmemo.keys.ignored_fields import IMMATERIAL, LANGCHAIN, RUNNING
+from llmemo.keys.ignored_fields import IGNORED, LANGCHAIN_FIELDS, RUN_FIELDS
 from llmemo.keys.model_state import Uses
-from llmemo.keys.values import describer, found_at, kind_of
+from llmemo.keys.stand_ins import kind_of
+from llmemo.keys.values import describer, found_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,14 +48,14 @@ class Place(enum.IntEnum):
     """An object in the prompt."""
 
 
-class Beside(NamedTuple):
+class ExtraSettings(NamedTuple):
     """What counts of a class of models, and is no field with a plain place in `rows`."""
 
     clients: tuple[str, ...] = ()
     """Fields of users' classes that are named like clients, and may hold anything."""
     private: tuple[str, ...] = ()
     """Private attributes of users' classes that their code reads, and does not change."""
-    scripts: tuple[str, ...] = ()
+    consumed: tuple[str, ...] = ()
     """Fields that are used up while the model answers."""
 
 
@@ -71,8 +72,8 @@ class ModelClass(NamedTuple):
     """Clients that are made at the first call and kept beside the fields."""
     state: frozenset[str]
     """The fields that hold state."""
-    beside: Beside
-    """What is told besides what `rows` do."""
+    extra: ExtraSettings
+    """The settings that `rows` does not read."""
     is_believed: bool
     """Whether it is a user's class that says itself what identifies a model, by overriding
     `_identifying_params`: fields that cannot be told do not count then."""
@@ -140,22 +141,22 @@ def _inspect(model: BaseLanguageModel[Any]) -> ModelClass:
     # LangChain's fakes count their calls in a field, as users' fakes do.
     read = own + [it for it in officials if ".fake" in str(name_of(it)[0])]
     uses = Uses(read)
-    beside = _beside(cls, own, read, uses)
+    extra = _extra_settings(cls, own, read, uses)
     state = {it for it in uses.state() if _is_of(it, read)}  # others' fields are read by others
     if len(read) > len(own):
         # A fake of LangChain's is given its answers by the user's class that calls it.
         state |= {it for it, how in Uses(own).how.items() if "written" in how and "read" not in how}
-    beside = beside._replace(scripts=tuple(it for it in beside.scripts if it not in state))
-    skipped = state | {*beside.clients, *beside.private, *beside.scripts}
+    extra = extra._replace(consumed=tuple(it for it in extra.consumed if it not in state))
+    skipped = state | {*extra.clients, *extra.private, *extra.consumed}
     rows = {name: it for name, it in _rows(model, own, officials) if name not in skipped}
-    rows |= dict.fromkeys([*beside.clients, *lazy_clients], CLIENT)
+    rows |= dict.fromkeys([*extra.clients, *lazy_clients], CLIENT)
     return ModelClass(
         official=None if own else official_name(officials[0]),
         rows=Rows(rows, CLIENT),
         clients=tuple(field for field, default in rows.items() if default is CLIENT),
         lazy_clients=lazy_clients,
-        state=frozenset(state | {*beside.scripts}),
-        beside=beside,
+        state=frozenset(state | {*extra.consumed}),
+        extra=extra,
         is_believed=any("_identifying_params" in vars_of(it) for it in own),
         entry=describer.options(Place.CLASS, {"class": name}),
         fields=getattr(cls, FIELDS),
@@ -166,13 +167,13 @@ def _rows(
     model: BaseLanguageModel[Any], own: list[type], officials: list[type]
 ) -> Iterator[tuple[str, object]]:
     cls = type(model)
-    immaterial = LANGCHAIN | _secrets_of(model)
+    ignored = LANGCHAIN_FIELDS | _secrets_of(model)
     for base in officials:
-        immaterial |= IMMATERIAL.get(official_name(base), frozenset())
+        ignored |= IGNORED.get(official_name(base), frozenset())
     # What a user's class declares itself is what this class says it is.
-    immaterial -= {name for name in immaterial - RUNNING if _is_of(name, own)}
+    ignored -= {name for name in ignored - RUN_FIELDS if _is_of(name, own)}
     for name, field in cls.model_fields.items():
-        if name in immaterial:
+        if name in ignored:
             continue
         if _is_client(name):
             yield name, CLIENT
@@ -181,9 +182,11 @@ def _rows(
     yield from ((name, CLIENT) for name in cls.__private_attributes__ if _is_client(name))
 
 
-def _beside(cls: type[BaseModel], own: list[type], read: list[type], uses: Uses) -> Beside:
+def _extra_settings(
+    cls: type[BaseModel], own: list[type], read: list[type], uses: Uses
+) -> ExtraSettings:
     fields, private = cls.model_fields, cls.__private_attributes__
-    used_up = {name for name in uses.scripts() if name in fields and _is_of(name, read)}
+    used_up = {name for name in uses.consumed() if name in fields and _is_of(name, read)}
     used_up |= _iterators(cls)
     ours = [
         name
@@ -191,10 +194,10 @@ def _beside(cls: type[BaseModel], own: list[type], read: list[type], uses: Uses)
         if _is_of(name, own) and not (name in fields and fields[name].exclude)
     ]
     known = uses.only_read()
-    return Beside(
+    return ExtraSettings(
         clients=tuple(name for name in ours if _is_client(name)),
         private=tuple(it for it in ours if it in private and it in known and not _is_client(it)),
-        scripts=tuple(name for name in fields if name in used_up),
+        consumed=tuple(name for name in fields if name in used_up),
     )
 
 

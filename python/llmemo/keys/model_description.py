@@ -10,28 +10,23 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.load import dumpd
 
 from llmemo._core import Snapshot, Snapshots, entries
 from llmemo.keys.caller import ASKING, CHAT
 from llmemo.keys.endpoints import is_usual
-from llmemo.keys.extra_settings import told_beside
+from llmemo.keys.extra_settings import extra_entries
+from llmemo.keys.memory_name import suffix_of
 from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model_class
-from llmemo.keys.self_describing import TOLD
-from llmemo.keys.values import describer, plain_describer
+from llmemo.keys.self_describing import PARAMETER_OF
+from llmemo.keys.values import add_kind, describer, plain_describer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
-    from langchain_core.language_models import BaseLanguageModel
-
-MARK = f"\0{secrets.token_hex(16)}"
-"""Separates what memory knows a request by from any text that a user could send."""
 
 _NO_PARAMETERS = "[('stop', None)]"
 """How an `llm_string` ends for a call without options."""
@@ -54,7 +49,7 @@ class Verdict(NamedTuple):
     @property
     def suffix(self) -> str:
         """What follows the text of the model in what memory knows a request by."""
-        return f"{MARK}{MARK}{self.mark}" if self.mark else ""
+        return suffix_of(self.mark)
 
     def shows(self, llm_string: str) -> str | None:
         """A text as LangChain would write it now; None if it is stale."""
@@ -66,13 +61,11 @@ class Verdict(NamedTuple):
         return None
 
 
-_snapshots = Snapshots(FIELDS, ASKING, CHAT)
+snapshots = Snapshots(FIELDS, ASKING, CHAT)
+"""Models as they were read. `Memory` has it, too: each hit asks it."""
 
-verdict_before: Callable[[object], Verdict | None] = _snapshots.find
+verdict_before: Callable[[object], Verdict | None] = snapshots.find
 """The verdict on a model that has not changed since it was given; None if it has, or is none."""
-
-name_at_sight: Callable[[FrameType, str, str], str | None] = _snapshots.name
-"""What memory knows the request by that is asked from a frame; None: take a closer look."""
 
 
 def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
@@ -84,12 +77,12 @@ def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
     verdict = verdict_before(model)
     if verdict is None:
         known = model_class(model)
-        snapshot, beside = _read(model, known)
+        snapshot, extra = _read(model, known)
         # For each model, not for each description: its text may hold what does not count, too.
-        verdict = _judge(model, known, snapshot.description + beside)
-        # What is told beside the fields is in no snapshot.
-        if not (beside or known.beside.private or known.beside.scripts):
-            _snapshots.keep(model, known.fields, snapshot, verdict, verdict)
+        verdict = _judge(model, known, snapshot.description + extra)
+        # No snapshot has the extra settings.
+        if not (extra or known.extra.private or known.extra.consumed):
+            snapshots.keep(model, known.fields, snapshot, verdict, verdict)
     return verdict
 
 
@@ -99,8 +92,12 @@ def description_of(model: BaseLanguageModel[Any]) -> bytes:
     Raises:
         RequestBypassed: A setting cannot be told.
     """
-    snapshot, beside = _read(model, model_class(model))
-    return snapshot.description + beside
+    snapshot, extra = _read(model, model_class(model))
+    return snapshot.description + extra
+
+
+# A model may be a value of another model's field.
+add_kind(BaseLanguageModel, lambda model: ("language model", description_of(model)))
 
 
 def _read(model: BaseLanguageModel[Any], known: ModelClass) -> tuple[Snapshot, bytes]:
@@ -109,7 +106,7 @@ def _read(model: BaseLanguageModel[Any], known: ModelClass) -> tuple[Snapshot, b
     writer = plain_describer if known.is_believed else describer
     skips_untold = known.is_believed
     snapshot = known.rows.read(model, writer, known.entry, skips_untold=skips_untold)
-    return snapshot, told_beside(model, known.beside, writer, skips_untold=skips_untold)
+    return snapshot, extra_entries(model, known.extra, writer, skips_untold=skips_untold)
 
 
 def mark_of(supplement: bytes) -> str:
@@ -135,9 +132,9 @@ def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes)
     if isinstance(model, BaseChatModel) and model.is_lc_serializable():
         fields = {it.name for it in parts if it.place == Place.FIELD}
         head, shown, told = _head_of(model, known, fields)
-    elif known.official in TOLD:
-        told = _told_by_parameters(model, TOLD[known.official])
-    is_whole = known.official is not None and (head is not None or known.official in TOLD)
+    elif known.official in PARAMETER_OF:
+        told = _told_by_parameters(model, PARAMETER_OF[known.official])
+    is_whole = known.official is not None and (head is not None or known.official in PARAMETER_OF)
     are_usual = is_whole and is_usual(model, str(known.official), _clients(model, known))
     is_told: dict[Place, Callable[[str], bool]] = {
         Place.CLASS: lambda _: is_whole,

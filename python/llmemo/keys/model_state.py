@@ -68,7 +68,7 @@ class Uses:
         """Names of the fields that hold state."""
         return {name for name, how in self.how.items() if self._is_state(how)}
 
-    def scripts(self) -> set[str]:
+    def consumed(self) -> set[str]:
         """Names of the fields that are used up, and not read otherwise."""
         return {name for name, how in self.how.items() if {"taken"} <= how <= {"taken", "length"}}
 

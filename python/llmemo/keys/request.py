@@ -11,9 +11,10 @@ from langchain_core.language_models import BaseChatModel
 from llmemo._core import RequestBypassed, entries, settings
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.keys.caller import caller_of, is_hidden
+from llmemo.keys.memory_name import memory_name
 from llmemo.keys.messages import objects_in
 from llmemo.keys.model_class import Place
-from llmemo.keys.model_description import MARK, mark_of, verdict_of
+from llmemo.keys.model_description import mark_of, verdict_of
 from llmemo.keys.values import plain_describer
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class Request(NamedTuple):
             mark += "t"  # the same text, read as messages, is another request
         if not mark and schemas is None:
             return self.llm_string
-        known = "" if schemas is None else sorted(schemas.items())
-        return f"{self.llm_string}{MARK}{known}{MARK}{mark}"
+        return memory_name(self.llm_string, schemas, mark)
 
     def resolved(self, bypass: RequestBypassed) -> Request | None:
         """The same request with the obstacle told in the supplement.
@@ -89,7 +89,7 @@ class Request(NamedTuple):
         except RequestBypassed:
             return None
 
-    def beside(self, place: Place, values: dict[str, Any]) -> Request:
+    def supplemented(self, place: Place, values: dict[str, Any]) -> Request:
         """The same request with these values told in the supplement.
 
         Raises:
@@ -102,7 +102,7 @@ class Request(NamedTuple):
         if self.objects or caller.messages is None:
             return None
         told = {"messages": list(objects_in(caller.messages))}
-        return self.beside(Place.OBJECT, told)._replace(objects=True)
+        return self.supplemented(Place.OBJECT, told)._replace(objects=True)
 
     def _with_parameters(self, caller: Caller) -> Request | None:
         """With the parameters of the call that are no literals told beside the text.
@@ -115,7 +115,7 @@ class Request(NamedTuple):
             return None
         plain = {name: it for name, it in parameters.items() if name not in objects}
         text = self.head + str(sorted(plain.items()))
-        return self.beside(Place.OPTION, objects)._replace(llm_string=text)
+        return self.supplemented(Place.OPTION, objects)._replace(llm_string=text)
 
 
 def asked(frame: FrameType, prompt: str, llm_string: str) -> Request:
@@ -153,7 +153,7 @@ def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
         )
         if is_text and caller.options:
             # The text of a completion model has the model's own settings only.
-            request = request.beside(Place.OPTION, caller.options)
+            request = request.supplemented(Place.OPTION, caller.options)
     except RequestBypassed as bypass:
         return Request(prompt, llm_string, b"", bypass=bypass)
     except Exception as error:  # the model may be a user's class

@@ -1,4 +1,4 @@
-"""Classes whose text has no head and tells what counts all the same, and by what names.
+"""Classes whose text has no head, but names the settings that count.
 
 For each field, the parameter of the text that tells it (`_identifying_params`). A field with its
 default value need not be told; any other field is told beside the text.
@@ -16,7 +16,7 @@ _OPENAI = _same(
     "n", "best_of", "logit_bias", "seed", "logprobs",
 )  # fmt: skip
 
-TOLD: dict[str, dict[str, str]] = {
+PARAMETER_OF: dict[str, dict[str, str]] = {
     "langchain_openai.OpenAI": _OPENAI,
     "langchain_core.FakeListLLM": _same("responses"),
     "langchain_core.FakeStreamingListLLM": _same("responses"),

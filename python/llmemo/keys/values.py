@@ -12,9 +12,7 @@ import enum
 import functools
 import hashlib
 import itertools
-import logging
 import os
-import secrets
 import sys
 import types
 import weakref
@@ -22,7 +20,6 @@ from collections.abc import Callable  # noqa: TC003 (an alias below has it)
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
-from langchain_core.language_models import BaseLanguageModel
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from llmemo._core import Describer
@@ -30,16 +27,11 @@ from llmemo.introspection.class_behaviour import Behaviour
 from llmemo.introspection.standard_types import plain_state
 from llmemo.introspection.type_signature import name_of
 from llmemo.keys.clients import hooks_of, kind_of_client
+from llmemo.keys.stand_ins import UntoldError, kind_of, stand_in
 from llmemo.langchain.class_schemas import digest_of
-
-_log = logging.getLogger("llmemo")
 
 Parts: TypeAlias = tuple[str, Any]
 """Kind, and what such a value holds."""
-
-
-class UntoldError(Exception):
-    """A value that may hold what cannot be seen."""
 
 
 def parts(value: Any) -> Parts:
@@ -51,7 +43,7 @@ def parts(value: Any) -> Parts:
     try:
         return plain_parts(value)
     except UntoldError:
-        return _stand_in(value)
+        return stand_in(value)
 
 
 def plain_parts(value: Any) -> Parts:
@@ -60,15 +52,15 @@ def plain_parts(value: Any) -> Parts:
     Raises:
         UntoldError: It has none.
     """
-    for kinds, tell in _TELLERS:
+    for kinds, tell in _KINDS:
         if isinstance(value, kinds):
             return tell(value)
     return _other(value)
 
 
-def kind_of(cls: type) -> str:
-    """The name of a class: module and qualified name."""
-    return "{}.{}".format(*name_of(cls))
+def add_kind(cls: type, tell: Callable[[Any], Parts]) -> None:
+    """Have instances of a class described by a function, which comes before the others."""
+    _KINDS.insert(0, (cls, tell))
 
 
 def _member(value: enum.Enum) -> Parts:
@@ -154,17 +146,9 @@ def _fields(value: BaseModel) -> Parts:
     return f"model {kind_of(type(value))}", (told, value.__pydantic_extra__ or {})
 
 
-def _language_model(value: BaseLanguageModel[Any]) -> Parts:
-    # Late: a description of a model describes its values.
-    from llmemo.keys.model_description import description_of  # noqa: PLC0415
-
-    return "language model", description_of(value)
-
-
-_TELLERS: list[tuple[Any, Callable[[Any], Parts]]] = [
+_KINDS: list[tuple[Any, Callable[[Any], Parts]]] = [
     (enum.Enum, _member),
     (PurePath, _path),
-    (BaseLanguageModel, _language_model),
     (BaseModel, _fields),
     (functools.partial, _partial),
     (types.MethodType, _method),
@@ -198,7 +182,28 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 """What plain values come out of instances of subclasses by, past what these override."""
 
 
-def _other(value: Any) -> Parts:  # noqa: PLR0911 (a kind each)
+def _dataclass(value: Any) -> Parts:
+    return f"dataclass {kind_of(type(value))}", {
+        field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)
+    }
+
+
+def _copied(value: Any) -> Parts:
+    # What is left of it changes by being used; what it was made of does not.
+    return "iterator", list(value.__reduce__()[1][0])
+
+
+_OTHERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Parts]], ...] = (
+    (dataclasses.is_dataclass, _dataclass),
+    (lambda value: name_of(type(value)) in _HOOKS, _hook),
+    (lambda value: _is_array(type(value)), _buffer),
+    (lambda value: isinstance(value, _COPIED), _copied),
+    (lambda value: isinstance(value, itertools.count), lambda _: ("iterator", None)),
+)
+"""Kinds that no class tells, in the order in which they are tried."""
+
+
+def _other(value: Any) -> Parts:
     cls = type(value)
     plain_kind = plain_state(value)
     if plain_kind is not None:
@@ -207,68 +212,15 @@ def _other(value: Any) -> Parts:  # noqa: PLR0911 (a kind each)
         if isinstance(value, base):
             state = getattr(value, "__dict__", None)
             return kind_of(cls), (plain(value), state or None)
-    if dataclasses.is_dataclass(value):
-        return f"dataclass {kind_of(cls)}", {
-            field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)
-        }
-    if name_of(cls) in _HOOKS:
-        return _hook(value)
-    if _is_array(cls):
-        return _buffer(value)
-    if isinstance(value, _COPIED):
-        # What is left of it changes by being used; what it was made of does not.
-        return "iterator", list(value.__reduce__()[1][0])
-    if isinstance(value, itertools.count):
-        return "iterator", None
+    for is_kind, tell in _OTHERS:
+        if is_kind(value):
+            return tell(value)
     raise UntoldError
 
 
 def _is_array(cls: type) -> bool:
     """Whether a buffer says all of it: numpy's arrays and scalars, but not subclasses of users."""
     return cls.__module__ == "numpy" and hasattr(cls, "dtype")
-
-
-# What only stands for itself.
-
-_stand_ins: dict[int, tuple[weakref.ref[Any], bytes]] = {}
-"""By the object's address; random, so that neither a fork nor another process has them."""
-
-KINDS_MAX = 32
-"""Kinds of objects that are spoken of in the log."""
-
-_spoken_of: set[str] = set()
-
-
-def _stand_in(value: Any) -> Parts:
-    """An object that says nothing is equal to itself alone, and only in this process."""
-    known = _stand_ins.get(id(value))
-    if known is not None and known[0]() is value:
-        return "this object", known[1]
-    token = secrets.token_bytes(16)
-    try:
-        reference = weakref.ref(value, functools.partial(_forget, id(value), token))
-    except TypeError:
-        raise UntoldError from None
-    _stand_ins[id(value)] = (reference, token)
-    _speak_of(kind_of(type(value)))
-    return "this object", token
-
-
-def _forget(identity: int, token: bytes, _: object) -> None:
-    known = _stand_ins.get(identity)
-    if known is not None and known[1] == token:
-        _stand_ins.pop(identity, None)
-
-
-def _speak_of(kind: str) -> None:
-    if kind not in _spoken_of and len(_spoken_of) < KINDS_MAX:
-        _spoken_of.add(kind)
-        _log.info(
-            "llmemo: a model holds an object that cannot be told (%s): its answers are found again"
-            " by this process only. Give it plain values or `_identifying_params`, or declare the"
-            " field with exclude=True if no answer depends on it",
-            kind,
-        )
 
 
 _SECRETS = [SecretStr, SecretBytes]

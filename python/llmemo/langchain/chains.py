@@ -1,17 +1,17 @@
-"""The chains that are open around a request: what retries it, and what becomes of its answer.
+"""The chains that are open around a request: whether they retry, and which answers they were given.
 
-LangChain tells its callbacks of each run of a chain, a graph, a node of one, a parser. Two things
-follow from that which a cache cannot know otherwise:
+LangChain tells its callbacks of each run of a chain, a graph, a node or a parser. A cache learns
+two things from that:
 
-- **A retry asks the model.** `with_retry` tags the attempts from the second on. What failed was
-  made from the answers that the first one got, so they are not what the second one wants.
-- **An answer that a parser has refused is not served again** (`doubts`).
+- **A retry asks the model.** `with_retry` tags the attempts from the second on. The first attempt
+  failed with the answers that it was given, so the second one must not be given the same.
+- **An answer that a parser has refused is not served again** (`rejected_answers`).
 
-A retry has no need to ask others anew where that is settled: it was a model that failed, or the
-answers that a parser refused are gone already. Then callers who retry at once share an answer.
+A retry need not ask the model if the cause is settled: a model failed, or the answers that a parser
+refused are removed already. Then callers that retry at once share an answer.
 
-A run's parent is known by its id, which is told; the context says it only to completion models,
-which ask a cache before their runs begin.
+A run's parent is found by its id. Only for completion models, which ask a cache before their runs
+begin, it is the chain of the context.
 """
 
 from __future__ import annotations
@@ -31,80 +31,80 @@ if TYPE_CHECKING:
 
 
 ATTEMPT = "retry:attempt:"
-"""How `RunnableRetry` tags its attempts, but for the first."""
+"""How `RunnableRetry` tags its attempts from the second on."""
 
 ANSWERS_MAX = 8
-"""So many answers a chain remembers, the last ones."""
+"""Answers that a chain remembers: the last ones."""
 
 OPEN_MAX = 4096
-"""So many chains are known: beyond it the oldest is forgotten, in case its end is never told."""
+"""Chains that are known. Beyond it the oldest is forgotten: its end may never be told."""
 
 REFRESH = Options(mode="refresh")
 
 
-class Source(Protocol):
+class AnswerSource(Protocol):
     """The cache that an answer came from."""
 
     def created(self, key: bytes) -> float:
         """When the answer was made, as Unix time in seconds."""
 
-    def distrust(self, key: bytes, created: float) -> None:
-        """Let go of an answer that a parser could not read."""
+    def reject_answer(self, key: bytes, created: float) -> None:
+        """Drop an answer that a parser could not read."""
 
 
-class Given(NamedTuple):
+class ServedAnswer(NamedTuple):
     """An answer that a chain was given."""
 
-    source: weakref.ref[Source]
+    source: weakref.ref[AnswerSource]
     key: bytes
     created: float
     """Unix time in seconds."""
 
 
 class Chain:
-    """One run of something that is not a model."""
+    """One run of anything but a model."""
 
     __slots__ = (
         "answers",
-        "asks_anew",
+        "has_open_cause",
         "is_open",
         "is_parser",
-        "is_to_blame",
         "parent",
+        "refreshes",
         "settled",
     )
 
     def __init__(self, parent: Chain | None, *, is_parser: bool = False) -> None:
-        """It begins, inside another."""
+        """Begin it, inside `parent`."""
         self.parent = parent
         self.is_parser = is_parser
         self.is_open = True
-        self.asks_anew: bool = parent is not None and parent.asks_anew
-        """Whether it is, or is inside, a retry that wants other answers."""
-        self.is_to_blame = False
-        """Whether an attempt inside has failed for another reason than one that is settled."""
+        self.refreshes: bool = parent is not None and parent.refreshes
+        """Whether it is, or is inside, a retry that must not be given the same answers."""
+        self.has_open_cause = False
+        """Whether an attempt inside has failed for a cause that is not settled."""
         self.settled: tuple[int, str] | None = None
-        """The error inside that is no reason to ask others anew, until something caught it. Not
-        the error itself: it has the frames that it went through, and what these hold."""
-        self.answers: deque[Given] | None = None
+        """The error inside whose cause is settled, until something catches it: its id and type. Not
+        the error itself, which keeps its frames alive, and what these hold."""
+        self.answers: deque[ServedAnswer] | None = None
 
-    def said(self, said: Options | None) -> Options | None:
-        """What holds for a lookup inside; `said` by the user."""
-        if not self.asks_anew:
-            return said
-        if said is None:
+    def options_for(self, options: Options | None) -> Options | None:
+        """The options of a lookup inside, for which the user gave `options`."""
+        if not self.refreshes:
+            return options
+        if options is None:
             return REFRESH
-        # What a block says goes before.
-        return replace(said, mode="refresh") if said.mode == "default" else said
+        # A mode that the user gave goes first.
+        return replace(options, mode="refresh") if options.mode == "default" else options
 
-    def given(self, source: Source, key: bytes) -> None:
-        """It was given the answer of this key."""
+    def remember(self, source: AnswerSource, key: bytes) -> None:
+        """Remember that it was given the answer of this key."""
         if self.answers is None:
             self.answers = deque(maxlen=ANSWERS_MAX)
-        self.answers.append(Given(weakref.ref(source), key, source.created(key)))
+        self.answers.append(ServedAnswer(weakref.ref(source), key, source.created(key)))
 
     def end(self) -> None:
-        """It has ended well: what it was given, the one around it was."""
+        """End it without an error: its answers were given to its parent, too."""
         self.is_open = False
         if self.answers and self.parent is not None:
             if self.parent.answers is None:
@@ -112,17 +112,17 @@ class Chain:
             self.parent.answers.extend(self.answers)
 
     def fail(self, error: BaseException) -> None:
-        """It has ended with an error."""
+        """End it with an error."""
         self.is_open = False
-        if self.is_parser and self._doubt():
+        if self.is_parser and self._reject_answers():
             self.settled = _name(error)
         if self.settled == _name(error) and self.parent is not None:
             self.parent.settled = self.settled
 
-    def _doubt(self) -> bool:
-        """What a parser could not read was made from what the innermost chain was given.
+    def _reject_answers(self) -> bool:
+        """Reject the answers of the innermost chain that has any: the parser could not read them.
 
-        Returns whether that was something.
+        Returns whether there were any.
         """
         chain = self.parent
         while chain is not None and not chain.answers:
@@ -133,19 +133,19 @@ class Chain:
         for given in answers:
             source = given.source()
             if source is not None:
-                source.distrust(given.key, given.created)
+                source.reject_answer(given.key, given.created)
         return True
 
 
 in_chain: ContextVar[Chain | None] = ContextVar("llmemo_chain", default=None)
-"""The chain that was begun last in this context. It may have ended since: callbacks of async runs
-end in a task of their own, so no end takes it back."""
+"""The last chain that was begun in this context. It may have ended since: callbacks of async runs
+end in a task of their own, so no end resets this."""
 
 _by_id: dict[object, Chain] = {}
 
 
 def known_by(run_id: UUID | None) -> object:
-    """What a run is known by: a UUID computes its hash in Python, a number need not."""
+    """The dictionary key of a run: a UUID computes its hash in Python, a number does not."""
     return getattr(run_id, "int", run_id)
 
 
@@ -159,41 +159,41 @@ def current_chain() -> Chain | None:
     return chain
 
 
-def given(source: Source, key: bytes) -> None:
-    """The innermost chain that is open here was given the answer of this key, by its model."""
+def remember(source: AnswerSource, key: bytes) -> None:
+    """Have the innermost open chain remember an answer that it was given by its model."""
     chain = current_chain()
     if chain is not None:
-        chain.given(source, key)
+        chain.remember(source, key)
 
 
 def around(parent_run_id: UUID | None) -> Chain | None:
-    """The chain that a run with this parent is in; None if it is in none."""
+    """The chain that a run with this parent is in, if any."""
     if parent_run_id is None:
         return None
-    # A tool's run is none of these, but inside of one.
+    # A tool's run is not known, but inside a chain that is.
     return _by_id.get(known_by(parent_run_id)) or current_chain()
 
 
 def begin(
     run_id: UUID, parent_run_id: UUID | None, tags: Sequence[str] | None, run_type: str | None
 ) -> None:
-    """A chain begins."""
+    """Note that a chain begins."""
     parent = _by_id.get(known_by(parent_run_id)) or around(parent_run_id)
     chain = Chain(parent, is_parser=run_type == "parser")
     if parent is not None:
         for tag in tags or ():
             if tag.startswith(ATTEMPT):
-                # Once it is, it stays so: what failed first may be what is in the cache.
-                parent.is_to_blame = parent.is_to_blame or parent.settled is None
-                chain.asks_anew = chain.asks_anew or parent.is_to_blame
-        # Whatever was raised there was caught.
+                # It stays so: the answers that failed first may still be in the cache.
+                parent.has_open_cause = parent.has_open_cause or parent.settled is None
+                chain.refreshes = chain.refreshes or parent.has_open_cause
+        # An error that was raised there was caught.
         parent.settled = None
     note(_by_id, known_by(run_id), chain, OPEN_MAX)
     in_chain.set(chain)
 
 
 def end(run_id: UUID, error: BaseException | None = None) -> None:
-    """A chain has ended."""
+    """Note that a chain has ended."""
     chain = _by_id.pop(known_by(run_id), None)
     if chain is None:
         return
@@ -206,7 +206,7 @@ def end(run_id: UUID, error: BaseException | None = None) -> None:
 
 
 def enter(parent_run_id: UUID | None) -> None:
-    """A model's run begins, in this context."""
+    """Note that a model's run begins, in this context."""
     chain = around(parent_run_id)
     if chain is not None:
         chain.settled = None
@@ -215,7 +215,7 @@ def enter(parent_run_id: UUID | None) -> None:
 
 
 def model_failed(parent_run_id: UUID | None, error: BaseException) -> None:
-    """A model's run has ended with an error."""
+    """Note that a model's run has ended with an error."""
     chain = around(parent_run_id)
     if chain is not None:
         chain.settled = _name(error)

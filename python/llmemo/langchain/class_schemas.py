@@ -1,12 +1,11 @@
-"""What the classes hold that an `llm_string` names.
+"""Digests of the schemas of classes that an `llm_string` names.
 
 `with_structured_output(Answer, method="json_schema")` puts `<class '__main__.Answer'>` into the
-`llm_string`: a name, under which another class may stand tomorrow, or already does. The class
-itself is among the invocation parameters of the model run that is open (`runs`). A class is never
-imported by its name.
+`llm_string`: a name that may be another class's tomorrow, or already is. The class itself is among
+the invocation parameters of the open model run (`model_runs`). No class is imported by its name.
 
-Nothing is remembered of a class: its schema may depend on anything (docstrings, mutable settings, a
-database), so each lookup asks for it again, as each request of a client does.
+No schema is remembered, since it may depend on anything (docstrings, mutable settings, a database):
+each lookup computes it again, as each request of a client does.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ if TYPE_CHECKING:
 
 
 DEPTH_MAX = 32
-"""Parameters nested deeper than this are not searched for classes."""
+"""Deepest nesting of parameters that are searched for classes."""
 
 _OTHER_FORMS = (
     "alias", "validation_alias", "serialization_alias", "serialization", "computed_fields",
 )  # fmt: skip
-"""What makes a schema in another mode, or by names, say more than the usual one."""
+"""Parts of a schema for which the other modes, or `by_alias=False`, say more than the usual one."""
 
 _MODEL_SCHEMA = BaseModel.model_json_schema.__func__  # type: ignore[attr-defined]
 
 _digests: weakref.WeakKeyDictionary[Run, dict[int, bytes | None]] = weakref.WeakKeyDictionary()
-"""What each run was first told of its classes, by their ids: its parameters keep them alive."""
+"""The first digests of the classes of each run, by their ids: its parameters keep them alive."""
 
 
 def schemas() -> dict[str, bytes]:
@@ -53,7 +52,7 @@ def schemas() -> dict[str, bytes]:
         name = re.fullmatch(r"<class '(.+)'>", repr(cls))
         if name is not None:
             named.setdefault(name[1], {})[id(cls)] = cls
-    # Of two classes of one name nobody can say which is meant where.
+    # Of two classes of one name it is not known which is meant where.
     digests = {
         name: _steady(next(iter(classes.values())), runs[-1])
         for name, classes in named.items()
@@ -63,20 +62,20 @@ def schemas() -> dict[str, bytes]:
 
 
 def run_classes() -> Iterator[type]:
-    """The classes in the current run's parameters, some maybe more than once."""
+    """The classes in the current run's parameters; some may come more than once."""
     runs = open_runs()
     yield from _classes(runs[-1].parameters if runs else None, DEPTH_MAX)
 
 
 def digest_of(cls: type) -> bytes | None:
-    """The digest (32 bytes) of all that a client may send of a class, as of now.
+    """The digest (32 bytes) of everything that a client may send of a class, as of now.
 
     None if the class has no schema: a request that names it bypasses the cache.
     """
     try:
         # The order of properties stays: a model may be shown them in this order.
         text = json.dumps(["{}.{}".format(*name_of(cls)), _docs(cls), *_forms(cls)])
-    except Exception as error:  # no schema, for whatever reason: the request is bypassed
+    except Exception as error:  # no schema, for any reason: the request is bypassed
         if is_interrupt(error):
             raise
         return None
@@ -98,7 +97,7 @@ def _classes(value: Any, depth: int) -> Iterator[type]:
 def _steady(cls: type, run: Run) -> bytes | None:
     """The digest of a class; None if it has changed since the run first asked for it.
 
-    The client made its request in between: which of the two schemas it sent is unknown.
+    The client made its request in between, and may have sent either schema.
     """
     digest = digest_of(cls)
     first = _digests.setdefault(run, {}).setdefault(id(cls), digest)
@@ -117,12 +116,12 @@ def _forms(cls: type) -> Iterator[Any]:
     Raises:
         Exception: It has no schema.
     """
-    # What it says itself comes first: that is what the clients of OpenAI, Anthropic and Google ask.
+    # The class's own method comes first: the clients of OpenAI, Anthropic and Google call it.
     schema = getattr(cls, "model_json_schema", None)
     if schema is not None:
         yield schema()
         if getattr(schema, "__func__", None) is not _MODEL_SCHEMA:
-            # Its own may leave out what others see.
+            # An overridden method may leave out what other clients see.
             yield _adapted(cls)
         elif _has_other_forms(vars_of(cls).get("__pydantic_core_schema__")):
             yield TypeAdapter(cls).json_schema(mode="serialization", by_alias=False)
@@ -141,7 +140,7 @@ def _forms(cls: type) -> Iterator[Any]:
 def _adapted(cls: type) -> Any:
     try:
         return TypeAdapter(cls).json_schema()
-    except Exception as error:  # there is none
+    except Exception as error:  # there is no schema
         if is_interrupt(error):
             raise
         return None
@@ -163,14 +162,14 @@ def _has_other_forms(schema: Any) -> bool:
 def _annotations(cls: type) -> list[Any]:
     """The annotations of a class, of its bases, and of the classes that they name."""
     reached: list[type] = [cls]
-    said: list[Any] = []
+    described: list[Any] = []
     for each in reached:
         inner: list[type] = []
         for base in mro_of(each):
             if not is_foreign(base):
                 members = inspect.get_annotations(base).items()
-                said.append([[name, text_of(it, inner)] for name, it in members])
-        said.append([text_of(getattr(each, "__total__", None), inner), *_docs(each)])
+                described.append([[name, text_of(it, inner)] for name, it in members])
+        described.append([text_of(getattr(each, "__total__", None), inner), *_docs(each)])
         known = set(map(id, reached))
         reached += {id(it): it for it in inner if id(it) not in known}.values()
-    return said
+    return described

@@ -1,9 +1,9 @@
-"""`options(mode="only")` where no cache of this kind is asked: the run is refused before it begins.
+"""`options(mode="only")` where this cache is not asked: the run is refused before it begins.
 
-A lookup that finds nothing raises by itself. But a stream asks no cache, nor does a model that has
-none, or `cache=False`. LangChain tells its callbacks of each run before the model is called, from
-the very method that the user has called: the frame of that method says whether a cache will be
-asked, and has the model.
+A lookup without an answer raises by itself. But a stream asks no cache, nor does a model without a
+cache or with `cache=False`. LangChain tells its callbacks of each run before it calls the model,
+from the method that the user called: the frame of that method has the model, and its name says
+whether a cache will be asked.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ ASKING = frozenset({"generate", "agenerate"})
 """Methods of chat models that begin a run and then ask a cache."""
 
 STREAMING = frozenset({"stream", "astream", "ensure_started"})
-"""Those that ask none. The last one is a function in `stream_events(version="v3")`."""
+"""Methods that ask no cache. The last one is a function in `stream_events(version="v3")`."""
 
 STARTING = frozenset({"on_chat_model_start", "on_llm_start"})
 """Methods of callback managers, and of handlers."""
 
 FRAMES_MAX = 32
-"""Frames between the handler and that method: LangChain's callbacks, and what wraps them."""
+"""Most frames between the handler and that method: LangChain's callbacks and their wrappers."""
 
 
 def refuse_chat() -> None:
-    """Refuse a chat model's run that will not ask a cache, if the caller must not go on without.
+    """Refuse a chat model's run that will not ask a cache, under `mode="only"`.
 
     Raises:
-        CacheMiss: That is so.
+        CacheMiss: The model would be called.
     """
-    said = in_force()
-    if said is None or said.mode != "only":
+    options = in_force()
+    if options is None or options.mode != "only":
         return
     method, model = _caller()
     if method not in ASKING:
@@ -56,7 +56,7 @@ def refuse_chat() -> None:
         if cache is None and model.cache is None:
             what = "its model has no cache: give it one, or call set_llm_cache"
         elif cache is not None and str(name_of(type(cache))[0]).startswith("langchain_"):
-            # One of a user's may pass this cache's lookups on.
+            # A cache of the user's class may pass lookups on to this one.
             what = f"its model asks another cache ({type(cache).__name__})"
         else:
             return
@@ -64,15 +64,15 @@ def refuse_chat() -> None:
 
 
 def refuse_completion() -> None:
-    """The same for a completion model, which asks a cache before its run begins.
+    """Refuse a completion model's run, under `mode="only"`: it asks a cache before its run begins.
 
-    A run means that the model will be called: no cache was asked, or another one had no answer.
+    The run means that the model will be called: no cache was asked, or it had no answer.
 
     Raises:
-        CacheMiss: That is so.
+        CacheMiss: The model would be called.
     """
-    said = in_force()
-    if said is not None and said.mode == "only":
+    options = in_force()
+    if options is not None and options.mode == "only":
         raise _miss("this cache was not asked: a stream asks none, nor does cache=False")
 
 
@@ -102,10 +102,10 @@ def _caller() -> tuple[str, Any]:
 
 
 def _drop_pending() -> None:
-    """Close what an async callback manager would have told other handlers of the run.
+    """Close the coroutines by which an async callback manager calls its other handlers.
 
-    It has made a coroutine for each handler, and awaits none that comes after an error: Python
-    would warn of every one.
+    It makes one for each handler and, after an error, awaits none of the rest: Python would warn of
+    each.
     """
     for frame in _frames():
         if frame.f_code.co_name not in STARTING:

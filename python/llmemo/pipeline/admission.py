@@ -1,6 +1,6 @@
 """What is worth keeping: a whole answer that says something.
 
-Whether it is whole the model says itself, in words that differ by provider: see `reasons`.
+The model itself says whether it is whole, in words that differ by provider: see `finish_reasons`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ REMEDY = (
     "llmemo: answers are not kept: the model stopped for a reason that is not known (%s); if they"
     " are whole, keep them by `admit=` a function of your own, or None"
 )
-"""What to do about reasons that are not known."""
+"""The log message for reasons that are not known."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
-"""A reason that may be shown: anything longer, or with spaces, could be part of an answer."""
+"""A reason that may be logged: anything longer, or with spaces, could be part of an answer."""
 
 
 def worth_keeping(generations: Sequence[Generation]) -> bool:
@@ -49,7 +49,7 @@ def worth_keeping(generations: Sequence[Generation]) -> bool:
 def reason_against(generations: Sequence[Generation]) -> str | None:
     """Why an answer is not worth keeping; None if it is. One bad generation is enough."""
     against = [reason for generation in generations if (reason := _reason(generation))]
-    # What is known speaks louder than what is not.
+    # A known reason goes before an unknown one.
     return next(
         (reason for reason in against if reason != UNKNOWN), against[0] if against else None
     )
@@ -93,7 +93,7 @@ def _unknown_word(generations: Sequence[Generation]) -> str:
 
 
 def _places(generation: Generation) -> tuple[Mapping[str, Any] | None, ...]:
-    """Where a provider says why its model stopped."""
+    """Where a provider puts the reason why its model stopped."""
     message = generation.message if isinstance(generation, ChatGeneration) else None
     return generation.generation_info, message.response_metadata if message else None
 
@@ -111,27 +111,27 @@ def _reason(generation: Generation) -> str | None:
 
 
 def _reason_in(message: BaseMessage) -> str | None:
-    """What speaks against a message, whatever its model stopped for."""
+    """Why a message is not worth keeping, whatever its model stopped for."""
     if message.additional_kwargs.get("refusal") or _has_block(message.content, "refusal"):
         return "refused"
     if not isinstance(message, AIMessage):
         return _empty(message.content)
     if message.invalid_tool_calls:
         return "invalid_tool_calls"
-    # What is said by neither text nor a tool call stands among the last: audio, a function call.
-    says_something = (
-        _says_something(message.content)
+    # Audio and function calls are in `additional_kwargs`, and are neither text nor tool calls.
+    has_content = (
+        _has_content(message.content)
         or message.tool_calls
         or any(message.additional_kwargs.values())
     )
-    return None if says_something else "empty"
+    return None if has_content else "empty"
 
 
 def _empty(content: object) -> str | None:
     return None if content else "empty"
 
 
-def _says_something(content: object) -> bool:
+def _has_content(content: object) -> bool:
     if not isinstance(content, list):
         return bool(content)
     return any(

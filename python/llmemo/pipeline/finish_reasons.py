@@ -1,10 +1,9 @@
 """Why a model stopped, in the words of each provider.
 
 An answer is kept if its reason is known to be a good one. A list of bad reasons is out of date as
-soon as a provider has another way to interrupt an answer, and then half an answer is served for
-ever.
+soon as a provider adds a way to interrupt an answer; then half an answer would be served for ever.
 
-Words are read wherever they stand, without regard to case: gateways pass on the words of one
+Words are read in every field, without regard to case: gateways pass on the words of one
 provider in the fields of another, and no word is good for one and bad for another. Streams repeat
 a word for each chunk that says it, and LangChain joins them (`STOPSTOP`).
 
@@ -56,8 +55,8 @@ GOOD = {
     "vllm, sglang, llama.cpp": "stop tool_calls function_call",
     "responses": "completed",
 }
-"""By provider, the reasons of whole answers. Anthropic's `compaction` comes only to who asked for a
-pause after a summary, and has it."""
+"""By provider, the reasons of whole answers. Anthropic's `compaction` comes only if a
+pause after a summary was asked for."""
 
 BAD = {
     "truncated": (
@@ -95,63 +94,63 @@ _VERDICTS: dict[str, str | None] = {
 
 
 def against(place: Mapping[str, Any] | None) -> tuple[str, str] | None:
-    """What speaks against an answer of which a provider says this: why, and in which word.
+    """Why an answer is not worth keeping, by the provider's fields, and the provider's word for it.
 
-    None if nothing does, or nothing is said: fakes and many local models give no reason.
+    None if it is, or there is no reason: fakes and many local models give none.
     """
     if not place:
         return None
     unknown = None
-    for said in _told(place):
-        verdict = _verdict(said)
+    for reason in _reasons_in(place):
+        verdict = _verdict(reason)
         if verdict == UNKNOWN:
-            unknown = UNKNOWN, said
+            unknown = UNKNOWN, reason
         elif verdict is not None:
-            return verdict, said
+            return verdict, reason
     return unknown
 
 
-def _verdict(said: str) -> str | None:
-    word = said.lower()
+def _verdict(reason: str) -> str | None:
+    word = reason.lower()
     # Of a word that is repeated, the shortest part that is: it comes again first at its own length.
     once = word[: (word * 2).find(word, 1)]
     return _VERDICTS.get(once, UNKNOWN)
 
 
-def _told(place: Mapping[str, Any]) -> Iterator[str]:
-    """The reasons that there are, as words."""
-    told = [place[name] for name in WHERE if place.get(name) is not None]
-    words = [word for word in map(_word, told) if word is not None]
-    # A number is a token's (vLLM), a list what OllamaLLM was told to stop at. They count where
-    # nothing better is said.
-    yield from words or (str(each) for said in told for each in _others(said))
+def _reasons_in(place: Mapping[str, Any]) -> Iterator[str]:
+    """The reasons that a provider gives, as words."""
+    given = [place[name] for name in WHERE if place.get(name) is not None]
+    words = [word for word in map(_word, given) if word is not None]
+    # A number is a token's (vLLM), a list has the stop words of OllamaLLM. They count where there
+    # is no word.
+    yield from words or (str(each) for value in given for each in _numbered(value))
     details = place.get("incomplete_details")
     reason = _word(details.get("reason")) if isinstance(details, dict) else None
     if reason is not None:
         # Half an answer, whatever the word.
         yield reason if _verdict(reason) not in (None, UNKNOWN) else "incomplete"
-    # Of the Responses API: others use the name for other things.
+    # Of the Responses API: elsewhere the name means other things.
     status = _word(place.get("status"))
     if status is not None and (place.get("object") == "response" or _is_response(place.get("id"))):
         yield status
 
 
-def _word(said: object) -> str | None:
+def _word(value: object) -> str | None:
     """A reason that is a word, or the name of a constant, or has one inside."""
-    if isinstance(said, dict):
+    if isinstance(value, dict):
         # AI21's, and SGLang's own.
-        said = said.get("type") or said.get("reason")
-    if isinstance(said, enum.Enum):
-        said = said.value if isinstance(said.value, str) else said.name
+        value = value.get("type") or value.get("reason")
+    if isinstance(value, enum.Enum):
+        value = value.value if isinstance(value.value, str) else value.name
     # Bedrock's completions have an empty one where the model gives none.
-    return said if isinstance(said, str) and said else None
+    return value if isinstance(value, str) and value else None
 
 
-def _others(said: object) -> Iterator[object]:
-    if isinstance(said, (list, tuple)):
-        yield from (word for word in map(_word, said) if word is not None)
-    elif isinstance(said, int) and not isinstance(said, enum.Enum):
-        yield said
+def _numbered(value: object) -> Iterator[object]:
+    if isinstance(value, (list, tuple)):
+        yield from (word for word in map(_word, value) if word is not None)
+    elif isinstance(value, int) and not isinstance(value, enum.Enum):
+        yield value
 
 
 def _is_response(name: object) -> bool:

@@ -1,4 +1,4 @@
-"""Taking answers out of every tier, because the user says so."""
+"""Removing answers from every tier: `delete`, `clear` and `invalidate`."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from llmemo.store_io.operations import Operation
 
 TIMEOUT = 30.0
-"""Seconds that a removal waits for the store before it says that it failed."""
+"""Longest time a removal waits for the store, in seconds."""
 
 SWEEP_TIMEOUT = 600.0
-"""The same where the store has to look at each of its records: some 20 s for a million."""
+"""The same where the store looks at each of its records: about 20 s for a million."""
 
 SWEPT_AT_ONCE = 256
-"""Entries that are looked through in the thread of an event loop, at most: each may have a model
-of its own, which takes some microseconds to name."""
+"""Most entries that are looked through in the thread of an event loop: each may have a model of its
+own, which takes some microseconds to name."""
 
 
 async def remove(tiers: Tiers, key: bytes | None, make_call: Callable[..., Call[int]]) -> bool:
-    """Take one entry, or every one, out of every tier. Returns whether there was any."""
+    """Remove one entry, or every entry, from every tier. Returns whether there was any."""
     delete = Delete(None if key is None else [key])
-    found, removed = await _take_out(tiers, delete, make_call, TIMEOUT)
+    found, removed = await _remove(tiers, delete, make_call, TIMEOUT)
     return bool(found or removed)
 
 
@@ -47,7 +47,7 @@ async def invalidate(
     older_than: float | timedelta | None,
     make_call: Callable[..., Call[int]],
 ) -> int:
-    """Take what matches out of every tier; see `LLMCache.invalidate`."""
+    """Remove what matches from every tier; see `LLMCache.invalidate`."""
     if namespace is None and llm_string is None and older_than is None:
         msg = (
             "invalidate() needs namespace=, llm_string= or older_than=: clear() removes everything"
@@ -66,16 +66,16 @@ async def invalidate(
         None if older_than is None else tiers.clock() - older_than,
     )
     operation = Invalidate(selection)
-    found, removed = await _take_out(tiers, operation, make_call, SWEEP_TIMEOUT)
+    found, removed = await _remove(tiers, operation, make_call, SWEEP_TIMEOUT)
     return found if removed is None else removed
 
 
 async def _begun(
     tiers: Tiers, operation: Operation, make_call: Callable[..., Call[int]]
 ) -> tuple[int, Call[int] | None]:
-    """Have memory forget, and send the operation to the store: how many there were, and the call.
+    """Remove from memory, and send the operation to the store, after the large answers before it.
 
-    Behind the large answers that are on their way, since these came first.
+    Returns how many entries memory had, and the call.
     """
     has_to_wait = bool(tiers.large_writes.jobs)
     if make_call != Call.awaited:
@@ -96,10 +96,10 @@ def _begin(
     at_once: bool = False,
 ) -> tuple[int, Call[int] | None]:
     found = forget(tiers.memory, operation)
-    if tiers.engine is None:
+    if tiers.executor is None:
         return found, None
     call = make_call(operation)
-    tiers.engine.submit(call, at_once=at_once)
+    tiers.executor.submit(call, at_once=at_once)
     return found, call
 
 
@@ -107,10 +107,10 @@ def _is_long(memory: Memory) -> bool:
     return memory.counts().entries > SWEPT_AT_ONCE
 
 
-async def _take_out(
+async def _remove(
     tiers: Tiers, operation: Operation, make_call: Callable[..., Call[int]], timeout: float
 ) -> tuple[int, int | None]:
-    """How many were in memory, and how many records the store removed if there is one."""
+    """Remove entries. Returns how many memory had, and how many the store removed, if any."""
     if tiers.is_closed:
         msg = "the cache is closed: nothing can be removed from it any more"
         raise CacheClosedError(msg)

@@ -1,6 +1,6 @@
 """Work on large requests and answers, in a thread beside the event loop.
 
-What takes long there is done in Rust with the GIL released, or lets go of it every millisecond.
+The long part of it runs in Rust with the GIL released, or releases it every millisecond.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class Large:
 
 
 LARGE: Final = Large()
-"""Returned in place of a result: it takes too long for the thread of an event loop."""
+"""Returned in place of a result that takes too long for the thread of an event loop."""
 
 
 class _Job(Generic[T]):
     """Work that is done once, by whichever thread comes first.
 
-    Not a `concurrent.futures.Future`: an exception of a signal handler's may leave its lock held,
-    which the thread would then wait for. Here each step is one.
+    Not a `concurrent.futures.Future`: an exception from a signal handler may leave its lock held,
+    and the thread would wait for it. Here each step is atomic.
     """
 
-    def __init__(self, aside: Aside, work: Callable[[], T]) -> None:
-        self._aside = weakref.ref(aside)
+    def __init__(self, worker: LargeWorker, work: Callable[[], T]) -> None:
+        self._worker = weakref.ref(worker)
         # The options and the run of the caller.
         context = contextvars.copy_context()
         self._work: list[Callable[[], T]] = [functools.partial(context.run, work)]
@@ -63,22 +63,22 @@ class _Job(Generic[T]):
             work = self._work.pop()
         except IndexError:
             return
-        aside = self._aside()
-        if aside is not None:
-            aside.doing = threading.get_ident()
+        worker = self._worker()
+        if worker is not None:
+            worker.doing = threading.get_ident()
         outcome: tuple[T | None, BaseException | None]
         try:
             outcome = work(), None
         except BaseException as error:  # noqa: BLE001 (raised in the caller)
             outcome = None, error
-        if aside is not None:
-            aside.doing = None
-            aside.jobs.pop(self, None)
+        if worker is not None:
+            worker.doing = None
+            worker.jobs.pop(self, None)
         self._outcomes.append(outcome)
         self._tell()
 
     def is_dropped(self) -> bool:
-        """Have it not done, unless a thread has begun. Returns whether none has."""
+        """Drop it, unless a thread has begun it. Returns whether none has."""
         try:
             self._work.pop()
         except IndexError:
@@ -86,9 +86,9 @@ class _Job(Generic[T]):
         return True
 
     def then(self, callback: Callable[[], object]) -> None:
-        """Have something called once it is done, in any thread."""
+        """Call something once it is done, in any thread."""
         self._callbacks.append(callback)
-        # It may have been done before that one was seen.
+        # It may have been done before the callback was added.
         if self._outcomes:
             self._tell()
 
@@ -98,21 +98,21 @@ class _Job(Generic[T]):
                 self._callbacks.popleft()()
 
     def result(self) -> T:
-        """What came of it, once it is done."""
+        """Its result, once it is done. Raises what the work raised."""
         result, error = self._outcomes[0]
         if error is not None:
             raise error
         return result  # type: ignore[return-value]
 
     def wait(self, timeout: float) -> None:
-        """Wait until it is done, for so many seconds at most."""
+        """Wait until it is done, for `timeout` seconds at most."""
         done = place()
         self.then(functools.partial(done.set_result, None))
         with contextlib.suppress(NotYetError):
             done.wait(timeout)
 
 
-class Aside:
+class LargeWorker:
     """One thread of its own, started by the first job; jobs are done one after the other.
 
     Not the event loop's executor, whose threads may all be waiting for what a job brings. A job
@@ -120,7 +120,7 @@ class Aside:
     """
 
     def __init__(self, *, lasts: bool) -> None:
-        """No thread is started yet. `lasts`: whether what the jobs do outlives the process."""
+        """Start no thread yet. `lasts`: whether the effect of the jobs outlives the process."""
         self._is_closed = False
         self._lasts = lasts
         self._begin()
@@ -129,18 +129,18 @@ class Aside:
             lifecycle.has_jobs(self)
 
     def _begin(self) -> None:
-        # Made in C: no exception of a signal handler's comes between its steps.
+        # Made in C: no exception from a signal handler comes between its steps.
         self._queue: _queue.SimpleQueue[_Job[Any] | None] = _queue.SimpleQueue()
         # Held by the thread.
         self._has_thread: _thread.LockType = original("_thread", "allocate_lock")()
         self.jobs: dict[_Job[Any], bytes | None] = {}
         """Those that are not done, in order, with the keys of their requests."""
         self.doing: int | None = None
-        """The thread that does one."""
+        """The thread that does a job, by its number."""
         weakref.finalize(self, self._queue.put, None).atexit = False
 
     def after_fork_in_child(self) -> None:
-        """The parent does its jobs."""
+        """Leave the jobs to the parent."""
         self._begin()
 
     @property
@@ -158,7 +158,7 @@ class Aside:
         key: bytes | None = None,
         orphaned: Callable[[T], object] | None = None,
     ) -> T:
-        """Have work done, for the running event loop.
+        """Do some work in the thread, and await it in the running event loop.
 
         Args:
             work: Runs in the context of the caller.
@@ -178,7 +178,7 @@ class Aside:
         return job.result()
 
     def wait(self, work: Callable[[], T], key: bytes | None = None) -> T:
-        """Have work done behind the jobs that there are, and wait for it in this thread."""
+        """Do some work after the present jobs, and wait for it in this thread."""
         if self.doing == threading.get_ident():
             # Of the job's own: it would wait for itself.
             return work()
@@ -187,7 +187,7 @@ class Aside:
         return job.result()
 
     def afterwards(self, work: Callable[[], object]) -> None:
-        """Do something brief once the jobs that there are have ended. Finalizers may call this."""
+        """Do something brief once the present jobs have ended. Finalizers may call this."""
         jobs = list(self.jobs)
         if jobs:
             jobs[-1].then(work)
@@ -195,14 +195,14 @@ class Aside:
             work()
 
     def finish(self, timeout: float) -> None:
-        """Wait for the jobs that there are, for so many seconds at most."""
+        """Wait for the present jobs, for `timeout` seconds at most."""
         end = time.monotonic() + timeout
         if self.doing != threading.get_ident():
             for job in list(self.jobs):
                 job.wait(max(0.0, end - time.monotonic()))
 
     def close(self, timeout: float) -> None:
-        """Let the jobs that there are end, for so many seconds, and then the thread."""
+        """Wait for the present jobs, for `timeout` seconds at most, and end the thread."""
         self.finish(timeout)
         self._is_closed = True
         self._queue.put(None)
@@ -216,13 +216,13 @@ class Aside:
                 job.do()
         except BaseException:
             if job.is_dropped():
-                # Nothing is to wait for it any more.
+                # No removal or exit is to wait for it.
                 self.jobs.pop(job, None)
             raise
         return job
 
     def _can_do(self) -> bool:
-        """Whether a thread does the jobs; otherwise there is none to be had, or none any more."""
+        """Whether a thread does the jobs. At exit, or where no thread can be started, none does."""
         if self._is_closed or sys.is_finalizing():
             return False
         if self.is_started:
@@ -243,7 +243,7 @@ def _work(queue: _queue.SimpleQueue[_Job[Any] | None], has_thread: _thread.LockT
         try:
             while (job := queue.get()) is not None:
                 job.do()
-                # What waits for the next one should not keep this one.
+                # While it waits for the next job it should not keep this one.
                 del job
         finally:
             has_thread.release()

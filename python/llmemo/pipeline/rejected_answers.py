@@ -9,36 +9,44 @@ from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Delete
 
 if TYPE_CHECKING:
-    from llmemo.pipeline.tiers import Tiers
+    from collections.abc import Callable
+
+    from llmemo._core import Memory
+    from llmemo.telemetry.stats import Tally
 
 REMEMBERED = 1024
-"""So many keys are remembered; the oldest is forgotten."""
+"""Keys that are remembered; beyond it the oldest is forgotten."""
 
 
 class RejectedAnswers:
-    """The answers of one cache that are in doubt: by key, and by when they were made."""
+    """The rejected answers of one cache: by key, and by when they were made."""
 
-    def __init__(self) -> None:
-        """There are none."""
+    def __init__(
+        self, memory: Memory, tally: Tally, submit: Callable[[Call[int]], object] | None
+    ) -> None:
+        """Begin with none. `submit` sends an operation to the store; None without a store."""
+        self._memory = memory
+        self._tally = tally
+        self._submit = submit
         self._made: dict[bytes, float] = {}
 
     def has(self, key: bytes, created: float) -> bool:
-        """Whether an answer of this key, made then (Unix time), is in doubt."""
+        """Whether an answer of this key, made then (Unix time), is rejected."""
         return created <= self._made.get(key, -1.0)
 
-    def add(self, tiers: Tiers, key: bytes, created: float) -> None:
-        """Let go of an answer that was made then; a newer one stays. Waits for nothing.
+    def add(self, key: bytes, created: float) -> None:
+        """Drop an answer that was made then; a newer one stays. Waits for nothing.
 
-        The store is told to remove it, and not believed while it has not.
+        The store is told to remove it, and until it has, its answer is not served.
         """
-        if tiers.is_closed or self.has(key, created):
+        if self.has(key, created):
             return
-        about = tiers.memory.about(key)
+        about = self._memory.about(key)
         if about is not None and about[0] > created:
             return
-        if tiers.engine is not None:
+        if self._submit is not None:
             note(self._made, key, created, REMEMBERED)
-            tiers.engine.submit(Call.blocking(Delete([key])))
-        tiers.memory.remove(key)
+            self._submit(Call.blocking(Delete([key])))
+        self._memory.remove(key)
         text = "llmemo: an answer was let go of, since a parser could not read it"
-        tiers.tally.note("skipped", "not_parsed", text)
+        self._tally.note("skipped", "not_parsed", text)

@@ -1,24 +1,22 @@
-"""What becomes of an answer: handed to who waits for it, kept in every tier."""
+"""The way of one answer: encoded, given to the waiters, kept in every tier."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import json
-import random
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo._core import LARGE as LIMIT
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.config.options import DEFAULT, in_force
+from llmemo.keys.identity import describe, identify
 from llmemo.langchain import chains
 from llmemo.pipeline.admission import refusal_of, refuse
+from llmemo.pipeline.answer_record import record_of, times
 from llmemo.pipeline.large_work import LARGE, Large
 from llmemo.single_flight.flights import FAILURES
 from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Set
-from llmemo.stores import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,46 +24,42 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
     from llmemo.config.options import Options
-    from llmemo.config.settings import Settings
+    from llmemo.keys.identity import Identity
     from llmemo.keys.request import Request
-    from llmemo.pipeline.tiers import Identity, Tiers
-    from llmemo.single_flight.flights import Lease
+    from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.client import MakeCall
     from llmemo.store_io.time_budget import TimeBudget
-
-EARLIEST = 0.1
-"""Part of its time to live in which XFetch's average refresh may fall, however slow a model is."""
 
 
 async def keep(
     tiers: Tiers, request: Request, generations: Sequence[Generation], make_call: MakeCall
 ) -> None:
-    """Encode an answer, hand it out, and keep it. Arguments as for `reading.fetch`.
+    """Encode an answer, give it to the waiters, and keep it. Arguments as for `fetch`.
 
     Raises:
         NamespaceRequiredError: The caller has to name a namespace.
     """
-    said = in_force() or DEFAULT
+    options = in_force() or DEFAULT
     if tiers.is_closed:
         tiers.skip("closed")
         return
-    if said.mode == "bypass":
+    if options.mode == "bypass":
         tiers.bypass_requested()
         return
-    told = tiers, request, generations, said, tiers.namespace_of(said)
+    arguments = tiers, request, generations, options, tiers.namespace_of(options)
     is_awaited = make_call == Call.awaited
     sent: Sent | Postponed | None = UNKNOWN
     if not (is_awaited and len(request.prompt) > LIMIT):
-        sent = send(*told, make_call, at_once=is_awaited)
+        sent = send(*arguments, make_call, at_once=is_awaited)
     if isinstance(sent, Postponed):
         key = sent.key
         if is_awaited:
             there = functools.partial(Call[Any], loop=asyncio.get_running_loop())
-            work = functools.partial(send, *told, there, is_aside=True)
-            late = functools.partial(hand_out_late, tiers)
+            work = functools.partial(send, *arguments, there, is_in_turn=True)
+            late = functools.partial(serve_late, tiers)
             sent = await tiers.large_writes.run(work, key, late)
         else:
-            work = functools.partial(send, *told, make_call, is_aside=True)
+            work = functools.partial(send, *arguments, make_call, is_in_turn=True)
             sent = tiers.large_writes.wait(work, key)
     if isinstance(sent, Sent):
         await finish(tiers, sent)
@@ -90,34 +84,35 @@ class Sent(NamedTuple):
     """Whether memory has it."""
     call: Call[Any] | None
     """What to wait for, if anything."""
-    patience: TimeBudget
+    budget: TimeBudget
 
 
 def send(  # noqa: PLR0917 (given on the way of every update)
     tiers: Tiers,
     request: Request,
     generations: Sequence[Generation],
-    said: Options,
+    options: Options,
     namespace: str,
     make_call: MakeCall,
     *,
     at_once: bool = False,
-    is_aside: bool = False,
+    is_in_turn: bool = False,
 ) -> Sent | Postponed | None:
-    """Encode the answer, hand it out, keep it in memory, and send it to the store.
+    """Encode the answer, give it to the waiters, keep it in memory, and send it to the store.
 
     None if there is nothing more to do. `Postponed`, with nothing done, if it is large and was to
-    be sent `at_once`, or if a large answer to the same request is still on its way (`is_aside`:
+    be sent `at_once`, or if a large answer to the same request is still on its way (`is_in_turn`:
     this one has waited its turn).
     """
     durable = tiers.durable
     try:
-        identity = tiers.identity(request, namespace, for_record=durable is not None)
+        name = identify if durable is None else describe
+        identity = name(tiers.memory, request, namespace)
     except RequestBypassed as bypass:
         tiers.bypass(bypass)
         return None
     request, key = identity.request, identity.key
-    if tiers.large_writes.jobs and not is_aside and tiers.large_writes.has(key):
+    if tiers.large_writes.jobs and not is_in_turn and tiers.large_writes.has(key):
         return Postponed(key)
     lease = None if tiers.flights is None else tiers.flights.lease(key)
     try:
@@ -125,10 +120,10 @@ def send(  # noqa: PLR0917 (given on the way of every update)
         if not isinstance(value, bytes):
             return None if value is None else Postponed(key)
         now = tiers.clock()
-        expires, early = times(tiers.settings, said, namespace, now, lease)
+        expires, early = times(tiers.settings, options, namespace, now, lease)
         is_kept = tiers.memory.put(
             request.prompt,
-            identity.asked,
+            identity.name,
             namespace,
             key,
             value,
@@ -137,21 +132,21 @@ def send(  # noqa: PLR0917 (given on the way of every update)
             early=early,
             worth=tiers.memory.worth(generations),
         )
-        chains.given(tiers, key)
+        chains.remember(tiers, key)
         if durable is None or durable.store.read_only:
-            _hand_out(tiers, key, value)
+            _serve(tiers, key, value)
             _count(tiers, is_kept=is_kept)
             return None
         tiers.tally.add("updates")
-        patience = (lease and lease.store_patience) or durable.patience()
+        budget = (lease and lease.store_budget) or durable.time_budget()
         if is_kept:
-            # Who asks from now on finds it there; and nobody has to wait for a disk.
-            _hand_out(tiers, key, value, is_stored=True)
-        told = (namespace, request.llm_string, request.prompt)
-        record = record_of(tiers, told, identity, value, (now, expires))
+            # Later lookups find it there, and waiters need not wait for a disk.
+            _serve(tiers, key, value, is_stored=True)
+        texts = (namespace, request.llm_string, request.prompt)
+        record = record_of(tiers, texts, identity, value, (now, expires))
         operation = Set(record, None if lease is None else lease.fence)
-        call = durable.begin_write(operation, make_call, patience, at_once=is_aside)
-        return Sent(identity, value, is_kept, call, patience)
+        call = durable.begin_write(operation, make_call, budget, at_once=is_in_turn)
+        return Sent(identity, value, is_kept, call, budget)
     except BaseException:
         if durable is not None and lease is not None and lease.fence is not None:
             # It may have ended here already, with the record that would end it for the store
@@ -166,10 +161,10 @@ async def finish(tiers: Tiers, sent: Sent) -> None:
     if tiers.durable is None:
         return
     try:
-        is_written = await tiers.durable.written(sent.call, sent.patience)
+        is_written = await tiers.durable.written(sent.call, sent.budget)
     finally:
         if not sent.is_kept:
-            _hand_out(tiers, key, sent.value, is_stored=True)
+            _serve(tiers, key, sent.value, is_stored=True)
     if is_written is None:
         # Another process was given the lease, and its answer stays: here, too.
         tiers.memory.remove(key)
@@ -178,10 +173,10 @@ async def finish(tiers: Tiers, sent: Sent) -> None:
         tiers.tally.add("writes_unconfirmed")
 
 
-def hand_out_late(tiers: Tiers, sent: Sent | Postponed | None) -> None:
-    """The caller has left while the answer was sent; others may be waiting for it."""
+def serve_late(tiers: Tiers, sent: Sent | Postponed | None) -> None:
+    """Give an answer to the waiters whose caller has left while it was sent."""
     if isinstance(sent, Sent) and not sent.is_kept:
-        _hand_out(tiers, sent.identity.key, sent.value, is_stored=True)
+        _serve(tiers, sent.identity.key, sent.value, is_stored=True)
 
 
 def _count(tiers: Tiers, *, is_kept: bool) -> None:
@@ -195,30 +190,6 @@ def _count(tiers: Tiers, *, is_kept: bool) -> None:
         tiers.tally.add("updates")
 
 
-def record_of(
-    tiers: Tiers,
-    request: tuple[str, str, str],
-    identity: Identity,
-    value: bytes,
-    times: tuple[float, float | None],
-) -> Record:
-    """What a store is given: of namespace, llm_string and prompt; created, and until when.
-
-    The identity has to be one `for_record`.
-    """
-    namespace, llm_string, prompt = request
-    key = identity.key
-    return Record(
-        key,
-        tiers.sealing.seal(value, key),
-        tiers.label(namespace),
-        identity.label,
-        *times,
-        identity.outline,
-        _request(tiers, prompt, llm_string, namespace, key),
-    )
-
-
 def _admitted(
     tiers: Tiers,
     request: Request,
@@ -227,20 +198,20 @@ def _admitted(
     *,
     at_once: bool,
 ) -> bytes | Large | None:
-    """The answer encoded, if it is to be kept; who waits for it gets it in any case.
+    """The answer encoded, if it is to be kept; the waiters get it in any case.
 
     `LARGE`, with nothing done, if it is large and was to be encoded `at_once`.
     """
     if request.changes:
         # It is unknown which of its settings the model answered with: waiters get nothing, either.
         tiers.changed(request.changes)
-        _hand_out(tiers, key, None)
+        _serve(tiers, key, None)
         return None
     try:
         value = encode(generations, key, at_once=at_once)
     except ValueRefused as error:
         tiers.skip(*error.args)
-        _hand_out(tiers, key, None)
+        _serve(tiers, key, None)
         return None
     if value is None:
         return LARGE
@@ -248,26 +219,12 @@ def _admitted(
     if refusal is None:
         return value
     refuse(tiers, generations, refusal)
-    _hand_out(tiers, key, value)
+    _serve(tiers, key, value)
     return None
 
 
-def times(
-    settings: Settings, said: Options, namespace: str, now: float, lease: Lease | None
-) -> tuple[float | None, float]:
-    """When the answer expires, and XFetch's scale of how long before it may be refreshed."""
-    ttl = settings.ttl_of(said, namespace)
-    if ttl is None:
-        return None, 0.0
-    early = 0.0
-    if lease is not None:
-        took = time.monotonic() - lease.granted
-        early = min(settings.early_refresh * took, EARLIEST * ttl)
-    return now + ttl * (1 - settings.ttl_jitter * random.random()), early  # noqa: S311 (no secret)
-
-
-def _hand_out(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = False) -> None:
-    """Give an answer to all who wait for it; without one, let them go on."""
+def _serve(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = False) -> None:
+    """Give an answer to all waiters; without one, let them go on."""
     if tiers.flights is None:
         return
     lease = tiers.flights.lease(key)
@@ -279,13 +236,3 @@ def _hand_out(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool 
     fence = None if lease is None or is_stored else lease.fence
     if fence is not None and tiers.durable is not None:
         tiers.durable.let_go(key, fence, FAILURES)
-
-
-def _request(
-    tiers: Tiers, prompt: str, llm_string: str, namespace: str, key: bytes
-) -> bytes | None:
-    """The request, for a store that asks for it: in clear, unless answers are encrypted."""
-    if tiers.store is None or not tiers.store.store_requests:
-        return None
-    request = json.dumps([namespace, llm_string, prompt]).encode()
-    return tiers.sealing.seal_request(request, key)

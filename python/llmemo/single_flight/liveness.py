@@ -18,14 +18,19 @@ import concurrent.futures
 import concurrent.futures.thread
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Follow, Join
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Iterable, Iterator
     from types import FrameType
+
+Holder: TypeAlias = "int | weakref.ref[asyncio.Task[Any]]"
+"""The holder of a lease: a thread, by its number, or a task."""
 
 _WAITING = frozenset(
     {"threading", "queue", "concurrent.futures._base", "llmemo.concurrency.blocking_future"}
@@ -45,6 +50,21 @@ _GROUPS = (list, tuple, set, frozenset, dict)
 _WAIT = Call.wait.__code__
 _RUN = getattr(getattr(concurrent.futures.thread, "_WorkItem", None), "run", None)
 _RUN_JOB = getattr(_RUN, "__code__", None)
+
+
+class Tick:
+    """A sign of life of an event loop."""
+
+    __slots__ = ("is_answered", "sent")
+
+    def __init__(self) -> None:
+        """It is asked for."""
+        self.sent = time.monotonic()
+        self.is_answered = False
+
+    def answer(self) -> None:
+        """It is there. Called on the loop."""
+        self.is_answered = True
 
 
 class Look:
@@ -116,7 +136,7 @@ class Look:
         return awaited is not None and self._all(awaited)
 
     def _call(self, frame: FrameType) -> bool:
-        """Whether who waits in `Call.wait` gets on: for a store, whose thread is our own."""
+        """Whether a caller in `Call.wait` gets on. For a store it does: its thread is our own."""
         operation = getattr(frame.f_locals.get("self"), "operation", None)
         if isinstance(operation, Follow):
             return not self._is_follower_still
@@ -133,7 +153,7 @@ class Look:
             return self._all(linked)
         if future.running():
             return True  # by something else than a pool of threads
-        # Its pool cannot be told. If no pool has a queue, this is of a kind that nobody knows.
+        # Its pool cannot be told. If no pool has a queue, this is of an unknown kind.
         return any(queue.qsize() for _, queue in _workers()) and not self.is_crowded()
 
     def _task(self, task: asyncio.Task[Any]) -> bool:
@@ -142,7 +162,7 @@ class Look:
                 return False
             module = str(frame.f_globals.get("__name__"))
             if module.startswith("anyio.") and frame.f_code.co_name == "acquire_on_behalf_of":
-                # For a thread of anyio's, of which only so many may work.
+                # For a thread of anyio's, whose number is limited.
                 return not self._is_limited()
             if module.startswith(("asyncio.", "anyio.")) and not self._all(_gathered(frame)):
                 return False

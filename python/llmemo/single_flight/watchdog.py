@@ -1,9 +1,8 @@
-"""How long to trust another caller to bring the answer: as long as it gets on.
+"""How long a waiter trusts the holder of a lease: as long as that gets on.
 
 A caller that waits with a thread, or on an event loop that is not the holder's, may sit in what
-the holder needs (`executors`). It looks at the holder now and then; one that stands still for
-`DOUBT` loses its lease to a caller that waits for it, which then asks the model itself. The others
-wait for that one.
+the holder needs (`liveness`). It looks at the holder now and then. A holder that stands still for
+`DOUBT` loses its lease to a waiter, which then asks the model itself; the others wait for that one.
 """
 
 from __future__ import annotations
@@ -13,17 +12,16 @@ import math
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.blocking_future import NotYetError
-from llmemo.single_flight.liveness import Look
+from llmemo.single_flight.liveness import Look, Tick
 
 if TYPE_CHECKING:
-    from llmemo.single_flight.flights import Flights, Lease
+    from llmemo.single_flight.flights import Flights
+    from llmemo.single_flight.lease import Lease
+    from llmemo.single_flight.liveness import Holder
     from llmemo.store_io.calls import Call
-
-Holder: TypeAlias = "int | weakref.ref[asyncio.Task[Any]]"
-"""A thread, by its number, or a task."""
 
 PAUSE = 0.1
 """Seconds between two looks of a thread."""
@@ -32,8 +30,8 @@ AWAITED_PAUSE = 0.3
 """Seconds between two looks of a task."""
 
 DOUBT = 0.25
-"""Seconds for which a holder may stand still; twice as many for each one that took the lease over:
-if the model always waits for a thread that cannot be followed, few calls are made in vain."""
+"""Seconds for which a holder may stand still, doubled at each takeover: if the model always waits
+for a thread that cannot be followed, few calls are made in vain."""
 
 
 def here(*, is_blocking: bool) -> Holder | None:
@@ -43,21 +41,6 @@ def here(*, is_blocking: bool) -> Holder | None:
     task = asyncio.current_task()
     # Weak: the task has the context that has the lease.
     return None if task is None else weakref.ref(task)
-
-
-class Tick:
-    """A sign of life of an event loop."""
-
-    __slots__ = ("is_answered", "sent")
-
-    def __init__(self) -> None:
-        """It is asked for."""
-        self.sent = time.monotonic()
-        self.is_answered = False
-
-    def answer(self) -> None:
-        """It is there. Called on the loop."""
-        self.is_answered = True
 
 
 class Watch:
@@ -76,21 +59,21 @@ class Watch:
         self._is_first: bool | None = None
         """Whether a task looks, though it is on the holder's loop: one is enough."""
 
-    async def outcome(self, call: Call[Any], patience: float) -> Any:
+    async def outcome(self, call: Call[Any], timeout: float) -> Any:
         """Wait for the answer, or for the lease.
 
         Raises:
-            NotYetError: There is none within `patience` (seconds), or `successor` is to be asked.
+            NotYetError: There is none within `timeout` (seconds), or `take_over` is to be tried.
         """
         if call.loop is not None:
-            return await call.wait(min(patience, self._pause(call.loop, call)))
-        end = time.monotonic() + patience
+            return await call.wait(min(timeout, self._pause(call.loop, call)))
+        end = time.monotonic() + timeout
         while True:
             rest = end - time.monotonic()
             try:
                 return await call.wait(max(0.0, min(rest, PAUSE)))
             except NotYetError:
-                if rest <= PAUSE or self._is_tired(0):
+                if rest <= PAUSE or self._is_stuck(0):
                     raise
 
     def _pause(self, loop: asyncio.AbstractEventLoop, call: Call[Any]) -> float:
@@ -107,23 +90,23 @@ class Watch:
         _ticks(lease, task.get_loop())
         return AWAITED_PAUSE
 
-    def is_tired(self, call: Call[Any]) -> bool:
-        """Whether the holder is not trusted any more."""
-        return self._is_tired(0 if call.loop is None else threading.get_ident())
+    def is_stuck(self, call: Call[Any]) -> bool:
+        """Whether the holder has stood still for too long."""
+        return self._is_stuck(0 if call.loop is None else threading.get_ident())
 
-    def successor(self, call: Call[Any]) -> Lease | None:
-        """The holder's lease, if that has not ended. `call` must have been abandoned."""
+    def take_over(self, call: Call[Any]) -> Lease | None:
+        """Take over the holder's lease, if it has not ended. `call` must have been abandoned."""
         self._since = None
         return self._flights.take_over(self._key, call, self._number)
 
-    def _is_tired(self, who: int) -> bool:
-        """Whether the holder has stood still for too long. `who`: see `_gets_on`."""
+    def _is_stuck(self, viewer: int) -> bool:
+        """Whether the holder has stood still for too long. `viewer`: see `_gets_on`."""
         lease = self._flights.lease(self._key)
         if lease is None or lease.holder is None:
             return False
         if lease.number != self._number:
             self._number, self._since = lease.number, None
-        if _gets_on(lease, who):
+        if _gets_on(lease, viewer):
             self._since = None
             return False
         now = time.monotonic()
@@ -138,21 +121,21 @@ def _task(lease: Lease) -> asyncio.Task[Any] | None:
     return holder() if isinstance(holder, weakref.ref) else None
 
 
-def _gets_on(lease: Lease, who: int) -> bool:
+def _gets_on(lease: Lease, viewer: int) -> bool:
     """Whether the holder of a lease gets on.
 
-    The view is shared, for half a pause, by all who have the same: all threads that wait (`who`
-    is 0), and the tasks of one loop (the number of its thread).
+    For half a pause the verdict is shared by all viewers of one kind: all threads that wait
+    (`viewer` is 0), or the tasks of one loop (the number of its thread).
     """
     now = time.monotonic()
     seen, by, verdict = lease.seen
-    if by == who and now - seen < PAUSE / 2:
+    if by == viewer and now - seen < PAUSE / 2:
         return verdict
     try:
         verdict = _looks_alive(lease)
     except Exception:  # noqa: BLE001 (of something private that is not as it was)
         verdict = False
-    lease.seen = now, who, verdict
+    lease.seen = now, viewer, verdict
     return verdict
 
 
@@ -187,7 +170,7 @@ async def unless_crowded(call: Call[Any], seconds: float) -> Any:
     """Wait for another process; with a thread of a pool only while no job waits for that.
 
     Raises:
-        NotYetError: There is no outcome within so many seconds, or the thread is needed.
+        NotYetError: There is no outcome within `seconds`, or the thread is needed.
     """
     if call.loop is not None:
         return await call.wait(seconds)

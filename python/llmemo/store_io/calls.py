@@ -1,4 +1,4 @@
-"""One operation on its way to the store and back, whoever waits for it, and wherever."""
+"""Operations on their way to the store, and their outcomes on the way back to the callers."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class Submission(Generic[T]):
     @property
     @abstractmethod
     def is_over(self) -> bool:
-        """Whether nobody waits for the outcome any more, as far as one can tell from any thread."""
+        """Whether all callers have left, as far as one can tell from any thread."""
 
     @abstractmethod
     def set(self, result: T | None, error: Exception | None) -> None:
-        """Hand the outcome over, in the thread of whoever waits; without effect the second time."""
+        """Hand the outcome over, in the caller's thread; without effect the second time."""
 
     def expire(self) -> None:
-        """The caller's patience is at its end."""
+        """Give up: the caller's time is over."""
         self.set(None, NotYetError())
 
     def unclaimed(self, result: T | None) -> None:
-        """See to an outcome that nobody has taken."""
+        """Give back an outcome that no caller has taken."""
         if isinstance(self.operation, (Acquire, Join)):
             self.operation.unclaimed(result)
 
@@ -52,7 +52,7 @@ class Submission(Generic[T]):
 class Call(Submission[T]):
     """An operation, and the place where one caller awaits its outcome.
 
-    Its outcome is set once, as a plain pair: an exception set on a future that nobody awaits any
+    Its outcome is set once, as a plain pair: an exception set on a future that is not awaited any
     more would be reported as "never retrieved", and a caller may leave at any time.
     """
 
@@ -77,7 +77,7 @@ class Call(Submission[T]):
 
     @property
     def is_over(self) -> bool:
-        """See `Submission.is_over`."""
+        """Whether the outcome is there, or the caller's loop is closed."""
         return self._future.done() or (self.loop is not None and self.loop.is_closed())
 
     async def wait(self, timeout: float) -> T:
@@ -102,14 +102,14 @@ class Call(Submission[T]):
         return result  # type: ignore[no-any-return]
 
     def when_over(self, callback: Callable[[Exception | None], None]) -> None:
-        """Of a blocking call, before it is sent: have the error told, if there is one.
+        """Of a blocking call, before it is sent: have a callback get the error, or None.
 
         On the private thread, as a rule.
         """
         self._future.add_done_callback(lambda outcome: callback(outcome[1]))
 
     def set(self, result: T | None, error: Exception | None) -> None:
-        """See `Submission.set`."""
+        """Hand the outcome over, unless the caller has left."""
         future = self._future
         if not future.done():
             try:
@@ -131,7 +131,7 @@ class Call(Submission[T]):
             self._future.set_result(outcome)
 
     def abandon(self) -> None:
-        """The caller leaves: what comes now, or has come unseen, is not claimed by anybody."""
+        """Leave: an outcome that comes now, or has come unseen, is given back."""
         if not self._future.cancel() and not self._future.cancelled():
             self.unclaimed(self._future.result()[0])
 
@@ -142,8 +142,8 @@ Outcome: TypeAlias = "tuple[Submission[Any], Any, Exception | None]"
 def _settle(outcomes: Sequence[Outcome]) -> None:
     """Give the outcomes to their callers: one message to each event loop, however many they are.
 
-    An exception that a signal handler raises in between is raised only once all have theirs. Who
-    has it already is told again then, which has no effect.
+    An exception that a signal handler raises in between is raised only once all have theirs. Those
+    that have it already get it again then, which has no effect.
     """
     by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
     for outcome in outcomes:
@@ -156,7 +156,7 @@ def _settle(outcomes: Sequence[Outcome]) -> None:
         try:
             loop.call_soon_threadsafe(_deliver, group)
         except RuntimeError:
-            # That loop was closed in the meantime: nobody is waiting there any more.
+            # That loop was closed in the meantime: no caller waits there any more.
             for call, result, _ in group:
                 call.unclaimed(result)
 

@@ -1,4 +1,4 @@
-"""When a store is in trouble nobody waits for it: a circuit breaker.
+"""A circuit breaker: while a store is in trouble no caller waits for it.
 
 The pattern is Michael Nygard's ("Release It!", 2007): closed, everything goes through; open, after
 some failures in a row, nothing does; half-open, one call at a time tries whether it is well again.
@@ -23,14 +23,14 @@ LONGEST_PAUSE = 4.0
 
 
 class CircuitBreaker:
-    """Says whether to ask a store, and is told how it went. From any thread, and without a lock.
+    """Decides whether a store is asked, by how it went before. From any thread, without a lock.
 
     What two threads do at once may cost one attempt, or one failure, more or less. A lock could
     stay held, by an exception that a signal handler raises.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """It is closed. `clock`: seconds that never go back."""
+        """Begin closed. `clock`: monotonic time in seconds."""
         self._clock = clock
         self._failures = 0
         self._pause = FIRST_PAUSE
@@ -47,7 +47,7 @@ class CircuitBreaker:
         return not self._failures
 
     def may_try(self) -> bool:
-        """While it is open: whether the caller shall see how the store is now, without waiting."""
+        """While it is open: whether the caller is to try the store now, without waiting."""
         now, pause, is_open = self._clock(), self._pause, self.is_open
         longer = min(2 * pause, LONGEST_PAUSE)
         # No call from here on, so that no other thread comes in between.
@@ -57,16 +57,16 @@ class CircuitBreaker:
         return True
 
     def hurry(self) -> None:
-        """Something speaks for the store: an attempt is due in `FIRST_PAUSE`, at the latest."""
+        """Make an attempt due in `FIRST_PAUSE` at the latest: something speaks for the store."""
         self._next = min(self._next, self._clock() + FIRST_PAUSE)
 
     def succeeded(self) -> None:
-        """The store has answered."""
+        """Note that the store has answered."""
         if self._failures:
             self._failures, self._pause = 0, FIRST_PAUSE
 
     def failed(self, calls: int = 1) -> bool:
-        """So many calls have failed, or waited for too long. Returns whether that opens it."""
+        """Note that N calls have failed, or timed out. Returns whether that opens it."""
         soonest = self._clock() + self._pause
         before = self._failures
         opens = before < FAILURES <= before + calls

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 class Mailbox:
     """Filled from any thread, emptied by one loop. No locks: what it relies on is atomic.
 
-    An exception that a signal handler raises may come between any two instructions. What is lost by
-    one here is found by the next look of that loop (`is_stale`).
+    A signal handler's exception may come between any two instructions. A wake-up that it costs is
+    found by the next look of that loop (`is_stale`).
     """
 
     def __init__(self, woken: Callable[[], object]) -> None:
-        """`woken` is called in the `loop` that empties it, when there is reason to."""
+        """`woken` is called in the `loop` that empties it, when there may be calls."""
         self.calls: deque[Submission[Any]] = deque()
         self.loop: asyncio.AbstractEventLoop | None = None
         """None before it runs, and after."""
         self._woken = woken
-        # Loops that will wake us when their pass is done. Weak: one may close before.
+        # Loops that will wake ours when their pass is done. Weak: one may close before.
         self._waking: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._is_woken = False
 
@@ -57,10 +57,7 @@ class Mailbox:
         return taken
 
     def is_stale(self) -> bool:
-        """Whether there are calls; whoever was to wake the loop for them may not have got there.
-
-        For that loop, now and then.
-        """
+        """Whether there are calls, whose wake-up may be lost. Asked by the loop now and then."""
         if self.calls:
             self._waking.clear()
         return bool(self.calls)
@@ -69,7 +66,7 @@ class Mailbox:
         """Wake the loop, if there is one."""
         loop = self.loop
         if loop is not None:
-            # If it has closed just now, `Worker.submit` sees to what came too late.
+            # If it has closed just now, `Worker.submit` takes back what came too late.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._woken)
 

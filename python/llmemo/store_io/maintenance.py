@@ -1,4 +1,4 @@
-"""What a store needs beside reads and writes, done by the thread that runs it."""
+"""What a store needs besides reads and writes: change log, upkeep, removal of damaged records."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ UPKEEP_LOOKS = 4
 """Looks between two upkeeps."""
 
 MAX_DAMAGED = 256
-"""Most damaged records that wait to be removed; whoever meets another will meet it again."""
+"""Most damaged records that wait to be removed; another one is found again by the next read."""
 
 MAX_DAMAGED_BYTES = 16 * 2**20
 """Memory that these may take, unless it is only one."""
 
 
 class Maintenance:
-    """Has memory forget what others change, and the store remove what has to go."""
+    """Has memory forget what other processes change, and the store remove what has to go."""
 
     def __init__(self, opener: StoreOpener, memory: Memory, tally: Tally) -> None:
         """Begin with nothing to do."""

@@ -47,28 +47,28 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Invalidate:
-    """Remove the records that are meant."""
+    """Remove the records that match a selection."""
 
     selection: Selection
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Remove a damaged record, unless another took its place. Nobody waits for the outcome."""
+    """Remove a damaged record, unless another took its place. No caller waits for the outcome."""
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """List records that were added last, at most so many."""
+    """List the records that were added last, `limit` at most."""
 
     limit: int
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Wait for an answer that somebody else computes. Not for a store: see `flight`."""
+    """Wait for an answer that another caller computes. Not for a store: see `single_flight`."""
 
     key: bytes
     unclaimed: Callable[[Any], object]
@@ -77,7 +77,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Acquire:
-    """Take the lease of a key, for so many seconds, unless there is an answer.
+    """Take the lease of a key for `seconds`, unless there is an answer.
 
     The outcome is a `Grant`, a `Record`, or `LeaseState`; None where the store cannot tell.
     """
@@ -90,9 +90,9 @@ class Acquire:
 
 @dataclass(frozen=True, slots=True)
 class Follow(Acquire):
-    """The same, once it was `held`: the outcome waits until it is so no more.
+    """The same, while another process holds the lease: the outcome waits until that ends.
 
-    None, besides, when everybody who waits is to go on.
+    None, besides, when all waiters are to go on.
     """
 
     held: LeaseState
@@ -100,7 +100,7 @@ class Follow(Acquire):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """End a lease, after so many failures."""
+    """End a lease, and add N failures to those before it."""
 
     key: bytes
     fence: int
@@ -122,7 +122,7 @@ def forget(memory: Memory, operation: Operation) -> int:
     """Have memory forget what an operation removes. Returns how many there were, but for `clear`.
 
     Done before the store is asked, and by the worker once more when it has answered: a lookup may
-    have read a record while it was being removed, and who asked for it may not wait any more.
+    have read a record while it was being removed, and its caller may have left.
     """
     if isinstance(operation, Invalidate):
         return memory.invalidate(*operation.selection)

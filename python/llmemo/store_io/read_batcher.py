@@ -165,7 +165,7 @@ class ReadBatcher:
         # (A loop that was stopped may go on in another thread, and come back.)
         if batch is None or batch.loop is not loop or batch.is_sent:
             batch = Batch(loop, self._executor, self._health, self._timeout)
-            # Before others can join it.
+            # Before other reads can join it.
             loop.call_soon(Insisting(batch.send))
             self._last.batch = weakref.ref(batch)
         return batch.join(key)

@@ -1,4 +1,4 @@
-"""What a durable tier has to be able to do: five methods and five at will, bytes in and out."""
+"""The contract of a durable tier: five methods that it needs, others that it may have."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StoreUnavailableError(Exception):
 
 
 class StoreUnusableError(Exception):
-    """The store is not for this version of llmemo: said once, and memory serves without it."""
+    """The store is not for this version of llmemo: logged once, and memory serves without it."""
 
 
 class Store(ABC):
@@ -39,10 +39,10 @@ class Store(ABC):
     """
 
     leases: LeaseStore | None = None
-    """How processes that share the store agree on who computes an answer, if it can do that."""
+    """Leases, by which processes that share the store agree which one computes; None without."""
 
     store_requests: bool = False
-    """Whether records shall bring their requests, in clear."""
+    """Whether records bring their requests, in clear."""
 
     read_only: bool = False
     """Whether nothing is ever written to it: answers are then kept in memory alone."""
@@ -51,10 +51,10 @@ class Store(ABC):
     """Whether `saw` is to be called."""
 
     grace: float = 0.0
-    """Seconds for which a record that has expired is to be kept all the same."""
+    """Seconds for which an expired record is kept: see `stale_if_error`."""
 
     clock: Callable[[], float] = staticmethod(time.time)
-    """Unix time in seconds, as the cache has it that uses this store."""
+    """Unix time in seconds, by the clock of the cache that uses this store."""
 
     def __copy__(self) -> Self:
         """The store itself: one cache runs it."""
@@ -77,11 +77,11 @@ class Store(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Get ready. Called before anything else, after a failure, and again after `close`."""
+        """Open the store. Called before anything else, after a failure, and again after `close`."""
 
     @abstractmethod
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
-        """The records of those keys that there are; expired ones may be among them."""
+        """The records of those keys that are there; expired ones may be among them."""
 
     def get_at_once(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:  # noqa: ARG002
         """As `get`, if that takes microseconds and waits for nothing; None otherwise, always here.
@@ -116,8 +116,8 @@ class Store(ABC):
         """Remove records that match: all, or for some milliseconds. What came before counts.
 
         Returns how many all calls with this object have removed, once none is left; before, None,
-        and is called again after what else there is to write. Who has no way to find them may
-        leave this out: it is an error then.
+        and is called again after other pending writes. A store that has no way to find them
+        may leave this out: it is an error then.
         """
         msg = f"{type(self).__name__} cannot select: `delete` and `clear` are what it can do"
         raise NotImplementedError(msg)
@@ -136,11 +136,11 @@ class Store(ABC):
             await self.delete(same)
 
     async def changes(self) -> Collection[bytes | Selection] | None:
-        """What others have removed or replaced since this was asked last: keys, or what matches.
+        """What other processes have removed or replaced since the last call: keys, or selections.
 
-        None if it cannot be said which: then nothing that was read before is to be trusted. Asked
-        for some four times a second while somebody relies on what was read before. For stores that
-        are shared with other processes. May run beside any other method but `close`.
+        None if the store cannot say which: then nothing that was read before is trusted. Called
+        four times a second while memory holds answers. For stores that are shared with other
+        processes. May run beside any other method but `close`.
         """
         return ()
 
@@ -151,9 +151,9 @@ class Store(ABC):
         """
 
     def saw(self, keys: Collection[bytes]) -> None:  # noqa: B027 (not every store wants to know)
-        """Records of these keys were of use to somebody who had them in memory. Takes no time."""
+        """Note that records of these keys were served from memory. Takes no time."""
 
-    async def recent(self, limit: int) -> Sequence[Record]:  # noqa: ARG002 (others need it)
+    async def recent(self, limit: int) -> Sequence[Record]:  # noqa: ARG002 (other stores need it)
         """The records that were added last, the newest first, their values left out.
 
         For explanations only, so that a store need not have it. May run beside any other method.
@@ -162,7 +162,7 @@ class Store(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of everything. `open` may follow: a fork closes every store and opens it again."""
+        """Close the store. `open` may follow: a fork closes every store and opens it again."""
 
     def left_open(self) -> None:  # noqa: B027 (not every store minds)
         """This is a copy, made by a fork that could not wait for `close`. `open` may follow."""

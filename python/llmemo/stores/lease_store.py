@@ -1,8 +1,9 @@
-"""What a store has to be able to do so that one process computes an answer while others wait.
+"""The contract of leases: one process computes an answer while the other processes wait.
 
-A lease says who computes the answer to a key. It has an end, since who holds it may be killed, and
-a fence: a number that no other grant has. An answer that comes with a fence is stored only if its
-grant is still the last one: who was stopped, and lost the lease, replaces nobody's answer.
+A lease says which process computes the answer to a key. It has an end, since its holder may be
+killed, and a fence: a number that no other grant has. An answer that comes with a fence is stored
+only if its grant is still the last one: a holder that was stopped, and lost the lease, replaces no
+answer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Grant(NamedTuple):
-    """A lease that was just given: whoever has it computes the answer."""
+    """A lease that was just given: its holder computes the answer."""
 
     fence: int
     """Names this grant; random, 63 bits."""
@@ -29,7 +30,7 @@ class LeaseState(NamedTuple):
     """The state of a lease that there is."""
 
     expires: float
-    """Unix time in seconds, by the store's clock, from which anybody may have it."""
+    """Unix time in seconds, by the store's clock, from which any process may have it."""
     failures: int
     """Attempts that failed in a row; an answer that is stored ends the row."""
 
@@ -40,17 +41,17 @@ class LeaseStore(ABC):
     Processes compare Unix time by `Store.clock`, so theirs has to be the same: between machines a
     store needs a time of its own. `acquire`, `renew`, `release` and `set` run beside reads only, as
     writes do; `moved` and `peek` may run beside any other method but `close`. They raise what the
-    store's other methods raise; nobody tries again, except for `set`.
+    store's other methods raise; only `set` is tried again.
     """
 
     @abstractmethod
     async def acquire(
         self, wanted: Mapping[bytes, float]
     ) -> Mapping[bytes, Grant | Record | LeaseState]:
-        """Take what is free, for so many seconds each, in one step with a look at the answers.
+        """Take the free leases, for N seconds each, in one step with a look at the answers.
 
-        For each key its record, if there is one that has not expired: nobody has to compute. Else
-        a grant, if there is no lease or it has ended; else the lease that there is, whoever has it.
+        For each key its record, if there is one that has not expired. Else a grant, if there is no
+        lease or it has ended; else the state of the lease.
         """
 
     @abstractmethod
@@ -70,9 +71,9 @@ class LeaseStore(ABC):
         """
 
     async def moved(self) -> bool:
-        """Whether others may have changed anything since this was asked last. Has to be cheap."""
+        """Whether anything may have changed since the last call. Has to be cheap."""
         return True
 
     @abstractmethod
     async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | LeaseState]:
-        """What there is for those keys: a record that has not expired, or else the lease."""
+        """The record of each key that has not expired, or else the state of its lease."""

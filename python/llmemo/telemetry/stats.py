@@ -95,7 +95,7 @@ class Tally:
         self._counts.note(group, reason, 1)
 
     def has_store(self, problem: str | None = None) -> None:
-        """Whether there is a store; if not, this is said now, and nothing more of its troubles."""
+        """Note whether the store is usable. If not, log that once, and no other trouble of it."""
         if problem is None:
             self._is_storeless = False
         elif not self._is_storeless:

@@ -20,7 +20,7 @@ class LookupEvent:
     """`hit`: answered. `miss`: the caller goes on to the model. `bypass`: likewise, since the
     request does not say what is asked, or the caller said so."""
     tier: Source | None = None
-    """Where a hit came from; `flight`: from another caller, who asked the model meanwhile."""
+    """Where a hit came from; `flight`: from another caller, which asked the model meanwhile."""
     age: float | None = None
     """Seconds since a hit's answer was made."""
     key: str | None = None

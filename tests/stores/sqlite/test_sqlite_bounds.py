@@ -15,7 +15,7 @@ import pytest
 from support.doubles import FakeStore, answer, patience
 
 from llmemo import LLMCache, SQLiteStore
-from llmemo.store_io import maintenance, worker
+from llmemo.store_io import maintenance, write_loop
 from llmemo.stores import Record
 from llmemo.stores.sqlite import upkeep
 
@@ -237,7 +237,7 @@ async def test_a_store_is_looked_after_though_writes_never_pause(
             self._begin("upkeep")
 
     monkeypatch.setattr(maintenance, "PAUSE", 0.02)
-    monkeypatch.setattr(worker, "MAX_RECORDS_PER_SET", 1)
+    monkeypatch.setattr(write_loop, "MAX_RECORDS_PER_SET", 1)
     store = Busy()
     async with LLMCache(store, store_timeout=patience()) as cache:
         await asyncio.gather(*(cache.aupdate(str(n), "m", answer("p")) for n in range(100)))

@@ -1,4 +1,4 @@
-"""What other stores have removed or replaced in the file that they share."""
+"""The table of changes: what other processes have removed or replaced in the file."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class ChangeLog:
     """How far the table of changes has been read."""
 
     def __init__(self) -> None:
-        """Nothing was read yet."""
+        """Begin with nothing read."""
         self.writer = b""
-        """By which our own changes are known."""
+        """Marks our own changes."""
         self._pid = 0
         self._seen: int | None = None
         self._version: int | None = None
@@ -55,7 +55,7 @@ class ChangeLog:
     async def begin(
         self, reader: aiosqlite.Connection, *, is_first: bool, is_another: bool
     ) -> None:
-        """Begin with a connection. In another file than before, nobody knows what is the same."""
+        """Begin with a connection. Nothing is known of another file than before."""
         [(last,)] = await reader.execute_fetchall(LAST)
         self.start(last, is_first=is_first, is_another=is_another)
 
@@ -69,7 +69,7 @@ class ChangeLog:
             self._seen = last if is_first else None
 
     async def others(self, reader: aiosqlite.Connection) -> Collection[bytes | Selection] | None:
-        """What others have changed since this was asked last; None for everything."""
+        """What other processes have changed since the last call; None for everything."""
         # Of one connection it changes only with what others commit (sqlite.org/pragma.html).
         [(version,)] = await reader.execute_fetchall("PRAGMA data_version")
         seen = self._seen

@@ -46,7 +46,7 @@ READING = {
 PRAGMAS = {
     # A commit appends to the WAL and returns; readers are never in the way of the writer.
     "journal_mode": "WAL",
-    # `upkeep` checkpoints, under the guard, and not whoever happens to commit.
+    # `upkeep` checkpoints, under the file lock, and not each commit.
     "wal_autocheckpoint": "0",
     # The size to which a WAL is cut when it begins anew: what is larger has not begun anew yet.
     "journal_size_limit": str(WAL_BYTES),

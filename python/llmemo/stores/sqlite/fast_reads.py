@@ -1,4 +1,4 @@
-"""Rows by key: read at once in the thread that asks, where nothing is in the way."""
+"""Fast reads: rows by key, read on the private thread itself where no lock is in the way."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REST = 10.0
 
 
 class FastReader:
-    """A connection of the private thread's own, which reads and has no patience.
+    """A connection of the private thread's own, which reads and never waits for a lock.
 
     aiosqlite runs each statement in a thread of its connection's: two changes of threads, which
     take longer than the statement does. So what takes microseconds is done here, where only
@@ -130,7 +130,7 @@ def _padded(keys: Sequence[bytes]) -> Iterable[bytes]:
     """Fill up to a power of two with the last key, so that few statements serve all batches.
 
     sqlite3 caches prepared statements by their text; a text for every number of keys would
-    make it prepare most of them anew.
+    make it prepare most of them again.
     """
     size = 1 << (len(keys) - 1).bit_length()
     return [*keys, *[keys[-1]] * (size - len(keys))]

@@ -1,4 +1,4 @@
-"""Is this path fit to be a store? Asked without opening, creating or changing anything."""
+"""Checks of a path that is to be a store, which change nothing, and the making of its file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION_ID = int.from_bytes(b"lmem", "big")
-"""Says whose database it is: bytes 68 to 71 of the file (sqlite.org/fileformat.html, 1.3)."""
+"""Marks a database of llmemo: bytes 68 to 71 of the file (sqlite.org/fileformat.html, 1.3)."""
 
 LEAST_PAGE = 512
 """Size of the smallest page, and so of the smallest database, in bytes."""
@@ -216,7 +216,7 @@ def check_place(path: Path) -> None:
 def create_file(path: Path, like: os.stat_result | None = None) -> None:
     """Make the file if there is none, for its owner only; SQLite gives -wal and -shm its mode.
 
-    `like`: what there was in its place. Whoever shared that one shares the new one.
+    `like`: what there was in its place. Users who shared that one share the new one.
 
     Raises:
         OSError: It cannot be made.

@@ -2,9 +2,8 @@
 
 SQLite 3.7.0 to 3.51.2 may corrupt a database in WAL mode when one connection resets the WAL in a
 checkpoint while another commits ("WAL-reset bug", fixed in 3.51.3, 3.50.7 and 3.44.6:
-sqlite.org/wal.html). Where that is the SQLite at hand, whatever commits or may checkpoint holds the
-guard: closing does, too, if it closes the last connection. The guard also serves to set a damaged
-file aside only once.
+sqlite.org/wal.html). With such an SQLite, what commits or may checkpoint holds this lock: closing
+the last connection, too. It also serves to set a damaged file aside only once.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ class FileLock:
     """An advisory lock on a file of its own beside the database: `cache.db-lock`.
 
     Of its own since a process that closes a database file by any descriptor loses SQLite's locks
-    on it (sqlite.org/howtocorrupt.html, 2.2). It is never removed; should somebody else do that, it
-    is made anew: a lock on a file that is no longer there holds nobody off.
+    on it (sqlite.org/howtocorrupt.html, 2.2). It is never removed; if another program does that, it
+    is made again: a lock on a file that is gone keeps no process out.
     """
 
     def __init__(self, path: Path, timeout: float) -> None:

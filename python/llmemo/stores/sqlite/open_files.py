@@ -153,7 +153,7 @@ class OpenFiles:
             self._restore_index(was, now)
 
     def keep_index(self) -> None:
-        """The same for a read, to which it is all one which file of that name others have."""
+        """The same for a read, which may use a file that has lost its name."""
         try:
             now = os.stat(self._shm)  # noqa: PTH116 (as above)
         except OSError:
@@ -164,7 +164,7 @@ class OpenFiles:
                 self._restore_index(was, now)
 
     def _restore_index(self, was: FileState, now: FileState) -> None:
-        """Give it its size again, and nothing but zeros: SQLite makes it anew from the WAL.
+        """Give it its size again, and nothing but zeros: SQLite makes it again from the WAL.
 
         `truncate` takes a name, and opens nothing.
         """
@@ -237,7 +237,7 @@ class OpenFiles:
             if is_same(now.shm, self.was.shm):
                 _unlink(self._shm)
         elif self.is_own_index(now) and not self.is_whole_wal(now):
-            # In this order: a WAL without an index is read anew, an index without its WAL is not.
+            # In this order: a WAL without an index is read again, an index without its WAL is not.
             _unlink(self._shm)
             if size_of(now.wal):
                 renamed(self._path, "replaced", "-wal")

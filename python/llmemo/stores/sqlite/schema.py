@@ -33,15 +33,15 @@ SCHEMA = (
     "CREATE INDEX entries_by_end ON entries (expires) WHERE expires IS NOT NULL",
     # What another process's memory must not serve any more: a key, or NULL for all of them.
     "CREATE TABLE changes (id INTEGER PRIMARY KEY, key BLOB, writer BLOB NOT NULL)",
-    # An insert changes nothing that anybody could have in memory; but see `REMOVALS`.
+    # An insert changes nothing that a process could have in memory; but see `REMOVALS`.
     """
     CREATE TRIGGER entries_replaced AFTER UPDATE OF value ON entries
     BEGIN INSERT INTO changes (key, writer) VALUES (new.key, new.writer); END
     """,
 )
-"""`writer` is random, of the store that wrote last: nobody needs to be told of its own changes."""
+"""`writer` is random, of the store that wrote last: a store skips its own changes."""
 
-# One small row, and so one page a commit, for a key that somebody computes: no rowid, no index.
+# One small row, and so one page a commit, for a key that is being computed: no rowid, no index.
 LEASES = """
 CREATE TABLE leases (
     key BLOB PRIMARY KEY,
@@ -50,8 +50,8 @@ CREATE TABLE leases (
     failures INTEGER NOT NULL
 ) WITHOUT ROWID
 """
-# Once an answer was removed without a word (evicted, or damaged), others may have it in memory
-# still when a new one takes its place.
+# Once an answer was removed without a word (evicted, or damaged), other processes may still have it
+# in memory when a new one takes its place.
 REMOVALS = (
     "CREATE TABLE removals (id INTEGER PRIMARY KEY)",
     """
@@ -125,7 +125,7 @@ async def create_schema(connection: aiosqlite.Connection) -> None:
 
 async def _version_of(connection: aiosqlite.Connection) -> int:
     """The version of its schema, 0 for none. Raises unless the file is ours or empty."""
-    # In this order: they come in one transaction of whoever creates them, between any two of
+    # In this order: they come in one transaction of their creator, between any two of
     # these reads.
     [(tables,)] = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
     [(owner,)] = await connection.execute_fetchall("PRAGMA application_id")

@@ -253,7 +253,7 @@ class Session(ABC):
 
 
 async def close_all(*connections: aiosqlite.Connection | None) -> None:
-    """Close connections that others have replaced: how that goes is of no consequence."""
+    """Close connections that are replaced. How that goes is of no consequence."""
     for connection in connections:
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):

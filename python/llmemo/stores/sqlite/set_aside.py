@@ -29,7 +29,7 @@ def renamed(path: Path, why: str, *suffixes: str) -> str:
 
 def set_aside(path: Path, reason: object) -> None:
     """Rename a damaged file, and what belongs to it, so that a new one can be started."""
-    # The WAL first: should we be killed in between, nobody takes it for that of a new file.
+    # The WAL first: if we are killed in between, no process takes it for that of a new file.
     aside = renamed(path, "corrupt", "-wal", "-shm", "")
     text = "llmemo: %s was damaged (%s): it is now %s, and a new file is started"
     logger.error(text, path, reason, aside)

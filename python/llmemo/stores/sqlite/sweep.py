@@ -1,4 +1,4 @@
-"""Removing what matches, a little at a time, so that others can write in between."""
+"""Removing the records of a selection, a little at a time: other processes write in between."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BUDGET = 0.02
 """Seconds after which looking for some is left for the next time."""
 
 REST_MAX = 0.03
-"""Seconds between two transactions, at most: who meets a lock tries again every 20 ms at least."""
+"""Longest pause between two transactions, in seconds: other processes try a lock every 20 ms."""
 
 LAST = "SELECT ifnull(max(id), 0) FROM entries"
 
@@ -67,8 +67,8 @@ class Sweep:
             rows = list(await reader.execute_fetchall(self._look, args))
             self._next = rows[-1][0] if len(rows) == ROWS else self._last
             meant = [(id_, *self._given) for id_, is_match in rows if is_match]
-            # Others are told at first, to stop serving them soon; and at last, since they may have
-            # read some in between. Whether or not there are any here: they may have others.
+            # Other processes are told at first, to stop serving them soon; and at last, since they
+            # may have read some in between. Even if there are none here: memory may have some.
             if is_first or self._next == self._last:
                 return [(self._delete, meant), self._change]
             if meant:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import aiosqlite
 
 WAL_BYTES_MAX = 32 * 2**20
-"""A WAL that is larger, since there is always somebody who reads, is made to begin anew."""
+"""A WAL that is larger, since it is always being read, is made to begin again."""
 
 RESTART_WAIT = 500
 """Milliseconds for which that may wait for readers."""
@@ -41,7 +41,7 @@ BUDGET = 0.05
 """Seconds after which the rest is left for the next time."""
 
 SPARE = 0.05
-"""Part of the bound that eviction frees at once, so that it does not begin anew with each write."""
+"""Part of the bound that eviction frees at once, so that not every write begins it again."""
 
 LOOKS = 16
 """Looks at the size while `SPARE` is written, where writes never pause."""
@@ -51,13 +51,13 @@ FREE = 0.25
 
 CHANGES, LEAST_CHANGES, CHANGES_SHARE = 10_000, 256, 1_024
 """Changes that other processes may still ask for; where the file has a bound, fewer: one for so
-many bytes of it. Whoever asks for more forgets all."""
+many bytes of it. A process that asks for more forgets all."""
 
 CHANGES_AT_ONCE = 4_096
 """Changes that one transaction removes."""
 
 NOTED_BEFORE_EVICTION = 4
-"""Times that `ROWS` of the least used may turn out to be in use before others are removed."""
+"""Times that `ROWS` of the least used may turn out to be in use before other rows are removed."""
 
 LEASES_PAUSE = 60.0
 """Seconds between two removals of leases that ended long ago."""
@@ -103,7 +103,7 @@ USED = "UPDATE entries SET used = max(used, ?) WHERE key = ?"
 
 
 class Upkeep:
-    """What is due, and when it was done last. Its methods are called under the store's guard."""
+    """What is due, and when it was done last. Its methods are called under the file lock."""
 
     def __init__(self, wal: Path, max_bytes: int | None) -> None:
         """For the file with this WAL; `max_bytes`: what the file may take, or None."""
@@ -119,7 +119,7 @@ class Upkeep:
         """Bytes that were written since the last look at the size."""
 
     def saw(self, keys: Iterable[bytes], now: float) -> None:
-        """Remember that these records were of use; `now`: Unix time in seconds."""
+        """Remember that these records were used; `now`: Unix time in seconds."""
         if self._max_bytes is not None:
             self._uses.update(dict.fromkeys(keys, now))
 
@@ -134,15 +134,15 @@ class Upkeep:
     async def _checkpoint(
         self, writer: aiosqlite.Connection, size: int, *, cuts: bool = False
     ) -> bool:
-        """Write the WAL back if it is large; `cuts`: and cut it at once, if nobody reads."""
+        """Write the WAL back if it is large; `cuts`: and cut it at once, if nothing reads it."""
         if size <= WAL_BYTES:
             return False
-        # Waits for nobody. Complete, if nobody reads: then the next commit begins the WAL anew.
+        # Waits for no reader. Complete if there is none: then the next commit restarts the WAL.
         await writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
         now = time.monotonic()
         if size > WAL_BYTES_MAX and now - self._restarted > PAUSE:
-            # There was always somebody. This keeps writers out until those who read have left;
-            # who comes meanwhile has no need of the WAL, all of which is in the file by then.
+            # There was always a reader. This keeps writers out until the readers have left; a new
+            # reader has no need of the WAL, all of which is in the file by then.
             self._restarted = now
             await _begun_anew(writer, "RESTART", wait=RESTART_WAIT)
         if cuts:
@@ -238,7 +238,7 @@ class Upkeep:
 
 
 async def _begun_anew(writer: aiosqlite.Connection, how: str, *, wait: int) -> None:
-    """Have the WAL begin anew if nobody reads it, for who does so `wait` milliseconds."""
+    """Have the WAL begin again; waits for its readers for `wait` milliseconds at most."""
     await writer.execute_fetchall(f"PRAGMA busy_timeout = {wait}")
     try:
         await writer.execute_fetchall(f"PRAGMA wal_checkpoint({how})")

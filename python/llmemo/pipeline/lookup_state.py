@@ -1,0 +1,147 @@
+"""One lookup: what is known of it so far, and how its outcome is counted and tracked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from llmemo._core import LARGE as LIMIT
+from llmemo.errors import CacheMiss
+from llmemo.keys.request import remember
+from llmemo.store_io.calls import Call
+from llmemo.telemetry.savings import Worth
+from llmemo.telemetry.tracking import LookupEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.outputs import Generation
+
+    from llmemo.config.options import Options
+    from llmemo.keys.request import Request
+    from llmemo.pipeline.tiers import Tiers
+    from llmemo.store_io.client import MakeCall
+    from llmemo.stores import Record
+    from llmemo.telemetry.tracking import Source
+
+    Hit = list[Generation]
+
+T = TypeVar("T")
+
+
+def raise_if_only(options: Options | None, reason: str, key: bytes = b"") -> None:
+    """Raise if the caller must not go on to the model.
+
+    Raises:
+        CacheMiss: That is so.
+    """
+    if options is not None and options.mode == "only":
+        msg = f'options(mode="only"): there is no answer to this request ({reason})'
+        if key:
+            msg += f"; its key is {key.hex()}"
+        raise CacheMiss(msg)
+
+
+class LookupState:
+    """One lookup that memory has not answered at first sight."""
+
+    namespace: str
+    name: str
+    """The text by which memory knows the model and the call, once the key is known."""
+    key = b""
+    """The key of the request, once it is known."""
+    time_left = 0.0
+    """Seconds that the model call may still wait for the store."""
+    expired: Record | None = None
+    """The store's record, if it has expired."""
+    is_unreadable = False
+    """Whether the store has an answer that is not for this caller: it would be offered again."""
+
+    def __init__(
+        self, tiers: Tiers, request: Request, options: Options, make_call: MakeCall
+    ) -> None:
+        """Begin. Arguments as for `fetch`."""
+        self.tiers = tiers
+        self.request, self.prompt = request, request.prompt
+        self.options = options
+        self.make_call = make_call
+        self.is_awaited = make_call == Call.awaited
+        # Of the prompt. A thread that waits does everything itself.
+        self.is_long = len(self.prompt) > LIMIT and self.is_awaited
+
+    async def unless_small(self, work: Callable[[], T], *, is_large: bool) -> T:
+        """Do some work: beside the event loop, if there is one and the work is large."""
+        if is_large and self.is_awaited:
+            return await self.tiers.large_reads.run(work)
+        return work()
+
+    # Outcomes.
+
+    def miss(self, reason: str) -> None:
+        """Send the caller to the model.
+
+        Raises:
+            CacheMiss: The caller must not go there.
+        """
+        self.tiers.tally.add("misses")
+        remember(self.request)
+        if self.options.trackers:
+            self._track(LookupEvent("miss", key=self._shown_key(), reason=reason))
+        raise_if_only(self.options, reason, self.key)
+
+    def bypass(self, reason: str) -> None:
+        """Send the caller to the model with a request that the cache has nothing to do with.
+
+        Raises:
+            CacheMiss: The caller must not go there.
+        """
+        if self.options.trackers:
+            self._track(LookupEvent("bypass", reason=reason))
+        raise_if_only(self.options, reason)
+
+    def hit_in_memory(self, hit: Hit) -> Hit:
+        """Note a hit that memory has counted."""
+        if self.options.trackers:
+            tiers, key = self.tiers, self.key_of_hit()
+            about = tiers.memory.about(key) if key else None
+            age = None if about is None else max(0.0, tiers.clock() - about[0])
+            worth = Worth(*tiers.memory.worth(hit))
+            self._track(LookupEvent("hit", "memory", age, self._shown_key(), worth=worth))
+        return hit
+
+    def hit(
+        self,
+        hit: Hit,
+        count: str,
+        tier: Source,
+        created: float | None,
+        *,
+        is_stale: bool = False,
+    ) -> Hit:
+        """Count a hit, and note it."""
+        worth = Worth(*self.tiers.memory.worth(hit))
+        self.tiers.tally.hit(count, worth)
+        if self.options.trackers:
+            self.track_hit(tier, created, worth, is_stale=is_stale)
+        return hit
+
+    def track_hit(
+        self, tier: Source, created: float | None, worth: Worth, *, is_stale: bool = False
+    ) -> None:
+        """Tell the trackers of a hit."""
+        age = None if created is None else max(0.0, self.tiers.clock() - created)
+        self._track(LookupEvent("hit", tier, age, self._shown_key(), is_stale, worth=worth))
+
+    def key_of_hit(self) -> bytes:
+        """The key of the request that was a hit; empty if memory no longer knows it."""
+        if not self.key:
+            name = self.request.name()
+            known = self.tiers.memory.known(self.prompt, name, self.namespace)
+            self.key = known or b""
+        return self.key
+
+    def _shown_key(self) -> str | None:
+        return self.key.hex() or None
+
+    def _track(self, event: LookupEvent) -> None:
+        for tracker in self.options.trackers:
+            tracker.events.append(event)

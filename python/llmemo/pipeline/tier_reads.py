@@ -1,0 +1,115 @@
+"""What memory and the store have for one lookup; what is large is read beside the event loop."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from llmemo._core import LARGE as LIMIT
+from llmemo._core import ValueDamaged
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.pipeline.large_work import LARGE, Large
+from llmemo.telemetry.savings import Worth
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import Generation
+
+    from llmemo.pipeline.lookup_state import LookupState
+    from llmemo.stores import Record
+
+    Hit = list[Generation]
+
+
+async def read_by_text(lookup: LookupState, name: str) -> Hit | None:
+    """Memory's answer to the request as it is written."""
+    if lookup.is_awaited:
+        hit = lookup.tiers.memory.lookup(lookup.prompt, name, lookup.namespace, at_once=True)
+        if hit is not False:
+            return hit
+    work = functools.partial(_read_by_text, lookup, name)
+    return await lookup.unless_small(work, is_large=True)
+
+
+def _read_by_text(lookup: LookupState, name: str) -> Hit | None:
+    hit = lookup.tiers.memory.lookup(lookup.prompt, name, lookup.namespace)
+    if hit is not None and lookup.is_long:
+        # A tracker, or a chain, will ask for it.
+        lookup.key_of_hit()
+    return hit
+
+
+async def read_by_key(lookup: LookupState) -> Hit | None:
+    """Memory's answer under the key: it may have been asked in another form."""
+    memory, key = lookup.tiers.memory, lookup.key
+    known = lookup.prompt, lookup.name, lookup.namespace, key
+    if not lookup.is_long and memory.size(key) <= LIMIT:
+        return memory.lookup_key(*known)
+    work = functools.partial(memory.lookup_key, *known)
+    return await lookup.unless_small(work, is_large=True)
+
+
+async def accept(lookup: LookupState, record: Record, epoch: int) -> Hit | None:
+    """Decode a record of the store, and keep it in memory; None if it is no answer."""
+    hit = _accept(lookup, record, epoch, at_once=lookup.is_awaited)
+    if not isinstance(hit, Large):
+        return hit
+    work = functools.partial(_accept, lookup, record, epoch, at_once=False)
+    hit = await lookup.tiers.large_reads.run(work)
+    return None if isinstance(hit, Large) else hit
+
+
+def _accept(
+    lookup: LookupState, record: Record, epoch: int, *, at_once: bool
+) -> Hit | Large | None:
+    """As `accept`; `LARGE` if that takes too long here."""
+    if at_once and len(record.value) > LIMIT:
+        return LARGE
+    try:
+        return _decoded(lookup, record, epoch, at_once=at_once)
+    except Exception as error:  # a store may return anything
+        if is_interrupt(error):
+            raise
+        if lookup.tiers.durable is not None:
+            lookup.tiers.durable.health.note("read", error)
+        return None
+
+
+def _decoded(
+    lookup: LookupState, record: Record, epoch: int, *, at_once: bool
+) -> Hit | Large | None:
+    tiers, key = lookup.tiers, lookup.key
+    if record.expires is not None and record.expires <= tiers.clock():
+        tiers.tally.add("expired")
+        lookup.expired = record
+        return None
+    created = float(record.created)
+    if tiers.rejected.has(key, created):
+        lookup.is_unreadable = True
+        return None
+    try:
+        # By the key that was asked for, whatever key the record has.
+        hit = tiers.memory.fill(
+            lookup.prompt,
+            lookup.name,
+            lookup.namespace,
+            key,
+            tiers.envelope.decrypted(record.value, key),
+            created,
+            record.expires,
+            epoch,
+            at_once,
+        )
+    except ValueDamaged as damage:
+        note_damage(lookup, damage, record)
+        return None
+    if hit is None:
+        return LARGE
+    if lookup.options.trackers:
+        lookup.track_hit("store", created, Worth(*tiers.memory.worth(hit)))
+    return hit
+
+
+def note_damage(lookup: LookupState, damage: ValueDamaged, record: Record) -> None:
+    """Count a record that cannot be read; see `Tiers.note_damage`."""
+    lookup.is_unreadable = True
+    lookup.tiers.note_damage(damage, record._replace(key=lookup.key))
