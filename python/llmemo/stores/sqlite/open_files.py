@@ -226,7 +226,7 @@ class OpenFiles:
 
         That is a WAL that does not belong to the database that is there, and an index that does not
         belong to the WAL: processes that have it open see by its absence that they have to open
-        everything again. What another process has begun meanwhile stays. Call it under the file lock.
+        everything again. What another process has begun meanwhile stays. Under the file lock.
         """
         if self.is_new_database(now):
             if is_same(now.wal, self.was.wal):
