@@ -15,7 +15,8 @@ from llmemo.errors import (
     NotACacheError,
     StoreError,
 )
-from llmemo.explain.explain import Explanation, Neighbour
+from llmemo.explain.comparison import Neighbour
+from llmemo.explain.explain import Explanation
 from llmemo.importing.importer import ImportReport
 from llmemo.integrations.accelerate import Acceleration, accelerate
 from llmemo.pipeline.admission import worth_keeping

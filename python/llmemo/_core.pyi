@@ -265,6 +265,7 @@ class Memory:
         mark: str = "",
         prices: Mapping[str, tuple[float, float]] | None = None,
         clock: Callable[[], float] | None = None,
+        models_seen: Snapshots | None = None,
     ) -> Memory:
         """An empty tier.
 
@@ -279,21 +280,39 @@ class Memory:
             mark: What comes after this in an llm_string is not part of it, for `invalidate`.
             prices: See `worth`.
             clock: Returns Unix time in seconds, or None for the system's.
+            models_seen: What `recall` knows models by.
 
         Raises:
             ValueError: `fingerprint_secret` is too short.
         """
 
-    def lookup(self, prompt: str, llm_string: str, namespace: str) -> list[Generation] | None:
-        """Fresh objects of the answer kept for exactly this request, or None.
+    def recall(
+        self,
+        frame: FrameType,
+        prompt: str,
+        llm_string: str,
+        namespace: str,
+        at_once: bool = False,
+    ) -> list[Generation] | Literal[False] | None:
+        """As `lookup`, for what is asked from a frame; False if that takes a closer look.
 
-        None, too, for a caller who shall make the answer anew before it expires: see `put`.
+        See `Snapshots.name`.
         """
 
-    def lookup_at_once(
-        self, prompt: str, llm_string: str, namespace: str
+    @overload
+    def lookup(
+        self, prompt: str, llm_string: str, namespace: str, at_once: Literal[False] = False
+    ) -> list[Generation] | None:
+        """Fresh objects of the answer kept for exactly this request, or None.
+
+        None, too, for a caller that is to refresh the answer before it expires: see `put`.
+        """
+
+    @overload
+    def lookup(
+        self, prompt: str, llm_string: str, namespace: str, at_once: Literal[True]
     ) -> list[Generation] | Literal[False] | None:
-        """As `lookup`, if neither prompt nor answer is `LARGE`; otherwise False, and no hit."""
+        """The same if neither prompt nor answer is `LARGE`; otherwise False, and no hit."""
 
     def lookup_key(
         self, prompt: str, llm_string: str, namespace: str, key: bytes

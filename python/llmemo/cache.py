@@ -23,7 +23,6 @@ from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.explain.explain import Explanation, explain
 from llmemo.explain.summary import summary_of
 from llmemo.importing.importer import ImportReport, import_langchain
-from llmemo.keys.model_description import name_at_sight
 from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain
 from llmemo.pickling import reduced
@@ -45,9 +44,13 @@ if TYPE_CHECKING:
     from langchain_core.caches import RETURN_VAL_TYPE
     from langchain_core.outputs import Generation
 
-    from llmemo.keys.request import Request
     from llmemo.stores import Store
     from llmemo.telemetry.stats import CacheStats
+
+    Recalled = list[Generation] | Literal[False] | None
+
+UNASKED: Recalled = False
+"""Memory was not asked: another way finds the answer, if there is one."""
 
 SURVIVED = (Exception, PanicException)
 """What must not reach the model call: everything but cancellation and interrupts."""
@@ -179,15 +182,13 @@ class LLMCache(BaseCache):
         tiers = Tiers(store, settings, secret=secret, encryption_key=encryption_key)
         self._tiers = tiers
         # Bound once, and replaced by `close`: the path of a hit in memory has nothing else on it.
-        self._recall: Callable[[str, str, str], list[Generation] | None] = tiers.memory.lookup
+        self._recall: Callable[..., Recalled] = tiers.memory.recall
         # What a pickle knows it by, once there is one.
         self._name: str | None = None
-        self._recall_at_once: Callable[[str, str, str], list[Generation] | Literal[False] | None]
-        self._recall_at_once = tiers.memory.lookup_at_once
         # Without a namespace of its own nothing is recalled: what it asks for has no text as one.
         self._namespace = namespace if isinstance(namespace, str) else ""
         if namespace is REQUIRED:
-            self._recall = self._recall_at_once = _nothing
+            self._recall = _nothing
         if tiers.executor is not None:
             # A cache that is dropped without close must not leave its thread behind.
             close_soon = tiers.executor.close_soon
@@ -202,21 +203,16 @@ class LLMCache(BaseCache):
             NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
         """
         try:
-            said = current.get()
-            request: Request | None = None
-            name = name_at_sight(_getframe(1), prompt, llm_string)
-            if name is None:
-                request = asked(_getframe(1), prompt, llm_string)
-                name = request.name() if request.bypass is None else None
-            if said is None and name is not None and in_chain.get() is None:
+            options, hit = current.get(), UNASKED
+            if options is None and in_chain.get() is None:
                 # `self._recall(…)` would be looked for in the class first.
                 recall = self._recall
-                hit = recall(prompt, name, self._namespace)
-                if hit is not None:
+                hit = recall(_getframe(1), prompt, llm_string, self._namespace)
+                if hit:
                     return hit
-            if request is None:
-                request = asked(_getframe(1), prompt, llm_string)
-            return run_inline(fetch(self._tiers, request, said, Call.blocking))
+            request = asked(_getframe(1), prompt, llm_string)
+            fetched = fetch(self._tiers, request, options, Call.blocking, ask_memory=hit is False)
+            return run_inline(fetched)
         except ASKED_FOR:
             raise
         except SURVIVED as error:
@@ -233,22 +229,15 @@ class LLMCache(BaseCache):
         What is large (256 KiB of prompt or answer) is worked on in a thread beside the loop.
         """
         try:
-            said = current.get()
-            is_large = False
-            request: Request | None = None
-            name = name_at_sight(_getframe(1), prompt, llm_string)
-            if name is None:
-                request = asked(_getframe(1), prompt, llm_string)
-                name = request.name() if request.bypass is None else None
-            if said is None and name is not None and in_chain.get() is None:
-                recall = self._recall_at_once
-                hit = recall(prompt, name, self._namespace)
+            options, hit = current.get(), UNASKED
+            if options is None and in_chain.get() is None:
+                recall = self._recall
+                hit = recall(_getframe(1), prompt, llm_string, self._namespace, True)
                 if hit:
                     return hit
-                is_large = hit is False
-            if request is None:
-                request = asked(_getframe(1), prompt, llm_string)
-            return await fetch(self._tiers, request, said, Call.awaited, is_large=is_large)
+            request = asked(_getframe(1), prompt, llm_string)
+            fetched = fetch(self._tiers, request, options, Call.awaited, ask_memory=hit is False)
+            return await fetched
         except ASKED_FOR:
             raise
         except SURVIVED as error:
@@ -444,7 +433,7 @@ class LLMCache(BaseCache):
 
         Afterwards a lookup misses, an update is dropped and counted, `delete` and `clear` raise.
         """
-        self._recall = self._recall_at_once = _nothing
+        self._recall = _nothing
         return self._tiers.close(seconds_of(timeout))
 
     async def aclose(
@@ -540,5 +529,5 @@ def _interrupted(error: BaseException) -> None:
         end_unbacked()
 
 
-def _nothing(prompt: str, llm_string: str, namespace: str) -> None:
+def _nothing(*_: object) -> None:
     """What the memory of a closed cache recalls."""

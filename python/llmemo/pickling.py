@@ -73,7 +73,7 @@ def reduced(cache: Picklable, name: str | None, base: type[Picklable]) -> tuple[
     return _restored, (type(cache), base, name, settings, state, is_encrypted)
 
 
-OWN = {"_tiers", "_recall", "_recall_at_once", "_namespace", "_name"}
+OWN = {"_tiers", "_recall", "_namespace", "_name"}
 """Attributes that the constructor sets."""
 
 

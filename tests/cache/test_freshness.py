@@ -36,7 +36,7 @@ def computed(cache: LLMCache, monkeypatch: pytest.MonkeyPatch, seconds: float) -
     clock = SimpleNamespace(monotonic=lambda: elapsed[0])
     with monkeypatch.context() as patched:
         patched.setattr("llmemo.single_flight.lease.time", clock)
-        patched.setattr("llmemo.pipeline.update.time", clock)
+        patched.setattr("llmemo.pipeline.answer_record.time", clock)
         assert cache.lookup("p", "m") is None
         elapsed[0] = seconds
         cache.update("p", "m", answer("p"))

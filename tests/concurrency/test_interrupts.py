@@ -239,7 +239,8 @@ class Together(Scene):
             await self.cache.aupdate(key, "m", answer(key))
 
     def act(self) -> object:
-        return self.loop.run_until_complete(asyncio.wait(self.tasks))
+        # Not for ever: see `end`.
+        return self.loop.run_until_complete(asyncio.wait(self.tasks, timeout=10.0))
 
     def end(self) -> None:
         # One of them has got the exception, if none of the loop's own steps has.
@@ -252,8 +253,19 @@ class Together(Scene):
         assert not (pending and self.interrupts.is_own), "tasks hang"
         for task in pending:
             task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_until_complete(asyncio.wait(self.tasks, timeout=0.1))
         self.loop.close()
+        if not all(task.done() for task in self.tasks):
+            self.let_go()
+
+    def let_go(self) -> None:
+        """End what a lost task holds: its own end, which would do that, does not come."""
+        flights = self.cache._tiers.flights
+        assert flights is not None
+        for key in flights._flights:
+            lease = flights.lease(key)
+            if lease is not None:
+                lease.end(failed=False)
 
 
 SCENES = [

@@ -128,16 +128,16 @@ def test_a_class_whose_fields_changed_is_read_anew() -> None:
 @pytest.mark.slow
 def test_a_model_is_collected_though_it_was_seen() -> None:
     gc.collect()
-    known = len(model_description._snapshots)
+    known = len(model_description.snapshots)
     it = Model(cache=LLMCache(), client=httpx.Client(), options={"n": [1]})
     for _ in range(2):
         it.invoke("q")
-    assert len(model_description._snapshots) == known + 1
+    assert len(model_description.snapshots) == known + 1
     gone = [weakref.ref(part) for part in (it, it.cache, it.client)]
     del it
     gc.collect()
     assert [reference() for reference in gone] == [None] * 3
-    assert len(model_description._snapshots) == known
+    assert len(model_description.snapshots) == known
 
 
 def test_a_model_in_the_place_of_another_one_in_memory_is_not_taken_for_it() -> None:
@@ -155,7 +155,7 @@ def test_only_so_many_models_are_remembered() -> None:
     models = [Model(options={"n": number}) for number in range(1000)]
     for it in models:
         verdict_of(it)
-    assert len(model_description._snapshots) <= 512
+    assert len(model_description.snapshots) <= 512
     assert verdict_before(models[-1]) is not None
 
 

@@ -22,7 +22,7 @@ from llmemo.importing.rows_by_request import ImportedRequest, LangChainFile
 from llmemo.keys.identity import describe, identify
 from llmemo.keys.request import Request
 from llmemo.pipeline.admission import refusal_of
-from llmemo.pipeline.update import record_of, times
+from llmemo.pipeline.answer_record import record_of, times
 from llmemo.store_io.calls import Call, run_inline
 from llmemo.store_io.operations import Add
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
@@ -20,16 +19,14 @@ from llmemo._core import Snapshot, Snapshots, entries
 from llmemo.keys.caller import ASKING, CHAT
 from llmemo.keys.endpoints import is_usual
 from llmemo.keys.extra_settings import extra_entries
+from llmemo.keys.memory_name import suffix_of
 from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model_class
 from llmemo.keys.self_describing import PARAMETER_OF
 from llmemo.keys.values import add_kind, describer, plain_describer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
-MARK = f"\0{secrets.token_hex(16)}"
-"""Separates what memory knows a request by from any text that a user could send."""
 
 _NO_PARAMETERS = "[('stop', None)]"
 """How an `llm_string` ends for a call without options."""
@@ -52,7 +49,7 @@ class Verdict(NamedTuple):
     @property
     def suffix(self) -> str:
         """What follows the text of the model in what memory knows a request by."""
-        return f"{MARK}{MARK}{self.mark}" if self.mark else ""
+        return suffix_of(self.mark)
 
     def shows(self, llm_string: str) -> str | None:
         """A text as LangChain would write it now; None if it is stale."""
@@ -64,13 +61,11 @@ class Verdict(NamedTuple):
         return None
 
 
-_snapshots = Snapshots(FIELDS, ASKING, CHAT)
+snapshots = Snapshots(FIELDS, ASKING, CHAT)
+"""Models as they were read. `Memory` has it, too: each hit asks it."""
 
-verdict_before: Callable[[object], Verdict | None] = _snapshots.find
+verdict_before: Callable[[object], Verdict | None] = snapshots.find
 """The verdict on a model that has not changed since it was given; None if it has, or is none."""
-
-name_at_sight: Callable[[FrameType, str, str], str | None] = _snapshots.name
-"""What memory knows the request by that is asked from a frame; None: take a closer look."""
 
 
 def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
@@ -87,7 +82,7 @@ def verdict_of(model: BaseLanguageModel[Any]) -> Verdict:
         verdict = _judge(model, known, snapshot.description + extra)
         # No snapshot has the extra settings.
         if not (extra or known.extra.private or known.extra.consumed):
-            _snapshots.keep(model, known.fields, snapshot, verdict, verdict)
+            snapshots.keep(model, known.fields, snapshot, verdict, verdict)
     return verdict
 
 

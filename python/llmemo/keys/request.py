@@ -11,9 +11,10 @@ from langchain_core.language_models import BaseChatModel
 from llmemo._core import RequestBypassed, entries, settings
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.keys.caller import caller_of, is_hidden
+from llmemo.keys.memory_name import memory_name
 from llmemo.keys.messages import objects_in
 from llmemo.keys.model_class import Place
-from llmemo.keys.model_description import MARK, mark_of, verdict_of
+from llmemo.keys.model_description import mark_of, verdict_of
 from llmemo.keys.values import plain_describer
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class Request(NamedTuple):
             mark += "t"  # the same text, read as messages, is another request
         if not mark and schemas is None:
             return self.llm_string
-        known = "" if schemas is None else sorted(schemas.items())
-        return f"{self.llm_string}{MARK}{known}{MARK}{mark}"
+        return memory_name(self.llm_string, schemas, mark)
 
     def resolved(self, bypass: RequestBypassed) -> Request | None:
         """The same request with the obstacle told in the supplement.

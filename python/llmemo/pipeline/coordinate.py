@@ -165,14 +165,14 @@ async def _lead(
     durable = lookup.tiers.durable
     if durable is None:
         return None
-    patience = lease.store_patience = durable.patience(lookup.time_left)
+    budget = lease.store_budget = durable.time_budget(lookup.time_left)
     if lookup.is_unreadable or lease.takeovers:
         # What the store knows was taken over along with the lease.
         return None
     epoch = lookup.tiers.memory.epoch(lookup.key)
     try:
         found = await durable.acquire(
-            lookup.key, lookup.make_call, patience, unless_crowded, lease_timeout
+            lookup.key, lookup.make_call, budget, unless_crowded, lease_timeout
         )
         if isinstance(found, Grant):
             if lease.has_ended:

@@ -13,7 +13,7 @@ from llmemo._core import RequestBypassed
 from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.keys.identity import seek
-from llmemo.langchain.chains import current_chain, in_chain
+from llmemo.langchain.chains import current_chain
 from llmemo.pipeline.coordinate import coordinate, leads_early
 from llmemo.pipeline.lookup_state import LookupState
 from llmemo.pipeline.tier_reads import accept, read_by_key, read_by_text
@@ -38,23 +38,21 @@ def fetch(
     options: Options | None,
     make_call: MakeCall,
     *,
-    is_large: bool = False,
+    ask_memory: bool,
 ) -> Coroutine[Any, Any, Hit | None]:
     """Look for the answer to a request.
 
     Args:
         tiers: Where to look.
         request: What is asked, of which model, and how.
-        options: What the context says of it; if nothing, and this is inside no chain, memory was
-            asked already for the request as it is written.
+        options: What the context says of it.
         make_call: Makes the kind of call that the caller can wait for.
-        is_large: Memory was not asked, since it would have taken too long there.
+        ask_memory: Whether memory has yet to be asked for the request as it is written.
 
     Raises:
         CacheMiss: There is none, and the caller must not go on without.
         NamespaceRequiredError: The caller has to name a namespace.
     """
-    ask_memory = is_large or options is not None or in_chain.get() is not None
     if options is not None and misplaced_options.is_watchful:
         options = in_force()
     chain = current_chain()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def read_by_text(lookup: LookupState, name: str) -> Hit | None:
     """Memory's answer to the request as it is written."""
     if lookup.is_awaited:
-        hit = lookup.tiers.memory.lookup_at_once(lookup.prompt, name, lookup.namespace)
+        hit = lookup.tiers.memory.lookup(lookup.prompt, name, lookup.namespace, at_once=True)
         if hit is not False:
             return hit
     work = functools.partial(_read_by_text, lookup, name)

@@ -14,7 +14,8 @@ from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.config.validation import secret_bytes
 from llmemo.errors import NamespaceRequiredError
 from llmemo.keys.identity import REMEDIES, identify
-from llmemo.keys.model_description import MARK
+from llmemo.keys.memory_name import MARK
+from llmemo.keys.model_description import snapshots
 from llmemo.keys.request import Request
 from llmemo.pipeline.large_work import LargeWorker
 from llmemo.pipeline.rejected_answers import RejectedAnswers
@@ -67,6 +68,7 @@ class Tiers:
             mark=MARK,
             prices=settings.prices,
             clock=settings.own_clock,
+            models_seen=snapshots,
         )
         self.label = functools.lru_cache(maxsize=64)(self.memory.label)
         self.store = None if store is None else store_of(store)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
-import random
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo._core import LARGE as LIMIT
@@ -15,11 +12,11 @@ from llmemo.config.options import DEFAULT, in_force
 from llmemo.keys.identity import describe, identify
 from llmemo.langchain import chains
 from llmemo.pipeline.admission import refusal_of, refuse
+from llmemo.pipeline.answer_record import record_of, times
 from llmemo.pipeline.large_work import LARGE, Large
 from llmemo.single_flight.flights import FAILURES
 from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Set
-from llmemo.stores import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,17 +24,11 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
     from llmemo.config.options import Options
-    from llmemo.config.settings import Settings
     from llmemo.keys.identity import Identity
     from llmemo.keys.request import Request
     from llmemo.pipeline.tiers import Tiers
-    from llmemo.single_flight.lease import Lease
     from llmemo.store_io.client import MakeCall
     from llmemo.store_io.time_budget import TimeBudget
-
-EARLIEST = 0.1
-"""Largest fraction of a TTL before its end at which XFetch refreshes on average, however slow the
-model is."""
 
 
 async def keep(
@@ -93,7 +84,7 @@ class Sent(NamedTuple):
     """Whether memory has it."""
     call: Call[Any] | None
     """What to wait for, if anything."""
-    patience: TimeBudget
+    budget: TimeBudget
 
 
 def send(  # noqa: PLR0917 (given on the way of every update)
@@ -147,15 +138,15 @@ def send(  # noqa: PLR0917 (given on the way of every update)
             _count(tiers, is_kept=is_kept)
             return None
         tiers.tally.add("updates")
-        patience = (lease and lease.store_patience) or durable.patience()
+        budget = (lease and lease.store_budget) or durable.time_budget()
         if is_kept:
             # Later lookups find it there, and waiters need not wait for a disk.
             _serve(tiers, key, value, is_stored=True)
         texts = (namespace, request.llm_string, request.prompt)
         record = record_of(tiers, texts, identity, value, (now, expires))
         operation = Set(record, None if lease is None else lease.fence)
-        call = durable.begin_write(operation, make_call, patience, at_once=is_in_turn)
-        return Sent(identity, value, is_kept, call, patience)
+        call = durable.begin_write(operation, make_call, budget, at_once=is_in_turn)
+        return Sent(identity, value, is_kept, call, budget)
     except BaseException:
         if durable is not None and lease is not None and lease.fence is not None:
             # It may have ended here already, with the record that would end it for the store
@@ -170,7 +161,7 @@ async def finish(tiers: Tiers, sent: Sent) -> None:
     if tiers.durable is None:
         return
     try:
-        is_written = await tiers.durable.written(sent.call, sent.patience)
+        is_written = await tiers.durable.written(sent.call, sent.budget)
     finally:
         if not sent.is_kept:
             _serve(tiers, key, sent.value, is_stored=True)
@@ -197,35 +188,6 @@ def _count(tiers: Tiers, *, is_kept: bool) -> None:
         tiers.skip("too_large")
     if is_kept:
         tiers.tally.add("updates")
-
-
-def record_of(
-    tiers: Tiers,
-    request: tuple[str, str, str],
-    identity: Identity,
-    value: bytes,
-    times: tuple[float, float | None],
-) -> Record:
-    """The record of an answer in a store.
-
-    Args:
-        tiers: For the label of the namespace, and for encryption.
-        request: Namespace, llm_string and prompt.
-        identity: As `describe` returns it.
-        value: The answer in the value format.
-        times: When it was made, and when it expires, as Unix times in seconds.
-    """
-    namespace, llm_string, prompt = request
-    key = identity.key
-    return Record(
-        key,
-        tiers.envelope.seal(value, key),
-        tiers.label(namespace),
-        identity.label,
-        *times,
-        identity.outline,
-        _request(tiers, prompt, llm_string, namespace, key),
-    )
 
 
 def _admitted(
@@ -261,20 +223,6 @@ def _admitted(
     return None
 
 
-def times(
-    settings: Settings, options: Options, namespace: str, now: float, lease: Lease | None
-) -> tuple[float | None, float]:
-    """When the answer expires, and XFetch's scale of how long before it may be refreshed."""
-    ttl = settings.ttl_of(options, namespace)
-    if ttl is None:
-        return None, 0.0
-    early = 0.0
-    if lease is not None:
-        took = time.monotonic() - lease.granted
-        early = min(settings.early_refresh * took, EARLIEST * ttl)
-    return now + ttl * (1 - settings.ttl_jitter * random.random()), early  # noqa: S311 (no secret)
-
-
 def _serve(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = False) -> None:
     """Give an answer to all waiters; without one, let them go on."""
     if tiers.flights is None:
@@ -288,13 +236,3 @@ def _serve(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = F
     fence = None if lease is None or is_stored else lease.fence
     if fence is not None and tiers.durable is not None:
         tiers.durable.let_go(key, fence, FAILURES)
-
-
-def _request(
-    tiers: Tiers, prompt: str, llm_string: str, namespace: str, key: bytes
-) -> bytes | None:
-    """The request, for a store that keeps requests: in clear, unless answers are encrypted."""
-    if tiers.store is None or not tiers.store.store_requests:
-        return None
-    request = json.dumps([namespace, llm_string, prompt]).encode()
-    return tiers.envelope.seal_request(request, key)

@@ -65,7 +65,7 @@ class Lease:
         "number",
         "seen",
         "since",
-        "store_patience",
+        "store_budget",
         "takeovers",
         "thread",
         "tick",
@@ -82,7 +82,7 @@ class Lease:
         self.has_ended = False
         self.fence: int | None = None
         """The store's name for the lease, if the store coordinates processes."""
-        self.store_patience: TimeBudget | None = None
+        self.store_budget: TimeBudget | None = None
         """The time that the lookup has left for the update."""
         self.granted = self.since = time.monotonic()
         """`since`: from when no run has stood behind it, if none does."""

@@ -59,15 +59,15 @@ class Watch:
         self._is_first: bool | None = None
         """Whether a task looks, though it is on the holder's loop: one is enough."""
 
-    async def outcome(self, call: Call[Any], patience: float) -> Any:
+    async def outcome(self, call: Call[Any], timeout: float) -> Any:
         """Wait for the answer, or for the lease.
 
         Raises:
-            NotYetError: There is none within `patience` (seconds), or `take_over` is to be tried.
+            NotYetError: There is none within `timeout` (seconds), or `take_over` is to be tried.
         """
         if call.loop is not None:
-            return await call.wait(min(patience, self._pause(call.loop, call)))
-        end = time.monotonic() + patience
+            return await call.wait(min(timeout, self._pause(call.loop, call)))
+        end = time.monotonic() + timeout
         while True:
             rest = end - time.monotonic()
             try:

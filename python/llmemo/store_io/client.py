@@ -51,7 +51,7 @@ class StoreClient:
         """Seconds that one model call may wait for the store."""
         self._batcher = ReadBatcher(self.executor, self.health, self.waited)
 
-    def patience(self, left: float | None = None) -> TimeBudget:
+    def time_budget(self, left: float | None = None) -> TimeBudget:
         """The time budget of one model call's writes: `left` seconds; None for all."""
         return TimeBudget(self.waited if left is None else left, self.health.waiting_writes)
 

@@ -1,5 +1,6 @@
 //! Names a chat model's call at sight, as memory knows it: most hits need no more.
 
+use crate::python::runtime::gil_cell::GilCell;
 use crate::python::runtime::interned::intern;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -11,6 +12,8 @@ pub(super) struct Names {
     pub(super) asking: Py<PyFrozenSet>,
     /// The methods of chat models among them.
     pub(super) chat: Py<PyFrozenSet>,
+    /// The code of the last [`Caller::Other`]: it mostly asks again, and its name stays as it is.
+    pub(super) other: GilCell<Option<Py<PyAny>>>,
 }
 
 /// What asks a cache.
@@ -27,14 +30,22 @@ impl Names {
     pub(super) fn model<'py>(
         &self,
         frame: &Bound<'py, PyAny>,
-        prompt: &Bound<'py, PyAny>,
-        llm_string: &Bound<'py, PyAny>,
+        prompt: &Bound<'py, PyString>,
+        llm_string: &Bound<'py, PyString>,
     ) -> PyResult<Caller<'py>> {
         let py = frame.py();
-        let name = frame.getattr(intern!(py, "f_code"))?.getattr(intern!(py, "co_name"))?;
+        let code = frame.getattr(intern!(py, "f_code"))?;
+        if self.other.with(py, |other| other.as_ref().is_some_and(|it| it.is(&code))) {
+            return Ok(Caller::Other);
+        }
+        let name = code.getattr(intern!(py, "co_name"))?;
+        if !self.asking.bind(py).contains(&name)? {
+            let before = self.other.with(py, |other| other.replace(code.unbind()));
+            drop(before);
+            return Ok(Caller::Other);
+        }
         if !self.chat.bind(py).contains(&name)? {
-            let is_asking = self.asking.bind(py).contains(&name)?;
-            return Ok(if is_asking { Caller::Unseen } else { Caller::Other });
+            return Ok(Caller::Unseen);
         }
         let held = frame.getattr(intern!(py, "f_locals"))?;
         let is_it = local(&held, intern!(py, "llm_string"))?.is_some_and(|it| it.is(llm_string))
@@ -72,8 +83,14 @@ pub(super) struct Texts {
 
 impl Texts {
     /// What memory knows a call by; `None` if its text is stale, or no plain one.
-    pub(super) fn name<'py>(&self, llm_string: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-        let text = llm_string.cast_exact::<PyString>().ok()?.to_str().ok()?;
+    pub(super) fn name<'py>(
+        &self,
+        llm_string: &Bound<'py, PyString>,
+    ) -> Option<Bound<'py, PyString>> {
+        if !llm_string.is_exact_instance_of::<PyString>() {
+            return None;
+        }
+        let text = llm_string.to_str().ok()?;
         let (head, rest) = match &self.head {
             None => ("", text),
             Some(head) => {
@@ -86,6 +103,6 @@ impl Texts {
             return Some(llm_string.clone());
         }
         let name = [head, rest, &self.suffix].concat();
-        Some(PyString::new(llm_string.py(), &name).into_any())
+        Some(PyString::new(llm_string.py(), &name))
     }
 }

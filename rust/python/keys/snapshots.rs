@@ -49,19 +49,21 @@ impl Kept {
 impl Snapshots {
     #[new]
     fn new(fields: Py<PyString>, asking: Py<PyFrozenSet>, chat: Py<PyFrozenSet>) -> Self {
-        Self { fields, names: Names { asking, chat }, kept: GilCell::new(HashMap::new()) }
+        let names = Names { asking, chat, other: GilCell::new(None) };
+        Self { fields, names, kept: GilCell::new(HashMap::new()) }
     }
 
     fn find(&self, model: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
         Ok(self.fresh(model)?.map(|kept| kept.answer.clone_ref(model.py())))
     }
 
-    fn name<'py>(
+    /// See `_core.pyi`.
+    pub(crate) fn name<'py>(
         &self,
         frame: &Bound<'py, PyAny>,
-        prompt: &Bound<'py, PyAny>,
-        llm_string: &Bound<'py, PyAny>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        prompt: &Bound<'py, PyString>,
+        llm_string: &Bound<'py, PyString>,
+    ) -> PyResult<Option<Bound<'py, PyString>>> {
         match self.names.model(frame, prompt, llm_string)? {
             Caller::Other => Ok(Some(llm_string.clone())),
             Caller::Unseen => Ok(None),

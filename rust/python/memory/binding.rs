@@ -2,47 +2,42 @@
 
 use super::clock::{Clock, nanoseconds};
 use super::conversions::{
-    Answered, Bytes, KnownTexts, Price, Times, known_texts, price_of, times, to_bytes, worth_of,
+    Answered, Bytes, KnownTexts, Price, Recalled, Times, known_texts, price_of, times, to_bytes,
+    worth_of,
 };
 use super::counts::MemoryCounts;
 use super::keying::Keying;
 use super::prices::Prices;
+use super::recall::not_asked;
 use super::request_args::{RequestArg, Schemas, Text, Texts};
 use super::shared_tier::SharedTier;
 use super::stored::{Stored, checked};
 use crate::codec::payload;
-use crate::memory::{Answer, Bounds, Hit, Worth};
+use crate::memory::{Answer, Bounds, Worth};
 use crate::python::codec::decode::decode_payload;
+use crate::python::keys::snapshots::Snapshots;
 use crate::python::runtime::long_work::LARGE;
 use crate::python::runtime::text::{bytes_of, length};
 use crate::request::Key;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes};
+use pyo3::types::PyBytes;
 use std::collections::HashMap;
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "llmemo._core")]
 pub struct Memory {
-    tier: SharedTier,
+    pub(super) tier: SharedTier,
     keying: Keying,
     prices: Prices,
-    fresh_ids: bool,
-}
-
-impl Memory {
-    fn decoded(&self, py: Python<'_>, hit: Option<Hit>) -> Answered {
-        let Some(hit) = hit else { return Ok(None) };
-        decode_payload(py, payload(&hit.value), self.fresh_ids).map(Some).inspect_err(|_| {
-            self.tier.lock().uncount(&hit);
-        })
-    }
+    pub(super) fresh_ids: bool,
+    pub(super) models_seen: Option<Py<Snapshots>>,
 }
 
 #[pymethods]
 #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted for the call")]
 impl Memory {
     #[new]
-    #[pyo3(signature = (max_bytes, max_entries=None, *, namespace_max_bytes=None, fingerprint_secret, secret=None, fresh_ids=false, grace=0.0, mark="", prices=None, clock=None))]
+    #[pyo3(signature = (max_bytes, max_entries=None, *, namespace_max_bytes=None, fingerprint_secret, secret=None, fresh_ids=false, grace=0.0, mark="", prices=None, clock=None, models_seen=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments, on the Python side")]
     fn new(
         max_bytes: usize,
@@ -55,6 +50,7 @@ impl Memory {
         mark: &str,
         prices: Option<HashMap<String, (f64, f64)>>,
         clock: Option<Py<PyAny>>,
+        models_seen: Option<Py<Snapshots>>,
     ) -> PyResult<Self> {
         let bounds = Bounds {
             bytes: max_bytes,
@@ -66,34 +62,35 @@ impl Memory {
             keying: Keying::new(secret, mark),
             prices: Prices::new(prices.unwrap_or_default()),
             fresh_ids,
+            models_seen,
         })
     }
 
-    fn lookup(&self, prompt: Text, llm_string: Text, namespace: Text) -> Answered {
-        let (py, texts) = (prompt.py(), Texts::of(prompt, llm_string, namespace)?);
-        let hit = self.tier.lookup(py, &texts.request())?;
-        self.decoded(py, hit)
+    /// In one call, since a hit takes hardly longer than a few calls do.
+    #[pyo3(signature = (frame, prompt, llm_string, namespace, at_once=false))]
+    fn recall<'py>(
+        &self,
+        frame: &Bound<'py, PyAny>,
+        prompt: Text<'_, 'py>,
+        llm_string: Text<'_, 'py>,
+        namespace: Text<'_, 'py>,
+        at_once: bool,
+    ) -> Recalled<'py> {
+        match self.at_sight(frame, prompt, llm_string)? {
+            Some(name) => self.found(prompt, &name, namespace, at_once),
+            None => Ok(Some(not_asked(frame.py()))),
+        }
     }
 
-    fn lookup_at_once<'py>(
+    #[pyo3(signature = (prompt, llm_string, namespace, at_once=false))]
+    fn lookup<'py>(
         &self,
         prompt: Text<'_, 'py>,
         llm_string: Text<'_, 'py>,
         namespace: Text<'_, 'py>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let py = prompt.py();
-        let is_large = || Ok(Some(PyBool::new(py, false).to_owned().into_any()));
-        if length(prompt) > LARGE {
-            return is_large();
-        }
-        let texts = Texts::of(prompt, llm_string, namespace)?;
-        let Some(hit) = self.tier.lookup(py, &texts.request())? else { return Ok(None) };
-        if hit.value.len() > LARGE {
-            self.tier.lock().uncount(&hit);
-            return is_large();
-        }
-        let decoded = self.decoded(py, Some(hit))?;
-        Ok(decoded.map(|list| list.into_bound(py).into_any()))
+        at_once: bool,
+    ) -> Recalled<'py> {
+        self.found(prompt, llm_string, namespace, at_once)
     }
 
     fn lookup_key(

@@ -8,6 +8,9 @@ use pyo3::types::{PyBytes, PyList};
 /// Fresh objects of an answer, if there is one.
 pub(super) type Answered = PyResult<Option<Py<PyList>>>;
 
+/// The same, or False if memory was not asked.
+pub(super) type Recalled<'py> = PyResult<Option<Bound<'py, PyAny>>>;
+
 /// A new bytes object.
 pub(super) type Bytes = Py<PyBytes>;
 

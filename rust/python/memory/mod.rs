@@ -7,6 +7,7 @@ pub(super) mod counts;
 mod keying;
 pub(super) mod outline;
 mod prices;
+mod recall;
 mod request_args;
 mod shared_tier;
 mod stored;

@@ -1,0 +1,58 @@
+//! Answers that memory has for a request as it is written.
+
+use super::binding::Memory;
+use super::conversions::{Answered, Recalled};
+use super::request_args::{Text, Texts};
+use crate::codec::payload;
+use crate::memory::Hit;
+use crate::python::codec::decode::decode_payload;
+use crate::python::runtime::long_work::LARGE;
+use crate::python::runtime::text::length;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyString};
+
+/// What Python is told where memory was not asked.
+pub(super) fn not_asked(py: Python<'_>) -> Bound<'_, PyAny> {
+    PyBool::new(py, false).to_owned().into_any()
+}
+
+impl Memory {
+    /// The name of the request that is asked from a frame; `None` if that takes a closer look.
+    pub(super) fn at_sight<'py>(
+        &self,
+        frame: &Bound<'py, PyAny>,
+        prompt: Text<'_, 'py>,
+        llm_string: Text<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyString>>> {
+        let Some(seen) = &self.models_seen else { return Ok(None) };
+        seen.get().name(frame, prompt, llm_string)
+    }
+
+    /// The answer to a request. With `at_once`: if neither prompt nor answer is large.
+    pub(super) fn found<'py>(
+        &self,
+        prompt: Text<'_, 'py>,
+        llm_string: Text<'_, 'py>,
+        namespace: Text<'_, 'py>,
+        at_once: bool,
+    ) -> Recalled<'py> {
+        let py = prompt.py();
+        if at_once && length(prompt) > LARGE {
+            return Ok(Some(not_asked(py)));
+        }
+        let texts = Texts::of(prompt, llm_string, namespace)?;
+        let Some(hit) = self.tier.lookup(py, &texts.request())? else { return Ok(None) };
+        if at_once && hit.value.len() > LARGE {
+            self.tier.lock().uncount(&hit);
+            return Ok(Some(not_asked(py)));
+        }
+        Ok(self.decoded(py, Some(hit))?.map(|list| list.into_bound(py).into_any()))
+    }
+
+    pub(super) fn decoded(&self, py: Python<'_>, hit: Option<Hit>) -> Answered {
+        let Some(hit) = hit else { return Ok(None) };
+        decode_payload(py, payload(&hit.value), self.fresh_ids).map(Some).inspect_err(|_| {
+            self.tier.lock().uncount(&hit);
+        })
+    }
+}
