@@ -1,4 +1,4 @@
-"""What an exception that a signal handler raises must not interrupt.
+"""Waits and steps that an exception of a signal handler cannot leave half done.
 
 Python runs signal handlers on the main thread, between any two instructions of any Python code
 there: the standard library's, too. `threading.Event` and `Thread.start` wait by a condition whose
@@ -30,7 +30,7 @@ class Latch:
     """Opened once, for all waiters. As a `threading.Event`, without a lock of its own."""
 
     def __init__(self) -> None:
-        """It is shut."""
+        """Begin shut."""
         self._is_open = False
         self._waiting: deque[threading.Lock] = deque()
 

@@ -1,4 +1,4 @@
-"""How a caller waits: a greenlet parks itself, a thread blocks.
+"""Waits of callers: a greenlet parks itself, a thread blocks.
 
 A real lock would stop the hub, and with it every other greenlet of the system thread.
 """
@@ -23,7 +23,7 @@ class Waker(Protocol):
         """End the wait, or the one to come."""
 
     def close(self) -> None:
-        """Nothing wakes it any more."""
+        """Free what it holds: nothing wakes it any more."""
 
 
 class _LockWaker:

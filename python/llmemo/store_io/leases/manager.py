@@ -215,7 +215,7 @@ class LeaseManager:
 
     def _poll(self) -> None:
         if self._loop.time() - self._since > self._timeout:
-            text = "llmemo: the store does not say who computes what: nobody waits any longer"
+            text = "llmemo: the store does not answer about leases: callers go on without"
             self._tally.note("errors", "store_lease_timeout", text)
             self.dismiss_waiters()
         self._parked.drop_abandoned()

@@ -192,7 +192,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 async def is_sound(path: Path) -> bool:
-    """Whether a file is sound after all that SQLite has called damaged. Call it under the guard.
+    """Whether a file is sound after all that SQLite has called damaged. Under the file lock.
 
     A read that fails can look like damage (seen with EIO at a random call); what is damaged is so
     still when another connection looks. Takes some seconds for each GB.

@@ -68,7 +68,7 @@ class FastReader:
         self._connection = connection
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Record] | None:
-        """The records of those keys that there are; None if that cannot be told at once."""
+        """The records of those keys that there are; None if that takes longer."""
         begun = self._clock()
         if self._connection is None or len(keys) > AT_ONCE or begun < self._rests_until:
             return None
@@ -98,14 +98,14 @@ class FastReader:
             self.open(path)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
     def forget(self) -> object:
-        """What must not be closed: it is a copy that a fork made."""
+        """Give up the connection without closing it: it is a copy that a fork made."""
         connection, self._connection = self._connection, None
         return connection
 

@@ -1,4 +1,4 @@
-"""The file that is locked beside a database: made as SQLite makes its own, or refused."""
+"""The lock file beside a database: made as SQLite makes its own files, or refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import stat
 import sys
 
 ATTEMPTS = 10
-"""Times that a lock file is tried to be opened which may have been made, or removed, just now."""
+"""Attempts at a lock file that may have been made, or removed, just now."""
 
 PAUSE = 0.005
 """Seconds between them."""
@@ -74,7 +74,7 @@ def _refused(path: str) -> OSError:
 
 
 def _share(file: int, found: os.stat_result, database: str, *, is_new: bool) -> None:
-    """Give a lock file of ours the mode of its database, and a new one its group and owner."""
+    """Give our lock file the mode of its database, and a new one its group and owner."""
     if sys.platform == "win32":
         return
     try:
@@ -92,7 +92,7 @@ def _share(file: int, found: os.stat_result, database: str, *, is_new: bool) -> 
 
 
 def give(file: int, wanted: os.stat_result) -> None:
-    """Give a file of ours the group of another one; made by root, the owner, too."""
+    """Give one of our files the group of another one; made by root, the owner, too."""
     if sys.platform != "win32":
         owner = wanted.st_uid if os.geteuid() == 0 else -1
         # Of a group that we are not in: then it keeps ours, as the WAL does.

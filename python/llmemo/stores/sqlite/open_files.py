@@ -45,11 +45,11 @@ class FilesChangedError(StoreUnavailableError):
 
 
 FileState: TypeAlias = os.stat_result
-"""What a file is like. As the system says it: each commit looks at five."""
+"""Metadata of a file, unconverted: each commit looks at five."""
 
 
 def look(path: str) -> FileState | None:
-    """What there is of this name; None if nothing can be seen there.
+    """Metadata of the file of this name; None if there is none to be seen.
 
     A link is not followed: SQLite would name the WAL of where it leads otherwise.
     """
@@ -81,7 +81,7 @@ def is_untouched(one: FileState | None, other: FileState | None) -> bool:
 
 
 def size_of(found: FileState | None) -> int:
-    """Its bytes; 0 if there is none."""
+    """Size of a file in bytes; 0 if there is none."""
     return 0 if found is None else found.st_size
 
 
@@ -98,16 +98,16 @@ NOTHING = DatabaseFiles(None, None, None)
 
 
 class OpenFiles:
-    """What the files were like when they were last found to be those that are open."""
+    """Metadata of the open files, as of the last look that found them to be the same."""
 
     def __init__(self, path: Path) -> None:
-        """Of the database at this path, which is not open yet."""
+        """For the database at this path, which is not open yet."""
         self._path = path
         self._database, self._wal, self._shm = (f"{path}{end}" for end in ("", "-wal", "-shm"))
         self.was = NOTHING
 
     def now(self) -> DatabaseFiles:
-        """What they are like now."""
+        """Their metadata now."""
         return DatabaseFiles(look(self._database), look(self._wal), look(self._shm))
 
     def opened(self, found: DatabaseFiles) -> None:
@@ -226,7 +226,7 @@ class OpenFiles:
 
         That is a WAL that does not belong to the database that is there, and an index that does not
         belong to the WAL: processes that have it open see by its absence that they have to open
-        everything again. What another process has begun meanwhile stays. Call it under the guard.
+        everything again. What another process has begun meanwhile stays. Under the file lock.
         """
         if self.is_new_database(now):
             if is_same(now.wal, self.was.wal):

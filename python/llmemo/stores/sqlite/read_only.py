@@ -1,4 +1,4 @@
-"""A file that answers are served from, and in whose folder nothing is written.
+"""Read-only files: answers are served from them, and nothing is written to their folder.
 
 SQLite has three ways to read one, and each is right for what is beside the database:
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""Times that a file is opened which changes while it is read."""
+"""Most times that a file is opened if it changes while it is read."""
 
 WITHOUT_LOCKS = "win32-none" if sys.platform == "win32" else "unix-none"
 """SQLite's own name for a file system without locks (sqlite.org/vfs.html, 2.1)."""
@@ -78,7 +78,7 @@ def check_read_only(path: str | os.PathLike[str]) -> Path:
 
 
 def refuse_options(**options: object) -> None:
-    """Raise for what has no meaning where nothing is written.
+    """Raise for options that have no effect where nothing is written.
 
     Raises:
         ConfigurationError: One of the options is set.
@@ -145,7 +145,7 @@ class ReadOnlyFile:
         self._connection, self._files.was = connection, now
 
     def _is_same(self) -> bool:
-        """Whether what was read is of the file that is there, and whole."""
+        """Whether the file is still the one that was read, and whole."""
         was, now = self._files.was, self._files.now()
         if self._is_shared:
             # SQLite sees to what is in them.
@@ -213,7 +213,7 @@ class ReadOnlyFile:
         return changed if self._is_same() else None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         connection, self._connection = self._connection, None
         is_in_use = self._files.now().shm is not None
         if connection is not None and self._is_without_locks and is_in_use:
@@ -225,13 +225,13 @@ class ReadOnlyFile:
                 connection.close()
 
     def forget(self) -> object:
-        """What must not be closed: it is a copy that a fork made."""
+        """Give up the connection without closing it: it is a copy that a fork made."""
         connection, self._connection = self._connection, None
         return connection
 
 
 class _Direct:
-    """What `ChangeLog` asks of a connection, without a thread in between."""
+    """The part of a connection that `ChangeLog` needs, without a thread in between."""
 
     def __init__(self, connection: sqlite3.Connection | None) -> None:
         self._connection = connection
