@@ -14,7 +14,7 @@ from typing import Protocol
 
 from llmemo import _core
 from llmemo._core import Insisting
-from llmemo.concurrency import native
+from llmemo.concurrency import unpatched
 from llmemo.concurrency.monkey_patching import patched_by
 
 EXIT_TIMEOUT = 5.0
@@ -94,7 +94,7 @@ _watcher: threading.Thread | None = None
 _is_ending = False
 _is_forking = False
 
-gate = native.RLock()
+gate = unpatched.RLock()
 """Held while a worker is started, and through a fork: forks come one at a time, and none of them
 with a store open. Reentrant, since a finalizer may run, and start a worker, anywhere."""
 
@@ -232,7 +232,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global gate, _watcher, _is_ending, _is_forking
-    gate, _watcher, _is_ending, _is_forking = native.RLock(), None, False, False
+    gate, _watcher, _is_ending, _is_forking = unpatched.RLock(), None, False, False
     _deferred.clear()
     _seed_ids()
     for worker in _running():

@@ -16,7 +16,7 @@ from support.doubles import LIMIT, ROUNDS, FakeStore, answer
 from llmemo import LLMCache, SQLiteStore, StoreError
 from llmemo.stores import Record, Selection
 from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.sqlite.sweep import ROWS
+from llmemo.stores.sqlite.invalidation import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -7,7 +7,7 @@ import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any
 
-from llmemo.concurrency import native
+from llmemo.concurrency import unpatched
 from llmemo.concurrency.monkey_patching import patched_by
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _LEFT: Any = ()
 """Stands for an outcome where the caller has left."""
 
 
-class Place:
+class BlockingFuture:
     """Where a thread waits for an outcome: what an `asyncio.Future` is for a task.
 
     Not a `concurrent.futures.Future`: an exception that a signal handler raises may leave the lock
@@ -84,24 +84,25 @@ class Place:
         self._callbacks.append(callback)
 
 
-class GreenletPlace:
+class GreenletFuture:
     """The same, for a greenlet as well as a thread: by a future that parks the waiter.
 
-    An exception of a signal handler's is survived by gevent's own rules, not by those of `Place`.
+    gevent's own rules decide how it survives an exception from a signal handler, not those of
+    `BlockingFuture`.
     """
 
     __slots__ = ("_future",)
 
     def __init__(self) -> None:
         """There is no outcome."""
-        self._future = native.future()
+        self._future = unpatched.future()
 
     def done(self) -> bool:
-        """See `Place.done`."""
+        """See `BlockingFuture.done`."""
         return self._future.done()
 
     def set_result(self, outcome: Any) -> None:
-        """See `Place.set_result`."""
+        """See `BlockingFuture.set_result`."""
         try:
             self._future.set_result(outcome)
         except concurrent.futures.InvalidStateError:
@@ -109,26 +110,26 @@ class GreenletPlace:
                 raise asyncio.InvalidStateError from None
 
     def cancel(self) -> bool:
-        """See `Place.cancel`."""
+        """See `BlockingFuture.cancel`."""
         return self._future.cancel()
 
     def cancelled(self) -> bool:
-        """See `Place.cancelled`."""
+        """See `BlockingFuture.cancelled`."""
         return self._future.cancelled()
 
     def result(self) -> Any:
-        """See `Place.result`."""
+        """See `BlockingFuture.result`."""
         return self._future.result()
 
     def wait(self, timeout: float) -> Any:
-        """See `Place.wait`."""
+        """See `BlockingFuture.wait`."""
         try:
             return self._future.result(min(timeout, threading.TIMEOUT_MAX))
         except concurrent.futures.TimeoutError:
             raise NotYetError from None
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
-        """See `Place.add_done_callback`."""
+        """See `BlockingFuture.add_done_callback`."""
 
         def tell(done: concurrent.futures.Future[Any]) -> None:
             if not done.cancelled():
@@ -137,6 +138,6 @@ class GreenletPlace:
         self._future.add_done_callback(tell)
 
 
-def place() -> Place | GreenletPlace:
+def blocking_future() -> BlockingFuture | GreenletFuture:
     """As the calling thread has to wait."""
-    return Place() if patched_by() is None else GreenletPlace()
+    return BlockingFuture() if patched_by() is None else GreenletFuture()

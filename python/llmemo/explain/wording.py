@@ -7,7 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from llmemo._core import settings
-from llmemo.keys.messages import UNSENT
+from llmemo.keys.objects_in_messages import UNSENT
 
 SHORT = 60
 """Longest value that is quoted, in characters."""

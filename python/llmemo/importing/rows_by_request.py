@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo.errors import NotACacheError, StoreError
 from llmemo.importing.source_file import checked, connect, is_unlocked, state_of, translated_errors
-from llmemo.stores.sqlite.file import APPLICATION_ID
+from llmemo.stores.sqlite.path_checks import APPLICATION_ID
 
 if TYPE_CHECKING:
     import os

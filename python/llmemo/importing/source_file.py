@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError, StoreError
-from llmemo.stores.sqlite.file import LEAST_PAGE, wal_of
+from llmemo.stores.sqlite.path_checks import LEAST_PAGE, wal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ from llmemo._core import RequestBypassed, entries, settings
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.keys.caller import caller_of, is_hidden
 from llmemo.keys.memory_name import memory_name
-from llmemo.keys.messages import objects_in
 from llmemo.keys.model_class import Place
 from llmemo.keys.model_description import mark_of, verdict_of
+from llmemo.keys.objects_in_messages import objects_in
 from llmemo.keys.values import plain_describer
 
 if TYPE_CHECKING:

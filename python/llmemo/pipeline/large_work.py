@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 from llmemo import lifecycle
 from llmemo._core import Insisting
 from llmemo.concurrency import interrupts
-from llmemo.concurrency.blocking_future import NotYetError, place
+from llmemo.concurrency.blocking_future import NotYetError, blocking_future
 from llmemo.concurrency.monkey_patching import original
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class _Job(Generic[T]):
 
     def wait(self, timeout: float) -> None:
         """Wait until it is done, for `timeout` seconds at most."""
-        done = place()
+        done = blocking_future()
         self.then(functools.partial(done.set_result, None))
         with contextlib.suppress(NotYetError):
             done.wait(timeout)

@@ -7,9 +7,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from llmemo._core import Insisting
-from llmemo.concurrency.blocking_future import NotYetError, place
+from llmemo.concurrency.blocking_future import NotYetError, blocking_future
+from llmemo.concurrency.loop_timers import deadline
 from llmemo.store_io.operations import Acquire, Join
-from llmemo.store_io.timeouts import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -63,7 +63,7 @@ class Call(Submission[T]):
         self.operation = operation
         self.loop = loop
         # Alike where it matters.
-        self._future: Any = place() if loop is None else loop.create_future()
+        self._future: Any = blocking_future() if loop is None else loop.create_future()
 
     @classmethod
     def blocking(cls, operation: Operation) -> Call[T]:

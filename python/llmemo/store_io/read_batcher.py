@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from llmemo._core import Insisting
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.concurrency.loop_timers import SHARED, deadline
 from llmemo.store_io.calls import Submission
 from llmemo.store_io.operations import Get
-from llmemo.store_io.timeouts import SHARED, deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

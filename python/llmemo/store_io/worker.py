@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from llmemo.concurrency import native
+from llmemo.concurrency import unpatched
 from llmemo.concurrency.interrupts import Latch
 from llmemo.concurrency.private_loop import run
 from llmemo.errors import StoreError
@@ -59,7 +59,7 @@ class Worker:
         self._previous = previous
         self.finished = Latch()
         # A daemon: `lifecycle` ends it in order; should that fail, the process ends.
-        self.thread = native.thread(self._main, "llmemo-store")
+        self.thread = unpatched.thread(self._main, "llmemo-store")
         self._store = store
         self._take_back = take_back
         self._mailbox = Mailbox(self._sort)
@@ -116,7 +116,7 @@ class Worker:
 
     def join(self, timeout: float) -> None:
         """Wait for the end, for `timeout` seconds at most."""
-        if not native.is_current(self.thread):
+        if not unpatched.is_current(self.thread):
             self.thread.join(min(timeout, threading.TIMEOUT_MAX))
 
     def give_up(self) -> int:

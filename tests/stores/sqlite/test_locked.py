@@ -48,7 +48,7 @@ def test_a_file_that_is_locked_for_minutes(
     lock: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whatever SQLite is here.
-    monkeypatch.setattr("llmemo.stores.sqlite.file_lock.has_wal_reset_bug", lambda version: True)
+    monkeypatch.setattr("llmemo.stores.sqlite.process_lock.has_wal_reset_bug", lambda version: True)
     path, kept = tmp_path / "a.db", ["old"]
     took, served = [], 0
     cache = LLMCache(path, max_bytes=0, store_timeout=0.1)

@@ -364,7 +364,7 @@ def test_processes_that_lose_a_file_meet_again_in_the_next_one(
     """Whichever of them writes first. Neither brings what it had open over what the other wrote."""
     if is_fixed:
         monkeypatch.setattr(
-            "llmemo.stores.sqlite.file_lock.has_wal_reset_bug", lambda version: False
+            "llmemo.stores.sqlite.process_lock.has_wal_reset_bug", lambda version: False
         )
     path, kept = tmp_path / "a.db", set()
 

@@ -13,9 +13,9 @@ import pytest
 from support.doubles import LIMIT, answer, lines
 
 from llmemo import LLMCache
-from llmemo.stores.sqlite import file_lock
-from llmemo.stores.sqlite.file import create_file
-from llmemo.stores.sqlite.file_lock import FileLock
+from llmemo.stores.sqlite import process_lock
+from llmemo.stores.sqlite.path_checks import create_file
+from llmemo.stores.sqlite.process_lock import FileLock
 from llmemo.stores.sqlite.set_aside import renamed
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ GROUP = 65533
 @pytest.fixture(autouse=True)
 def needs_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the SQLite at hand."""
-    monkeypatch.setattr(file_lock, "has_wal_reset_bug", lambda version: True)
+    monkeypatch.setattr(process_lock, "has_wal_reset_bug", lambda version: True)
 
 
 def mode_of(path: Path) -> int:
@@ -62,8 +62,8 @@ PROGRAM = """
 import os, sys, encodings.idna
 from langchain_core.outputs import Generation
 from llmemo import LLMCache
-from llmemo.stores.sqlite import file_lock
-file_lock.has_wal_reset_bug = lambda version: True
+from llmemo.stores.sqlite import process_lock
+process_lock.has_wal_reset_bug = lambda version: True
 path, user, warm = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 with LLMCache(warm) as cache:  # imports all that another user may not read
     cache.update("p", "m", [Generation(text="x")])

@@ -13,10 +13,10 @@ from support.doubles import LIMIT, answer, expect_on_disk, lines
 
 from llmemo import ConfigurationError, LLMCache, SQLiteStore
 from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.sqlite import file_lock
+from llmemo.stores.sqlite import process_lock
 from llmemo.stores.sqlite.connection import is_ok
-from llmemo.stores.sqlite.file import LONGEST_NAME
-from llmemo.stores.sqlite.file_lock import FileLock
+from llmemo.stores.sqlite.path_checks import LONGEST_NAME
+from llmemo.stores.sqlite.process_lock import FileLock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,7 +166,7 @@ def test_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
 async def test_a_guard_whose_file_was_removed_is_the_guard_of_all_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_lock, "LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr(process_lock, "LONGEST_PAUSE", 0.001)
     one, other = FileLock(tmp_path / "a.db", LIMIT), FileLock(tmp_path / "a.db", 0.05)
     async with one.held():
         pass

@@ -15,7 +15,7 @@ from support.doubles import answer, patience, run
 
 from llmemo import LLMCache, SQLiteStore
 from llmemo.stores import Record, StoreUnavailableError
-from llmemo.stores.sqlite.file_lock import FileLock, has_wal_reset_bug
+from llmemo.stores.sqlite.process_lock import FileLock, has_wal_reset_bug
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,7 +231,7 @@ async def test_who_waits_too_long_for_the_guard_is_told_so(tmp_path: Path) -> No
 async def test_commits_wait_for_the_guard_where_sqlite_needs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmemo.stores.sqlite.file_lock.has_wal_reset_bug", lambda version: True)
+    monkeypatch.setattr("llmemo.stores.sqlite.process_lock.has_wal_reset_bug", lambda version: True)
     store = SQLiteStore(tmp_path / "a.db")
     await store.open()
     guard = FileLock(tmp_path / "a.db", patience())

@@ -10,13 +10,13 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from llmemo.concurrency.loop_timers import Timer
 from llmemo.errors import text_of
 from llmemo.store_io.calls import Call, Outcome, Submission, settle
 from llmemo.store_io.leases.held import HeldLease
 from llmemo.store_io.leases.parked import FAILURES, ParkedCalls, operation_of, waiting
 from llmemo.store_io.operations import Follow, Release, Resume, Set
 from llmemo.store_io.store_opener import TROUBLE
-from llmemo.store_io.timeouts import Timer
 from llmemo.stores.lease_store import Grant, LeaseState
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
-from llmemo.concurrency import native
+from llmemo.concurrency import unpatched
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite.schema import create_schema
 
@@ -85,7 +85,7 @@ async def connect(path: Path, durability: str) -> aiosqlite.Connection:
 async def _connect(path: Path, durability: str) -> aiosqlite.Connection:
     # IMMEDIATE: a transaction that begins as a reader and turns writer fails at once with
     # SQLITE_BUSY_SNAPSHOT, whatever the timeout (sqlite.org/isolation.html).
-    connection = await native.with_real_thread(
+    connection = await unpatched.with_real_thread(
         aiosqlite.connect(path, timeout=BUSY_TIMEOUT, isolation_level="IMMEDIATE")
     )
     # We have no text: a damaged row that claims to be some would fail the query for all others.
@@ -200,7 +200,7 @@ async def is_sound(path: Path) -> bool:
     Raises:
         sqlite3.Error: It cannot be said now.
     """
-    connection = await native.with_real_thread(
+    connection = await unpatched.with_real_thread(
         aiosqlite.connect(existing(path), uri=True, timeout=BUSY_TIMEOUT)
     )
     try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite.connection import WAL_BYTES
-from llmemo.stores.sqlite.file import LEAST_PAGE
+from llmemo.stores.sqlite.path_checks import LEAST_PAGE
 from llmemo.stores.sqlite.set_aside import renamed, set_wal_aside
 from llmemo.telemetry.stats import logger
 

@@ -27,9 +27,9 @@ from llmemo.stores.records import Record
 from llmemo.stores.sqlite.change_log import LAST, ChangeLog
 from llmemo.stores.sqlite.connection import BUSY_TIMEOUT, READING, read_only, translated
 from llmemo.stores.sqlite.fast_reads import AT_ONCE, queries
-from llmemo.stores.sqlite.file import check_header
 from llmemo.stores.sqlite.inherited_files import check_inherited
 from llmemo.stores.sqlite.open_files import OpenFiles, is_same, is_untouched, size_of
+from llmemo.stores.sqlite.path_checks import check_header
 from llmemo.stores.sqlite.rows import record_of
 from llmemo.stores.sqlite.schema import RECENT, check_version
 

@@ -23,8 +23,8 @@ from llmemo.stores.sqlite.connection import (
     translated,
     wrote_all_back,
 )
-from llmemo.stores.sqlite.file import create_folder
 from llmemo.stores.sqlite.open_files import is_untouched, size_of
+from llmemo.stores.sqlite.path_checks import create_folder
 from llmemo.stores.sqlite.session import Session, close_all, opened
 from llmemo.telemetry.stats import logger
 

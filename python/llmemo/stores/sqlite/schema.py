@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmemo.errors import NotACacheError
 from llmemo.stores.base import StoreUnusableError
-from llmemo.stores.sqlite.file import APPLICATION_ID
+from llmemo.stores.sqlite.path_checks import APPLICATION_ID
 
 if TYPE_CHECKING:
     import aiosqlite

@@ -20,12 +20,12 @@ from llmemo.stores.sqlite.connection import (
     translated,
 )
 from llmemo.stores.sqlite.fast_reads import FastReader
-from llmemo.stores.sqlite.file import check_header, check_place, create_file, is_ours
-from llmemo.stores.sqlite.file_lock import FileLock
 from llmemo.stores.sqlite.inherited_files import check_inherited, identity_of
 from llmemo.stores.sqlite.network_files import warn_of_network
 from llmemo.stores.sqlite.open_files import FilesChangedError, FileState, OpenFiles, commit, look
 from llmemo.stores.sqlite.open_files import size_of as size_of_file
+from llmemo.stores.sqlite.path_checks import check_header, check_place, create_file, is_ours
+from llmemo.stores.sqlite.process_lock import FileLock
 from llmemo.stores.sqlite.schema import check_version
 from llmemo.stores.sqlite.set_aside import set_aside
 

@@ -12,9 +12,10 @@ from llmemo.stores.records import Record, Selection
 from llmemo.stores.sqlite.change_log import CHANGED
 from llmemo.stores.sqlite.connection import SYNCHRONOUS
 from llmemo.stores.sqlite.fast_reads import queries
-from llmemo.stores.sqlite.file import check_file, wal_of
 from llmemo.stores.sqlite.inherited_files import identity_of, inherit
+from llmemo.stores.sqlite.invalidation import Sweep
 from llmemo.stores.sqlite.leases import SQLiteLeaseStore
+from llmemo.stores.sqlite.path_checks import check_file, wal_of
 from llmemo.stores.sqlite.read_only import (
     REMOVAL_REFUSED,
     WRITE_REFUSED,
@@ -31,7 +32,6 @@ from llmemo.stores.sqlite.schema import (
     check_version,
 )
 from llmemo.stores.sqlite.session import opened
-from llmemo.stores.sqlite.sweep import Sweep
 from llmemo.stores.sqlite.upkeep import Upkeep
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stores.base import StoreUnusableError
-from llmemo.stores.sqlite.lock_file import give
+from llmemo.stores.sqlite.process_lock_file import give
 
 if TYPE_CHECKING:
     from pathlib import Path

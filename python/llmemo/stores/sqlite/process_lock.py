@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.sqlite.lock_file import open_lock
+from llmemo.stores.sqlite.process_lock_file import open_lock
 
 if sys.platform == "win32":
     import msvcrt
