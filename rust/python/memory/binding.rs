@@ -2,13 +2,12 @@
 
 use super::clock::{Clock, nanoseconds};
 use super::conversions::{
-    Answered, Bytes, KnownTexts, Price, Recalled, Times, known_texts, price_of, times, to_bytes,
-    worth_of,
+    Answered, Bytes, KnownTexts, Price, Recalled, Times, known_texts, not_asked, price_of, times,
+    to_bytes, worth_of,
 };
 use super::counts::MemoryCounts;
 use super::keying::Keying;
 use super::prices::Prices;
-use super::recall::not_asked;
 use super::request_args::{RequestArg, Schemas, Text, Texts};
 use super::shared_tier::SharedTier;
 use super::stored::{Stored, checked};

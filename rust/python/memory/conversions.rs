@@ -3,7 +3,7 @@
 use super::clock::seconds;
 use crate::memory::{About, FOREVER, KnownRequest, Worth};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBool, PyBytes, PyList};
 
 /// Fresh objects of an answer, if there is one.
 pub(super) type Answered = PyResult<Option<Py<PyList>>>;
@@ -43,4 +43,9 @@ pub(super) fn worth_of((input_tokens, output_tokens, money): Price) -> Worth {
 pub(super) fn times(about: About) -> Times {
     let expires = (about.expires != FOREVER).then(|| seconds(about.expires));
     (about.created, expires, about.is_due)
+}
+
+/// What Python is told where memory was not asked.
+pub(super) fn not_asked(py: Python<'_>) -> Bound<'_, PyAny> {
+    PyBool::new(py, false).to_owned().into_any()
 }

@@ -1,7 +1,7 @@
 //! Answers that memory has for a request as it is written.
 
 use super::binding::Memory;
-use super::conversions::{Answered, Recalled};
+use super::conversions::{Answered, Recalled, not_asked};
 use super::request_args::{Text, Texts};
 use crate::codec::payload;
 use crate::memory::Hit;
@@ -9,12 +9,7 @@ use crate::python::codec::decode::decode_payload;
 use crate::python::runtime::long_work::LARGE;
 use crate::python::runtime::text::length;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString};
-
-/// What Python is told where memory was not asked.
-pub(super) fn not_asked(py: Python<'_>) -> Bound<'_, PyAny> {
-    PyBool::new(py, false).to_owned().into_any()
-}
+use pyo3::types::PyString;
 
 impl Memory {
     /// The name of the request that is asked from a frame; `None` if that takes a closer look.
