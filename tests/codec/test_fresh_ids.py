@@ -176,7 +176,7 @@ def test_an_id_that_is_no_text_is_still_refused() -> None:
 
 PROGRAM = f"""
 import sys
-sys.path.insert(0, {str(TESTS)!r})
+sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / "codec")!r}]
 from test_fresh_ids import some_ids
 print(*some_ids(), sep="\\n")
 """

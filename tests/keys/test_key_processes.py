@@ -121,7 +121,12 @@ def test_a_turn_after_a_hit_has_the_key_of_the_turn_before_it() -> None:
         assert costs[1] == {**usage, "total_cost": 0}
 
 
-PROGRAM = "import test_key_processes as t; print(*t.keys_of_everything())"
+PROGRAM = """
+import sys
+sys.path.insert(0, "keys")
+import test_key_processes
+print(*test_key_processes.keys_of_everything())
+"""
 
 
 def keys_of_everything() -> list[str]:

@@ -219,6 +219,7 @@ def test_what_is_no_text_bypasses_the_cache(
 
 PRINT_KEYS = """
 import sys
+sys.path.insert(0, "keys")
 from llmemo._core import Memory
 from llmemo.keys.request import Request
 import test_keys as t

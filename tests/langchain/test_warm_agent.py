@@ -81,7 +81,7 @@ def test_another_process_is_warm(tmp_path: Path) -> None:
         assert run(cache)[0] == 3
     program = f"""
 import sys
-sys.path.insert(0, {str(TESTS)!r})
+sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / "langchain")!r}]
 import test_warm_agent
 from llmemo import LLMCache
 with LLMCache({str(path)!r}) as cache:

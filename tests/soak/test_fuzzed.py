@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from support import TESTS
 from support import payloads as p
-from test_key_vectors import of_core, of_oracle
+from support.key_vectors import of_core, of_oracle
 
 from llmemo._core import ValueDamaged, ValueRefused, decode, encode
 

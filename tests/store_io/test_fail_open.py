@@ -15,7 +15,12 @@ from support.scripted import Scripted, said
 
 from llmemo import LLMCache
 from llmemo.store_io import write_loop
-from llmemo.store_io.circuit_breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
+from llmemo.store_io.circuit_breaker import (
+    FAILURES_TO_OPEN,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    CircuitBreaker,
+)
 from llmemo.store_io.operations import Set
 from llmemo.store_io.time_budget import TimeBudget
 from llmemo.stores import SQLiteStore
@@ -62,10 +67,10 @@ class Time:
 def test_a_breaker_opens_tries_now_and_then_and_closes() -> None:
     clock = Time()
     breaker = CircuitBreaker(clock)
-    for _ in range(FAILURES - 1):
+    for _ in range(FAILURES_TO_OPEN - 1):
         breaker.failed()
     breaker.succeeded()  # Only failures in a row count.
-    for _ in range(FAILURES):
+    for _ in range(FAILURES_TO_OPEN):
         assert not breaker.is_open
         breaker.failed()
     assert breaker.is_open
@@ -86,8 +91,8 @@ def test_a_breaker_opens_tries_now_and_then_and_closes() -> None:
 def test_a_breaker_counts_calls_that_fail_together_and_may_be_hurried() -> None:
     clock = Time()
     breaker = CircuitBreaker(clock)
-    assert not breaker.failed(FAILURES - 1)
-    assert breaker.failed(2 * FAILURES)
+    assert not breaker.failed(FAILURES_TO_OPEN - 1)
+    assert breaker.failed(2 * FAILURES_TO_OPEN)
     assert not breaker.failed()
     while clock.now < 60:
         clock.now += 0.1
@@ -98,7 +103,7 @@ def test_a_breaker_counts_calls_that_fail_together_and_may_be_hurried() -> None:
     assert breaker.may_try()
     # What is due sooner stays so.
     breaker.succeeded()
-    breaker.failed(FAILURES)
+    breaker.failed(FAILURES_TO_OPEN)
     clock.now += FIRST_PAUSE - 0.1
     breaker.hurry()
     clock.now += 0.11
@@ -116,7 +121,10 @@ def test_after_five_failures_nobody_asks_and_then_somebody_without_waiting(
         for _ in range(50):
             assert cache.lookup("p", "m") is None
         errors = cache.stats().errors
-        assert (errors["store_read"], errors["store_shut"]) == (FAILURES, 50 - FAILURES)
+        assert (errors["store_read"], errors["store_shut"]) == (
+            FAILURES_TO_OPEN,
+            50 - FAILURES_TO_OPEN,
+        )
         assert len(lines(caplog)) == 2
         store.is_broken = False
         deadline = time.monotonic() + LIMIT
@@ -130,7 +138,7 @@ def test_an_update_of_those_moments_is_not_lost() -> None:
     store = Hole()
     with LLMCache(store, max_bytes=0, store_timeout=0.02) as cache:
         store.is_black = True
-        for number in range(FAILURES):
+        for number in range(FAILURES_TO_OPEN):
             assert cache.lookup(f"{number}", "m") is None
         before = time.monotonic()
         for number in range(100):
@@ -164,7 +172,7 @@ async def test_who_waits_when_the_breaker_opens_goes_on() -> None:
         store.is_black = True
         waiting = [asyncio.create_task(cache.alookup(f"{number}", "m")) for number in range(3)]
         await asyncio.sleep(0)
-        for _ in range(FAILURES):
+        for _ in range(FAILURES_TO_OPEN):
             cache._tiers.durable.health.failed("read", OSError("broken"))  # type: ignore[union-attr]
         assert await asyncio.wait_for(asyncio.gather(*waiting), LIMIT) == [None] * 3
         store.is_black = False
@@ -174,7 +182,7 @@ async def test_writes_alone_close_the_breakers() -> None:
     store = Hole()
     async with LLMCache(store, store_timeout=LIMIT) as cache:
         store.is_broken = True
-        for number in range(FAILURES + 1):
+        for number in range(FAILURES_TO_OPEN + 1):
             await cache.aupdate(f"{number}", "m", answer("p"))
         assert cache._tiers.durable.health.writes.is_open  # type: ignore[union-attr]
         store.is_broken = False
@@ -192,14 +200,14 @@ async def test_updates_that_are_lost_are_counted_whoever_waits(
     async with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
         await cache.aupdate("old", "m", answer("old"))
         store.is_broken = True
-        for number in range(4 * FAILURES):
+        for number in range(4 * FAILURES_TO_OPEN):
             await cache.aupdate(f"{number}", "m", answer("p"))
         deadline = time.monotonic() + LIMIT
-        while cache.stats().errors["store_write"] < 4 * FAILURES:
+        while cache.stats().errors["store_write"] < 4 * FAILURES_TO_OPEN:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
-        assert cache.stats().errors == {"store_write": 4 * FAILURES}
-        assert cache.stats().writes_unconfirmed == 4 * FAILURES
+        assert cache.stats().errors == {"store_write": 4 * FAILURES_TO_OPEN}
+        assert cache.stats().writes_unconfirmed == 4 * FAILURES_TO_OPEN
     assert len(lines(caplog)) == 1
 
 
@@ -243,14 +251,14 @@ async def test_reads_that_hang_are_not_waited_for_though_updates_get_through() -
 
         await cache.aupdate("p", "m", answer("p"))
         store.get = hang  # type: ignore[method-assign]
-        for _ in range(3 * FAILURES):
+        for _ in range(3 * FAILURES_TO_OPEN):
             await cache.alookup("p", "m")
             await cache.aupdate("p", "m", answer("p"))
             # Those that nobody waits for get through, too, and are told.
             await asyncio.sleep(0.01)
         assert cache.stats().errors == {
-            "store_read_timeout": FAILURES,
-            "store_shut": 2 * FAILURES,
+            "store_read_timeout": FAILURES_TO_OPEN,
+            "store_shut": 2 * FAILURES_TO_OPEN,
         }
         assert cache._tiers.executor is not None
         worker = cache._tiers.executor._worker
@@ -265,7 +273,7 @@ async def test_who_only_writes_is_waited_for_again() -> None:
         durable = cache._tiers.durable
         assert durable is not None
         await cache.aupdate("p", "m", answer("p"))
-        durable.health.failed("read", OSError("broken"), FAILURES)
+        durable.health.failed("read", OSError("broken"), FAILURES_TO_OPEN)
         # Had it been tried for long.
         durable.health.reads._next += 1_000_000
         deadline = time.monotonic() + LIMIT
@@ -335,7 +343,7 @@ async def test_a_read_that_nobody_waits_for_says_nothing_about_writing() -> None
         assert durable is not None
         await cache.aupdate("old", "m", answer("old"))
         store.is_locked = True
-        for _ in range(FAILURES):
+        for _ in range(FAILURES_TO_OPEN):
             durable.health.failed("read", OSError("broken"))
             durable.health.failed("write", OSError("broken"))
         assert durable.health.reads.is_open
@@ -371,12 +379,12 @@ async def test_a_store_that_can_only_be_read_is_read_and_its_updates_wait_for_no
             await cache.aupdate(f"{number}", "m", answer(f"{number}"))
             # Again and again, which says nothing about writing.
             assert await cache.alookup("old", "m") == answer("old")
-        assert waited == FAILURES
+        assert waited == FAILURES_TO_OPEN
         assert durable.health.writes.is_open
         assert durable.health.reads.is_well
         stats = cache.stats()
         assert stats.writes_unconfirmed == 100
-        assert stats.errors == {"store_write_timeout": FAILURES}
+        assert stats.errors == {"store_write_timeout": FAILURES_TO_OPEN}
         store.is_locked = False
         deadline = time.monotonic() + LIMIT
         while durable.health.writes.is_open or len(store.records) < 101:

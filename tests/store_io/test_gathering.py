@@ -13,7 +13,7 @@ import pytest
 from support.doubles import LIMIT, FakeStore, Held, answer, keep_busy
 
 from llmemo import LLMCache
-from llmemo.store_io.circuit_breaker import FAILURES
+from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,11 +165,11 @@ async def test_a_pass_that_the_breaker_overtakes_is_not_sent() -> None:
         await asyncio.sleep(0)
         durable = cache._tiers.durable
         assert durable is not None
-        durable.health.failed("read", OSError("broken"), FAILURES)
+        durable.health.failed("read", OSError("broken"), FAILURES_TO_OPEN)
         assert await asyncio.wait_for(asyncio.gather(*looking), LIMIT) == [None] * len(NAMES)
         assert store.asked == []
         # None of them has waited.
-        assert cache.stats().errors == {"store_read": FAILURES, "store_shut": len(NAMES)}
+        assert cache.stats().errors == {"store_read": FAILURES_TO_OPEN, "store_shut": len(NAMES)}
 
 
 @pytest.mark.anyio

@@ -14,9 +14,9 @@ from llmemo.langchain import chains
 from llmemo.pipeline.admission import refusal_of, refuse
 from llmemo.pipeline.answer_record import record_of, times
 from llmemo.pipeline.large_work import LARGE, Large
-from llmemo.single_flight.flights import FAILURES
 from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Set
+from llmemo.stores.lease_store import FAILURES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,4 +235,4 @@ def _serve(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = F
     # Storing an answer ends the lease that the store knows; other processes do not get this one.
     fence = None if lease is None or is_stored else lease.fence
     if fence is not None and tiers.durable is not None:
-        tiers.durable.let_go(key, fence, FAILURES)
+        tiers.durable.let_go(key, fence, FAILURES_MAX)

@@ -23,15 +23,13 @@ from llmemo.concurrency.bounded_dict import note
 from llmemo.single_flight.lease import Lease, next_look
 from llmemo.store_io.calls import Call, settle
 from llmemo.store_io.operations import Join
+from llmemo.stores.lease_store import FAILURES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmemo.single_flight.lease import StoreLeases
     from llmemo.store_io.calls import Outcome
-
-FAILURES = 2
-"""Failures in a row after which the waiters go on by themselves."""
 
 ALONE = 60.0
 """Seconds for which a request is not coordinated whose answer could not be handed on."""
@@ -192,7 +190,7 @@ class Flights:
                 failures += 1
                 note(self._failed, key, time.monotonic(), REMEMBERED)
             lease = None
-            if failures < FAILURES:
+            if failures < FAILURES_MAX:
                 lease = Lease(self, key, next(self._numbers), after_failure=failures > 0)
             following = None if lease is None else (lease.number, lease)
             self._table.pass_on(key, number, failures, following, outcomes)

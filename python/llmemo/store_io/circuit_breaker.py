@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAILURES = 5
+FAILURES_TO_OPEN = 5
 """Failures in a row after which it opens."""
 
 FIRST_PAUSE = 0.5
@@ -39,7 +39,7 @@ class CircuitBreaker:
     @property
     def is_open(self) -> bool:
         """Whether the store is not to be waited for."""
-        return self._failures >= FAILURES
+        return self._failures >= FAILURES_TO_OPEN
 
     @property
     def is_well(self) -> bool:
@@ -69,7 +69,7 @@ class CircuitBreaker:
         """Note that N calls have failed, or timed out. Returns whether that opens it."""
         soonest = self._clock() + self._pause
         before = self._failures
-        opens = before < FAILURES <= before + calls
+        opens = before < FAILURES_TO_OPEN <= before + calls
         if opens:
             self._next = soonest
         self._failures = before + calls

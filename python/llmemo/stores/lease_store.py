@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from llmemo.stores.records import Record
 
 
+FAILURES_MAX = 2
+"""Failures in a row after which no caller waits any longer, in one process or among several."""
+
+
 class Grant(NamedTuple):
     """A lease that was just given: its holder computes the answer."""
 

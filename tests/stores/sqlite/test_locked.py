@@ -16,7 +16,7 @@ from support.figures import at, tell
 from support.scripted import Scripted, said
 
 from llmemo import LLMCache
-from llmemo.store_io.circuit_breaker import FAILURES
+from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ def test_a_file_that_is_locked_for_minutes(
     assert cache.close(LIMIT) == 0
     assert "internal" not in cache.stats().errors
     # After as many, nobody waits for a write; what can be read is read all the same.
-    assert cache.stats().errors["store_write_timeout"] == FAILURES
+    assert cache.stats().errors["store_write_timeout"] == FAILURES_TO_OPEN
     tell(
         f"Locked for {SECONDS:.0f} s by {lock}",
         pairs_of_calls=len(took),
@@ -111,7 +111,7 @@ async def test_model_calls_do_not_wait_for_a_file_that_is_locked(tmp_path: Path)
             for name in names:
                 assert said(await model.ainvoke(name)) == f"answer to {name}"
         # The lease, which is a write, uses up what the update would have had.
-        assert cache.stats().errors == {"store_coordinate_timeout": FAILURES}
+        assert cache.stats().errors == {"store_coordinate_timeout": FAILURES_TO_OPEN}
         # It is free: the next update is only sent, and those after it are waited for.
         deadline = time.monotonic() + LIMIT
         while durable.health.writes.is_open:

@@ -14,10 +14,10 @@ from llmemo.concurrency.loop_timers import Timer
 from llmemo.errors import text_of
 from llmemo.store_io.calls import Call, Outcome, Submission, settle
 from llmemo.store_io.leases.held import HeldLease
-from llmemo.store_io.leases.parked import FAILURES, ParkedCalls, operation_of, waiting
+from llmemo.store_io.leases.parked import ParkedCalls, operation_of, waiting
 from llmemo.store_io.operations import Follow, Release, Resume, Set
 from llmemo.store_io.store_opener import TROUBLE
-from llmemo.stores.lease_store import Grant, LeaseState
+from llmemo.stores.lease_store import FAILURES_MAX, Grant, LeaseState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -145,7 +145,7 @@ class LeaseManager:
                 self._held.drop(operation.record.key, operation.fence)
                 if not is_done:
                     # No process is to wait for another try.
-                    ended = Release(operation.record.key, operation.fence, FAILURES)
+                    ended = Release(operation.record.key, operation.fence, FAILURES_MAX)
                     self._releases.append(Call.blocking(ended))
 
     async def _leases(self) -> LeaseStore | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmemo.stores.lease_store import FAILURES_MAX
 from llmemo.stores.records import Record
 
 if TYPE_CHECKING:
@@ -11,9 +12,6 @@ if TYPE_CHECKING:
 
     from llmemo.store_io.calls import Outcome, Submission
     from llmemo.stores.lease_store import LeaseState
-
-FAILURES = 2
-"""Failures in a row after which all waiters go on by themselves."""
 
 
 class ParkedCalls:
@@ -59,7 +57,7 @@ class ParkedCalls:
             done = [
                 call
                 for call in calls
-                if failures >= max(FAILURES, operation_of(call).held.failures + 1)
+                if failures >= max(FAILURES_MAX, operation_of(call).held.failures + 1)
             ]
             outcomes += [(call, None, None) for call in done]
             rest = [call for call in calls if call not in done]
