@@ -177,7 +177,7 @@ async def _lead(
         if isinstance(found, Grant):
             if lease.has_ended:
                 # Another caller's update has served all waiters here.
-                durable.let_go(lookup.key, found.fence, 0)
+                durable.release(lookup.key, found.fence, 0)
             else:
                 lease.fence = found.fence
                 lease.keep_alive()
@@ -186,7 +186,7 @@ async def _lead(
     except BaseException:
         if lease.fence is None:
             # It may have been granted all the same.
-            durable.give_back(lookup.key)
+            durable.release_held(lookup.key)
         raise
     if found is not None and not isinstance(found, Grant):
         hit = await accept(lookup, found, epoch)

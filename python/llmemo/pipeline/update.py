@@ -151,7 +151,7 @@ def send(  # noqa: PLR0917 (given on the way of every update)
         if durable is not None and lease is not None and lease.fence is not None:
             # It may have ended here already, with the record that would end it for the store
             # neither written nor on its way. If it is, this comes after it, and does nothing.
-            durable.let_go(key, lease.fence, 0)
+            durable.release(key, lease.fence, 0)
         raise
 
 
@@ -235,4 +235,4 @@ def _serve(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = F
     # Storing an answer ends the lease that the store knows; other processes do not get this one.
     fence = None if lease is None or is_stored else lease.fence
     if fence is not None and tiers.durable is not None:
-        tiers.durable.let_go(key, fence, FAILURES_MAX)
+        tiers.durable.release(key, fence, FAILURES_MAX)

@@ -173,7 +173,7 @@ class Flights:
     def lost(self, key: bytes, number: int) -> None:
         """For the table: a lease is gone that had not ended."""
         if self.store is not None and self._table.failures(key, number) is not None:
-            self.store.give_back(key)
+            self.store.release_held(key)
         _end(self, key, number, None, [], failed=False)
 
     def end(
@@ -185,7 +185,7 @@ class Flights:
         """
         while (failures := self._table.failures(key, number)) is not None:
             if fence is not None and self.store is not None:
-                self.store.let_go(key, fence, int(failed))
+                self.store.release(key, fence, int(failed))
             if failed:
                 failures += 1
                 note(self._failed, key, time.monotonic(), REMEMBERED)

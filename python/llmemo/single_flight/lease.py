@@ -31,10 +31,10 @@ class StoreLeases(Protocol):
     held: HeldLeases
     """Those that this process holds."""
 
-    def let_go(self, key: bytes, fence: int, failures: int) -> None:
+    def release(self, key: bytes, fence: int, failures: int) -> None:
         """End a lease without an answer. Waits for nothing."""
 
-    def give_back(self, key: bytes) -> None:
+    def release_held(self, key: bytes) -> None:
         """End the lease of this key that this process has, if any. Waits for nothing."""
 
 

@@ -172,15 +172,15 @@ class StoreClient:
             health.failed("coordinate", NotYetError())
         return found
 
-    def let_go(self, key: bytes, fence: int, failures: int) -> None:
+    def release(self, key: bytes, fence: int, failures: int) -> None:
         """End a lease without an answer: see `leases.client.release`. Waits for nothing."""
         release(self.executor.submit, key, fence, failures)
 
-    def give_back(self, key: bytes) -> None:
+    def release_held(self, key: bytes) -> None:
         """End the lease of this key if this process has it. Waits for nothing."""
         fence = self.held.fence(key)
         if fence is not None:
-            self.let_go(key, fence, 0)
+            self.release(key, fence, 0)
 
     def _try(self, verb: str, operation: Operation) -> None:
         """Send an operation that no caller waits for, and see whether the store is well again."""

@@ -17,7 +17,7 @@ from support.doubles import FakeStore, answer, patience
 from llmemo import LLMCache, SQLiteStore
 from llmemo.store_io import maintenance, write_loop
 from llmemo.stores import Record
-from llmemo.stores.sqlite import upkeep
+from llmemo.stores.sqlite import eviction, upkeep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -184,7 +184,7 @@ async def test_changes_do_not_pile_up(opened: list[SQLiteStore], tmp_path: Path)
         await one.settle()
         with closing(sqlite3.connect(one.path)) as connection:
             [(changes,)] = connection.execute("SELECT count(*) FROM changes")
-        assert most <= changes < most + 2 * upkeep.ROWS
+        assert most <= changes < most + 2 * eviction.ROWS
         assert one.numbers() == set(range(300))
 
 

@@ -143,7 +143,7 @@ class SQLiteStore(Store):
             with self._session.watched():
                 rows = await reader.execute_fetchall(query, chunk)
             found.update((row[0], record_of(row)) for row in rows)
-        self._upkeep.saw(found, self.clock())
+        self._upkeep.eviction.saw(found, self.clock())
         return found
 
     def get_at_once(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:
@@ -156,7 +156,7 @@ class SQLiteStore(Store):
         self._session.files.keep_index()
         found = self._session.fast_reader.get(keys)
         if found:
-            self._upkeep.saw(found, self.clock())
+            self._upkeep.eviction.saw(found, self.clock())
         return found
 
     async def recent(self, limit: int) -> Sequence[Record]:
@@ -271,7 +271,7 @@ class SQLiteStore(Store):
 
     def saw(self, keys: Collection[bytes]) -> None:
         """See `Store.saw`."""
-        self._upkeep.saw(keys, self.clock())
+        self._upkeep.eviction.saw(keys, self.clock())
 
     def left_open(self) -> None:
         """See `Store.left_open`."""

@@ -8,10 +8,9 @@ import time
 from typing import TYPE_CHECKING
 
 from llmemo.stores.sqlite.connection import BUSY_TIMEOUT, WAL_BYTES
-from llmemo.stores.sqlite.schema import REMOVED
+from llmemo.stores.sqlite.eviction import ROWS, Eviction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     import aiosqlite
@@ -31,20 +30,11 @@ NOTES_PAUSE = 60.0
 NOTES_MAX = 10_000
 """Uses that are gathered, at most."""
 
-ROWS = 256
-"""Rows that one transaction removes: a few milliseconds' work."""
-
 PAGES = 256
 """Free pages that one transaction gives back."""
 
 BUDGET = 0.05
 """Seconds after which the rest is left for the next time."""
-
-SPARE = 0.05
-"""Part of the bound that eviction frees at once, so that not every write begins it again."""
-
-LOOKS = 16
-"""Looks at the size while `SPARE` is written, where writes never pause."""
 
 FREE = 0.25
 """Part of a file that may be free: what was removed makes room for what comes."""
@@ -55,9 +45,6 @@ many bytes of it. A process that asks for more forgets all."""
 
 CHANGES_AT_ONCE = 4_096
 """Changes that one transaction removes."""
-
-NOTED_BEFORE_EVICTION = 4
-"""Times that `ROWS` of the least used may turn out to be in use before other rows are removed."""
 
 LEASES_PAUSE = 60.0
 """Seconds between two removals of leases that ended long ago."""
@@ -71,27 +58,10 @@ SELECT EXISTS (SELECT 1 FROM entries WHERE expires <= ?),
     page_count, freelist_count, page_size
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
-SIZES = """
-SELECT page_count, freelist_count, page_size
-FROM pragma_page_count, pragma_freelist_count, pragma_page_size
-"""
 EXPIRED = """
 DELETE FROM entries WHERE id IN
     (SELECT id FROM entries WHERE expires <= ? ORDER BY expires LIMIT ?)
 """
-# As many as free so many bytes, with the one that completes them; 200 for what surrounds a row.
-LEAST_USED = """
-DELETE FROM entries WHERE id IN (
-    SELECT id FROM (
-        SELECT id, size, sum(size) OVER (ORDER BY used, id) AS freed FROM (
-            SELECT id, used,
-                length(value) + length(outline) + ifnull(length(request), 0) + 200 AS size
-            FROM entries ORDER BY used, id LIMIT ?
-        )
-    ) WHERE freed - size < ?
-)
-"""
-LEAST_USED_KEYS = "SELECT key FROM entries ORDER BY used, id LIMIT ?"
 OLD_CHANGES = """
 DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?
     AND id < (SELECT min(id) FROM changes) + ?
@@ -99,7 +69,6 @@ DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?
 OLD_LEASES = """
 DELETE FROM leases WHERE key IN (SELECT key FROM leases WHERE expires <= ? LIMIT ?)
 """
-USED = "UPDATE entries SET used = max(used, ?) WHERE key = ?"
 
 
 class Upkeep:
@@ -112,23 +81,16 @@ class Upkeep:
         self._changes = CHANGES
         if max_bytes is not None:
             self._changes = min(CHANGES, max(LEAST_CHANGES, max_bytes // CHANGES_SHARE))
-        self._uses: dict[bytes, float] = {}
+        self.eviction = Eviction(max_bytes)
         self._looked = self._noted = self._restarted = self._swept = time.monotonic()
-        self._has_more = self._is_evicting = False
-        self._unseen = 0
-        """Bytes that were written since the last look at the size."""
-
-    def saw(self, keys: Iterable[bytes], now: float) -> None:
-        """Remember that these records were used; `now`: Unix time in seconds."""
-        if self._max_bytes is not None:
-            self._uses.update(dict.fromkeys(keys, now))
+        self._has_more = False
 
     async def after_write(self, writer: aiosqlite.Connection, size: int, wal_bytes: int) -> bool:
         """Keep the file and its WAL small. Returns whether that took any writing.
 
         `size`: about how many bytes were written. `wal_bytes`: size of the WAL.
         """
-        has_made_room = await self._make_room(writer, size)
+        has_made_room = await self.eviction.make_room(writer, size)
         return await self._checkpoint(writer, wal_bytes) or has_made_room
 
     async def _checkpoint(
@@ -150,53 +112,13 @@ class Upkeep:
             await _begun_anew(writer, "TRUNCATE", wait=0)
         return True
 
-    async def _make_room(self, writer: aiosqlite.Connection, size: int) -> bool:
-        """Have the bound hold where writes leave no time for `run`: remove twice what they add."""
-        self._unseen += size
-        if self._max_bytes is None or self._unseen * LOOKS < self._max_bytes * SPARE:
-            return False
-        room, self._unseen = 2.0 * self._unseen, 0
-        before = math.inf
-        while room > 0:
-            [sizes] = await writer.execute_fetchall(SIZES)
-            surplus = self._surplus(*sizes)
-            if not self._is_evicting or surplus >= before:
-                break
-            if before < math.inf:
-                room -= before - surplus
-            before = surplus
-            await self._evict(writer, min(surplus, room))
-            await writer.commit()
-        return before < math.inf
-
-    async def _evict(self, writer: aiosqlite.Connection, room: float) -> None:
-        """Remove what was used least, except if that was of use since it was noted last."""
-        for _ in range(NOTED_BEFORE_EVICTION):
-            if not self._uses:
-                break
-            least = await writer.execute_fetchall(LEAST_USED_KEYS, (ROWS,))
-            used = [(self._uses.pop(key), key) for (key,) in least if key in self._uses]
-            if not used:
-                break
-            await writer.executemany(USED, used)
-        await writer.execute(REMOVED)
-        await writer.execute(LEAST_USED, (ROWS, room))
-
-    def _surplus(self, pages: int, free: int, page_bytes: int) -> float:
-        """Bytes that are to be removed once eviction has begun; and whether it has."""
-        bound = self._max_bytes or math.inf
-        spare = bound * SPARE
-        surplus = (pages - free) * page_bytes - (bound - spare)
-        self._is_evicting = surplus > (0 if self._is_evicting else spare)
-        return surplus
-
     async def run(self, writer: aiosqlite.Connection, now: float, *, at_end: bool = False) -> None:
         """Do what is due, for about `BUDGET` seconds at most; `now`: Unix time in seconds."""
         start = time.monotonic()
         is_time = at_end or start - self._noted > NOTES_PAUSE
-        if self._uses and (is_time or len(self._uses) > NOTES_MAX):
+        if self.eviction.uses and (is_time or len(self.eviction.uses) > NOTES_MAX):
             self._noted = start
-            await self._note(writer)
+            await self.eviction.write_uses(writer)
         if at_end or not (self._has_more or start - self._looked > PAUSE):
             return
         self._looked = start
@@ -213,22 +135,18 @@ class Upkeep:
         with contextlib.suppress(OSError):
             await self._checkpoint(writer, self._wal.stat().st_size, cuts=True)
 
-    async def _note(self, writer: aiosqlite.Connection) -> None:
-        uses, self._uses = self._uses, {}
-        await writer.executemany(USED, [(used, key) for key, used in uses.items()])
-        await writer.commit()
-
     async def _step(self, writer: aiosqlite.Connection, now: float) -> bool:
         """Remove some of what has to go. Returns whether there may be more."""
         look = await writer.execute_fetchall(LOOK, (now,))
         [(has_expired, changes, pages, free, page_bytes)] = look
-        surplus, bound = self._surplus(pages, free, page_bytes), self._max_bytes or math.inf
+        surplus = self.eviction.surplus(pages, free, page_bytes)
+        bound = self._max_bytes or math.inf
         if has_expired:
             await writer.execute(EXPIRED, (now, ROWS))
         elif changes >= self._changes + ROWS:
             await writer.execute(OLD_CHANGES, (self._changes, CHANGES_AT_ONCE))
-        elif self._is_evicting:
-            await self._evict(writer, surplus)
+        elif self.eviction.is_on:
+            await self.eviction.evict(writer, surplus)
         elif free > 0 and (pages * page_bytes > bound or free > pages * FREE):
             await writer.execute_fetchall(f"PRAGMA incremental_vacuum({PAGES})")
         else:
