@@ -1,12 +1,13 @@
-//! Who computes an answer, and who waits for it: what leases within one process are kept by.
+//! The table of leases within one process: the holder of each, and its waiters in order.
 //!
-//! Each step is one call, so that nothing can come between its parts: neither another thread, nor a
-//! finalizer, nor an exception that a signal handler raises. (In Python one of these can stand
-//! between any two instructions; a lock would stay held.)
+//! Each step is one call. So no other thread, finalizer or exception of a signal handler comes
+//! between its parts. (In Python these can come between any two instructions, and leave a lock held.)
+
+#![forbid(unsafe_code)]
 
 use std::collections::{HashMap, VecDeque};
 
-/// The requests that somebody computes: `L` leads to the lease, `W` is who waits.
+/// The requests that are being computed: `L` leads to the lease, `W` is a waiter.
 pub struct Flights<L, W> {
     open: HashMap<Box<[u8]>, Flight<L, W>>,
 }

@@ -139,12 +139,12 @@ def watch() -> None:
         _watcher.start()
 
 
-def is_forking(engine: Executor) -> bool:
-    """Whether a fork is under way. If so, `engine.go_on` is called when it is done."""
+def is_forking(executor: Executor) -> bool:
+    """Whether a fork is under way. If so, `executor.go_on` is called when it is done."""
     if not _is_forking:
         return False
-    _deferred.add(engine)
-    # It may have ended just before it could see that.
+    _deferred.add(executor)
+    # The fork may have ended before it could see this one.
     return _is_forking
 
 
@@ -169,7 +169,7 @@ def _watch_by_atexit() -> None:
 
 
 def _wait_for_exit() -> None:
-    # Asked now: after a patch (`native`) this thread would be another one to itself.
+    # Asked now: after a monkey patch this thread would get another object for itself.
     me = threading.current_thread()
     threading.main_thread().join()
     # Other threads may go on using a cache, as servers do whose main thread has nothing more to do;

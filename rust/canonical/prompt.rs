@@ -29,7 +29,7 @@ const CLASSES: &[(&str, &str)] = &[
 ];
 
 /// Arguments of a message that no provider is sent, with the class they are dropped from (or all).
-const DROPPED: &[(&str, Option<&str>)] = &[
+const UNSENT: &[(&str, Option<&str>)] = &[
     // A new one for each hit and each run; LangChain nulls the outermost itself.
     ("id", None),
     // Decided by the class, and another one for a chunk.
@@ -198,7 +198,7 @@ impl Arguments {
     fn put(&mut self, class: &str, out: &mut Vec<u8>) -> Result<Option<Reason>, Fail> {
         let bytes = &self.bytes;
         let is_dropped = |key: &[u8]| {
-            DROPPED.iter().any(|(name, of)| is_str(key, name) && of.is_none_or(|of| of == class))
+            UNSENT.iter().any(|(name, of)| is_str(key, name) && of.is_none_or(|of| of == class))
         };
         let name = |member: &Member| &bytes[member.name.clone()];
         self.members.retain(|member| !is_dropped(name(member)));

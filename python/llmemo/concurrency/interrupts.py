@@ -48,7 +48,7 @@ class Latch:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for `timeout` seconds, or for ever. Returns whether it is open."""
         if not self._is_open:
-            # A real one, also where a library has patched it: it is opened by a real thread.
+            # A real lock, even if a library has patched locks: a real thread releases it.
             mine = original("_thread", "allocate_lock")()
             mine.acquire()
             self._waiting.append(mine)
@@ -62,8 +62,9 @@ class Latch:
 def is_interrupt(error: BaseException) -> bool:
     """Whether a signal handler has raised this: such as Celery's soft time limit, an `Exception`.
 
-    Told by its way here: through a handler that is set now, or that was called with the frame that
-    it interrupts. What else is in the way of the cache is survived; this is for the caller.
+    Its traceback tells: it came through a handler that is set now, or through a function that was
+    called with a signal's number and the interrupted frame. Such an error is for the caller; the
+    cache survives all others.
     """
     step, handlers = error.__traceback__, _handlers()
     while step is not None:
@@ -71,7 +72,7 @@ def is_interrupt(error: BaseException) -> bool:
         if frame.f_code in handlers:
             return True
         given = _arguments(frame)
-        # Any two in a row: it may be a method.
+        # Any two arguments in a row: the handler may be a method.
         for number, interrupted in itertools.pairwise(given):
             if isinstance(number, int) and interrupted is frame.f_back is not None:
                 return True

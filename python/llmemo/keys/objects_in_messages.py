@@ -15,7 +15,7 @@ DEPTH_MAX = 256
 """As `DEPTH_MAX` of `rust/canonical/cursor.rs`."""
 
 UNSENT = {"artifact", "chunk_position", "id", "tool_call_chunks", "type", "usage_metadata"}
-"""Arguments of a message that do not count: see docs/keys.md."""
+"""Arguments of a message that do not count: see docs/keys.md, and `rust/canonical/prompt.rs`."""
 
 _PLAIN = (type(None), bool, int, float, str)
 

@@ -26,7 +26,7 @@ UNKNOWN_VALUE = "unknown_value"
 """Why a request has no key if a setting of its model cannot be told."""
 
 HIDDEN_MODEL = "hidden_model"
-"""Why a request has no key that another cache makes for a model that cannot be seen."""
+"""Why a request has no key if another cache makes it, for a model that cannot be seen."""
 
 MISSES_MAX = 8
 """Number of misses that a context remembers until their updates: models may call models."""
@@ -37,11 +37,11 @@ class Request(NamedTuple):
 
     prompt: str
     llm_string: str
-    """LangChain's description of the model and the call; written again where it was stale."""
+    """LangChain's description of the model and the call, corrected where it was stale."""
     supplement: bytes | None = None
     """What counts and is not in the texts; None if the model was not seen."""
     mark: str = ""
-    """Stands for the supplement in memory; empty if that is empty."""
+    """A short name of the supplement, for memory; empty if the supplement is empty."""
     is_text: bool = False
     """Whether the prompt is a completion model's, which is sent it as it is."""
     objects: bool = False
@@ -73,7 +73,7 @@ class Request(NamedTuple):
         return memory_name(self.llm_string, schemas, mark)
 
     def resolved(self, bypass: RequestBypassed) -> Request | None:
-        """The same request with the obstacle told in the supplement.
+        """The same request, with the object that was the obstacle described in the supplement.
 
         None if the object was not seen, or cannot be told.
         """
@@ -105,7 +105,7 @@ class Request(NamedTuple):
         return self.supplemented(Place.OBJECT, told)._replace(objects=True)
 
     def _with_parameters(self, caller: Caller) -> Request | None:
-        """With the parameters of the call that are no literals told beside the text.
+        """Describe the parameters of the call that are no literals in the supplement.
 
         Classes among them are told as they are now, by the digests of their schemas.
         """

@@ -1,4 +1,4 @@
-"""What a lookup does that no tier has answered: wait for another caller's answer, or lead.
+"""Coordination of a lookup after a miss: wait for another caller's answer, or lead.
 
     enter ──► a call:   wait ──► the answer, or the lease after all
           ──► a lease:  lead ──► within the process, then among all processes ──► ask the model
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     Hit = list[Generation]
 
 OPENED_AT_ONCE = 16 * 1024
-"""Bytes of a stored value that may become a large one."""
+"""Largest stored value that is opened on the event loop, in bytes: a larger one may be large."""
 
 STALE_PAUSE = 5.0
-"""Seconds after a failure of the model in which stale answers are served, and it is not tried."""
+"""Seconds after a failure of the model for which it is not tried: stale answers are served."""
 
 HOLDER_STUCK = (
     "llmemo: a caller asks the model though another does so already: that one is not getting on,"
@@ -46,7 +46,7 @@ HOLDER_STUCK = (
 def leads_early(lookup: LookupState, about: tuple[float, float | None, bool]) -> bool:
     """Whether the caller is to refresh an answer that is in memory, and has not expired yet.
 
-    Memory did not return it, since its coin fell so (XFetch); another caller may be at it.
+    Memory chose at random (XFetch) not to return it. Another caller may be refreshing it already.
     """
     _, expires, is_due = about
     if not is_due or expires is None or expires <= lookup.tiers.clock():
@@ -90,9 +90,9 @@ async def coordinate(lookup: LookupState, flights: Flights) -> Hit | None:
         rest = deadline - time.monotonic() if may_wait else 0.0
         return await _turned_up(lookup, found) or await _lead(lookup, found, flights, rest)
     except GeneratorExit:
-        raise  # garbage, of a loop that was closed: see `leases`
+        raise  # the coroutine is garbage of a closed loop: see `store_io.leases.client`
     except BaseException:
-        # The waiters get what the caller does not: now, not when the traceback is gone.
+        # Pass it on to the waiters now. The traceback would keep it alive.
         _discard(found)
         raise
 
@@ -114,13 +114,13 @@ async def _wait(
     try:
         return await watch.outcome(call, max(0.0, min(rest, flights.next_look(key))))
     except NotYetError:
-        # A lease may have come since: not to a thread that does not look any more. (Should one
-        # come otherwise, and not be seen: see `coordinate`.)
+        # A lease that comes from now on goes to another waiter. One that has come already is
+        # given up here.
         call.abandon()
         if time.monotonic() >= deadline:
             return None
         if watch.is_stuck(call):
-            # Not by way of a variable: what a traceback keeps would live as long as that.
+            # No variable: a traceback would keep the lease alive.
             return watch.take_over(call) or flights.enter(key, lookup.make_call)
     finally:
         flights.leave(key, call)
@@ -167,7 +167,7 @@ async def _lead(
         return None
     budget = lease.store_budget = durable.time_budget(lookup.time_left)
     if lookup.is_unreadable or lease.takeovers:
-        # What the store knows was taken over along with the lease.
+        # A lease that was taken over keeps its fence in the store.
         return None
     epoch = lookup.tiers.memory.epoch(lookup.key)
     try:

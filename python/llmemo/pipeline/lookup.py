@@ -93,7 +93,7 @@ async def _run(lookup: LookupState, *, ask_memory: bool) -> Hit | None:
         lookup.miss(reason)
         return None
     if epoch is None:
-        # Memory has the key: asked in another form, maybe.
+        # Memory has an entry of this key, maybe of the request in another form.
         hit = await read_by_key(lookup)
         if hit is not None:
             return lookup.hit_in_memory(hit)
@@ -124,7 +124,7 @@ def _begin(lookup: LookupState) -> bool:
 
 
 def _name(lookup: LookupState) -> int | None:
-    """Find the key. Returns the epoch to read it under, or None if memory has an entry of it."""
+    """Find the key. Returns its epoch for reading the store; None if memory has an entry."""
     identity, epoch = seek(lookup.tiers.memory, lookup.request, lookup.namespace)
     lookup.name, lookup.key = identity.name, identity.key
     return epoch
@@ -135,7 +135,7 @@ async def _name_beside(lookup: LookupState) -> int | None:
 
 
 def _reason_to_refresh(lookup: LookupState, epoch: int | None) -> str:
-    """Why the caller is to ask the model, whatever the tiers have; empty if it is not."""
+    """Why the caller has to refresh the answer; empty if any tier may answer."""
     if lookup.options.mode == "refresh":
         return "refresh"
     if epoch is None and lookup.options.mode != "only":

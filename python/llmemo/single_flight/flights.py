@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from llmemo.store_io.calls import Outcome
 
 ALONE = 60.0
-"""Seconds for which a request is not coordinated whose answer could not be handed on."""
+"""Seconds without single-flight for a request, after an answer to it that waiters could not get."""
 
 REMEMBERED = 1024
 """Failures, and requests that are not coordinated, that are remembered."""
@@ -47,9 +47,9 @@ class Waiting(NamedTuple):
 class Flights:
     """The leases of one cache. All methods are thread-safe and brief.
 
-    No lock: each step of the table is one call into Rust, and what two steps keep consistent is
-    finished though an exception comes between them (a signal handler may raise one at any
-    instruction), or can be done once more without effect.
+    It has no lock. A signal handler may raise at any instruction, and would leave a lock held. Each
+    step of the table is one call into Rust. What takes two steps is finished after an exception,
+    or may be repeated without effect.
     """
 
     def __init__(self, store: StoreLeases | None) -> None:
@@ -74,22 +74,22 @@ class Flights:
         for key in self._table.waiting():
             lease = self._table.lease(key)
             if lease is not None:
-                # The context that goes on here may have it, and is to wait for others again.
+                # This context may hold it. In the child it waits for other callers again.
                 lease.has_ended = True
         self._begin()
 
     def enter(
         self, key: bytes, make_call: Callable[[Join], Call[Any]] | None
     ) -> Lease | Call[Any] | None:
-        """Compute the answer to a request (a lease, for `hold`), or wait for it (a call).
+        """Begin or join the computation of an answer. Returns a lease, or a call to wait for.
 
         None: go on without either. `make_call` is None for a caller that must not wait.
         """
         if key in self._table:
             if make_call is None or self._is_beneath(key):
                 return None
-            # Not by way of variables: what a traceback keeps would live as long as that. (What is
-            # not the key's any more, or not yet, has to be looked at again.)
+            # No variable: a traceback would keep the lease alive. The table may have changed since
+            # the look at it: then look again.
             return self._join(key, make_call) or self.enter(key, make_call)
         if self._alone.get(key, 0.0) > time.monotonic():
             return None
@@ -179,9 +179,9 @@ class Flights:
     def end(
         self, key: bytes, number: int, fence: int | None, outcomes: list[Outcome], *, failed: bool
     ) -> None:
-        """Give a lease that has ended to the first waiter, unless it is not the key's any more.
+        """Pass an ended lease on to the first waiter, if it is still the lease of the key.
 
-        What was interrupted goes on when this is called again with the same `outcomes`.
+        After an interrupt, call it again with the same `outcomes`: it goes on.
         """
         while (failures := self._table.failures(key, number)) is not None:
             if fence is not None and self.store is not None:

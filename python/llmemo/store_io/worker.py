@@ -48,7 +48,7 @@ class Worker:
         held: HeldLeases,
         timeout: float,
     ) -> None:
-        """Start `thread` to begin, which waits for the `previous` worker to finish.
+        """Make a worker. Its `thread`, once started, waits for the `previous` worker to finish.
 
         `take_back` gets the calls that came after the end. `memory` forgets what other processes
         change. `held` are the leases of this process; `timeout`: see `LeaseManager`.
@@ -95,7 +95,7 @@ class Worker:
     def submit(self, call: Submission[Any], *, at_once: bool = False) -> None:
         """Queue an operation. Operations are carried out in the order of these calls.
 
-        `at_once`: wake the thread now, since the pass of the caller's loop may bring no more calls.
+        `at_once`: wake the thread now, without waiting for more calls of the caller's loop.
         """
         self._mailbox.put(call, at_once=at_once)
         if self.finished.is_set():
@@ -109,7 +109,7 @@ class Worker:
     def hand_over(self, seconds: float) -> None:
         """End, and leave to the next worker what is not written in `seconds`.
 
-        At once, where the store is unavailable: an operation that failed is not tried again here.
+        If the store is unavailable, it ends at once, without another try.
         """
         self._shutdown.hand_over(seconds)
         self.stop()
@@ -178,7 +178,7 @@ class Worker:
     def _sort(self) -> None:
         """Empty the mailbox into the queues of the two loops."""
         calls = self._mailbox.take()
-        # Woken for nothing, the loops are to see that the end has come.
+        # A wake-up without calls means the end: both loops have to see it.
         has_writes = not calls
         for call in calls:
             operation = call.operation

@@ -1,4 +1,4 @@
-"""Writes of a store: all pending records in one transaction, and what runs between writes."""
+"""Writes of a store: up to 1,024 pending records in one transaction; maintenance in between."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class WriteLoop:
             # Here, since the caller may not wait for the outcome any more.
             self._tally.store_failed("write", error, len(batch))
         if not _is_brief(batch[0]) and error is None and results[0] is None:
-            # The rest after what came meanwhile, and after maintenance.
+            # The rest of a removal comes after newer writes, and after maintenance.
             (self.unfinished if self._shutdown.is_stopping else self.queue).append(batch[0])
             return False
         forget(self._memory, batch[0].operation)
@@ -173,7 +173,7 @@ async def _carry_out(store: Store, batch: list[Submission[Any]]) -> Sequence[Any
         return [await store.invalidate(operation.selection)]
     if isinstance(operation, Add):
         return [await store.add(operation.records)]
-    # Of several records of one key the last counts, and that of each lease.
+    # One record for each key, and for each lease: the last.
     sets = [call.operation for call in batch if isinstance(call.operation, Set)]
     if store.leases is not None and any(one.fence is not None for one in sets):
         last = {(one.record.key, one.fence): one for one in sets}.values()

@@ -39,7 +39,7 @@ class Store(ABC):
     """
 
     leases: LeaseStore | None = None
-    """Leases, by which processes that share the store agree which one computes; None without."""
+    """Leases between the processes that share the store; None if it has none."""
 
     store_requests: bool = False
     """Whether records bring their requests, in clear."""
@@ -68,10 +68,10 @@ class Store(ABC):
         """For `pickle`: another store of the same settings, whatever is open here.
 
         The settings are the attributes that have the names of the constructor's arguments. A store
-        that has them elsewhere defines its own.
+        that keeps them elsewhere has to define its own `__reduce__`.
 
         Raises:
-            ConfigurationError: It has them elsewhere, and does not.
+            ConfigurationError: An argument of the constructor is no attribute.
         """
         return reduced_store(self)
 
@@ -84,10 +84,10 @@ class Store(ABC):
         """The records of those keys that are there; expired ones may be among them."""
 
     def get_at_once(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:  # noqa: ARG002
-        """As `get`, if that takes microseconds and waits for nothing; None otherwise, always here.
+        """The same as `get` where that takes microseconds and waits for nothing; otherwise None.
 
-        For stores to which a turn of the loop is as dear as the reading itself. Nothing else of the
-        store goes on meanwhile. Whatever it raises, `get` is asked then.
+        By default None. It is for stores whose reads cost no more than a turn of the loop. Nothing
+        else of the store runs meanwhile. If it raises, `get` is asked.
         """
         return None
 
@@ -113,11 +113,11 @@ class Store(ABC):
         return len(new)
 
     async def invalidate(self, selection: Selection) -> int | None:
-        """Remove records that match: all, or for some milliseconds. What came before counts.
+        """Remove the records that match, for some milliseconds; those stored later may stay.
 
-        Returns how many all calls with this object have removed, once none is left; before, None,
-        and is called again after other pending writes. A store that has no way to find them
-        may leave this out: it is an error then.
+        Returns None while some are left: then it is called again, with the same object, after other
+        pending writes. At the end it returns how many all these calls removed. A store that cannot
+        find them may leave this out; `LLMCache.invalidate` then raises.
         """
         msg = f"{type(self).__name__} cannot select: `delete` and `clear` are what it can do"
         raise NotImplementedError(msg)
