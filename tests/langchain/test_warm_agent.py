@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,6 @@ from llmemo import LLMCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     MakeCache = Callable[..., LLMCache]
 
@@ -81,7 +81,7 @@ def test_another_process_is_warm(tmp_path: Path) -> None:
         assert run(cache)[0] == 3
     program = f"""
 import sys
-sys.path.insert(0, {str(TESTS)!r})
+sys.path[:0] = {[str(TESTS), str(Path(__file__).parent)]!r}
 import test_warm_agent
 from llmemo import LLMCache
 with LLMCache({str(path)!r}) as cache:
