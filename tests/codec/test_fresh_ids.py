@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,7 +31,6 @@ from llmemo._core import ValueDamaged, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     MakeCache = Callable[..., LLMCache]
 
@@ -176,7 +176,7 @@ def test_an_id_that_is_no_text_is_still_refused() -> None:
 
 PROGRAM = f"""
 import sys
-sys.path.insert(0, {str(TESTS)!r})
+sys.path[:0] = {[str(TESTS), str(Path(__file__).parent)]!r}
 from test_fresh_ids import some_ids
 print(*some_ids(), sep="\\n")
 """
