@@ -142,8 +142,8 @@ def test_a_request_has_one_key_in_every_process() -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            cwd=TESTS,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(TESTS)},
+            cwd=Path(__file__).parent,
             stdout=subprocess.PIPE,
             text=True,
         )
