@@ -122,8 +122,6 @@ def test_a_turn_after_a_hit_has_the_key_of_the_turn_before_it() -> None:
 
 
 PROGRAM = """
-import sys
-sys.path.insert(0, "keys")
 import test_key_processes
 print(*test_key_processes.keys_of_everything())
 """
@@ -147,8 +145,8 @@ def test_a_request_has_one_key_in_every_process() -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            cwd=TESTS,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(TESTS)},
+            cwd=Path(__file__).parent,
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -219,7 +220,6 @@ def test_what_is_no_text_bypasses_the_cache(
 
 PRINT_KEYS = """
 import sys
-sys.path.insert(0, "keys")
 from llmemo._core import Memory
 from llmemo.keys.request import Request
 import test_keys as t
@@ -234,12 +234,12 @@ def test_keys_are_the_same_in_every_process() -> None:
     outputs, processes = [], []
     for seed in ("1", "4294967295"):
         command = [sys.executable, "-c", PRINT_KEYS, seed[:1]]
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(TESTS)}
         processes.append(
             subprocess.Popen(
                 command,
                 env=environment,
-                cwd=TESTS,
+                cwd=Path(__file__).parent,
                 stdout=subprocess.PIPE,
                 text=True,
             )

@@ -28,7 +28,8 @@ class Crowd:
         self.log.touch()
         arguments = [folder / "cache.db", self.log, callers, seconds]
         self.processes = [
-            Child("import flight_worker; flight_worker.main()", *arguments) for _ in range(count)
+            Child("from support import flight_worker; flight_worker.main()", *arguments)
+            for _ in range(count)
         ]
         for process in self.processes:
             assert process.stdout.readline() == "ready\n"

@@ -192,7 +192,7 @@ class LangChainFile:
             msg = (
                 f"{str(self.path)!r} is no cache of LangChain's (it has no table"
                 f" {' or '.join(TABLES)}): give the file that SQLiteCache was made with,"
-                " '.langchain.db' unless it was told another"
+                " '.langchain.db' unless it was given another"
             )
             raise NotACacheError(msg)
         return found

@@ -37,7 +37,7 @@ ANSWERS_MAX = 8
 """Answers that a chain remembers: the last ones."""
 
 OPEN_MAX = 4096
-"""Chains that are known. Beyond it the oldest is forgotten: its end may never be told."""
+"""Chains that are known. Beyond it the oldest is forgotten: its end may never be reported."""
 
 REFRESH = Options(mode="refresh")
 

@@ -64,7 +64,7 @@ class Run:
         self.is_open = False
         # A context may know it for long after.
         self.parameters = None
-        # Being told twice has no effect.
+        # A second call has no effect.
         for reference in tuple(self._dependents):
             dependent = reference()
             if dependent is not None:
@@ -76,7 +76,7 @@ _runs: ContextVar[tuple[Run, ...]] = ContextVar("llmemo_runs", default=())
 async runs end in a task of their own, so no end takes one out."""
 
 OPEN_MAX = 1024
-"""Runs known by their ids. Beyond it the oldest is forgotten: its end may never be told."""
+"""Runs known by their ids. Beyond it the oldest is forgotten: its end may never be reported."""
 
 observers: list[Callable[[Run], object]] = []
 """Called with each run that begins, in its context."""
@@ -184,9 +184,9 @@ class RunWatch(BaseCallbackHandler):
         chains.end(run_id, error)
 
 
-def _begin(run_id: UUID, told: dict[str, Any]) -> None:
+def _begin(run_id: UUID, arguments: dict[str, Any]) -> None:
     outer = open_runs()
-    run = Run(told.get("invocation_params"))
+    run = Run(arguments.get("invocation_params"))
     note(_by_id, chains.known_by(run_id), run, OPEN_MAX)
     _runs.set((*outer, run))
     for observe in observers:

@@ -38,8 +38,8 @@ STALE_PAUSE = 5.0
 """Seconds after a failure of the model for which it is not tried: stale answers are served."""
 
 HOLDER_STUCK = (
-    "llmemo: a caller asks the model though another does so already: that one is not getting on,"
-    " maybe since those who wait fill the thread pool that it needs"
+    "llmemo: a caller asks the model though another does so already: that one makes no progress,"
+    " maybe since the waiting callers fill the thread pool that it needs"
 )
 
 
