@@ -50,79 +50,83 @@ if TYPE_CHECKING:
     Recalled = list[Generation] | Literal[False] | None
 
 UNASKED: Recalled = False
-"""Memory was not asked: another way finds the answer, if there is one."""
+"""Memory was not asked: `fetch` finds the answer, if there is one."""
 
 SURVIVED = (Exception, PanicException)
 """What must not reach the model call: everything but cancellation and interrupts."""
 
 ASKED_FOR = (CacheMiss, NamespaceRequiredError)
-"""What the user asked to be raised there."""
+"""Exceptions that the user has asked for: these do reach the model call."""
 
 
 class LLMCache(BaseCache):
-    """A response cache for LangChain's models: in memory, and in a store that lasts.
+    """A response cache for LangChain's models: in memory, and in a persistent store.
 
     Give it to `langchain_core.globals.set_llm_cache`, or to one model as `cache=`.
 
-    `lookup` and `update` (and `alookup`, `aupdate`) never raise and never wait for longer than
-    `store_timeout`: trouble is counted in `stats()`, logged at most once a minute for each kind,
-    and is a miss for the caller. (What a signal handler raises, Ctrl-C or a soft time limit, is
-    no trouble of theirs: it reaches the caller.) One instance may serve any number of event loops
-    and threads.
+    `lookup` and `update` (and `alookup`, `aupdate`) raise only what the user asked for: `CacheMiss`
+    and `NamespaceRequiredError`. They wait for a store for at most `store_timeout`, and for another
+    caller's answer for at most `lease_timeout`. For the caller, a failure is a miss. `stats()`
+    counts failures, and the log has each kind at most once a minute. (An exception from a signal
+    handler, like Ctrl-C or a soft time limit, is no failure: it reaches the caller.) One instance
+    may serve any number of event loops and threads.
 
     Args:
-        store: Where answers last: a path, a URL (`sqlite:///cache.db`), a `Store`, or None for
+        store: Where answers persist: a path, a URL (`sqlite:///cache.db`), a `Store`, or None for
             memory only.
-        max_bytes: Memory that the entries may take, in bytes (an estimate that includes
-            bookkeeping); the least recently used are dropped. 0, with a store: no memory tier.
-        max_entries: Number of entries in memory, or None for no bound but `max_bytes`.
-        namespace_max_bytes: Memory that the entries of one namespace may take, in bytes, or None.
-            With or without it: when memory is full, the namespace that takes most of it lets go of
-            its own least recently used, so that no tenant can drive out another's.
+        max_bytes: Bound on the memory of all entries, in bytes (an estimate that includes
+            bookkeeping). The least recently used entries are evicted. With a store, 0 turns the
+            memory tier off.
+        max_entries: Bound on the number of entries in memory. None: only `max_bytes` is a bound.
+        namespace_max_bytes: Bound on the memory of one namespace's entries, in bytes, or None. With
+            or without this bound, when memory is full, the largest namespace evicts its own least
+            recently used entries. So no tenant can evict another's.
         ttl: Seconds for which an answer may be served, or None for ever. This and every other
             duration may be a `datetime.timedelta`.
-        namespace_ttl: The same for some namespaces, by name; it goes before `ttl`, and what
-            `options` says before both.
-        ttl_jitter: Part of its time to live by which that of an answer is shortened at most, at
-            random: 0.1 for a tenth. What is stored at once then does not expire at once.
-        early_refresh: Some one caller is told to ask the model anew before an answer in memory
-            expires, while the others keep getting it: on average so many times as long before as
-            the model took (XFetch's beta: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic
-            Cache Stampede Prevention", VLDB 2015), a tenth of the time to live at most. 0: never.
-        stale_if_error: Seconds for which an answer that has expired may still be served to those
-            who wait for a model that then fails, or come within 5 seconds after.
+        namespace_ttl: The same for some namespaces, by name. It overrides `ttl`, and the TTL in
+            `options` overrides both.
+        ttl_jitter: Largest fraction by which an answer's TTL is shortened at random (0.1: up to a
+            tenth). Answers that are stored together then do not expire together.
+        early_refresh: How early one caller refreshes an answer in memory before it expires, while
+            the others keep getting it. The average lead time is this number times the model call's
+            duration, which counts up to a tenth of the TTL. It is XFetch's beta (Vattani,
+            Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+            0: never.
+        stale_if_error: Seconds for which an expired answer may still be served when the model
+            fails. It goes to the callers that wait for the failed call, and to callers within 5
+            seconds after.
         namespace: Requests of different namespaces never share an answer. API keys are not part
             of what LangChain tells a cache, so give each tenant a namespace. `REQUIRED`: each call
-            has to name its own, within `options(namespace=…)`; one that does not raises.
-        single_flight: Of callers who ask the same at once, one goes to the model, and the others
-            wait for its answer. Should it fail, one other tries; should that fail too, all do.
-        lease_timeout: Seconds that a caller waits so, at most.
-        fresh_ids: Each hit's messages get new ids where LangChain made those that were stored
-            (`lc_run-…`, `run-…`), as those of another call would; ids of a provider stay.
-            LangGraph's `add_messages` takes a message whose id it knows for a new state of that
-            one, and would put a repeated answer in the place of the earlier one.
-        admit: Asked whether to keep an answer (a list of generations). By default what is not worth
-            keeping is not: what the model stopped for another reason than a good one (it says that
-            it was truncated, filtered or refused, or a word that is not known), what is empty, and
-            invalid tool calls. A function of your own is asked beside that, and alone decides on
-            reasons that are not known. None keeps all.
-        store_timeout: Seconds that a model call waits for the store, lookup and update together, at
-            most. After five reads in a row that failed, or five writes, nobody waits for these
-            until the store is well again.
-        prices: By model name, the price of 1,000,000 tokens sent and of 1,000,000 made, for
-            `stats().money_saved`. A name stands for all that begin with it.
-        secret: Makes stored keys unguessable without it (BLAKE3 keyed by it). Without one,
-            whoever can read the store can test guesses of short prompts.
-        encryption_key: Answers are encrypted in the store (AES-256-GCM; `pip install
-            'llmemo[crypto]'`): 32 bytes, or any other text or bytes, from which a key is made.
-            Or several, the newest first: it encrypts, all of them decrypt. None: what the
-            environment variable LLMEMO_ENCRYPTION_KEY says, several separated by commas; if it
-            says nothing, nothing is encrypted. An answer that is not encrypted, or by another
-            key, is then a miss. docs/values.md says what encryption does not hide.
+            must name its own, within `options(namespace=…)`. A call without one raises.
+        single_flight: Of concurrent callers with the same request, one calls the model, and the
+            others wait for its answer. If that call fails, one other caller tries. If that fails
+            too, all of them try.
+        lease_timeout: Seconds that a caller waits for another caller's answer, at most.
+        fresh_ids: Each hit's messages get new ids, as another call's would, if LangChain made the
+            stored ids (`lc_run-…`, `run-…`). A provider's ids stay. LangGraph's `add_messages`
+            treats a message with a known id as an update of the earlier message. With the stored
+            ids, a repeated answer would replace the earlier one.
+        admit: Decides whether to keep an answer (a list of generations). The default drops answers
+            with a bad stop reason (truncated, filtered, refused) or an unknown one, empty answers,
+            and invalid tool calls. A function of your own is asked in addition, and alone decides
+            on unknown stop reasons. None keeps all answers.
+        store_timeout: Seconds that a model call waits for the store, at most, lookup and update
+            together. After five failed reads in a row, or five failed writes, no call waits for
+            reads, or for writes, until the store has recovered.
+        prices: Prices of 1,000,000 input tokens and of 1,000,000 output tokens, by model name, for
+            `stats().money_saved`. A name covers all model names that begin with it.
+        secret: Key of the stored digests (keyed BLAKE3), which cannot be guessed without it. If
+            there is none, any program that can read the store can test guesses of short prompts.
+        encryption_key: Encrypts answers in the store (AES-256-GCM; `pip install 'llmemo[crypto]'`).
+            It is 32 bytes, or any other text or bytes, from which a key is made. A sequence has
+            several keys, the newest first: the first one encrypts, all of them decrypt. None: the
+            environment variable LLMEMO_ENCRYPTION_KEY gives the keys, separated by commas. If it
+            has none, nothing is encrypted. With a key, an answer without encryption, or under
+            another key, is a miss. docs/values.md says what encryption does not hide.
         clock: Returns Unix time in seconds; for tests.
 
     Raises:
-        ConfigurationError: An argument cannot work; the message says which, and what would.
+        ConfigurationError: An argument cannot work. The message names it, and says what would work.
         NotACacheError: `store` names a file that holds something else.
 
     Example:
@@ -183,9 +187,9 @@ class LLMCache(BaseCache):
         self._tiers = tiers
         # Bound once, and replaced by `close`: the path of a hit in memory has nothing else on it.
         self._recall: Callable[..., Recalled] = tiers.memory.recall
-        # What a pickle knows it by, once there is one.
+        # The name of this cache in its pickles, once there is a pickle.
         self._name: str | None = None
-        # Without a namespace of its own nothing is recalled: what it asks for has no text as one.
+        # `REQUIRED` is no text: the empty text stands in for it, and `_nothing` for `recall`.
         self._namespace = namespace if isinstance(namespace, str) else ""
         if namespace is REQUIRED:
             self._recall = _nothing
@@ -199,7 +203,7 @@ class LLMCache(BaseCache):
         """The answer to exactly this request, as fresh objects; or None.
 
         Raises:
-            CacheMiss: There is none, under `options(mode="only")`.
+            CacheMiss: Under `options(mode="only")`, there is no answer.
             NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
         """
         try:
@@ -226,7 +230,7 @@ class LLMCache(BaseCache):
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """As `lookup`. A hit in memory does not yield to the event loop, unless it is large.
 
-        What is large (256 KiB of prompt or answer) is worked on in a thread beside the loop.
+        A thread beside the loop works on large prompts and answers (256 KiB or more).
         """
         try:
             options, hit = current.get(), UNASKED
@@ -249,10 +253,10 @@ class LLMCache(BaseCache):
 
     @override
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        """Keep an answer. When this returns it would survive the process being killed.
+        """Keep an answer. Once this returns, the answer would survive a kill of the process.
 
-        Unless the store took longer than `store_timeout`: then `stats().writes_unconfirmed` has
-        gone up, and the write goes on by itself.
+        If the store takes longer than `store_timeout`, `stats().writes_unconfirmed` counts the
+        write, which goes on by itself.
 
         Raises:
             NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
@@ -320,24 +324,25 @@ class LLMCache(BaseCache):
         llm_string: str | None = None,
         older_than: float | timedelta | None = None,
     ) -> int:
-        """Remove every answer that matches all that is given, from every tier and every process.
+        """Remove every answer that matches all given arguments, from every tier and every process.
 
         Args:
-            namespace: Of this namespace; of all of them if it is None, whatever the cache's own is
-                or `options` says: a removal names what it removes.
-            llm_string: Of this model, as LangChain describes it to a cache; or one that is
-                described otherwise and means the same (docs/keys.md). Whatever classes of the
-                names in it hold.
-            older_than: Made more than so many seconds ago, or than a `timedelta`.
+            namespace: Only answers of this namespace. None covers all namespaces, whatever the
+                cache's own is or `options` says: a removal names what it removes.
+            llm_string: Only answers of this model, as LangChain describes it to a cache. A
+                description in another form that means the same also matches (docs/keys.md). The
+                contents of the classes that it names do not count.
+            older_than: Only answers made longer ago than this number of seconds, or this
+                `timedelta`.
 
         Returns:
-            How many there were in the store; without a store, in memory. What only memory still
-            had is removed, but not counted.
+            The number of these answers in the store; without a store, in memory. Answers that only
+            memory still had are removed, but not counted.
 
         Raises:
             CacheClosedError: The cache is closed.
-            ConfigurationError: Nothing is given, or something of another type.
-            StoreError: The store did not confirm; memory has forgotten them all the same.
+            ConfigurationError: No argument is given, or an argument has the wrong type.
+            StoreError: The store did not confirm. Memory has removed the answers nevertheless.
         """
         call = invalidate(self._tiers, namespace, llm_string, older_than, Call.blocking)
         return run_inline(call)
@@ -353,13 +358,13 @@ class LLMCache(BaseCache):
         return await invalidate(self._tiers, namespace, llm_string, older_than, Call.awaited)
 
     def explain(self, prompt: str, llm_string: str) -> Explanation:
-        """Why a request misses: the nearest entries, and what differs; or why it is bypassed.
+        """Why a request misses (the nearest entries, and their differences) or bypasses the cache.
 
-        In words where the other request is in memory, or in a store that was made with
-        `store_requests=True`; otherwise by the names of the parts that differ.
+        It gives differences in words if the other request is in memory, or in a store made with
+        `store_requests=True`. Otherwise it gives the names of the parts that differ.
 
-        For people, not for the path of a request: it counts nothing, but compares with up to 11,000
-        entries, and waits up to 20 seconds for a store.
+        This is for people, not for the path of a request. It counts nothing, compares with up to
+        11,000 entries, and waits up to 20 seconds for a store.
 
         Raises:
             CacheClosedError: The cache is closed.
@@ -379,25 +384,26 @@ class LLMCache(BaseCache):
     ) -> ImportReport:
         """Take over the answers of LangChain's SQLiteCache or SQLAlchemyMd5Cache.
 
-        They are served to the same requests from now on: from the store, once this returns written
-        as durably as an update; without one from memory, which keeps the newest. `namespace`,
-        `ttl`, `admit` and the `options` of this moment hold for them as for an update. What the
-        cache has an answer to already is left as it is, so that this can be done again, and while
-        the other cache is still in use.
+        The same requests are hits from now on. With a store, the answers are written as durably as
+        an update when this returns. Without one, they are in memory, which keeps the newest.
+        `namespace`, `ttl`, `admit` and the current `options` hold for them as for an update. An
+        answer that the cache already has stays as it is. So the import can be repeated, and can run
+        while the other cache is still in use.
 
-        The file is only read, in short transactions, and nothing in it is executed, imported, or
-        believed that is not an answer. What is skipped, the report tells by reason.
+        The import only reads the file, in short transactions. It executes and imports nothing in
+        the file, and believes nothing but answers. The report counts what was skipped, by reason.
 
         Args:
             path: The file, such as `.langchain.db`.
-            progress: Called now and then with the number of rows read and of all rows. None: a line
-                on stderr, if that is a terminal and this takes more than a second.
+            progress: Called now and then with the number of rows read and the number of all rows.
+                None: a line on stderr shows the progress, if that is a terminal and the import
+                takes more than a second.
 
         Raises:
             CacheClosedError: The cache is closed.
             ConfigurationError: There is no such file, or it cannot be read.
             NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
-            NotACacheError: It is something else than a cache of LangChain's.
+            NotACacheError: The file is not a cache of LangChain's.
             StoreError: The file or the store is locked, damaged or full. What was imported before
                 is kept.
         """
@@ -409,7 +415,7 @@ class LLMCache(BaseCache):
         *,
         progress: Callable[[int, int], object] | None = None,
     ) -> ImportReport:
-        """As `import_langchain`, without holding up the event loop; cancelled, it ends soon.
+        """As `import_langchain`, without blocking the event loop. A cancelled import ends soon.
 
         `progress` is called in another thread.
         """
@@ -481,16 +487,16 @@ class LLMCache(BaseCache):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For `pickle`: in another process, a cache of the same settings on the same store.
+        """For `pickle`: another process gets a cache with the same settings on the same store.
 
-        Without a store it is empty there. Unpickled where this cache lives, or again where it was
-        unpickled before, it is the cache that is there already, unless that is closed. Functions
+        Without a store, that cache is empty. In a process that already has this cache, the original
+        or an unpickled one, unpickling returns the existing cache, unless it is closed. Functions
         such as `admit` have to be picklable themselves.
 
         Raises:
-            ConfigurationError: It was made with `secret` or `encryption_key`, or its store cannot
-                be pickled; in the other process: no cache can be made there, or
-                LLMEMO_ENCRYPTION_KEY is set here and not there.
+            ConfigurationError: When pickled: the cache was made with `secret` or `encryption_key`,
+                or its store cannot be pickled. When unpickled: no cache can be made, or
+                LLMEMO_ENCRYPTION_KEY is set only in the first process.
         """
         reduction = reduced(self, self._name, LLMCache)
         self._name = reduction[1][2]
@@ -512,7 +518,7 @@ class LLMCache(BaseCache):
             text = "llmemo: a request could not be keyed: %s"
             tally.note("bypassed", "not_text", text, error)
         elif isinstance(error, ValueDamaged):
-            # Of an entry in memory: its class is not here any more, or not the same.
+            # This is an entry in memory. Its class is gone, or has changed.
             self._tiers.note_damage(error)
             tally.add("misses")
         else:
@@ -523,11 +529,11 @@ class LLMCache(BaseCache):
 
 
 def _interrupted(error: BaseException) -> None:
-    """See to it that nobody waits for an answer that the caller does not go on to compute."""
-    # A cancelled call sees to that itself, and what is garbage is held by nobody.
+    """Release the callers that wait for an answer that this caller will not compute."""
+    # A cancelled call does that itself, and no caller holds what is garbage.
     if not isinstance(error, (GeneratorExit, asyncio.CancelledError)):
         end_unbacked()
 
 
 def _nothing(*_: object) -> None:
-    """What the memory of a closed cache recalls."""
+    """What the memory of a closed cache recalls: no answer."""

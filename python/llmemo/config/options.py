@@ -1,4 +1,4 @@
-"""What one call may say of itself, though LangChain has no argument for it: context variables."""
+"""Per-call options for which LangChain has no argument, in context variables."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ UNSET: Final = _Unset.UNSET
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options that hold in a context, of all blocks around it."""
+    """The options in force in a context: those of all blocks around it."""
 
     namespace: str | None = None
     """None: the cache's own."""
@@ -63,29 +63,29 @@ class Options:
     block: Block | None = field(default=None, compare=False, repr=False)
     """The innermost block."""
     outer: Options | None = field(default=None, compare=False, repr=False)
-    """What holds around that one."""
+    """The options in force around the innermost block."""
     entry: misplaced_options.Entry | None = field(default=None, compare=False, repr=False)
-    """Which entering of the block this is."""
+    """The entry of the block to which these options belong."""
 
 
 DEFAULT = Options()
 
 current: ContextVar[Options | None] = ContextVar("llmemo_options", default=None)
-"""The options of this context; None where there are none. Only one variable: a hit in memory looks
-it up."""
+"""The options of this context; None if there are none. There is only one variable, since each hit
+in memory looks it up."""
 
 
 class Block:
-    """A `with` block, or a decorator. May be entered again, in several tasks and threads at once.
+    """A `with` block, or a decorator. Several tasks and threads may enter it at once, repeatedly.
 
-    It takes back its own options, and no more: a generator that holds a block open may end
-    before another that was begun later, and in another context, as asyncio ends those that are not
-    read to their end, and web frameworks the dependencies of a request. A token of
-    `ContextVar.set` would bring the wrong state back then, or raise.
+    At its end, it removes only its own options. A generator that holds a block open may end before
+    a generator that was begun later, and in another context. That is how asyncio ends generators
+    that are not read to their end, and how web frameworks end a request's dependencies. A token of
+    `ContextVar.set` would then restore the wrong state, or raise.
     """
 
     def __init__(self, **fields: Any) -> None:
-        """`fields`: of `Options`."""
+        """`fields`: the fields of `Options` to set."""
         self._fields: Mapping[str, Any] = fields
         self._last: weakref.ref[misplaced_options.Entry] | None = None
         self._is_shared = False
@@ -96,13 +96,13 @@ class Block:
         return f"options({', '.join(fields)})"
 
     def __enter__(self) -> None:
-        """From here on it holds."""
+        """Put the options of this block in force."""
         entry = misplaced_options.Entry(sys._getframe(1))  # noqa: SLF001 (there is no other way)
         self._is_shared, self._last = self._last is not None, weakref.ref(entry)
         entry.token = current.set(self.over(current.get(), entry))
 
     def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
-        """It does not any more. Never raises, in whatever context this is."""
+        """Take the options of this block out of force. Never raises, in any context."""
         active = current.get()
         entry = _innermost(self, active)
         if entry is not None:
@@ -118,17 +118,17 @@ class Block:
             misplaced_options.note(misplaced_options.ELSEWHERE)
 
     def over(self, outer: Options | None, entry: misplaced_options.Entry | None) -> Options:
-        """What holds inside, with that around it."""
+        """The options inside this block, with `outer` around it."""
         before = outer or DEFAULT
         trackers = (*before.trackers, *self._fields.get("trackers", ()))
         fields = {**self._fields, "trackers": trackers}
         return replace(before, **fields, block=self, outer=outer, entry=entry)
 
     def __call__(self, function: Function) -> Function:
-        """The function, each of whose calls is such a block.
+        """The function, with each of its calls inside this block.
 
         Raises:
-            ConfigurationError: It is a generator, which would also run outside.
+            ConfigurationError: It is a generator, and its reader would run in between.
         """
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             name = getattr(function, "__qualname__", repr(function))
@@ -155,9 +155,9 @@ class Block:
 
 
 def in_force() -> Options | None:
-    """The options that hold for a call here; None where there are none.
+    """The options in force for a call here; None if there are none.
 
-    Without the blocks that belong to this context and have ended in another.
+    They leave out the blocks that belong to this context and have ended in another.
     """
     active = current.get()
     if active is not None and misplaced_options.is_watchful:
@@ -175,7 +175,7 @@ def in_force() -> Options | None:
 
 
 def _innermost(block: Block, active: Options | None) -> misplaced_options.Entry | None:
-    """The last entry of this block among what holds."""
+    """The last entry of this block among the options in force."""
     while active is not None and active.block is not block:
         active = active.outer
     return None if active is None else active.entry
@@ -192,12 +192,12 @@ def _without(entry: misplaced_options.Entry, active: Options | None) -> Options 
 
 
 def _is_asynchronous(frame: FrameType) -> bool:
-    """Whether an async generator: those that are left open are closed in any context."""
+    """Whether it is an async generator's. One that is left open may be closed in any context."""
     return bool(frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR)
 
 
 _UNSAID = cast("float | None", UNSET)
-"""As a type checker is to see it: the marker is nothing that a user passes."""
+"""`UNSET` with the type that a type checker sees: users never pass the marker."""
 
 
 def options(
@@ -206,22 +206,23 @@ def options(
     ttl: float | timedelta | None = _UNSAID,
     mode: Mode | None = None,
 ) -> Block:
-    """How the calls inside use a cache, through chains, agents, batches, tasks and threads.
+    """Set how the calls inside use a cache, through chains, agents, batches, tasks and threads.
 
-    A `with` block, or a decorator of a function, sync or async. What an inner block does not name
-    is as the outer one says.
+    A `with` block, or a decorator of a function, sync or async. An inner block inherits from the
+    outer one what it does not name.
 
     Args:
         namespace: The user or tenant that asks. Different namespaces never share an answer.
-        ttl: Seconds (or a `timedelta`) for which an answer that is stored here may be served; None
-            for ever.
-        mode: "bypass" neither asks nor tells a cache. "refresh" does not ask, but keeps the answer,
-            in place of an older one. "only" raises `CacheMiss` where the model would be called, on
-            every path: for tests and work offline. "default" undoes an outer
+        ttl: Seconds (or a `timedelta`) for which an answer that is stored inside may be served.
+            None: for ever.
+        mode: "bypass" neither looks up nor stores an answer. "refresh" skips the lookup, but stores
+            the answer in place of an older one. "only" raises `CacheMiss` instead of calling the
+            model, on every path: for tests and offline work. "default" undoes an outer
             block's mode.
 
     Raises:
-        ConfigurationError: An argument is not one of these; or what is decorated is a generator.
+        ConfigurationError: An argument has no valid value, or the decorated function is a
+            generator.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
