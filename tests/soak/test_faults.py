@@ -49,7 +49,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert compiler, "no cc: cargo needs it too, as its linker (Debian: apt-get install gcc)"
     built = tmp_path_factory.mktemp("faults") / "shim.so"
     flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra"]
-    subprocess.run([compiler, *flags, "-o", built, HERE / "faults/shim.c", "-ldl"], check=True)
+    subprocess.run([compiler, *flags, "-o", built, HERE / "support/faults/shim.c", "-ldl"], check=True)
     return built
 
 
@@ -86,7 +86,7 @@ def test_calls_to_the_system_that_fail(shim: Path, tmp_path: Path) -> None:
     control.write_bytes(bytes(CONTROL_BYTES))
     environment = {"LD_PRELOAD": str(shim), "FAULTS_CONTROL": str(control)}
     done = subprocess.run(
-        [sys.executable, "-W", "error", HERE / "faults/rounds.py", tmp_path, control],
+        [sys.executable, "-W", "error", HERE / "support/faults/rounds.py", tmp_path, control],
         env={**os.environ, **environment},
         input=json.dumps(list(plans.values())),
         capture_output=True,

@@ -27,7 +27,7 @@ LATER = (
 )
 FIRST, NEXT = schema.MIGRATIONS, (*schema.MIGRATIONS, LATER)
 
-def schema(file):
+def layout(file):
     with contextlib.closing(sqlite3.connect(file)) as connection:
         tables = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
         facts = [connection.execute(f"PRAGMA {name}").fetchone()
@@ -60,7 +60,7 @@ def alone(work, *args):
 
 alone(make, f"{path}-template", FIRST)
 alone(make, f"{path}-fresh", NEXT)
-expected = schema(f"{path}-fresh")
+expected = layout(f"{path}-fresh")
 schema.MIGRATIONS = NEXT
 errors = schemas = killed = acknowledged = 0
 for turn in range(races):
@@ -82,7 +82,7 @@ for turn in range(races):
     os.close(go)
     acknowledged += len(kept)
     alone(judge, file, [*kept, *["p"] * is_there])
-    schemas += schema(file) != expected
+    schemas += layout(file) != expected
     for suffix in ("", "-wal", "-shm", "-lock"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file + suffix)
