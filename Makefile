@@ -137,7 +137,7 @@ fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzz
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q $(PROPERTIES)
 	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
-bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the README's table
+bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the tables of the documents
 	$(BIN)/python benches/run.py
 
 wheel: $(VENV)/.ready | need-cargo ## build the abi3 wheel and try it in a bare environment without Rust

@@ -1,4 +1,4 @@
-"""From measured groups to the one table: in the terminal, and in README.md."""
+"""From measured groups to tables: in the terminal, docs/benchmarks.md, and README.md."""
 
 from __future__ import annotations
 
@@ -211,8 +211,43 @@ def machine() -> str:
     )
 
 
+MEMORY, FILE = "InMemoryCache", "SQLiteCache"
+
+USER_ROWS = (
+    ("hit in memory, 1 KB prompt", "memory hit, 1 KB prompt", MEMORY),
+    ("hit in memory, 100 KB prompt", "memory hit, 100 KB prompt", MEMORY),
+    ("hit in a file, one caller", "persistent hit, 1 concurrent", FILE),
+    ("hit in a file, each of 64 callers", "persistent hit, 64 concurrent", FILE),
+    ("answer written to a file, one caller", "durable update, 1 concurrent", FILE),
+    ("answer written to a file, each of 64 callers", "durable update, 64 concurrent", FILE),
+    ("`ainvoke` that hits, 1 message", "cached ainvoke, 1 message", MEMORY),
+    ("the same, 100 messages, `accelerate()`", "accelerated ainvoke, 100 messages", MEMORY),
+    ("memory that an entry takes", WEIGHT, MEMORY),
+)
+"""What a user does, the group that measures it, and what the user would pick instead."""
+
+USER_NOTE = (
+    f"Medians of one run. Ratio: llmemo's figure by the other's; below 1{TIMES}, llmemo is faster "
+    "or smaller. InMemoryCache hands out the object that it keeps; llmemo makes a copy for each "
+    "caller. SQLiteCache syncs each commit to the disk; llmemo's default survives a killed process, "
+    "not a power cut. [docs/benchmarks.md](docs/benchmarks.md) has all rows, and GPTCache."
+)
+
+
+def user_table(groups: Sequence[Group]) -> str:
+    """The table for README.md: few rows, in a user's words."""
+    known = {group.name: group for group in groups}
+    lines = ["| | llmemo | instead | ratio |", "|---|---:|---:|---:|"]
+    for words, name, rival in USER_ROWS:
+        group = known[name]
+        mine, theirs = (_figure(group.medians[it], group.unit) for it in (SUBJECT, rival))
+        ratio = f"{_digits(group.ratio(rival))}{TIMES}"
+        lines.append(f"| {words} | {mine} | {rival}: {theirs} | {ratio} |")
+    return "\n".join([*lines, "", USER_NOTE, "", machine()])
+
+
 def markdown(groups: Sequence[Group]) -> str:
-    """The table for README.md, with the notes that it needs to be read fairly."""
+    """The table for docs/benchmarks.md, with the notes that it needs to be read fairly."""
     heads, *body = rows(groups)
     rule = ["---", *("---:" for _ in heads[1:-2]), "---", ":---:"]
     lines = [f"| {' | '.join(cells)} |" for cells in (heads, rule, *body)]
@@ -220,17 +255,19 @@ def markdown(groups: Sequence[Group]) -> str:
 
 
 class MissingMarkersError(Exception):
-    """README.md does not say where the table goes."""
+    """A document does not say where its table goes."""
 
 
-def splice(readme: str, table: str) -> str:
-    """`readme` with `table` between its markers.
+def splice(document: str, table: str) -> str:
+    """`document` with `table` between its markers.
 
     Raises:
         MissingMarkersError: A marker is missing, or they come the other way round.
     """
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise MissingMarkersError(f"README.md needs the lines {BEGIN} and {END}, in this order")
+        raise MissingMarkersError(
+            f"README.md and docs/benchmarks.md need the lines {BEGIN} and {END}, in this order"
+        )
     return f"{before}{BEGIN}\n{table}\n{END}{after}"

@@ -1,4 +1,4 @@
-"""`make bench`: run the benches, print one table of ratios, and write it into README.md.
+"""`make bench`: run the benches, print one table of ratios, write it into the documents.
 
 Usage: python benches/run.py [--quick] [--only GROUP]
 """
@@ -34,10 +34,12 @@ from benches.report import (
     machine,
     markdown,
     splice,
+    user_table,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+DOCUMENTS = {ROOT / "README.md": user_table, ROOT / "docs" / "benchmarks.md": markdown}
+"""Where tables go, and what makes them."""
 NO_TESTS_COLLECTED = 5
 PYTEST = (
     *("-m", "pytest", str(ROOT / "benches"), "-v", "--no-header", "--color=no"),
@@ -134,21 +136,26 @@ def time_core(repeats: int, console: Console) -> list[Group]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="benches/run.py")
     parser.add_argument(
-        "--quick", action="store_true", help="few rounds, figures rough; README.md stays as it is"
+        "--quick",
+        action="store_true",
+        help="few rounds, figures rough; no document is written",
     )
     parser.add_argument(
-        "--only", metavar="GROUP", help="groups whose name contains GROUP; README.md stays as it is"
+        "--only",
+        metavar="GROUP",
+        help="groups whose name contains GROUP; no document is written",
     )
     arguments = parser.parse_args()
     only: str = arguments.only or ""
     # Not at a terminal (in a log, say) the table should be as wide as it is.
     console = Console(width=None if sys.stdout.isatty() else 160)
     errors = Console(stderr=True)
-    writes_readme = not (arguments.quick or only)
+    documents = {} if arguments.quick or only else DOCUMENTS
     try:
-        if writes_readme:  # before the minutes that follow, not after them
-            splice(README.read_text(encoding="utf-8"), "")
-            console.print("This takes about five minutes.")
+        for document in documents:  # before the minutes that follow, not after them
+            splice(document.read_text(encoding="utf-8"), "")
+        if documents:
+            console.print("This takes about ten minutes.")
         options = ["--turns=2", "--rounds=2"] if arguments.quick else []
         groups = run_pytest([*options, f"--only={only}"], console)
         if only in COLLECTION or only in WEIGHT:
@@ -162,9 +169,9 @@ def main() -> int:
             return 2
         console.print(console_table(groups))
         console.print(machine(), markup=False)
-        if writes_readme:
-            text = splice(README.read_text(encoding="utf-8"), markdown(groups))
-            README.write_text(text, encoding="utf-8")
+        for document, table in documents.items():
+            text = splice(document.read_text(encoding="utf-8"), table(groups))
+            document.write_text(text, encoding="utf-8")
     except (BenchFailedError, MissingMarkersError, FileNotFoundError) as error:
         errors.print(f"make bench: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
