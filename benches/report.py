@@ -91,7 +91,7 @@ ORDER = (
 NOTES = (
     f"Medians; in brackets llmemo's by the rival's: below 1{TIMES}, llmemo is faster or smaller. "
     "Every cache has its defaults. InMemoryCache hands out the object that it keeps, the others a "
-    "copy. SQLiteCache syncs each commit to the disk; llmemo's default survives a killed process, "
+    "copy. SQLiteCache syncs each commit to the disk; llmemo's default survives a killed "
     "not a power cut. GPTCache (map manager) keeps 1,000 entries and pickles them all every 20 "
     "updates, so it has no durable rows. Hits are of a 1 KB answer with a tool call and metadata; "
     "a persistent one is each time of another of 4,000 rows, by a cache that was just opened. "
@@ -229,8 +229,8 @@ USER_ROWS = (
 USER_NOTE = (
     f"Medians of one run. Ratio: llmemo's figure by the other's; below 1{TIMES}, llmemo is faster "
     "or smaller. InMemoryCache hands out the object that it keeps; llmemo makes a copy for each "
-    "caller. SQLiteCache syncs each commit to the disk; llmemo's default survives a killed process, "
-    "not a power cut. [docs/benchmarks.md](docs/benchmarks.md) has all rows, and GPTCache."
+    "caller. SQLiteCache syncs each commit to the disk; llmemo's default survives a killed "
+    "process, not a power cut. [docs/benchmarks.md](docs/benchmarks.md) has all rows, and GPTCache."
 )
 
 

@@ -49,7 +49,9 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert compiler, "no cc: cargo needs it too, as its linker (Debian: apt-get install gcc)"
     built = tmp_path_factory.mktemp("faults") / "shim.so"
     flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra"]
-    subprocess.run([compiler, *flags, "-o", built, HERE / "support/faults/shim.c", "-ldl"], check=True)
+    subprocess.run(
+        [compiler, *flags, "-o", built, HERE / "support/faults/shim.c", "-ldl"], check=True
+    )
     return built
 
 

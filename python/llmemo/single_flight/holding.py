@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import threading
 import weakref
 from collections import deque
@@ -84,11 +85,20 @@ class _View(NamedTuple):
 
     def live(self, owner: object) -> Iterator[Held]:
         """The leases that are not over, the newest first; to the holder itself, all it holds."""
-        is_owner = self.holder.owner == owner
         # A copy, since other threads inherit it, too.
-        for number, lease in reversed(tuple(self.holder.leases)):
-            if (is_owner or number <= self.last) and not lease.is_over:
-                yield lease
+        return self._live(owner, reversed(tuple(self.holder.leases)))
+
+    def shows_any(self, owner: object) -> bool:
+        """Whether there is any of them. Takes the same time however many there are, as a rule."""
+        try:
+            # No copy: the newest is mostly not over, and those that are leave with the next one.
+            return any(True for _ in self._live(owner, reversed(self.holder.leases)))
+        except RuntimeError:  # the holder, or a signal handler, has changed them meanwhile
+            return any(True for _ in self.live(owner))
+
+    def _live(self, owner: object, newest_first: Iterator[tuple[int, Held]]) -> Iterator[Held]:
+        last = math.inf if self.holder.owner == owner else self.last
+        return (lease for number, lease in newest_first if number <= last and not lease.is_over)
 
 
 _holding: ContextVar[_View | None] = ContextVar("llmemo_holding", default=None)
@@ -113,7 +123,7 @@ def holds_anything() -> bool:
         return False
     owner = _owner(_current_task())
     while view is not None:
-        for _ in view.live(owner):
+        if view.shows_any(owner):
             return True
         view = view.holder.inherited
     return False
