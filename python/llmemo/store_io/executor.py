@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     from llmemo.telemetry.stats import Tally
 
 
-_executors: weakref.WeakKeyDictionary[Store, weakref.ref[Executor]] = weakref.WeakKeyDictionary()
-"""What runs each store: one executor at a time."""
+_executors: weakref.WeakValueDictionary[int, Executor] = weakref.WeakValueDictionary()
+"""What runs each store, by the store's `id`: one executor at a time. It keeps its store alive, so
+no other store has that id meanwhile. (A user's store need not be hashable.)"""
 
-_workers: weakref.WeakKeyDictionary[Store, Worker] = weakref.WeakKeyDictionary()
-"""The last thread that had each store open; the next one waits for it to close the store."""
+_workers: weakref.WeakValueDictionary[int, Worker] = weakref.WeakValueDictionary()
+"""The last thread that had each store open, likewise; the next one waits for it to close the store.
+A thread that runs keeps its worker alive."""
 
 
 class Executor:
@@ -54,12 +56,11 @@ class Executor:
 
     def __init__(self, store: Store, tally: Tally, memory: Memory, timeout: float) -> None:
         """Start and open nothing yet. `timeout`: see `LeaseManager`."""
-        reference = _executors.get(store)
-        other = None if reference is None else reference()
+        other = _executors.get(id(store))
         if other is not None and not other.is_closed:
             msg = f"store={store!r} is in use by another cache: make a store for each cache"
             raise ConfigurationError(msg)
-        _executors[store] = weakref.ref(self)
+        _executors[id(store)] = self
         self.is_closed: bool = False
         self.backlog: deque[Submission[Any]] = deque()
         """Operations that no worker takes yet, in order: it has to be started, after a fork."""
@@ -174,7 +175,7 @@ class Executor:
             raise StoreError(CLOSED)
         if self._worker is None or self._worker.is_stopping:
             # The last one may be of another executor, which is closed but not done.
-            previous = _workers.get(self._store)
+            previous = _workers.get(id(self._store))
             worker = Worker(
                 self._store,
                 self._tally,
@@ -185,7 +186,7 @@ class Executor:
                 timeout=self._timeout,
             )
             worker.thread.start()
-            _workers[self._store] = self._worker = worker
+            _workers[id(self._store)] = self._worker = worker
             lifecycle.started(worker)
             if self.is_closed:  # by `close_soon`, which takes no lock
                 worker.stop()

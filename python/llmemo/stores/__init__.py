@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmemo.stores.base import Store, StoreUnavailableError, StoreUnusableError
 from llmemo.stores.records import Record, Selection
-from llmemo.stores.sqlite.store import SQLiteStore
+from llmemo.stores.sqlite import SQLiteStore
 
 __all__ = [
     "Record",

@@ -1,1 +1,5 @@
 """The SQLite store: one file in WAL mode."""
+
+from llmemo.stores.sqlite.store import SQLiteStore
+
+__all__ = ["SQLiteStore"]

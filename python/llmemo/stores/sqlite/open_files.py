@@ -5,7 +5,7 @@ open. SQLite does not notice: it goes on writing to a file that has no name any 
 that is gone when the process is killed. So a commit looks at the files before it writes, under the
 lock that keeps other writers out, and again before it is acknowledged.
 
-OpenFiles are looked at by name, and never opened: a process that closes a database file by any
+Files are looked at by name, and never opened: a process that closes a database file by any
 descriptor loses SQLite's locks on it (sqlite.org/howtocorrupt.html, 2.2).
 """
 

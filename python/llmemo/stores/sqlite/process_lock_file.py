@@ -78,7 +78,7 @@ def _share(file: int, found: os.stat_result, database: str, *, is_new: bool) -> 
     if sys.platform == "win32":
         return
     try:
-        wanted = os.stat(database)  # noqa: PTH116 (as in sqlite_files.py)
+        wanted = os.stat(database)  # noqa: PTH116 (as in open_files.py)
     except OSError:
         return
     user = os.geteuid()
