@@ -195,7 +195,7 @@ with Beats() as beats:
     crew(lambda n: said.append(model.invoke("Count.").content), 20)
 assert said == ["one"] * 20
 assert len(calls) == 1, calls
-assert cache.stats().coalesced == 19, cache.stats()
+assert cache.stats().hits == 19, cache.stats()
 """
     patched(library, program, tmp_path)
 

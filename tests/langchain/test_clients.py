@@ -234,4 +234,7 @@ async def test_a_crowd_that_asks_the_same_sends_one_request(
     assert len(failed) == failures
     assert len({reply.content for reply in replies if reply not in failed}) == 1
     assert server.requests == 1 + failures
-    assert cache.stats().coalesced == 199 - failures
+    stats = cache.stats()
+    # On a busy machine some begin when the answer is there already.
+    assert (stats.hits, stats.misses) == (199 - failures, 1 + failures)
+    assert stats.coalesced > 0
