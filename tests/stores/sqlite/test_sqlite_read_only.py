@@ -47,8 +47,11 @@ def reading(path: Path, max_bytes: int = 2**20) -> LLMCache:
 
 
 def state(folder: Path) -> object:
-    """All that there is, to the bit."""
-    found = {one.name: (one.read_bytes(), one.stat()[:9]) for one in folder.iterdir()}
+    """All that there is, to the bit, but for the times of reads."""
+    found = {
+        one.name: (one.read_bytes(), one.stat()[:7], one.stat().st_mtime_ns)
+        for one in folder.iterdir()
+    }
     return found, folder.stat().st_mtime_ns
 
 
