@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import RequestBypassed, ValueRefused, encode
-from llmemo.concurrency.blocking_future import NotYetError
-from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.errors import CacheClosedError, StoreError, text_of
 from llmemo.importing.progress import ProgressBar
@@ -23,7 +21,7 @@ from llmemo.keys.identity import describe, identify
 from llmemo.keys.request import Request
 from llmemo.pipeline.admission import refusal_of
 from llmemo.pipeline.answer_record import record_of, times
-from llmemo.store_io.calls import Call, run_inline
+from llmemo.store_io.calls import Call, run_inline, store_errors
 from llmemo.store_io.operations import Add
 
 if TYPE_CHECKING:
@@ -233,17 +231,11 @@ class _Import:
 
     def _wait(self) -> None:
         call, count = self._under_way.popleft()
-        try:
+        with store_errors(
+            late=f"the store did not take {count:,} answers within {TIMEOUT:.0f} s: import again",
+            failed="the store could not take answers",
+        ):
             added = run_inline(call.wait(TIMEOUT))
-        except NotYetError as error:
-            msg = f"the store did not take {count:,} answers within {TIMEOUT:.0f} s: import again"
-            raise StoreError(msg) from error
-        except StoreError:
-            raise
-        except Exception as error:
-            if is_interrupt(error):
-                raise
-            raise StoreError(f"the store could not take answers: {text_of(error)}") from error
         self._settle(added, count)
 
     def _settle(self, added: int, count: int) -> None:

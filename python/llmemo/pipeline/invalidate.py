@@ -6,11 +6,9 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING
 
-from llmemo.concurrency.blocking_future import NotYetError
-from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.validation import check_seconds
-from llmemo.errors import CacheClosedError, ConfigurationError, StoreError, text_of
-from llmemo.store_io.calls import Call
+from llmemo.errors import CacheClosedError, ConfigurationError
+from llmemo.store_io.calls import Call, store_errors
 from llmemo.store_io.operations import Delete, Invalidate, forget
 from llmemo.stores.records import Selection
 
@@ -114,16 +112,9 @@ async def _remove(
     if tiers.is_closed:
         msg = "the cache is closed: nothing can be removed from it any more"
         raise CacheClosedError(msg)
-    try:
+    with store_errors(
+        late=f"the store did not confirm the removal within {timeout:.0f} s",
+        failed="the store could not remove anything",
+    ):
         found, call = await _begun(tiers, operation, make_call)
         return found, None if call is None else await call.wait(timeout)
-    except NotYetError as error:
-        msg = f"the store did not confirm the removal within {timeout:.0f} s"
-        raise StoreError(msg) from error
-    except StoreError:
-        raise
-    except Exception as error:
-        if is_interrupt(error):
-            raise
-        msg = f"the store could not remove anything: {text_of(error)}"
-        raise StoreError(msg) from error

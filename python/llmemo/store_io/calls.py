@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from llmemo._core import Insisting
 from llmemo.concurrency.blocking_future import NotYetError, blocking_future
+from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.concurrency.loop_timers import deadline
+from llmemo.errors import StoreError, text_of
 from llmemo.store_io.operations import Acquire, Join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from llmemo.store_io.operations import Operation
 
@@ -168,6 +171,29 @@ def _set_all(outcomes: list[Outcome]) -> None:
 
 settle: Callable[[Sequence[Outcome]], object] = Insisting(_settle)
 _deliver = Insisting(_set_all)
+
+
+@contextlib.contextmanager
+def store_errors(*, late: str, failed: str) -> Iterator[None]:
+    """Raise a `StoreError` for what goes wrong with a call. Not for hot paths.
+
+    Args:
+        late: What to say if there is no outcome in time.
+        failed: What to say of any other error, which follows it.
+
+    Raises:
+        StoreError: There is no outcome in time, or the store raised something.
+    """
+    try:
+        yield
+    except NotYetError as error:
+        raise StoreError(late) from error
+    except StoreError:
+        raise
+    except Exception as error:
+        if is_interrupt(error):
+            raise
+        raise StoreError(f"{failed}: {text_of(error)}") from error
 
 
 def run_inline(coroutine: Coroutine[Any, Any, T]) -> T:
