@@ -101,11 +101,10 @@ class LookupState:
     def hit_in_memory(self, hit: Hit) -> Hit:
         """Note a hit that memory has counted."""
         if self.options.trackers:
-            tiers, key = self.tiers, self.key_of_hit()
-            about = tiers.memory.about(key) if key else None
-            age = None if about is None else max(0.0, tiers.clock() - about[0])
-            worth = Worth(*tiers.memory.worth(hit))
-            self._track(LookupEvent("hit", "memory", age, self._shown_key(), worth=worth))
+            memory, key = self.tiers.memory, self.key_of_hit()
+            about = memory.about(key) if key else None
+            created = None if about is None else about[0]
+            self.track_hit("memory", created, Worth(*memory.worth(hit)))
         return hit
 
     def hit(
