@@ -78,8 +78,7 @@ impl SharedTier {
         request: &Request<'_>,
         key: Key,
     ) -> PyResult<Option<Hit>> {
-        let probe = self.probe(py, request);
-        let now = self.clock.now(py)?;
+        let (probe, now) = self.probe_now(py, request)?;
         Ok(self.lock().lookup_key(request, &probe, key, now))
     }
 
@@ -90,8 +89,7 @@ impl SharedTier {
         request: &Request<'_>,
         key: Key,
     ) -> PyResult<Option<Hit>> {
-        let probe = self.probe(py, request);
-        let now = self.clock.now(py)?;
+        let (probe, now) = self.probe_now(py, request)?;
         Ok(self.lock().stale(request, &probe, key, now))
     }
 
@@ -129,8 +127,7 @@ impl SharedTier {
         epoch: u64,
         is_large: bool,
     ) -> PyResult<()> {
-        let probe = self.probe(py, request);
-        let now = self.clock.now(py)?;
+        let (probe, now) = self.probe_now(py, request)?;
         self.lock().fill(request, &probe, key, answer, epoch, now);
         if is_large {
             self.relieve(py);
@@ -154,6 +151,11 @@ impl SharedTier {
     pub(super) fn clear(&self) {
         let remains = self.lock().clear();
         free(remains);
+    }
+
+    /// The probe for a request, and the time after it was made.
+    fn probe_now(&self, py: Python<'_>, request: &Request<'_>) -> PyResult<(Probe, u64)> {
+        Ok((self.probe(py, request), self.clock.now(py)?))
     }
 
     fn probe(&self, py: Python<'_>, request: &Request<'_>) -> Probe {
