@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.sweep.rows import PACKAGES
+
 B = "https://b.example"
 
 OPENAI = ("ChatOpenAI", "OpenAI")
@@ -144,24 +146,7 @@ IGNORED_PREFIXES = (
     "ANTHROPIC_WORK_",
 )
 
-SOURCES = (
-    "anthropic",
-    "google.genai",
-    "groq",
-    "langchain_anthropic",
-    "langchain_aws",
-    "langchain_deepseek",
-    "langchain_google_genai",
-    "langchain_groq",
-    "langchain_mistralai",
-    "langchain_ollama",
-    "langchain_openai",
-    "langchain_perplexity",
-    "langchain_xai",
-    "ollama",
-    "openai",
-    "perplexity",
-)
+SOURCES = (*PACKAGES, "anthropic", "google.genai", "groq", "ollama", "openai", "perplexity")
 _READ = re.compile(
     r"(?:environ|getenv|from_env|dict_or_env)\b[^\n]{0,40}?[\[(]([^)\]]{0,160})", re.DOTALL
 )
