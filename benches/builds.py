@@ -44,7 +44,7 @@ ASKED = {"memory hit, by hand": 1.1, "accelerated ainvoke": 1.03}
 
 
 def rows(folder: str, caches: contextlib.ExitStack) -> dict[str, Callable[[int], None]]:
-    """What is measured: each does so many calls. `folder`: where stores may be made."""
+    """The rows: each function makes `count` calls. `folder`: where stores may be made."""
     return {
         **memory_rows(),
         **store_rows(folder, caches),
@@ -209,7 +209,7 @@ class Build:
         self.rows = self._answer().strip().split("|")
 
     def seconds(self, row: str, count: int) -> float:
-        """How long so many calls take."""
+        """Time for `count` calls, in seconds."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{row} {count}\n")
         self._process.stdin.flush()

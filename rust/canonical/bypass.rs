@@ -21,9 +21,9 @@ pub enum Reason {
     Truncated,
     /// Values nested too deep to be settings.
     TooDeep,
-    /// A class whose schema nobody has seen.
+    /// A class whose schema was not seen.
     UnknownClass,
-    /// A text that leaves out what is asked, of a model that nobody has seen.
+    /// A text that leaves out what is asked, of a model that was not seen.
     ThinText,
 }
 

@@ -53,22 +53,22 @@ pub enum Token<'a> {
     Bytes(&'a [u8]),
     /// A string of the border's table of frequent words.
     Word(u8),
-    /// A list of so many items.
+    /// A list of this number of items.
     List(usize),
-    /// A tuple of so many items.
+    /// A tuple of this number of items.
     Tuple(usize),
-    /// A dict of so many pairs: key, value, key, value …
+    /// A dict of this number of pairs: key, value, key, value …
     Dict(usize),
-    /// An instance of a class of the border's table, with so many fields: name, value …; what
+    /// An instance of a class of the border's table, with this number of fields: name, value …; what
     /// follows the fields is the border's business.
     Object(u8, usize),
     /// The text of a generation: a string follows.
     Text,
     /// The same string as the last [`Token::Text`].
     SameText,
-    /// A set of so many items.
+    /// A set of this number of items.
     Set(usize),
-    /// A frozen set of so many items.
+    /// A frozen set of this number of items.
     FrozenSet(usize),
     /// A value of a type of the border's table, such as a date: its parts follow.
     Plain(u8),

@@ -61,7 +61,7 @@ class Neighbour:
 
 
 class ComparedRequest(NamedTuple):
-    """A request, as far as it takes to compare it."""
+    """What a comparison needs of a request."""
 
     namespace: str
     texts: Texts

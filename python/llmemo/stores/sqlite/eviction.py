@@ -28,7 +28,8 @@ SIZES = """
 SELECT page_count, freelist_count, page_size
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
-# As many as free so many bytes, with the one that completes them; 200 for what surrounds a row.
+# The least recently used rows that together free the bytes asked for. A row takes 200 bytes beside
+# its content.
 LEAST_USED = """
 DELETE FROM entries WHERE id IN (
     SELECT id FROM (

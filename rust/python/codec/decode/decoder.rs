@@ -65,7 +65,7 @@ pub(super) struct Decoder<'a, 'py> {
     pub(super) classes: Vec<(u8, Bound<'py, PyType>)>,
     /// `llmemo.codec.python_objects.Instances`, once one was met.
     pub(super) instances: Option<Bound<'py, PyAny>>,
-    /// When so many bytes are left, other threads may have the GIL.
+    /// Number of bytes left at which other threads may have the GIL.
     pause_at: usize,
     breath: Breath,
     floor: Floor,
