@@ -94,11 +94,8 @@ def store_rows(folder: str, caches: contextlib.ExitStack) -> dict[str, Callable[
     """A file without a memory tier: each call goes to the store."""
     from llmemo import LLMCache
 
-    cache, generations, numbers = (
-        LLMCache(f"{folder}/c.db", max_bytes=0),
-        answer(),
-        itertools.count(),
-    )
+    cache = caches.enter_context(LLMCache(f"{folder}/c.db", max_bytes=0))
+    generations, numbers = answer(), itertools.count()
     loop = asyncio.new_event_loop()
     names = [f"{number} " + "p" * 1000 for number in range(64)]
     for name in names:
