@@ -26,9 +26,8 @@ class Shutdown:
         self._collect = collect
 
     def hand_over(self, seconds: float) -> None:
-        """End, and leave to the next worker what is not written in `seconds`."""
+        """At the end, leave to the next worker what is not written in `seconds`."""
         self._hands_over_at = time.monotonic() + seconds
-        self.is_stopping = True
 
     @property
     def hands_over(self) -> bool:
