@@ -112,6 +112,15 @@ def store_rows(folder: str, caches: contextlib.ExitStack) -> dict[str, Callable[
         for _ in range(count):
             cache.update(f"{next(numbers)} new", TEXT, generations)
 
+    def miss(count: int) -> None:
+        for _ in range(count):
+            cache.lookup(f"{next(numbers)} never", TEXT)
+
+    async def misses(count: int) -> None:
+        for _ in range(count):
+            # In a task of its own, as a service has one for each request.
+            await asyncio.create_task(cache.alookup(f"{next(numbers)} never", TEXT))
+
     async def updates() -> None:
         new = [f"{next(numbers)} new" for _ in names]
         await asyncio.gather(*(cache.aupdate(name, TEXT, generations) for name in new))
@@ -123,6 +132,8 @@ def store_rows(folder: str, caches: contextlib.ExitStack) -> dict[str, Callable[
     return {
         "persistent hit, sync": hit,
         "64 persistent hits at once": functools.partial(repeat, hits),
+        "persistent miss, sync": miss,
+        "persistent miss, async": lambda count: loop.run_until_complete(misses(count)),
         "durable update, sync": update,
         "64 durable updates at once": functools.partial(repeat, updates),
     }

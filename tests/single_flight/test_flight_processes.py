@@ -12,7 +12,7 @@ import pytest
 from support.doubles import LIMIT
 from support.nursery import Child
 
-from llmemo.store_io.client import LEASE
+from llmemo.store_io.leases.manager import LEASE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -51,7 +51,7 @@ def put(fence, key=KEY):
 def get(key=KEY):
     call = Call.blocking(Get([key]))
     engine.submit(call)
-    return run_inline(call.wait(60)).get(key)
+    return run_inline(call.wait(60)).records.get(key)
 
 async def work(key=KEY):
     outcome = await acquire(

@@ -117,7 +117,10 @@ async def test_a_store_without_leases_is_not_asked() -> None:
     memory = Memory(2**20, None, fingerprint_secret=bytes(192))
     client = StoreClient(store := FakeStore(), Tally(), memory, LIMIT)
     budget = client.time_budget()
-    assert await client.acquire(KEY, Call.awaited, budget, unless_crowded, LIMIT) is None
+    asking = client.acquire(
+        KEY, Call.awaited, budget, unless_crowded, lease_timeout=LIMIT, known=None
+    )
+    assert await asking is None
     assert store.asked == []
     assert client.executor._worker is None, "not even a thread is started for it"
 

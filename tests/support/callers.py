@@ -13,7 +13,7 @@ from llmemo.single_flight.watchdog import unless_crowded
 from llmemo.store_io.calls import Call, run_inline
 from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases.client import acquire
-from llmemo.store_io.operations import Get, Set
+from llmemo.store_io.operations import Found, Get, Set
 from llmemo.stores import Record
 from llmemo.stores.lease_store import Grant
 from llmemo.telemetry.stats import Tally
@@ -73,9 +73,9 @@ class Caller:
         return await call.wait(LIMIT)
 
     async def get(self, key: bytes = KEY) -> Record | None:
-        call: Call[dict[bytes, Record]] = Call.awaited(Get([key]))
+        call: Call[Found] = Call.awaited(Get([key]))
         self.engine.submit(call)
-        return (await call.wait(LIMIT)).get(key)
+        return (await call.wait(LIMIT)).records.get(key)
 
     async def parked(self, count: int) -> None:
         """Wait until so many wait here for a lease that another holds."""

@@ -73,7 +73,7 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
     if tiers.memory.holds(identity.key):
         return Explanation("hit", "in memory", name)
     found, trouble = _ask(tiers, Get([identity.key]))
-    record = None if found is None else found.get(identity.key)
+    record = None if found is None else found.records.get(identity.key)
     records, _ = _ask(tiers, Recent(STORE_ENTRIES)) if record is None else ((), "")
     if record is not None:
         trouble = _why_not_served(tiers, record)

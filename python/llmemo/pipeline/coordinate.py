@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from llmemo.pipeline.lookup_state import LookupState
     from llmemo.single_flight.flights import Flights
+    from llmemo.store_io.client import StoreClient
+    from llmemo.store_io.time_budget import TimeBudget
+    from llmemo.stores import Record
 
     Hit = list[Generation]
 
@@ -80,6 +83,8 @@ async def coordinate(lookup: LookupState, flights: Flights) -> Hit | None:
     try:
         found = flights.enter(key, lookup.make_call if may_wait else None)
         if isinstance(found, Call):
+            # Another caller here is at it, without the store's lease.
+            lookup.give_back_lease()
             watch = Watch(flights, key)
             while isinstance(found, Call):
                 found = await _wait(lookup, flights, found, deadline, watch)
@@ -171,10 +176,9 @@ async def _lead(
         return None
     epoch = lookup.tiers.memory.epoch(lookup.key)
     try:
-        found = await durable.acquire(
-            lookup.key, lookup.make_call, budget, unless_crowded, lease_timeout
-        )
+        found = await _acquire(lookup, durable, budget, lease_timeout)
         if isinstance(found, Grant):
+            durable.health.write_ended()
             if lease.has_ended:
                 # Another caller's update has served all waiters here.
                 durable.release(lookup.key, found.fence, 0)
@@ -196,6 +200,23 @@ async def _lead(
             flights.serve(lookup.key, await lookup.unless_small(work, is_large=is_large))
             return hit
     return None
+
+
+async def _acquire(
+    lookup: LookupState, durable: StoreClient, budget: TimeBudget, lease_timeout: float
+) -> Grant | Record | None:
+    """The store's lease, which came with the read if it was free then; or the answer."""
+    known, lookup.store_lease = lookup.store_lease, None
+    if isinstance(known, Grant):
+        return known
+    return await durable.acquire(
+        lookup.key,
+        lookup.make_call,
+        budget,
+        unless_crowded,
+        lease_timeout=lease_timeout,
+        known=known,
+    )
 
 
 def _stale(lookup: LookupState) -> Hit | None:

@@ -16,7 +16,7 @@ from llmemo.keys.identity import seek
 from llmemo.langchain.chains import current_chain
 from llmemo.pipeline.coordinate import coordinate, leads_early
 from llmemo.pipeline.lookup_state import LookupState
-from llmemo.pipeline.tier_reads import accept, read_by_key, read_by_text
+from llmemo.pipeline.tier_reads import read_by_key, read_by_text, read_store
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -99,11 +99,12 @@ async def _run(lookup: LookupState, *, ask_memory: bool) -> Hit | None:
             return lookup.hit_in_memory(hit)
         epoch = tiers.memory.epoch(lookup.key)
     if tiers.durable is not None:
-        record, lookup.time_left = await tiers.durable.read(lookup.key, lookup.make_call)
-        if record is not None:
-            hit = await accept(lookup, record, epoch)
+        hit = await read_store(lookup, tiers.durable, epoch)
     if hit is None and tiers.flights is not None and lookup.options.mode != "only":
-        hit = await coordinate(lookup, tiers.flights)
+        try:
+            hit = await coordinate(lookup, tiers.flights)
+        finally:
+            lookup.give_back_lease()
     if hit is None:
         lookup.miss("absent")
     return hit

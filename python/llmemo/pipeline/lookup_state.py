@@ -8,6 +8,7 @@ from llmemo._core import LARGE as LIMIT
 from llmemo.errors import CacheMiss
 from llmemo.keys.request import remember
 from llmemo.store_io.calls import Call
+from llmemo.stores.lease_store import Grant
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.tracking import LookupEvent
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.client import MakeCall
     from llmemo.stores import Record
+    from llmemo.stores.lease_store import LeaseState
     from llmemo.telemetry.tracking import Source
 
     Hit = list[Generation]
@@ -51,6 +53,8 @@ class LookupState:
     """The key of the request, once it is known."""
     time_left = 0.0
     """Seconds that the model call may still wait for the store."""
+    store_lease: Grant | LeaseState | None = None
+    """What the store said of the lease of the key, when it had no answer."""
     expired: Record | None = None
     """The store's record, if it has expired."""
     is_unreadable = False
@@ -73,6 +77,12 @@ class LookupState:
         if is_large and self.is_awaited:
             return await self.tiers.large_reads.run(work)
         return work()
+
+    def give_back_lease(self) -> None:
+        """End the store's lease, if it came with the read and is not used."""
+        lease, self.store_lease = self.store_lease, None
+        if isinstance(lease, Grant) and self.tiers.durable is not None:
+            self.tiers.durable.release(self.key, lease.fence, 0)
 
     # Outcomes.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
     from llmemo.pipeline.lookup_state import LookupState
+    from llmemo.store_io.client import StoreClient
     from llmemo.stores import Record
 
     Hit = list[Generation]
@@ -46,6 +47,20 @@ async def read_by_key(lookup: LookupState) -> Hit | None:
         return memory.lookup_key(*known)
     work = functools.partial(memory.lookup_key, *known)
     return await lookup.unless_small(work, is_large=True)
+
+
+async def read_store(lookup: LookupState, durable: StoreClient, epoch: int) -> Hit | None:
+    """The store's answer; where it has none, its lease may come along."""
+    is_leader = lookup.tiers.flights is not None and lookup.options.mode != "only"
+    reading = durable.read(lookup.key, lookup.make_call, wants_lease=is_leader)
+    try:
+        record, lookup.store_lease, lookup.time_left = await reading
+    except GeneratorExit:
+        raise  # the coroutine is garbage of a closed loop: see `store_io.leases.client`
+    except BaseException:
+        durable.leave(lookup.key, reading)
+        raise
+    return None if record is None else await accept(lookup, record, epoch)
 
 
 async def accept(lookup: LookupState, record: Record, epoch: int) -> Hit | None:

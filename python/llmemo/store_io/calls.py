@@ -12,7 +12,6 @@ from llmemo.concurrency.blocking_future import NotYetError, blocking_future
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.concurrency.loop_timers import deadline
 from llmemo.errors import StoreError, text_of
-from llmemo.store_io.operations import Acquire, Join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -48,8 +47,9 @@ class Submission(Generic[T]):
 
     def unclaimed(self, result: T | None) -> None:
         """Give back an outcome that no caller has taken."""
-        if isinstance(self.operation, (Acquire, Join)):
-            self.operation.unclaimed(result)
+        give_back: Any = getattr(self.operation, "unclaimed", None)
+        if give_back is not None:
+            give_back(result)
 
 
 class Call(Submission[T]):

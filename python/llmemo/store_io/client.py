@@ -6,13 +6,16 @@ open. Trouble is counted, logged once a minute, and survived.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.store_io.calls import Call
 from llmemo.store_io.executor import Executor
-from llmemo.store_io.leases.client import acquire, release
+from llmemo.store_io.leases.client import acquire, give_back, release
+from llmemo.store_io.leases.manager import LEASE
 from llmemo.store_io.operations import Get, Set
 from llmemo.store_io.read_batcher import ReadBatcher
 from llmemo.store_io.store_health import StoreHealth
@@ -24,17 +27,13 @@ if TYPE_CHECKING:
 
     from llmemo._core import Memory
     from llmemo.store_io.leases.client import Follower
-    from llmemo.store_io.operations import Operation
-    from llmemo.store_io.read_batcher import Found
+    from llmemo.store_io.operations import Found, Operation
+    from llmemo.store_io.read_batcher import Read
     from llmemo.stores import Record, Store
+    from llmemo.stores.lease_store import LeaseState
     from llmemo.telemetry.stats import Tally
 
     MakeCall = Callable[[Operation], Call[Any]]
-
-
-LEASE = 5.0
-"""Seconds for which a lease lasts that no model run stands behind; a killed process keeps the
-others waiting for no longer."""
 
 
 class StoreClient:
@@ -49,42 +48,58 @@ class StoreClient:
         self.health = StoreHealth(self.executor, tally, timeout)
         self.waited = WAITED * timeout
         """Seconds that one model call may wait for the store."""
-        self._batcher = ReadBatcher(self.executor, self.health, self.waited)
+        self._give_back = functools.partial(give_back, self.executor.submit)
+        self._batcher = ReadBatcher(self.executor, self.health, self.waited, self._give_back)
 
     def time_budget(self, left: float | None = None) -> TimeBudget:
         """The time budget of one model call's writes: `left` seconds; None for all."""
         return TimeBudget(self.waited if left is None else left, self.health.waiting_writes)
 
-    def read(self, key: bytes, make_call: MakeCall) -> Awaitable[Found]:
+    def read(self, key: bytes, make_call: MakeCall, *, wants_lease: bool) -> Awaitable[Read]:
         """Read a record; None if there is none, or the store does not tell in time.
 
-        Besides, the seconds that are left of the model call's time budget.
+        Besides, the seconds that are left of the model call's time budget; and where there is no
+        answer, and the caller would compute it, its lease, if the store can tell in the same step.
+        An awaitable that was begun, and not awaited to its end, is for `leave`.
         """
-        if self.health.reads.is_open:
-            self.health.reads_refused(1)
+        health = self.health
+        if health.reads.is_open:
+            health.reads_refused(1)
             self._probe(key)
             return self._unread()
+        wants_lease = wants_lease and self.store.leases is not None and not health.writes.is_open
         if make_call == Call.awaited:
-            return self._batcher.read(key)
-        return self._read_alone(key)
+            return self._batcher.read(key, wants_lease=wants_lease)
+        return self._read_alone(key, wants_lease=wants_lease)
 
-    async def _read_alone(self, key: bytes) -> Found:
+    async def _read_alone(self, key: bytes, *, wants_lease: bool) -> Read:
         """The same, for a thread that blocks."""
         budget = TimeBudget(self.waited, self.health.waiting_reads)
+        call: Call[Found] = Call.blocking(Get([key], [key] if wants_lease else (), self._give_back))
         try:
-            call: Call[Any] = Call.blocking(Get([key]))
             self.executor.submit(call)
-            found = await budget.outcome(call)
+            records, leases = await budget.outcome(call)
         except Exception as error:
+            call.abandon()
             if is_interrupt(error):
                 raise
             self.health.reads_done(1, error)
-            return None, budget.left
+            return None, None, budget.left
+        except BaseException:
+            call.abandon()
+            raise
         self.health.reads_done(1, None)
-        return found.get(key), budget.left
+        return records.get(key), leases.get(key), budget.left
 
-    async def _unread(self) -> Found:
-        return None, self.waited
+    async def _unread(self) -> Read:
+        return None, None, self.waited
+
+    def leave(self, key: bytes, reading: Awaitable[Read]) -> None:
+        """Give back the lease that came with a read whose caller was cancelled meanwhile."""
+        if isinstance(reading, asyncio.Future) and reading.done() and not reading.cancelled():
+            _, lease, _ = reading.result()
+            if isinstance(lease, Grant):
+                self.release(key, lease.fence, 0)
 
     def begin_write(
         self, operation: Set, make_call: MakeCall, budget: TimeBudget, *, at_once: bool = False
@@ -136,12 +151,14 @@ class StoreClient:
         make_call: MakeCall,
         budget: TimeBudget,
         follow: Follower,
+        *,
         lease_timeout: float,
+        known: LeaseState | None,
     ) -> Grant | Record | None:
         """The right to compute an answer among all processes, or the answer; see `leases.client`.
 
         Waits by `follow` for another process that computes it, for `lease_timeout` seconds at
-        most. None: go on without.
+        most. `known`: the state of that one's lease, if it is known. None: go on without.
         """
         health = self.health
         # A store that has just failed to answer is not asked to coordinate.
@@ -158,6 +175,7 @@ class StoreClient:
                 outcome=budget.outcome,
                 follow=follow,
                 lease_timeout=lease_timeout,
+                known=known,
             )
         except Exception as error:  # as above
             if is_interrupt(error):
@@ -165,10 +183,7 @@ class StoreClient:
             if not self.executor.is_closed:  # meanwhile, which is no trouble
                 health.failed("coordinate", error)
             return None
-        if isinstance(found, Grant):
-            # A write, too.
-            health.write_ended()
-        elif found is None and not budget.left and not self.executor.is_closed:
+        if found is None and not budget.left and not self.executor.is_closed:
             health.failed("coordinate", NotYetError())
         return found
 

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from llmemo._core import Memory
-    from llmemo.stores.lease_store import LeaseState
+    from llmemo.stores.lease_store import Grant, LeaseState
     from llmemo.stores.records import Record, Selection
 
 
 @dataclass(slots=True)  # not frozen, as the others: that makes it dear to make
 class Get:
-    """Read the records of some keys. The outcome has those that there are, by key."""
+    """Read the records of some keys, and take the leases of those wanted that have no answer.
+
+    The outcome is a `Found`.
+    """
 
     keys: Sequence[bytes]
+    wanted: Collection[bytes] = ()
+    """Keys of callers that would compute the answer."""
+    unclaimed: Callable[[Found | None], object] | None = None
+    """As of `Acquire`: it has to give back the leases."""
+
+
+class Found(NamedTuple):
+    """The outcome of a `Get`."""
+
+    records: Mapping[bytes, Record]
+    """By key, those that there are; expired ones, too."""
+    leases: dict[bytes, Grant | LeaseState]
+    """By key, of those wanted that have no answer; none where the store cannot say in one step.
+
+    A `Grant` is for one caller, and leaves the dictionary with it.
+    """
+
+
+NOTHING_FOUND = Found({}, {})
 
 
 @dataclass(slots=True)  # as `Get`

@@ -17,20 +17,23 @@ from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.concurrency.loop_timers import SHARED, deadline
 from llmemo.store_io.calls import Submission
-from llmemo.store_io.operations import Get
+from llmemo.store_io.operations import NOTHING_FOUND, Found, Get
+from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from llmemo.store_io.executor import Executor
     from llmemo.store_io.store_health import StoreHealth
+    from llmemo.stores.lease_store import LeaseState
     from llmemo.stores.records import Record
 
-Found: TypeAlias = "tuple[Record | None, float]"
-"""The record that was read, if any, and the seconds that are left of the caller's time budget."""
+Read: TypeAlias = "tuple[Record | None, Grant | LeaseState | None, float]"
+"""The record, if there is one; the lease, if it was wanted and the store can tell; and the seconds
+that are left of the caller's time budget."""
 
 
-class Batch(Submission["Mapping[bytes, Record]"]):
+class Batch(Submission["Found"]):
     """The reads that begin in one pass of an event loop."""
 
     __slots__ = (
@@ -38,12 +41,14 @@ class Batch(Submission["Mapping[bytes, Record]"]):
         "_begun",
         "_end",
         "_executor",
+        "_give_back",
         "_health",
         "_is_over",
         "_loop",
         "_make",
         "_reads",
         "_timeout",
+        "_wanted",
         "is_sent",
     )
 
@@ -53,11 +58,17 @@ class Batch(Submission["Mapping[bytes, Record]"]):
         executor: Executor,
         health: StoreHealth,
         timeout: float,
+        give_back: Callable[[Found | None], object],
     ) -> None:
-        """Begin one on the running loop. It expires `timeout` seconds after it is sent."""
+        """Begin one on the running loop. It expires `timeout` seconds after it is sent.
+
+        `give_back` ends the leases that no caller has taken.
+        """
         self.loop = self._loop = loop
-        self._reads: list[tuple[bytes, asyncio.Future[Found]]] = []
-        self.operation = Get(())
+        self._reads: list[tuple[bytes, asyncio.Future[Read]]] = []
+        self._wanted: list[bytes] = []
+        self._give_back = give_back
+        self.operation = Get((), (), give_back)
         self._executor = executor
         self._health = health
         self._timeout = timeout
@@ -75,10 +86,12 @@ class Batch(Submission["Mapping[bytes, Record]"]):
         """Whether the outcome was handed out."""
         return self._is_over
 
-    def join(self, key: bytes) -> asyncio.Future[Found]:
+    def join(self, key: bytes, *, wants_lease: bool) -> asyncio.Future[Read]:
         """Add a read."""
-        future: asyncio.Future[Found] = self._make()
+        future: asyncio.Future[Read] = self._make()
         self._reads.append((key, future))
+        if wants_lease:
+            self._wanted.append(key)
         return future
 
     def send(self) -> None:
@@ -95,20 +108,21 @@ class Batch(Submission["Mapping[bytes, Record]"]):
                 self._end = deadline(self._loop, self._timeout)
                 self._end.waiting.add(self)
             self._begun = now
-            self.operation = Get([key for key, _ in self._reads])
+            keys = [key for key, _ in self._reads]
+            self.operation = Get(keys, self._wanted, self._give_back)
             health.batch_begins(self)
             if health.reads.is_open:
                 # It was not when they began. (If it opens now, it releases this batch.)
-                health.reads_refused(self._hand_out({}, self._timeout))
+                health.reads_refused(self._hand_out(NOTHING_FOUND, self._timeout))
             else:
                 self._executor.submit(self, at_once=True)
         except Exception as error:  # the store may be closed, or find no thread
             if is_interrupt(error):
-                self._hand_out({}, self._timeout)
+                self._hand_out(NOTHING_FOUND, self._timeout)
                 raise
             self.set(None, error)
         except BaseException:
-            self._hand_out({}, self._timeout)
+            self._hand_out(NOTHING_FOUND, self._timeout)
             raise
 
     def expire(self) -> None:
@@ -119,23 +133,30 @@ class Batch(Submission["Mapping[bytes, Record]"]):
             # The pass takes long; or what was to send it has not come about.
             self.send()
 
-    def set(self, result: Mapping[bytes, Record] | None, error: Exception | None) -> None:
+    def set(self, result: Found | None, error: Exception | None) -> None:
         """Hand the outcome out to all lookups; without effect the second time."""
         if self._is_over:
+            self._give_back(result)
             return
         left = 0.0
         # It may come early, and what is left then is not worth another wait.
         if not isinstance(error, NotYetError):
             left = max(0.0, self._timeout - (time.monotonic() - self._begun))
-        self._health.reads_done(self._hand_out({} if result is None else result, left), error)
+        self._health.reads_done(self._hand_out(result or NOTHING_FOUND, left), error)
 
-    def _hand_out(self, found: Mapping[bytes, Record], left: float) -> int:
+    def _hand_out(self, found: Found, left: float) -> int:
         """Set the futures of those that still wait. Returns how many they are."""
-        waiting = 0
+        waiting, (records, leases) = 0, found
         for key, future in self._reads:
             if not future.done():
-                future.set_result((found.get(key), left))
+                lease = leases.get(key) if leases else None
+                if isinstance(lease, Grant):
+                    # For one of them: the others will wait for that one.
+                    del leases[key]
+                future.set_result((records.get(key), lease, left))
                 waiting += 1
+        if leases:
+            self._give_back(Found({}, leases))
         # As the last: what was interrupted is done once more.
         self._end.leave(self)
         self._is_over = True
@@ -150,22 +171,29 @@ class _Last(threading.local):
 class ReadBatcher:
     """Gathers the reads of each pass of each event loop."""
 
-    def __init__(self, executor: Executor, health: StoreHealth, timeout: float) -> None:
-        """`timeout`: seconds after which a batch is given up."""
+    def __init__(
+        self,
+        executor: Executor,
+        health: StoreHealth,
+        timeout: float,
+        give_back: Callable[[Found | None], object],
+    ) -> None:
+        """Arguments as for `Batch`."""
+        self._give_back = give_back
         self._executor = executor
         self._health = health
         self._timeout = timeout
         self._last = _Last()
 
-    def read(self, key: bytes) -> asyncio.Future[Found]:
+    def read(self, key: bytes, *, wants_lease: bool) -> asyncio.Future[Read]:
         """Read the record of a key, for a task of the running loop."""
         loop = asyncio.get_running_loop()
         reference = self._last.batch
         batch = None if reference is None else reference()
         # (A loop that was stopped may go on in another thread, and come back.)
         if batch is None or batch.loop is not loop or batch.is_sent:
-            batch = Batch(loop, self._executor, self._health, self._timeout)
+            batch = Batch(loop, self._executor, self._health, self._timeout, self._give_back)
             # Before other reads can join it.
             loop.call_soon(Insisting(batch.send))
             self._last.batch = weakref.ref(batch)
-        return batch.join(key)
+        return batch.join(key, wants_lease=wants_lease)

@@ -1,4 +1,7 @@
-"""Reads of a store: all pending keys with one `get_at_once`, or one `get`."""
+"""Reads of a store: all pending keys with one `get_at_once`, or one `get`.
+
+A caller that would compute the answer gets its lease in the same step, if the store can do that.
+"""
 
 from __future__ import annotations
 
@@ -6,64 +9,91 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from llmemo.store_io.calls import Outcome, Submission, settle
-from llmemo.store_io.operations import Get
+from llmemo.store_io.operations import Found, Get
 from llmemo.store_io.store_opener import TROUBLE
+from llmemo.stores.lease_store import Grant
+from llmemo.stores.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from llmemo.store_io.leases.manager import LeaseManager
     from llmemo.store_io.shutdown import Shutdown
     from llmemo.store_io.store_opener import StoreOpener
-    from llmemo.stores.records import Record
 
 
 class ReadLoop:
     """The part of a worker that reads. On the private loop."""
 
-    def __init__(self, opener: StoreOpener, shutdown: Shutdown) -> None:
-        """Begin with an empty queue."""
+    def __init__(self, opener: StoreOpener, shutdown: Shutdown, leases: LeaseManager) -> None:
+        """Begin with an empty queue. `leases`: see `answer_at_once`."""
         self._opener = opener
         self._shutdown = shutdown
+        self._leases = leases
         self.ready = asyncio.Event()
         """Set when there may be something to do."""
-        self.queue: list[Submission[Mapping[bytes, Record]]] = []
-        self.in_flight: list[Submission[Mapping[bytes, Record]]] = []
+        self.queue: list[Submission[Found]] = []
+        self.in_flight: list[Submission[Found]] = []
         """What the store was asked for last, until it answers."""
         self._listings: set[asyncio.Task[None]] = set()
 
-    def answer_at_once(self) -> None:
-        """Answer what is queued if that waits for nothing. Most reads do: no turn of the loop."""
+    def answer_at_once(self, *, may_write: bool) -> None:
+        """Answer what is queued if that waits for nothing. Most reads do: no turn of the loop.
+
+        `may_write`: whether no write is on its way, so that leases may be taken, too.
+        """
         store = self._opener.opened()
-        if store is None:
+        if store is None or not self.queue:
             return
         try:
-            found = store.get_at_once(_keys_of(self.queue))
+            records = store.get_at_once(_keys_of(self.queue))
             # As in `run`.
-            found = None if found is None else dict(found)
+            records = None if records is None else dict(records)
         except TROUBLE:
             return  # `get` will say what is wrong
-        if found is not None:
-            reads, self.queue = self.queue, []
-            settle([(call, found, None) for call in reads])
+        if records is None:
+            return
+        reads, self.queue = self.queue, []
+        missing = _missing(reads, records, store.clock) if may_write else []
+        found = self._leases.acquire_at_once(missing) if missing else {}
+        leases: dict[bytes, Any] = {}
+        for key, one in found.items():
+            if isinstance(one, Record):
+                records[key] = one  # it has come in between
+            else:
+                leases[key] = one
+        settle([(call, _part(call, records, leases), None) for call in reads])
 
     async def run(self) -> None:
         """Read until the worker ends."""
         while await self._shutdown.has_next(self.ready, lambda: bool(self.queue)):
             while self.queue:
                 self.in_flight, self.queue = self.queue, []
-                outcome: tuple[Any, Exception | None]
-                found: Any = None
+                outcomes: list[Outcome]
                 try:
-                    store = await self._opener.open()
-                    found = await store.get(_keys_of(self.in_flight))
-                    # A store may return anything, or what runs its code in the caller's thread.
-                    outcome = dict(found), None
+                    records, leases = await self._read(self.in_flight)
+                    outcomes = [
+                        (call, _part(call, records, leases), None) for call in self.in_flight
+                    ]
+                    del records, leases
                 except TROUBLE as error:
-                    outcome = None, self._opener.translated(error)
-                done, self.in_flight = self.in_flight, []
-                settle([(call, *outcome) for call in done])
+                    trouble = self._opener.translated(error)
+                    outcomes = [(call, None, trouble) for call in self.in_flight]
+                self.in_flight = []
+                settle(outcomes)
                 # What waits for the next read should keep neither these answers nor their loops.
-                del done, outcome, found
+                del outcomes
+
+    async def _read(self, reads: Sequence[Submission[Found]]) -> tuple[Any, Any]:
+        store = await self._opener.open()
+        keys, wanted = _keys_of(reads), self._leases.wanted(_wanted(reads))
+        if not wanted:
+            # A store may return anything, or what runs its code in the caller's thread.
+            return dict(await store.get(keys)), {}
+        records, leases = await store.get_or_acquire(keys, wanted)
+        leases = dict(leases)
+        self._leases.note_granted(leases, wanted)
+        return dict(records), leases
 
     def begin_listing(self, call: Submission[Sequence[Record]], limit: int) -> None:
         """List recent records beside the reads, which must not wait for as long as that takes."""
@@ -88,3 +118,35 @@ def _keys_of(reads: Sequence[Submission[Any]]) -> list[bytes]:
     """The keys to read, each once."""
     gets = [call.operation for call in reads if isinstance(call.operation, Get)]
     return list(dict.fromkeys(key for get in gets for key in get.keys))
+
+
+def _wanted(reads: Sequence[Submission[Any]]) -> list[bytes]:
+    """The keys whose leases are wanted."""
+    gets = [call.operation for call in reads if isinstance(call.operation, Get)]
+    return [key for get in gets for key in get.wanted]
+
+
+def _missing(
+    reads: Sequence[Submission[Any]], records: Mapping[bytes, Record], clock: Callable[[], float]
+) -> list[bytes]:
+    """Those of them that have no answer, or one that has expired."""
+    wanted = [(key, records.get(key)) for key in _wanted(reads)]
+    now = clock() if wanted else 0.0
+    return [
+        key
+        for key, one in wanted
+        if one is None or (one.expires is not None and one.expires <= now)
+    ]
+
+
+def _part(
+    call: Submission[Found], records: Mapping[bytes, Record], leases: dict[bytes, Any]
+) -> Found:
+    """What is for one call. A grant is only for the first that wants it."""
+    if not leases or not isinstance(call.operation, Get):
+        return Found(records, {})
+    mine = {key: leases[key] for key in call.operation.wanted if key in leases}
+    for key, lease in mine.items():
+        if isinstance(lease, Grant):
+            del leases[key]
+    return Found(records, mine)

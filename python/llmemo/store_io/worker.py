@@ -69,7 +69,7 @@ class Worker:
         self._leases = LeaseManager(
             opener, held, tally, wake=writable.set, late=self._late, timeout=timeout
         )
-        self._reads = ReadLoop(opener, self._shutdown)
+        self._reads = ReadLoop(opener, self._shutdown, self._leases)
         self._writes = WriteLoop(
             opener,
             self._shutdown,
@@ -194,10 +194,18 @@ class Worker:
                 self._leases.take(call)
             else:
                 self._writes.add(call)
-        if self._reads.queue:
-            self._reads.answer_at_once()
         self._writes.drop_excess()
-        if self._reads.queue or not calls:
-            self._reads.ready.set()
         if has_writes:
             self._writes.ready.set()
+        if not calls:
+            self._reads.ready.set()
+        elif self._reads.queue and has_writes:
+            # After the writes, if these are brief: an answer may be among them.
+            asyncio.get_running_loop().call_soon(self._read)
+        elif self._reads.queue:
+            self._read()
+
+    def _read(self) -> None:
+        self._reads.answer_at_once(may_write=self._writes.is_idle)
+        if self._reads.queue:
+            self._reads.ready.set()

@@ -13,7 +13,7 @@ from llmemo.stores.pickling import reduced_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from llmemo.stores.lease_store import LeaseStore
+    from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
     from llmemo.stores.records import Record, Selection
 
 
@@ -90,6 +90,20 @@ class Store(ABC):
         else of the store runs meanwhile. If it raises, `get` is asked.
         """
         return None
+
+    async def get_or_acquire(
+        self,
+        keys: Sequence[bytes],
+        wanted: Mapping[bytes, float],  # noqa: ARG002 (other stores need it)
+    ) -> tuple[Mapping[bytes, Record], Mapping[bytes, Grant | LeaseState]]:
+        """As `get`, and of those `wanted` that have no answer take the free leases, in one step.
+
+        `wanted`: seconds for which a lease is to last, by key. Returns the records, and for those
+        wanted a grant or the state of their lease. By default only the records: leases are then
+        asked for by `LeaseStore.acquire`, which waits its turn among the writes. A store behind a
+        network does it in one round trip instead of two. May run beside any other method.
+        """
+        return await self.get(keys), {}
 
     @abstractmethod
     async def set(self, records: Sequence[Record]) -> None:

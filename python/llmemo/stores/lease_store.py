@@ -58,6 +58,18 @@ class LeaseStore(ABC):
         lease or it has ended; else the state of the lease.
         """
 
+    def acquire_at_once(
+        self,
+        wanted: Mapping[bytes, float],  # noqa: ARG002 (other stores need it)
+    ) -> Mapping[bytes, Grant | Record | LeaseState] | None:
+        """The same as `acquire` where that takes microseconds and waits for nothing; else None.
+
+        By default None. Right after `Store.get_at_once` has found no answer: a miss of a store that
+        has both takes one step. No method that writes runs meanwhile. If it raises, `acquire` is
+        asked.
+        """
+        return None
+
     @abstractmethod
     async def renew(self, leases: Mapping[bytes, tuple[int, float]]) -> Collection[bytes]:
         """Move the ends of leases, given with fence and seconds. Returns the keys of those lost."""

@@ -45,10 +45,8 @@ sys.stdin.read()
 @pytest.mark.skipif(sys.platform == "win32", reason="the guard is another lock there")
 @pytest.mark.parametrize("lock", HOLDERS)
 def test_a_file_that_is_locked_for_minutes(
-    lock: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    lock: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Whatever SQLite is here.
-    monkeypatch.setattr("llmemo.stores.sqlite.process_lock.has_wal_reset_bug", lambda version: True)
     path, kept = tmp_path / "a.db", ["old"]
     took, served = [], 0
     cache = LLMCache(path, max_bytes=0, store_timeout=0.1)

@@ -351,21 +351,15 @@ def other(tmp_path: Path) -> Iterator[Other]:
 
 
 @pytest.mark.parametrize(
-    ("end", "is_first", "is_fixed"),
+    ("end", "is_first"),
     [
-        ("-wal", False, False), ("-wal", True, True), ("-shm", False, True), ("-shm", True, False),
-        ("", True, False),
+        ("-wal", False), ("-wal", True), ("-shm", False), ("-shm", True), ("", True),
     ],
 )  # fmt: skip
 def test_processes_that_lose_a_file_meet_again_in_the_next_one(
-    end: str, is_first: bool, is_fixed: bool, other: Other, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    end: str, is_first: bool, other: Other, tmp_path: Path
+) -> None:
     """Whichever of them writes first. Neither brings what it had open over what the other wrote."""
-    if is_fixed:
-        monkeypatch.setattr(
-            "llmemo.stores.sqlite.process_lock.has_wal_reset_bug", lambda version: False
-        )
     path, kept = tmp_path / "a.db", set()
 
     def write(cache: LLMCache, name: str) -> None:

@@ -13,7 +13,6 @@ import pytest
 from support.doubles import LIMIT, answer, lines
 
 from llmemo import LLMCache
-from llmemo.stores.sqlite import process_lock
 from llmemo.stores.sqlite.path_checks import create_file
 from llmemo.stores.sqlite.process_lock import FileLock
 from llmemo.stores.sqlite.set_aside import renamed
@@ -27,12 +26,6 @@ AS_ROOT = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to be several users"
 )
 GROUP = 65533
-
-
-@pytest.fixture(autouse=True)
-def needs_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the SQLite at hand."""
-    monkeypatch.setattr(process_lock, "has_wal_reset_bug", lambda version: True)
 
 
 def mode_of(path: Path) -> int:
@@ -62,8 +55,6 @@ PROGRAM = """
 import os, sys, encodings.idna
 from langchain_core.outputs import Generation
 from llmemo import LLMCache
-from llmemo.stores.sqlite import process_lock
-process_lock.has_wal_reset_bug = lambda version: True
 path, user, warm = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 with LLMCache(warm) as cache:  # imports all that another user may not read
     cache.update("p", "m", [Generation(text="x")])

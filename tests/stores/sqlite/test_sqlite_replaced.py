@@ -13,7 +13,6 @@ from support.doubles import LIMIT, answer, expect_on_disk, lines
 
 from llmemo import ConfigurationError, LLMCache, SQLiteStore
 from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.sqlite import process_lock
 from llmemo.stores.sqlite.connection import is_ok
 from llmemo.stores.sqlite.path_checks import LONGEST_NAME
 from llmemo.stores.sqlite.process_lock import FileLock
@@ -164,9 +163,8 @@ def test_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_guard_whose_file_was_removed_is_the_guard_of_all_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(process_lock, "LONGEST_PAUSE", 0.001)
     one, other = FileLock(tmp_path / "a.db", LIMIT), FileLock(tmp_path / "a.db", 0.05)
     async with one.held():
         pass

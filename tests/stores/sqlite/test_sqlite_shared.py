@@ -15,7 +15,7 @@ from support.doubles import answer, patience, run
 
 from llmemo import LLMCache, SQLiteStore
 from llmemo.stores import Record, StoreUnavailableError
-from llmemo.stores.sqlite.process_lock import FileLock, has_wal_reset_bug
+from llmemo.stores.sqlite.process_lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,20 +182,6 @@ with LLMCache(path) as cache:
         until(lambda: cache.lookup("p", "m") == answer("new"))
 
 
-@pytest.mark.parametrize(
-    ("version", "has_bug"),
-    [
-        ((3, 40, 1), True), ((3, 44, 5), True), ((3, 44, 6), False), ((3, 44, 9), False),
-        ((3, 45, 0), True), ((3, 50, 6), True), ((3, 50, 7), False), ((3, 51, 2), True),
-        ((3, 51, 3), False), ((3, 52, 0), False), ((4, 0, 0), False),
-    ],
-)  # fmt: skip
-def test_which_versions_of_sqlite_need_the_guard(
-    version: tuple[int, int, int], has_bug: bool
-) -> None:
-    assert has_wal_reset_bug(version) is has_bug
-
-
 async def test_the_guard_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     inside: list[int] = []
     most = 0
@@ -228,10 +214,7 @@ async def test_who_waits_too_long_for_the_guard_is_told_so(tmp_path: Path) -> No
     other.close()
 
 
-async def test_commits_wait_for_the_guard_where_sqlite_needs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llmemo.stores.sqlite.process_lock.has_wal_reset_bug", lambda version: True)
+async def test_commits_wait_for_the_guard(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "a.db")
     await store.open()
     guard = FileLock(tmp_path / "a.db", patience())

@@ -16,6 +16,8 @@ from llmemo.stores.records import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from llmemo.store_io.operations import Found
+
     Submit: TypeAlias = Callable[[Call[Any]], None]
     Wait: TypeAlias = Callable[[Call[Any]], Coroutine[Any, Any, Any]]
     Follower: TypeAlias = Callable[[Call[Any], float], Coroutine[Any, Any, Any]]
@@ -30,6 +32,7 @@ async def acquire(
     outcome: Wait,
     follow: Follower,
     lease_timeout: float,
+    known: LeaseState | None = None,
 ) -> Grant | Record | None:
     """Ask which process computes the answer to `key`: see `LeaseStore`.
 
@@ -45,6 +48,7 @@ async def acquire(
         outcome: Waits for the store's answer.
         follow: Waits for another process's answer, for N seconds.
         lease_timeout: See above.
+        known: The state of another process's lease, if the caller has just seen it.
 
     Returns:
         None if the caller is to go on without a lease: the store is in trouble, too many attempts
@@ -55,8 +59,10 @@ async def acquire(
     """
     deadline = time.monotonic() + lease_timeout
     unclaimed = functools.partial(_give_back, submit, key)
-    asking = Acquire(key, seconds, unclaimed)
-    found = await _outcome(submit, make_call(asking), outcome)
+    found: Any = known
+    if known is None:
+        asking = Acquire(key, seconds, unclaimed)
+        found = await _outcome(submit, make_call(asking), outcome)
     rest = deadline - time.monotonic()
     if isinstance(found, LeaseState) and rest > 0:
         following = Follow(key, seconds, unclaimed, found)
@@ -80,6 +86,12 @@ def release(submit: Submit, key: bytes, fence: int, failures: int = 0) -> None:
     except Exception as error:
         if is_interrupt(error):
             raise
+
+
+def give_back(submit: Submit, found: Found | None) -> None:
+    """End the leases that came with a read, and that no caller has taken."""
+    for key, lease in () if found is None else found.leases.items():
+        _give_back(submit, key, lease)
 
 
 async def _outcome(submit: Submit, call: Call[Any], outcome: Wait) -> Any:

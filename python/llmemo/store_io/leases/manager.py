@@ -20,15 +20,20 @@ from llmemo.store_io.store_opener import TROUBLE
 from llmemo.stores.lease_store import FAILURES_MAX, Grant, LeaseState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from llmemo.store_io.leases.held import HeldLeases
     from llmemo.store_io.store_opener import StoreOpener
     from llmemo.stores.lease_store import LeaseStore
+    from llmemo.stores.records import Record
     from llmemo.telemetry.stats import Tally
 
 PAUSE = 0.025
 """Seconds between two looks at the leases of other processes that callers wait for."""
+
+LEASE = 5.0
+"""Seconds for which a lease lasts that no model run stands behind; a killed process keeps the
+others waiting for no longer."""
 
 LOOKS = 12
 """Looks at our own leases in the time of the shortest."""
@@ -119,6 +124,33 @@ class LeaseManager:
         self._since = math.inf
         settle([(call, None, None) for call in calls])
 
+    def wanted(self, keys: Iterable[bytes]) -> dict[bytes, float]:
+        """Seconds for which leases of these keys are to last that a read may bring along."""
+        store = self._opener.opened()
+        if store is None or store.leases is None or self.is_in_trouble or self._is_over:
+            return {}
+        # A lease of ours is no news; and what was asked for waits its turn.
+        held, asked = self._held.by_key, self._asked
+        return {key: LEASE for key in keys if key not in held and key not in asked}
+
+    def acquire_at_once(self, keys: Iterable[bytes]) -> Mapping[bytes, Grant | Record | LeaseState]:
+        """Take the free leases of these keys, if the store can do so now. Never beside a write."""
+        wanted = self.wanted(keys)
+        store = self._opener.opened()
+        found: dict[bytes, Any] = {}
+        if wanted and store is not None and store.leases is not None:
+            with contextlib.suppress(*TROUBLE):  # `acquire` will say what is wrong
+                found.update(store.leases.acquire_at_once(wanted) or {})
+        self.note_granted(found, wanted)
+        return found
+
+    def note_granted(self, found: Mapping[bytes, Any], wanted: Mapping[bytes, float]) -> None:
+        """Remember what was granted, by the seconds that it lasts."""
+        for key, outcome in found.items():
+            if isinstance(outcome, Grant):
+                self._held.by_key[key] = HeldLease(outcome.fence, wanted[key])
+                self._held_timer.within(wanted[key] / LOOKS)
+
     # What is written.
 
     @property
@@ -182,12 +214,11 @@ class LeaseManager:
                 found.update(await leases.acquire(wanted))
         was_let_go = bool(wanted) and not self._asking
         self._asking, self._since = [], self._loop.time() if self._asked else math.inf
+        self.note_granted(found, wanted)
         outcomes: list[Outcome] = []
         for key, calls in asked.items():
             outcome = found.get(key)
             if isinstance(outcome, Grant):
-                self._held.by_key[key] = HeldLease(outcome.fence, wanted[key])
-                self._held_timer.within(wanted[key] / LOOKS)
                 outcomes.append((calls.pop(0), outcome, None))
                 outcome = LeaseState(self._opener.store.clock() + wanted[key], outcome.failures)
             for call in calls:

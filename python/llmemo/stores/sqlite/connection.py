@@ -86,7 +86,13 @@ async def _connect(path: Path, durability: str) -> aiosqlite.Connection:
     # IMMEDIATE: a transaction that begins as a reader and turns writer fails at once with
     # SQLITE_BUSY_SNAPSHOT, whatever the timeout (sqlite.org/isolation.html).
     connection = await unpatched.with_real_thread(
-        aiosqlite.connect(path, timeout=BUSY_TIMEOUT, isolation_level="IMMEDIATE")
+        aiosqlite.connect(
+            path,
+            timeout=BUSY_TIMEOUT,
+            isolation_level="IMMEDIATE",
+            # Used by the private thread, too, while the connection's own has nothing to do.
+            check_same_thread=False,
+        )
     )
     # We have no text: a damaged row that claims to be some would fail the query for all others.
     connection.text_factory = bytes
@@ -114,6 +120,15 @@ async def in_one_step(
     """
     run: Any = connection._execute  # noqa: SLF001
     return await run(work, connection._conn)  # type: ignore[no-any-return] # noqa: SLF001
+
+
+def in_this_thread(connection: aiosqlite.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Run a function here, while the connection's thread has nothing to do.
+
+    SQLite allows it unless two threads use a connection at a time (sqlite.org/threadsafe.html).
+    """
+    raw: Any = connection._conn  # noqa: SLF001
+    return work(raw)
 
 
 async def wrote_all_back(writer: aiosqlite.Connection) -> bool:

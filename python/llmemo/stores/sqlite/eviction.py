@@ -63,10 +63,14 @@ class Eviction:
         if self._max_bytes is not None:
             self.uses.update(dict.fromkeys(keys, now))
 
-    async def make_room(self, writer: aiosqlite.Connection, size: int) -> bool:
-        """Keep the bound where writes leave no time for `Upkeep`: remove twice what they add."""
+    def has_to_look(self, size: int) -> bool:
+        """Note that so many bytes were written. Returns whether to call `make_room`."""
         self._unseen += size
-        if self._max_bytes is None or self._unseen * LOOKS < self._max_bytes * SPARE:
+        return self._max_bytes is not None and self._unseen * LOOKS >= self._max_bytes * SPARE
+
+    async def make_room(self, writer: aiosqlite.Connection) -> bool:
+        """Keep the bound where writes leave no time for `Upkeep`: remove twice what they add."""
+        if not self.has_to_look(0):
             return False
         room, self._unseen = 2.0 * self._unseen, 0
         before = math.inf

@@ -1,28 +1,24 @@
-"""One lock for all processes that use a file, where SQLite's own are not enough.
+"""One lock for all processes that use a file, held around all that writes to it.
 
-SQLite 3.7.0 to 3.51.2 may corrupt a database in WAL mode when one connection resets the WAL in a
-checkpoint while another commits ("WAL-reset bug", fixed in 3.51.3, 3.50.7 and 3.44.6:
-sqlite.org/wal.html). With such an SQLite, what commits or may checkpoint holds this lock: closing
-the last connection, too. It also serves to set a damaged file aside only once.
+SQLite's own lock is not fair: of four processes that commit back to back one may get nothing for
+seconds (docs/decisions/fair-writers.md). Besides, SQLite 3.7.0 to 3.51.2 may corrupt a database in
+WAL mode when one connection resets the WAL in a checkpoint while another commits ("WAL-reset bug",
+fixed in 3.51.3, 3.50.7 and 3.44.6: sqlite.org/wal.html). So what commits or may checkpoint holds
+this lock: closing the last connection, too. It also serves to set a damaged file aside only once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import sqlite3
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from llmemo import lifecycle
+from llmemo.concurrency import unpatched
 from llmemo.stores.base import StoreUnavailableError
+from llmemo.stores.sqlite.lock_queue import has_queue, try_to_lock, unlock, wait_for_lock
 from llmemo.stores.sqlite.process_lock_file import open_lock
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,18 +27,9 @@ if TYPE_CHECKING:
 FIRST_PAUSE = 0.0005
 """Seconds before the second attempt to take the lock; each pause is twice the one before."""
 
-LONGEST_PAUSE = 0.02
-"""Seconds between attempts, at most."""
-
-FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
-"""The first sound version of each branch that was mended."""
-
-
-def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
-    """Whether this SQLite can corrupt a file that is in WAL mode."""
-    if version >= FIXED[-1]:
-        return False
-    return not any(version[:2] == fixed[:2] and version >= fixed for fixed in FIXED)
+PATIENCE = 0.005
+"""Seconds of such attempts, after which it is time for the queue. Most locks are free before: a
+commit takes a tenth of a millisecond, and a place in the queue a change of threads."""
 
 
 class FileLock:
@@ -51,6 +38,8 @@ class FileLock:
     Of its own since a process that closes a database file by any descriptor loses SQLite's locks
     on it (sqlite.org/howtocorrupt.html, 2.2). It is never removed; if another program does that, it
     is made again: a lock on a file that is gone keeps no process out.
+
+    All of it runs on one event loop. Not reentrant.
     """
 
     def __init__(self, path: Path, timeout: float) -> None:
@@ -59,37 +48,78 @@ class FileLock:
         self._timeout = timeout
         self._file: int | None = None
         self._identity: tuple[int, ...] = ()
-        self._is_needed = has_wal_reset_bug(sqlite3.sqlite_version_info[:3])
+        self._waiter: LockWaiter | None = None
+        self.is_held = False
+        """Whether this store holds it."""
+        lifecycle.has_lock(self)
 
-    def committing(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Held around what commits, checkpoints or closes; nothing where SQLite is sound.
+    def try_hold(self) -> bool:
+        """Take it, if that waits for nothing, and no other process has waited for long.
 
-        Raises:
-            StoreUnavailableError: Another process holds it for too long.
+        Returns whether it is held now: then `release` it.
         """
-        return self.held() if self._is_needed else contextlib.nullcontext()
+        file, waiter = self._file, self._waiter
+        if file is None or self.is_held or (waiter is not None and not waiter.is_over):
+            return False
+        if has_queue(file) or not try_to_lock(file):
+            return False
+        if not self._is_there():
+            unlock(file)
+            return False
+        self.is_held = True
+        return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        self.is_held = False
+        if self._file is not None:
+            unlock(self._file)
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Held by this store, and no other, in any process. Not to be taken twice.
+        """Held by this store, and no other, in any process.
 
         Raises:
             StoreUnavailableError: Another process holds it for too long.
             OSError: It cannot be had: see `open_lock`.
         """
+        if not self.try_hold():
+            await self._take()
+        try:
+            yield
+        finally:
+            self.release()
+
+    async def _take(self) -> None:
         while True:
             if self._file is None:
                 self._file = await open_lock(self._path, self._database)
                 self._identity = os.fstat(self._file)[1:3]
-            file = self._file
-            await self._lock(file)
+            await self._wait(self._file)
             if self._is_there():
                 break
             self.close()
-        try:
-            yield
-        finally:
-            _unlock(file)
+        self.is_held = True
+
+    async def _wait(self, file: int) -> None:
+        clock = asyncio.get_running_loop().time
+        begun, pause = clock(), FIRST_PAUSE
+        if self._waiter is not None and self._waiter.is_over:
+            self._waiter = None
+        while self._waiter is None and not has_queue(file):
+            if try_to_lock(file):
+                return
+            rest = begun + min(PATIENCE, self._timeout) - clock()
+            if rest <= 0:
+                break
+            await asyncio.sleep(min(pause, rest))
+            pause *= 2
+        # Another one may wait since an earlier call gave up: it has its place in the queue.
+        waiter = self._waiter = self._waiter or LockWaiter(file)
+        if not await waiter.is_done(begun + self._timeout - clock()):
+            msg = f"another process holds {self._name!r}"
+            raise StoreUnavailableError(msg)
+        self._waiter = None
 
     def _is_there(self) -> bool:
         try:
@@ -99,44 +129,112 @@ class FileLock:
         except OSError:
             return True  # as far as one can tell
 
-    async def _lock(self, file: int) -> None:
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._timeout
-        pause = FIRST_PAUSE
-        while not _try_to_lock(file):
-            if clock() > deadline:
-                msg = f"another process holds {self._name!r}"
-                raise StoreUnavailableError(msg)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
-
     def close(self) -> None:
         """Let go of the file."""
+        waiter, self._waiter = self._waiter, None
         file, self._file = self._file, None
+        self.is_held = False
+        if waiter is not None:
+            waiter.abandon()
         if file is not None:
             os.close(file)
 
+    def after_fork_in_child(self) -> None:
+        """Close the copies, which would hold the lock if the parent were killed."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.let_go()
+        self.close()
 
-if sys.platform == "win32":
 
-    def _try_to_lock(file: int) -> bool:
+class LockWaiter:
+    """A thread that waits for a lock, which an event loop cannot do.
+
+    It cannot be interrupted: a lock that comes after the caller has left is given back at once.
+    """
+
+    def __init__(self, file: int) -> None:
+        """Begin to wait.
+
+        Raises:
+            StoreUnavailableError: There is no thread to be had.
+        """
+        self.is_over = False
+        """Whether it waits no more, and has nothing to hand over."""
+        self._loop = asyncio.get_running_loop()
+        self._has_lock: asyncio.Future[None] = self._loop.create_future()
+        self._is_awaited = False
+        # The same lock, by a descriptor that no other thread closes meanwhile.
+        self._file = os.dup(file)
+        self._mutex = unpatched.RLock()
+        self._is_abandoned = self._is_done = False
         try:
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        except OSError:
+            unpatched.thread(self._main, "llmemo-lock").start()
+        except RuntimeError as error:
+            os.close(self._file)
+            msg = f"no thread can wait for its lock: {error}"
+            raise StoreUnavailableError(msg) from error
+
+    async def is_done(self, timeout: float) -> bool:
+        """Wait, for `timeout` seconds at most. Returns whether the caller has the lock now.
+
+        Raises:
+            OSError: The lock cannot be had.
+        """
+        self._is_awaited = True
+        try:
+            await asyncio.wait([self._has_lock], timeout=max(0.0, timeout))
+        finally:
+            self._is_awaited = False
+        if not self._has_lock.done():
             return False
+        self._has_lock.result()
         return True
 
-    def _unlock(file: int) -> None:
-        msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+    def abandon(self) -> None:
+        """Have the lock given back when it comes."""
+        with self._mutex:
+            self._is_abandoned = self.is_over = True
+            if self._is_done:
+                self._give_back()
 
-else:
+    def let_go(self) -> None:
+        """Close the file: in a child process, where it is a copy."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
-    def _try_to_lock(file: int) -> bool:
+    def _main(self) -> None:
+        error = None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+            wait_for_lock(self._file)
+        except OSError as failed:
+            error = failed
+        with self._mutex:
+            self._is_done = True
+            if self._is_abandoned:
+                self._give_back()
+                return
+        try:
+            self._loop.call_soon_threadsafe(self._hand_over, error)
+        except RuntimeError:  # it has closed
+            self.abandon()
 
-    def _unlock(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)
+    def _hand_over(self, error: OSError | None) -> None:
+        with self._mutex:
+            if self._is_abandoned:
+                return
+            if not self._is_awaited:
+                self.abandon()
+                return
+            self.is_over = True
+            self.let_go()
+        if error is None:
+            self._has_lock.set_result(None)
+        else:
+            self._has_lock.set_exception(error)
+
+    def _give_back(self) -> None:
+        if self._file >= 0:
+            unlock(self._file)
+            self.let_go()

@@ -116,7 +116,7 @@ class RepairedSession(Session):
         if self._version == before:
             # Other processes had no part in it, and a cut of our own would have been noted.
             return False
-        async with self.file_lock.committing():
+        async with self.file_lock.held():
             return not await has_lost_frames(writer, self.files.wal_bytes)
 
     async def _begin_again(self) -> bool:
@@ -172,6 +172,7 @@ class RepairedSession(Session):
             await self._mend_at_end()
         reader, writer = self._detach()
         if writer is None or reader is None:
+            self.file_lock.close()
             return
         # A holder that has the lock for so long is not writing: better to close without it.
         with contextlib.suppress(sqlite3.Error, OSError, StoreUnavailableError):
@@ -180,7 +181,7 @@ class RepairedSession(Session):
         async with contextlib.AsyncExitStack() as locked:
             # Closing the last connection writes the WAL back into the file.
             with contextlib.suppress(OSError, StoreUnavailableError):
-                await locked.enter_async_context(self.file_lock.committing())
+                await locked.enter_async_context(self.file_lock.held())
             try:
                 await reader.close()
             finally:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from llmemo import _core
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 from llmemo.stores.sqlite.change_log import ChangeLog
+from llmemo.stores.sqlite.commits import Committer
 from llmemo.stores.sqlite.connection import (
     BUSY_TIMEOUT,
     connect,
@@ -22,7 +23,7 @@ from llmemo.stores.sqlite.connection import (
 from llmemo.stores.sqlite.fast_reads import FastReader
 from llmemo.stores.sqlite.inherited_files import check_inherited, identity_of
 from llmemo.stores.sqlite.network_files import warn_of_network
-from llmemo.stores.sqlite.open_files import FilesChangedError, FileState, OpenFiles, commit, look
+from llmemo.stores.sqlite.open_files import FilesChangedError, FileState, OpenFiles, look
 from llmemo.stores.sqlite.open_files import size_of as size_of_file
 from llmemo.stores.sqlite.path_checks import check_header, check_place, create_file, is_ours
 from llmemo.stores.sqlite.process_lock import FileLock
@@ -75,6 +76,7 @@ class Session(ABC):
         """Whether there is nothing open, until the next write opens it again."""
         self._has_lost = False
         """Whether something that was committed was in a file that is gone."""
+        self._committer = Committer(self.files, self.watched, waits_for_disk=durability == "full")
         self._gap: asyncio.Event | None = None
         """While there is nothing open for some milliseconds: set when that is over."""
 
@@ -106,7 +108,7 @@ class Session(ABC):
         check_version(check_header(self.path))
         self._like = look(str(self.path)) or self._like
         create_file(self.path, self._like)
-        async with self.file_lock.committing(), contextlib.AsyncExitStack() as undo:
+        async with self.file_lock.held(), contextlib.AsyncExitStack() as undo:
             writer = await connect(self.path, self._durability)
             undo.push_async_callback(writer.close)
             files = self.files.now()
@@ -127,6 +129,7 @@ class Session(ABC):
         self.identity = identity
         self._is_damaged = self._is_readonly = self._is_detached = self._has_lost = False
         self.newer = 0
+        self._committer.opened()
         self.reader, self.writer = reader, writer
         self.openings += 1
 
@@ -178,6 +181,22 @@ class Session(ABC):
         with self.watched():
             return await in_one_step(reader, work)
 
+    def commit_at_once(self, work: Callable[[sqlite3.Connection], T]) -> tuple[T] | None:
+        """Run a function in one small transaction, here and now; None if that has to wait.
+
+        For what need not survive: `commit` finds out later should the files have been replaced.
+        While `commit` does not run.
+        """
+        is_well = not (self._is_damaged or self._is_readonly or self._is_detached or self.newer)
+        if self.writer is None or not is_well or not self.file_lock.try_hold():
+            return None
+        try:
+            return self._committer.commit_here(self.writer, work)
+        except FilesChangedError as error:
+            return (error.result,) if error.is_committed else None
+        finally:
+            self.file_lock.release()
+
     async def commit(self, work: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
         """Run a function in one transaction, which writes about `size` bytes.
 
@@ -188,12 +207,13 @@ class Session(ABC):
         for attempt in range(1, ATTEMPTS + 1):
             writer = opened(self.writer)
             try:
-                async with self.file_lock.committing():
-                    with self.watched():
-                        result = await in_one_step(
-                            writer, lambda connection: commit(connection, work, self.files)
-                        )
-                    await self._after_write(writer, size)
+                async with self.file_lock.held():
+                    done = self._committer.commit_here(writer, work, size)
+                    if done is None:
+                        done = await self._committer.commit_aside(writer, work)
+                    if self._upkeep.has_to_follow(size, size_of_file(self.files.was.wal)):
+                        await self._after_write(writer)
+                    (result,) = done
             except FilesChangedError as error:
                 is_kept = await self.mend()
                 if error.is_committed and is_kept:
@@ -209,13 +229,14 @@ class Session(ABC):
                 return result
         raise AssertionError
 
-    async def _after_write(self, writer: aiosqlite.Connection, size: int) -> None:
+    async def _after_write(self, writer: aiosqlite.Connection) -> None:
         """Keep the WAL small, under the file lock."""
         # It is committed, whatever becomes of the WAL.
         with contextlib.suppress(sqlite3.Error, StoreUnavailableError), self.watched():
             try:
                 wal_bytes = size_of_file(self.files.was.wal)
-                has_written = await self._upkeep.after_write(writer, size, wal_bytes)
+                await self._committer.be_patient(writer)
+                has_written = await self._upkeep.after_write(writer, wal_bytes)
             except BaseException:
                 await writer.rollback()
                 raise
@@ -237,9 +258,10 @@ class Session(ABC):
         await self._keep_up(writer, now, at_end=False)
 
     async def _keep_up(self, writer: aiosqlite.Connection, now: float, *, at_end: bool) -> None:
-        async with self.file_lock.committing():
+        async with self.file_lock.held():
             with self.watched():
                 try:
+                    await self._committer.be_patient(writer)
                     await self._upkeep.run(writer, now, at_end=at_end)
                 except BaseException:
                     await writer.rollback()

@@ -275,7 +275,6 @@ class SQLiteStore(Store):
 
     def left_open(self) -> None:
         """See `Store.left_open`."""
-        self._session.file_lock.close()
         inherit(self._session.identity, identity_of(self.path))
 
     async def upkeep(self) -> None:

@@ -85,12 +85,13 @@ class Upkeep:
         self._looked = self._noted = self._restarted = self._swept = time.monotonic()
         self._has_more = False
 
-    async def after_write(self, writer: aiosqlite.Connection, size: int, wal_bytes: int) -> bool:
-        """Keep the file and its WAL small. Returns whether that took any writing.
+    def has_to_follow(self, size: int, wal_bytes: int) -> bool:
+        """Note a write of about `size` bytes. Returns whether to call `after_write`."""
+        return self.eviction.has_to_look(size) or wal_bytes > WAL_BYTES
 
-        `size`: about how many bytes were written. `wal_bytes`: size of the WAL.
-        """
-        has_made_room = await self.eviction.make_room(writer, size)
+    async def after_write(self, writer: aiosqlite.Connection, wal_bytes: int) -> bool:
+        """Keep the file and its WAL, of this size, small. Returns whether that took any writing."""
+        has_made_room = await self.eviction.make_room(writer)
         return await self._checkpoint(writer, wal_bytes) or has_made_room
 
     async def _checkpoint(
