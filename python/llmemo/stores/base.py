@@ -91,6 +91,13 @@ class Store(ABC):
         """
         return None
 
+    def get_in_thread(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:  # noqa: ARG002
+        """The same as `get_at_once`, but in the thread of a caller that blocks: beside anything.
+
+        By default None, as wherever the store is not open.
+        """
+        return None
+
     async def get_or_acquire(
         self,
         keys: Sequence[bytes],

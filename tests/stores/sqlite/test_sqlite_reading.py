@@ -12,7 +12,7 @@ from support.doubles import LIMIT, answer, files
 
 from llmemo import LLMCache
 from llmemo.stores import Record, SQLiteStore
-from llmemo.stores.sqlite.fast_reads import AT_ONCE, REST, SLOW, FastReader
+from llmemo.stores.sqlite.fast_reads import AT_ONCE, REST, SLOW, FastReader, Rest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -71,7 +71,7 @@ async def test_after_a_slow_one_the_patient_way_is_taken_for_a_while(store: SQLi
         now[0] += took
         return now[0]
 
-    quick = FastReader(clock)
+    quick = FastReader(Rest(clock))
     quick.open(store.path)
     keys = [record(1).key]
     assert quick.get(keys)

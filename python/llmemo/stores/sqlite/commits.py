@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import time
 from typing import TYPE_CHECKING, TypeVar
 
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite.connection import BUSY_TIMEOUT, in_one_step, in_this_thread
-from llmemo.stores.sqlite.fast_reads import REST, SLOW
+from llmemo.stores.sqlite.fast_reads import Rest
 from llmemo.stores.sqlite.open_files import FilesChangedError, commit
 
 if TYPE_CHECKING:
@@ -40,7 +38,6 @@ class Committer:
         watched: Callable[[], AbstractContextManager[None]],
         *,
         waits_for_disk: bool,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """For a connection that has these files open.
 
@@ -48,14 +45,11 @@ class Committer:
             files: See above.
             watched: Translates errors of SQLite.
             waits_for_disk: Whether each commit does.
-            clock: Seconds that never go back.
         """
         self._files = files
         self._watched = watched
         self._waits_for_disk = waits_for_disk
-        self._clock = clock
-        self._rests_until = -math.inf
-        """When commits may be made on the private thread again, after one that was slow."""
+        self._rest = Rest()
         self._wait = BUSY_TIMEOUT
         """Seconds that the connection waits for the locks of other programs: `busy_timeout`."""
 
@@ -73,8 +67,8 @@ class Committer:
         Raises:
             FilesChangedError: See `open_files.commit`.
         """
-        begun = self._clock()
-        if self._waits_for_disk or size > BYTES_AT_ONCE or begun < self._rests_until:
+        begun = self._rest.clock()
+        if self._waits_for_disk or size > BYTES_AT_ONCE or self._rest.is_on(begun):
             return None
         try:
             with self._watched():
@@ -85,9 +79,7 @@ class Committer:
             # Another program has SQLite's lock: what has ours is not in the way.
             return None
         finally:
-            end = self._clock()
-            if end - begun > SLOW:
-                self._rests_until = end + REST
+            self._rest.took(begun)
 
     async def commit_aside(
         self, writer: aiosqlite.Connection, work: Callable[[sqlite3.Connection], T]

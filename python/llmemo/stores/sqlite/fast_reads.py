@@ -32,8 +32,27 @@ REST = 10.0
 """seconds: of what holds it up there is more to come."""
 
 
+class Rest:
+    """Whether what takes microseconds as a rule has just taken long."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """It has not. `clock`: seconds that never go back."""
+        self.clock = clock
+        self._until = -math.inf
+
+    def is_on(self, now: float) -> bool:
+        """Whether it has, at this time of the clock."""
+        return now < self._until
+
+    def took(self, begun: float) -> None:
+        """Note how long it took that was begun then."""
+        end = self.clock()
+        if end - begun > SLOW:
+            self._until = end + REST
+
+
 class FastReader:
-    """A connection of the private thread's own, which reads and never waits for a lock.
+    """A connection of one thread's own, which reads and never waits for a lock.
 
     aiosqlite runs each statement in a thread of its connection's: two changes of threads, which
     take longer than the statement does. So what takes microseconds is done here, where only
@@ -44,18 +63,26 @@ class FastReader:
     a WAL's index whole (`walTryBeginRead`) where another process was stopped while it wrote that.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Not connected. `clock`: seconds that never go back."""
+    def __init__(self, rest: Rest | None = None) -> None:
+        """Not connected. `rest`: of all that read the same file."""
         self._connection: sqlite3.Connection | None = None
-        self._clock = clock
-        self._rests_until = -math.inf
+        self._rest = rest or Rest()
+        self.is_reading = False
+        """Set by the thread that uses it, while it does; see `ThreadReaders`."""
+
+    def __del__(self) -> None:
+        """With the thread that used it."""
+        self.close()
 
     def open(self, path: Path) -> None:
         """Connect to a file that was opened before. Raises nothing."""
         self.close()
         connection = None
         try:
-            connection = sqlite3.connect(read_only(path), uri=True, timeout=0.0)
+            # Closed by another thread than that which reads.
+            connection = sqlite3.connect(
+                read_only(path), uri=True, timeout=0.0, check_same_thread=False
+            )
             connection.text_factory = bytes
             for name, value in READING.items():
                 connection.execute(f"PRAGMA {name} = {value}").fetchall()
@@ -69,8 +96,8 @@ class FastReader:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Record] | None:
         """The records of those keys that there are; None if that takes longer."""
-        begun = self._clock()
-        if self._connection is None or len(keys) > AT_ONCE or begun < self._rests_until:
+        begun = self._rest.clock()
+        if self._connection is None or len(keys) > AT_ONCE or self._rest.is_on(begun):
             return None
         found: dict[bytes, Record] = {}
         size = 0
@@ -84,9 +111,7 @@ class FastReader:
         except sqlite3.Error:
             return None
         finally:
-            end = self._clock()
-            if end - begun > SLOW:
-                self._rests_until = end + REST
+            self._rest.took(begun)
         return found
 
     def hold(self, path: Path) -> None:

@@ -163,6 +163,14 @@ class OpenFiles:
             with contextlib.suppress(OSError):
                 self._restore_index(was, now)
 
+    def has_index(self) -> bool:
+        """Whether nothing is missing of the index. From any thread."""
+        was = self.was.shm
+        try:
+            return was is not None and os.stat(self._shm).st_size >= was.st_size  # noqa: PTH116
+        except OSError:
+            return False
+
     def _restore_index(self, was: FileState, now: FileState) -> None:
         """Give it its size again, and nothing but zeros: SQLite makes it again from the WAL.
 

@@ -144,6 +144,7 @@ class RepairedSession(Session):
         # The last one to be closed would write its WAL into the database, whatever another process
         # has made of that meanwhile; one that only reads never does.
         self.fast_reader.hold(self.path)
+        self.thread_readers.close()
         await close_all(reader, writer)
         self.fast_reader.close()
         self.files.make_way(now)

@@ -20,7 +20,7 @@ from llmemo.stores.sqlite.connection import (
     is_sound,
     translated,
 )
-from llmemo.stores.sqlite.fast_reads import FastReader
+from llmemo.stores.sqlite.fast_reads import FastReader, Rest
 from llmemo.stores.sqlite.inherited_files import check_inherited, identity_of
 from llmemo.stores.sqlite.network_files import warn_of_network
 from llmemo.stores.sqlite.open_files import FilesChangedError, FileState, OpenFiles, look
@@ -29,6 +29,7 @@ from llmemo.stores.sqlite.path_checks import check_header, check_place, create_f
 from llmemo.stores.sqlite.process_lock import FileLock
 from llmemo.stores.sqlite.schema import check_version
 from llmemo.stores.sqlite.set_aside import set_aside
+from llmemo.stores.sqlite.thread_reads import ThreadReaders
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,7 +56,9 @@ class Session(ABC):
         self._upkeep = upkeep
         self.reader: aiosqlite.Connection | None = None
         self.writer: aiosqlite.Connection | None = None
-        self.fast_reader = FastReader()
+        rest = Rest()
+        self.fast_reader = FastReader(rest)
+        self.thread_readers = ThreadReaders(rest)
         self.file_lock = FileLock(path, BUSY_TIMEOUT)
         self.change_log = ChangeLog()
         self.files = OpenFiles(path)
@@ -131,6 +134,7 @@ class Session(ABC):
         self.newer = 0
         self._committer.opened()
         self.reader, self.writer = reader, writer
+        self.thread_readers.open(self.path, identity)
         self.openings += 1
 
     @abstractmethod
@@ -145,6 +149,7 @@ class Session(ABC):
         reader, self.reader = self.reader, None
         writer, self.writer = self.writer, None
         self.fast_reader.close()
+        self.thread_readers.close()
         return reader, writer
 
     async def _set_aside(self, found: object, reason: object, *, is_empty: bool = False) -> None:

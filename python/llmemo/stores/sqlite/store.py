@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmemo import _core
-from llmemo.config.validation import check_flag, check_whole
-from llmemo.errors import ConfigurationError, StoreError
+from llmemo.errors import StoreError
 from llmemo.stores.base import Store, StoreUnavailableError
 from llmemo.stores.records import Record, Selection
 from llmemo.stores.sqlite.change_log import CHANGED
-from llmemo.stores.sqlite.connection import SYNCHRONOUS
 from llmemo.stores.sqlite.fast_reads import queries
 from llmemo.stores.sqlite.inherited_files import identity_of, inherit
 from llmemo.stores.sqlite.invalidation import Sweep
@@ -21,7 +19,6 @@ from llmemo.stores.sqlite.read_only import (
     WRITE_REFUSED,
     ReadOnlyFile,
     check_read_only,
-    refuse_options,
 )
 from llmemo.stores.sqlite.repair import RepairedSession
 from llmemo.stores.sqlite.rows import additions, record_of, size_of
@@ -32,6 +29,7 @@ from llmemo.stores.sqlite.schema import (
     check_version,
 )
 from llmemo.stores.sqlite.session import opened
+from llmemo.stores.sqlite.settings import check_settings
 from llmemo.stores.sqlite.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -44,9 +42,6 @@ T = TypeVar("T")
 
 ROWS_PER_QUERY = 500
 """Rows that one query lists: some milliseconds' work, for which reads have to wait."""
-
-LEAST_BYTES = 256 * 1024
-"""A bound on the file that leaves room for its own bookkeeping."""
 
 
 class SQLiteStore(Store):
@@ -86,20 +81,16 @@ class SQLiteStore(Store):
         read_only: bool = False,
     ) -> None:
         """Check the arguments; nothing is created before first use."""
-        if not isinstance(durability, str) or durability not in SYNCHRONOUS:
-            msg = f'durability={durability!r} is not known: it is "normal" or "full"'
-            raise ConfigurationError(msg)
-        if not isinstance(store_requests, bool):
-            msg = f"store_requests={store_requests!r} is not allowed: True or False"
-            raise ConfigurationError(msg)
-        if max_store_bytes is not None:
-            check_whole("max_store_bytes", max_store_bytes, least=LEAST_BYTES)
-        check_flag("read_only", read_only)
+        check_settings(
+            max_store_bytes=max_store_bytes,
+            durability=durability,
+            store_requests=store_requests,
+            read_only=read_only,
+        )
         self.read_only = read_only
         self._read_only_file: ReadOnlyFile | None = None
         self.store_requests = store_requests
         if read_only:
-            refuse_options(max_store_bytes=max_store_bytes, store_requests=store_requests)
             self.path = check_read_only(path)
             self._read_only_file = ReadOnlyFile(self.path)
         else:
@@ -148,8 +139,7 @@ class SQLiteStore(Store):
 
     def get_at_once(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:
         """See `Store.get_at_once`."""
-        # Another `get` in the place of this class's is not to be passed over.
-        if self._session.newer or type(self).get is not GET or "get" in vars(self):
+        if self._session.newer or not self._has_own_get():
             return None
         if self._read_only_file is not None:
             return self._read_only_file.get_at_once(keys)
@@ -158,6 +148,19 @@ class SQLiteStore(Store):
         if found:
             self._upkeep.eviction.saw(found, self.clock())
         return found
+
+    def get_in_thread(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:
+        """See `Store.get_in_thread`."""
+        if self._session.newer or not self._has_own_get() or not self._session.files.has_index():
+            return None
+        found = self._session.thread_readers.get(keys)
+        if found:
+            self._upkeep.eviction.saw(found, self.clock())
+        return found
+
+    def _has_own_get(self) -> bool:
+        """Whether no other `get` is in the place of this class's: that is not to be passed over."""
+        return type(self).get is GET and "get" not in vars(self)
 
     async def recent(self, limit: int) -> Sequence[Record]:
         """See `Store.recent`."""
