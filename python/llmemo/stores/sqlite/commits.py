@@ -58,11 +58,16 @@ class Committer:
         self._wait = BUSY_TIMEOUT
 
     def commit_here(
-        self, writer: aiosqlite.Connection, work: Callable[[sqlite3.Connection], T], size: int = 0
+        self,
+        writer: aiosqlite.Connection,
+        work: Callable[[sqlite3.Connection], T],
+        size: int = 0,
+        *,
+        has_to_last: bool = True,
     ) -> tuple[T] | None:
         """Commit in this thread; None, with nothing done, if that may take long.
 
-        `size`: about how many bytes are written.
+        `size`: about how many bytes are written. `has_to_last`: see `open_files.commit`.
 
         Raises:
             FilesChangedError: See `open_files.commit`.
@@ -72,7 +77,10 @@ class Committer:
             return None
         try:
             with self._watched():
-                return in_this_thread(writer, lambda raw: (self._commit(raw, work, wait=0.0),))
+                return in_this_thread(
+                    writer,
+                    lambda raw: (self._commit(raw, work, wait=0.0, has_to_last=has_to_last),),
+                )
         except FilesChangedError:
             raise
         except StoreUnavailableError:
@@ -101,11 +109,16 @@ class Committer:
             await in_one_step(writer, lambda raw: self._let_wait(raw, BUSY_TIMEOUT))
 
     def _commit(
-        self, raw: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], *, wait: float
+        self,
+        raw: sqlite3.Connection,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        wait: float,
+        has_to_last: bool = True,
     ) -> T:
         if wait != self._wait:
             self._let_wait(raw, wait)
-        return commit(raw, work, self._files)
+        return commit(raw, work, self._files, has_to_last=has_to_last)
 
     def _let_wait(self, raw: sqlite3.Connection, seconds: float) -> None:
         self._wait = seconds

@@ -189,16 +189,15 @@ class Session(ABC):
     def commit_at_once(self, work: Callable[[sqlite3.Connection], T]) -> tuple[T] | None:
         """Run a function in one small transaction, here and now; None if that has to wait.
 
-        For what need not survive: `commit` finds out later should the files have been replaced.
-        While `commit` does not run.
+        For what need not last, should the files have been replaced. While `commit` does not run.
         """
         is_well = not (self._is_damaged or self._is_readonly or self._is_detached or self.newer)
         if self.writer is None or not is_well or not self.file_lock.try_hold():
             return None
         try:
-            return self._committer.commit_here(self.writer, work)
-        except FilesChangedError as error:
-            return (error.result,) if error.is_committed else None
+            return self._committer.commit_here(self.writer, work, has_to_last=False)
+        except FilesChangedError:
+            return None
         finally:
             self.file_lock.release()
 
