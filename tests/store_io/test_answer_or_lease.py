@@ -13,6 +13,7 @@ from support.doubles import LIMIT, FakeStore, answer
 from llmemo import LLMCache, SQLiteStore
 from llmemo.store_io import read_batcher
 from llmemo.store_io.calls import Call
+from llmemo.store_io.leases import manager
 from llmemo.store_io.operations import Found, Get
 from llmemo.store_io.time_budget import TimeBudget
 from llmemo.stores.lease_store import Grant
@@ -75,6 +76,12 @@ class Networked(SQLiteStore):
         found = await type(self._leases).acquire(self._leases, missing)
         leases = {key: one for key, one in found.items() if not isinstance(one, Record)}
         return records, leases
+
+
+@pytest.fixture(autouse=True)
+def lasting_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that none ends by itself."""
+    monkeypatch.setattr(manager, "LEASE", 100 * LIMIT)
 
 
 def cache_of(store: Any, **options: Any) -> LLMCache:
