@@ -17,7 +17,7 @@ from llmemo.stores.sqlite.fast_reads import REST, SLOW, FastReader, Rest
 from llmemo.stores.sqlite.thread_reads import ThreadReaders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from llmemo.stores import Record
