@@ -73,6 +73,8 @@ ORDER = (
     "persistent hit, 1 concurrent",
     "persistent hit, 64 concurrent",
     "persistent miss, 1 concurrent",
+    "persistent hit, blocking",
+    "persistent miss, blocking",
     "durable update, 1 concurrent",
     "durable update, 64 concurrent",
     "decode, 1 KB answer",
@@ -94,7 +96,8 @@ NOTES = (
     "copy. SQLiteCache syncs each commit to the disk; llmemo's default survives a killed "
     "not a power cut. GPTCache (map manager) keeps 1,000 entries and pickles them all every 20 "
     "updates, so it has no durable rows. Hits are of a 1 KB answer with a tool call and metadata; "
-    "a persistent one is each time of another of 4,000 rows, by a cache that was just opened. "
+    "a persistent one is each time of another of 4,000 rows, by a cache that was just opened; "
+    "SELECT is SQLite alone with llmemo's codec, one query for each, in the caller's thread. "
     "The rows of single_flight are of memory alone, with the defaults and without coordination. "
     "`decode` is beside `loads`, `encode` beside `dumps`; finding an entry is all that a hit does "
     "before it decodes, without Python, beside hashing the same bytes. An import is of "

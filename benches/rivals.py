@@ -79,6 +79,18 @@ def _sqlite(folder: Path) -> BaseCache:
     return SQLiteCache(str(folder / "langchain.db"))
 
 
+def _diskcache(folder: Path) -> BaseCache:
+    from benches.plain_stores import DiskCache
+
+    return DiskCache(folder / "diskcache")
+
+
+def _select(folder: Path) -> BaseCache:
+    from benches.plain_stores import PlainSQLite
+
+    return PlainSQLite(folder / "plain.db")
+
+
 def _refuse_install(package: str, warn: bool = False) -> None:
     raise ModuleNotFoundError(f"gptcache wants to pip-install {package}; the bench must not")
 
@@ -122,10 +134,13 @@ SQLITE = Rival("SQLiteCache", _sqlite)
 GPT = Rival("GPTCache", _gptcache)
 LANGCHAIN = Rival("LangChain", _no_cache)
 DEEPCOPY = Rival("deepcopy", _no_cache)
+DISKCACHE = Rival("diskcache", _diskcache)
+SELECT = Rival("SELECT", _select)
 ALONE = Rival("single_flight=False", _llmemo_alone)
 
 # Like with like. GPTCache's map keeps 1,000 entries in memory, and pickles them all to a file every
 # 20 updates: it outlives a process, but holds no thousands of keys and survives no crash.
 MEMORY = (Rival(SUBJECT, _llmemo), IN_MEMORY, GPT)
 DURABLE = (Rival(SUBJECT, _llmemo_on_file), SQLITE)
+BLOCKING = (*DURABLE, DISKCACHE, SELECT)
 ALL = (*MEMORY[:2], SQLITE, GPT)

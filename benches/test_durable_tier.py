@@ -1,7 +1,9 @@
-"""What outlives the process: hits, misses and updates of a file, through the async methods.
+"""What outlives the process: hits, misses and updates of a file.
 
-SQLiteCache has no async of its own: its methods run in the event loop's default executor, as they
-do for everybody who awaits them. "64 concurrent" is a gather of 64 operations, on one event loop.
+Through the async methods, and where it says "blocking" through the others. SQLiteCache has no async
+of its own: its methods run in the event loop's default executor, as they do for everybody who
+awaits them. "64 concurrent" is a gather of 64 operations, on one event loop. `SELECT` is SQLite
+alone, with llmemo's codec.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benches.rivals import DURABLE, Rival, close
+from benches.rivals import BLOCKING, DURABLE, SELECT, Rival, close
 from benches.workload import Request, answer, fresh, prompt, same
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ SIZE = 1024
 LOOKUPS = {1: 128, 64: 512}
 UPDATES = {1: 64, 64: 256}
 
+and_select = pytest.mark.parametrize("rival", [*DURABLE, SELECT], ids=str)
+every_blocking_rival = pytest.mark.parametrize("rival", BLOCKING, ids=str)
 every_rival = pytest.mark.parametrize("rival", DURABLE, ids=str)
 Filled = Callable[[Rival], Path]
 
@@ -106,7 +110,7 @@ class Reopened:
         self.close()
 
 
-@every_rival
+@and_select
 @concurrent("persistent hit", 1, 64)
 def test_hit(
     measure: Measure, rival: Rival, filled: Filled, loop: AbstractEventLoop, turn: int, width: int
@@ -147,6 +151,42 @@ def test_miss(
         return sum(result is None for result in results)
 
     measure(rival, look_up, prepare, operations=LOOKUPS[width])
+    reopened.close()
+
+
+@every_blocking_rival
+@pytest.mark.benchmark(group="persistent hit, blocking")
+def test_blocking_hit(
+    measure: Measure, rival: Rival, filled: Filled, loop: AbstractEventLoop, turn: int
+) -> None:
+    reopened, choose = Reopened(rival, filled(rival), loop), random.Random(turn)
+
+    def prepare() -> tuple[BaseCache, list[Request]]:
+        return reopened(), fresh(choose.sample(rows(), LOOKUPS[1]))
+
+    def look_up(prepared: tuple[BaseCache, list[Request]]) -> int:
+        opened, requests = prepared
+        return sum(opened.lookup(*request) is not None for request in requests)
+
+    measure(rival, look_up, prepare, operations=LOOKUPS[1])
+    reopened.close()
+
+
+@every_blocking_rival
+@pytest.mark.benchmark(group="persistent miss, blocking")
+def test_blocking_miss(
+    measure: Measure, rival: Rival, filled: Filled, loop: AbstractEventLoop, number: Iterator[int]
+) -> None:
+    reopened = Reopened(rival, filled(rival), loop)
+
+    def prepare() -> tuple[BaseCache, list[Request]]:
+        return reopened(), fresh(prompt(index, SIZE) for index in islice(number, LOOKUPS[1]))
+
+    def look_up(prepared: tuple[BaseCache, list[Request]]) -> int:
+        opened, requests = prepared
+        return sum(opened.lookup(*request) is None for request in requests)
+
+    measure(rival, look_up, prepare, operations=LOOKUPS[1])
     reopened.close()
 
 
