@@ -79,7 +79,9 @@ class StoreClient:
             self.health.reads_done(1, None)
             return found.get(key), None, self.waited
         budget = TimeBudget(self.waited, self.health.waiting_reads)
-        call: Call[Found] = Call.blocking(Get([key], [key] if wants_lease else (), self._give_back))
+        # What was read here is not read again: a grant comes after a look at the answers anyway.
+        get = Get([key] if found is None else (), [key] if wants_lease else (), self._give_back)
+        call: Call[Found] = Call.blocking(get)
         try:
             self.executor.submit(call)
             records, leases = await budget.outcome(call)
