@@ -6,6 +6,7 @@ A caller that would compute the answer gets its lease in the same step, if the s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from llmemo.store_io.calls import Outcome, Submission, settle
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from llmemo.store_io.leases.manager import LeaseManager
     from llmemo.store_io.shutdown import Shutdown
     from llmemo.store_io.store_opener import StoreOpener
+    from llmemo.stores.base import Store
+    from llmemo.stores.lease_store import LeaseState
 
 
 class ReadLoop:
@@ -55,14 +58,24 @@ class ReadLoop:
             return
         reads, self.queue = self.queue, []
         missing = _missing(reads, records, store.clock) if may_write else []
-        found = self._leases.acquire_at_once(missing) if missing else {}
         leases: dict[bytes, Any] = {}
-        for key, one in found.items():
+        for key, one in self._acquire(store, missing).items() if missing else ():
             if isinstance(one, Record):
                 records[key] = one  # it has come in between
             else:
                 leases[key] = one
         settle([(call, _part(call, records, leases), None) for call in reads])
+
+    def _acquire(
+        self, store: Store, keys: Sequence[bytes]
+    ) -> Mapping[bytes, Grant | Record | LeaseState]:
+        wanted = self._leases.wanted(keys)
+        found: dict[bytes, Any] = {}
+        if wanted and store.leases is not None:
+            with contextlib.suppress(*TROUBLE):  # `acquire` will say what is wrong
+                found.update(store.leases.acquire_at_once(wanted) or {})
+        self._leases.note_granted(found, wanted)
+        return found
 
     async def run(self) -> None:
         """Read until the worker ends."""

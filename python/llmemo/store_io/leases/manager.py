@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from llmemo.store_io.leases.held import HeldLeases
     from llmemo.store_io.store_opener import StoreOpener
     from llmemo.stores.lease_store import LeaseStore
-    from llmemo.stores.records import Record
     from llmemo.telemetry.stats import Tally
 
 PAUSE = 0.025
@@ -132,17 +131,6 @@ class LeaseManager:
         # A lease of ours is no news; and what was asked for waits its turn.
         held, asked = self._held.by_key, self._asked
         return {key: LEASE for key in keys if key not in held and key not in asked}
-
-    def acquire_at_once(self, keys: Iterable[bytes]) -> Mapping[bytes, Grant | Record | LeaseState]:
-        """Take the free leases of these keys, if the store can do so now. Never beside a write."""
-        wanted = self.wanted(keys)
-        store = self._opener.opened()
-        found: dict[bytes, Any] = {}
-        if wanted and store is not None and store.leases is not None:
-            with contextlib.suppress(*TROUBLE):  # `acquire` will say what is wrong
-                found.update(store.leases.acquire_at_once(wanted) or {})
-        self.note_granted(found, wanted)
-        return found
 
     def note_granted(self, found: Mapping[bytes, Any], wanted: Mapping[bytes, float]) -> None:
         """Remember what was granted, by the seconds that it lasts."""
