@@ -60,11 +60,23 @@ class _Finder(MetaPathFinder):
             return None
         if self.asker == get_ident():
             raise _NotImportedError
-        for finder in tuple(sys.meta_path):
-            spec = None if finder is self else finder.find_spec(fullname, path, target)
+        spec = self._found_by_others(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self)
+        return spec
+
+    def _found_by_others(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None
+    ) -> ModuleSpec | None:
+        # The ones before this one were asked already, and may be asking this one.
+        finders = list(sys.meta_path)
+        while finders and finders.pop(0) is not self:
+            pass
+        for finder in finders:
+            # Until Python 3.12, a finder may have another method instead.
+            find = getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = None if find is None else find(fullname, path, target)
             if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, self)
                 return spec
         return None
 
