@@ -206,6 +206,6 @@ def _register() -> None:
     register_configure_hook(_watch, inheritable=True)
 
 
-# It imports `langsmith`, which takes longer than all of llmemo. LangChain imports it at the latest
-# when it configures the callbacks of the first run, and reads the hooks from it.
+# That module imports `langsmith`, which takes longer than all of llmemo. LangChain reads the hooks
+# from it at the start of each run, so the first run has this one.
 when_imported("langchain_core.tracers.context", _register)
