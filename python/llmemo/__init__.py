@@ -72,13 +72,15 @@ _LATER = {
 """Names that are imported when they are first asked for: not every program uses them."""
 
 
-def __getattr__(name: str) -> Any:
-    """Import one of `_LATER`."""
-    if name not in _LATER:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    found = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
-    return found
+if not TYPE_CHECKING:  # it would let a type checker take any name
+
+    def __getattr__(name: str) -> Any:
+        """Import one of `_LATER`."""
+        if name not in _LATER:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        found = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+        return found
 
 
 def __dir__() -> list[str]:

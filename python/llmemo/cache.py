@@ -20,6 +20,7 @@ from llmemo.config.options import REQUIRED, Required, current, in_force
 from llmemo.config.settings import Settings
 from llmemo.config.validation import seconds_of
 from llmemo.errors import CacheMiss, NamespaceRequiredError
+from llmemo.explain.summary import summary_of
 from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain
 from llmemo.pickling import reduced
@@ -510,8 +511,6 @@ class LLMCache(BaseCache):
     def __repr__(self) -> str:
         """Where it keeps answers, and what differs from the defaults; no secret. Never raises."""
         try:
-            from llmemo.explain.summary import summary_of  # noqa: PLC0415 (seldom used)
-
             return summary_of(self._tiers, type(self).__name__, LLMCache)
         except Exception:  # noqa: BLE001 (half-made, or a store's own repr)
             return f"<{type(self).__name__}>"

@@ -241,6 +241,6 @@ for name in llmemo.__all__:
 
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(AttributeError, match="module 'llmemo' has no attribute 'nothing'"):
-        llmemo.nothing  # noqa: B018
+        llmemo.nothing  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match=r"module 'llmemo\.stores' has no attribute 'nothing'"):
-        llmemo.stores.nothing  # noqa: B018
+        llmemo.stores.nothing  # type: ignore[attr-defined]  # noqa: B018

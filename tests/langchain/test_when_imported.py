@@ -8,7 +8,7 @@ import inspect
 import sys
 import threading
 from importlib.machinery import SourceFileLoader
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.doubles import LIMIT
@@ -120,6 +120,40 @@ def test_a_module_that_does_not_exist_is_not_found(make_module: Callable[[str], 
         importlib.import_module(NAME)
     make_module("VALUE = 1")
     importlib.import_module(NAME)
+
+
+@pytest.mark.parametrize("source", ["", "import imported_later.inner"])
+def test_a_module_in_a_package(source: str, tmp_path: Path, make_module: Any) -> None:
+    folder = tmp_path / NAME
+    folder.mkdir()
+    (folder / "__init__.py").write_text(source)
+    (folder / "inner.py").write_text("VALUE = 1")
+    importlib.invalidate_caches()
+    calls: list[int] = []
+    inner = f"{NAME}.inner"
+    when_imported(inner, lambda: calls.append(sys.modules[inner].VALUE))
+    assert calls == ([1] if source else [])
+    importlib.import_module(inner)
+    del sys.modules[inner]
+    assert calls == [1]
+
+
+def test_what_is_raised_meanwhile_leaves_no_finder(
+    make_module: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_module("VALUE = 1")
+    calls: list[int] = []
+
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib, "import_module", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            when_imported(NAME, lambda: calls.append(1))
+    when_imported(NAME, lambda: calls.append(2))
+    importlib.import_module(NAME)
+    assert calls == [2]
 
 
 def test_two_may_wait_for_one_module(make_module: Callable[[str], None]) -> None:

@@ -29,13 +29,23 @@ def when_imported(module: str, call: Callable[[], object]) -> None:
         module: The full name of a module. The packages that it is in are imported now.
         call: Called without arguments. What it raises, the import raises.
     """
+    package = module.rpartition(".")[0]
+    if package:
+        # Before the finder is there: it may import the module itself.
+        importlib.import_module(package)
     finder = _Finder(module, call)
     sys.meta_path.insert(0, finder)
-    # Another thread may be past the finders already: an import waits for it, by the module's lock.
-    with contextlib.suppress(_NotImportedError):
+    try:
+        # Another thread may be past the finders already: this waits for it, by the module's lock.
         importlib.import_module(module)
+    except _NotImportedError:
+        finder.asker = None
+    except BaseException:
+        # The caller may try again.
+        finder.remove()
+        raise
+    else:
         finder.executed()
-    finder.asker = None
 
 
 class _NotImportedError(ImportError):
@@ -86,9 +96,13 @@ class _Finder(MetaPathFinder):
             call = self._calls.pop()
         except IndexError:
             return
+        self.remove()
+        call()
+
+    def remove(self) -> None:
+        """Look for the module no more."""
         with contextlib.suppress(ValueError):
             sys.meta_path.remove(self)
-        call()
 
 
 class _Loader(Loader):

@@ -20,11 +20,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """A store is imported when it is asked for: a cache without one needs none."""
-    if name == "SQLiteStore":
-        from llmemo.stores.sqlite import SQLiteStore  # noqa: PLC0415 (see above)
+if not TYPE_CHECKING:  # it would let a type checker take any name
 
-        return SQLiteStore
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    def __getattr__(name: str) -> Any:
+        """A store is imported when it is asked for: a cache without one needs none."""
+        if name == "SQLiteStore":
+            from llmemo.stores.sqlite import SQLiteStore  # noqa: PLC0415 (see above)
+
+            return SQLiteStore
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
