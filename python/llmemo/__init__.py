@@ -1,6 +1,10 @@
 """llmemo: an async-first LLM response cache for LangChain, with a Rust core."""
 
+from __future__ import annotations
+
 import contextlib
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from llmemo._core import __version__, prepare
 from llmemo.cache import LLMCache
@@ -15,15 +19,18 @@ from llmemo.errors import (
     NotACacheError,
     StoreError,
 )
-from llmemo.explain.comparison import Neighbour
-from llmemo.explain.explain import Explanation
-from llmemo.importing.importer import ImportReport
-from llmemo.integrations.accelerate import Acceleration, accelerate
 from llmemo.pipeline.admission import worth_keeping
-from llmemo.stores import SQLiteStore, Store
+from llmemo.stores.base import Store
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats
 from llmemo.telemetry.tracking import LookupEvent, Tracker
+
+if TYPE_CHECKING:
+    from llmemo.explain.comparison import Neighbour
+    from llmemo.explain.explain import Explanation
+    from llmemo.importing.importer import ImportReport
+    from llmemo.integrations.accelerate import Acceleration, accelerate
+    from llmemo.stores.sqlite import SQLiteStore
 
 __all__ = [
     "REQUIRED",
@@ -53,6 +60,33 @@ __all__ = [
     "track",
     "worth_keeping",
 ]
+
+_LATER = {
+    "Acceleration": "llmemo.integrations.accelerate",
+    "Explanation": "llmemo.explain.explain",
+    "ImportReport": "llmemo.importing.importer",
+    "Neighbour": "llmemo.explain.comparison",
+    "SQLiteStore": "llmemo.stores.sqlite",
+    "accelerate": "llmemo.integrations.accelerate",
+}
+"""Names that are imported when they are first asked for: not every program uses them."""
+
+
+if not TYPE_CHECKING:  # it would let a type checker take any name
+
+    def __getattr__(name: str) -> Any:
+        """Import one of `_LATER`."""
+        if name not in _LATER:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        found = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    """All names, the later ones too."""
+    return sorted({*globals(), *__all__})
+
 
 # A langchain-core that lacks some is no reason not to start: its answers are not kept, and counted.
 with contextlib.suppress(Exception):

@@ -20,9 +20,7 @@ from llmemo.config.options import REQUIRED, Required, current, in_force
 from llmemo.config.settings import Settings
 from llmemo.config.validation import seconds_of
 from llmemo.errors import CacheMiss, NamespaceRequiredError
-from llmemo.explain.explain import Explanation, explain
 from llmemo.explain.summary import summary_of
-from llmemo.importing.importer import ImportReport, import_langchain
 from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain
 from llmemo.pickling import reduced
@@ -44,6 +42,8 @@ if TYPE_CHECKING:
     from langchain_core.caches import RETURN_VAL_TYPE
     from langchain_core.outputs import Generation
 
+    from llmemo.explain.explain import Explanation
+    from llmemo.importing.importer import ImportReport
     from llmemo.stores import Store
     from llmemo.telemetry.stats import CacheStats
 
@@ -370,6 +370,8 @@ class LLMCache(BaseCache):
             CacheClosedError: The cache is closed.
             NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
         """
+        from llmemo.explain.explain import explain  # noqa: PLC0415 (seldom used)
+
         return explain(self._tiers, prompt, llm_string)
 
     async def aexplain(self, prompt: str, llm_string: str) -> Explanation:
@@ -407,6 +409,8 @@ class LLMCache(BaseCache):
             StoreError: The file or the store is locked, damaged or full. What was imported before
                 is kept.
         """
+        from llmemo.importing.importer import import_langchain  # noqa: PLC0415 (seldom used)
+
         return import_langchain(self._tiers, path, progress, None)
 
     async def aimport_langchain(
@@ -419,6 +423,8 @@ class LLMCache(BaseCache):
 
         `progress` is called in another thread.
         """
+        from llmemo.importing.importer import import_langchain  # noqa: PLC0415 (seldom used)
+
         stop = threading.Event()
         try:
             return await anyio.to_thread.run_sync(

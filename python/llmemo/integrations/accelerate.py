@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 USER = "langchain_core.language_models.chat_models"
-"""The module that serialises messages for a cache. Importing it takes as long as importing llmemo,
-so it is imported when it is needed."""
+"""The module that serialises messages for a cache. Importing it takes longer than importing
+llmemo, so it is imported when it is needed."""
 NAME = "dumps"
 
 _lock = threading.Lock()

@@ -11,11 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.caches import BaseCache
-from langchain_core.language_models import BaseChatModel, BaseLanguageModel
-from langchain_core.language_models.llms import BaseLLM
+
+from llmemo.langchain.model_classes import is_chat_model, is_completion_model
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from langchain_core.language_models import BaseLanguageModel
 
 CHAT = frozenset({"_generate_with_cache", "_agenerate_with_cache"})
 """Methods of `BaseChatModel` that ask a cache and tell it."""
@@ -73,7 +75,7 @@ def is_hidden(frame: FrameType, llm_string: str) -> bool:
 def _chat(held: dict[str, Any], prompt: str, llm_string: str) -> Caller | None:
     model = held.get("self")
     is_it = held.get("llm_string") is llm_string and held.get("prompt") is prompt
-    if not is_it or not isinstance(model, BaseChatModel):
+    if not is_it or not is_chat_model(model):
         return None
     return Caller(model, held["kwargs"], held["stop"], held["messages"], None)
 
@@ -87,6 +89,6 @@ def _completion(frame: FrameType, prompt: str, llm_string: str) -> Caller | None
         return None
     outer = above.f_locals
     model = outer.get("self")
-    if not isinstance(model, BaseLLM):
+    if not is_completion_model(model):
         return None
     return Caller(model, outer["kwargs"], outer["stop"], None, held.get("params"))

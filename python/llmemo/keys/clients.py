@@ -11,9 +11,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_core.language_models import BaseLanguageModel
-
 from llmemo.introspection.type_signature import mro_of, name_of
+from llmemo.langchain.model_classes import is_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +69,7 @@ def kind_of_client(client: Any) -> tuple[Kind | None, bool]:
     # boto3 makes a class for each client; those must not be kept.
     module, name = name_of(cls)
     is_kept = getattr(sys.modules.get(module), name, None) is cls
-    if isinstance(client, BaseLanguageModel):
+    if is_model(client):
         return ("model", (), (("model", ()),)), is_kept
     if name.endswith("HttpxClientWrapper"):
         # Made by the SDK, or by LangChain for it: it adds nothing to what the SDK's client says.

@@ -12,7 +12,6 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.load import dumpd
 
 from llmemo._core import Snapshot, Snapshots, entries
@@ -23,9 +22,12 @@ from llmemo.keys.memory_name import suffix_of
 from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model_class
 from llmemo.keys.self_describing import PARAMETER_OF
 from llmemo.keys.values import add_kind, describer, plain_describer
+from llmemo.langchain.model_classes import is_chat_model, is_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 
 
 _NO_PARAMETERS = "[('stop', None)]"
@@ -97,7 +99,7 @@ def description_of(model: BaseLanguageModel[Any]) -> bytes:
 
 
 # A model may be a value of another model's field.
-add_kind(BaseLanguageModel, lambda model: ("language model", description_of(model)))
+add_kind(is_model, lambda model: ("language model", description_of(model)))
 
 
 def _read(model: BaseLanguageModel[Any], known: ModelClass) -> tuple[Snapshot, bytes]:
@@ -129,7 +131,7 @@ def _judge(model: BaseLanguageModel[Any], known: ModelClass, description: bytes)
     head: str | None = None
     shown: tuple[str, ...] = ()
     told: set[str] = set()
-    if isinstance(model, BaseChatModel) and model.is_lc_serializable():
+    if is_chat_model(model) and model.is_lc_serializable():
         fields = {it.name for it in parts if it.place == Place.FIELD}
         head, shown, told = _head_of(model, known, fields)
     elif known.official in PARAMETER_OF:

@@ -6,8 +6,6 @@ import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.language_models import BaseChatModel
-
 from llmemo._core import RequestBypassed, entries, settings
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.keys.caller import caller_of, is_hidden
@@ -16,6 +14,7 @@ from llmemo.keys.model_class import Place
 from llmemo.keys.model_description import mark_of, verdict_of
 from llmemo.keys.objects_in_messages import objects_in
 from llmemo.keys.values import plain_describer
+from llmemo.langchain.model_classes import is_chat_model
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -167,7 +166,7 @@ def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
 def _parameters(caller: Caller) -> dict[str, Any]:
     """What the end of a text is made of, as `_get_llm_string` and `generate` of LangChain do."""
     model, options = caller.model, caller.options
-    if not isinstance(model, BaseChatModel):
+    if not is_chat_model(model):
         if caller.parameters is not None:
             return caller.parameters
         own = {**model._identifying_params, "_type": model._llm_type}  # type: ignore[attr-defined] # noqa: SLF001

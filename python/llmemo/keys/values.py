@@ -52,15 +52,18 @@ def plain_parts(value: Any) -> Parts:
     Raises:
         UntoldError: It has none.
     """
+    for is_kind, tell in _ADDED:
+        if is_kind(value):
+            return tell(value)
     for kinds, tell in _KINDS:
         if isinstance(value, kinds):
             return tell(value)
     return _other(value)
 
 
-def add_kind(cls: type, tell: Callable[[Any], Parts]) -> None:
-    """Have instances of a class described by a function, which comes before the others."""
-    _KINDS.insert(0, (cls, tell))
+def add_kind(is_kind: Callable[[Any], bool], tell: Callable[[Any], Parts]) -> None:
+    """Have values of a kind described by a function, which comes before the others."""
+    _ADDED.insert(0, (is_kind, tell))
 
 
 def _member(value: enum.Enum) -> Parts:
@@ -145,6 +148,8 @@ def _fields(value: BaseModel) -> Parts:
     told = {name: it for name, it in own.items() if name in fields}
     return f"model {kind_of(type(value))}", (told, value.__pydantic_extra__ or {})
 
+
+_ADDED: list[tuple[Callable[[Any], bool], Callable[[Any], Parts]]] = []
 
 _KINDS: list[tuple[Any, Callable[[Any], Parts]]] = [
     (enum.Enum, _member),

@@ -14,7 +14,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from llmemo._core import Insisting
@@ -23,6 +22,7 @@ from llmemo.config.options import current
 from llmemo.errors import CacheMiss
 from llmemo.langchain import chains
 from llmemo.langchain.only_mode import refuse_chat, refuse_completion
+from llmemo.langchain.when_imported import when_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -198,4 +198,14 @@ _watch: ContextVar[BaseCallbackHandler | None] = ContextVar(
     "llmemo_watch",
     default=RunWatch(),  # noqa: B039 (it holds nothing)
 )
-register_configure_hook(_watch, inheritable=True)
+
+
+def _register() -> None:
+    from langchain_core.tracers.context import register_configure_hook  # noqa: PLC0415 (see below)
+
+    register_configure_hook(_watch, inheritable=True)
+
+
+# That module imports `langsmith`, which takes longer than all of llmemo. LangChain reads the hooks
+# from it at the start of each run, so the first run has this one.
+when_imported("langchain_core.tracers.context", _register)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.caches import BaseCache
 from langchain_core.globals import get_llm_cache
-from langchain_core.language_models import BaseLanguageModel
 
 from llmemo.config.options import in_force
 from llmemo.errors import CacheMiss
 from llmemo.introspection.type_signature import name_of
+from llmemo.langchain.model_classes import is_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ def _caller() -> tuple[str, Any]:
         name = frame.f_code.co_name
         if name in ASKING or name in STREAMING:
             model = frame.f_locals.get("self")
-            if isinstance(model, BaseLanguageModel):
+            if is_model(model):
                 return name, model
     return "", None
 

@@ -1,4 +1,4 @@
-"""Stores by the path or the URL that a user gives."""
+"""Stores by the path or the URL that a user gives. A store is imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 from llmemo.errors import ConfigurationError
 from llmemo.stores.base import Store
-from llmemo.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+
+
+def _sqlite_file(path: str | os.PathLike[str]) -> Store:
+    from llmemo.stores.sqlite import SQLiteStore  # noqa: PLC0415 (see the module)
+
+    return SQLiteStore(path)
 
 
 def _sqlite(rest: str) -> Store:
@@ -22,7 +27,7 @@ def _sqlite(rest: str) -> Store:
     if "?" in rest:
         msg = "store=sqlite:///…?… has options: give a SQLiteStore(path, …) to set any"
         raise ConfigurationError(msg)
-    return SQLiteStore(rest[1:])
+    return _sqlite_file(rest[1:])
 
 
 SCHEMES: dict[str, Callable[[str], Store]] = {"sqlite": _sqlite}
@@ -43,7 +48,7 @@ def store_of(location: Store | str | os.PathLike[str]) -> Store:
         else None
     )
     if url is None:
-        return SQLiteStore(location)
+        return _sqlite_file(location)
     scheme = url[1].lower()
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
