@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import sqlite3
 from contextlib import contextmanager
@@ -98,17 +99,20 @@ async def _connect(path: Path, durability: str) -> aiosqlite.Connection:
     connection.text_factory = bytes
     try:
         with translated():
-            await create_schema(connection)
-            for name, value in PRAGMAS.items():
-                await connection.execute_fetchall(f"PRAGMA {name} = {value}")
-            level = SYNCHRONOUS[durability]
-            await connection.execute_fetchall(f"PRAGMA synchronous = {level}")
-            # From here on it has WAL and index open, and keeps them.
-            await connection.execute_fetchall("PRAGMA user_version")
+            # A change of threads for each statement would take most of the time.
+            await in_one_step(connection, functools.partial(_set_up, durability))
     except BaseException:
         await connection.close()
         raise
     return connection
+
+
+def _set_up(durability: str, connection: sqlite3.Connection) -> None:
+    create_schema(connection)
+    for name, value in {**PRAGMAS, "synchronous": SYNCHRONOUS[durability]}.items():
+        connection.execute(f"PRAGMA {name} = {value}").fetchall()
+    # From here on it has WAL and index open, and keeps them.
+    connection.execute("PRAGMA user_version").fetchall()
 
 
 async def in_one_step(

@@ -9,7 +9,7 @@ from llmemo.stores.base import StoreUnusableError
 from llmemo.stores.sqlite.path_checks import APPLICATION_ID
 
 if TYPE_CHECKING:
-    import aiosqlite
+    import sqlite3
 
 # A rowid table with a unique index, not WITHOUT ROWID: rows of 1 KB and more would make the
 # key's B-tree so wide that a point read takes 20 µs against 6 (design measurement, 50,000 rows).
@@ -94,42 +94,42 @@ FROM entries WHERE id < ? ORDER BY id DESC LIMIT ?
 """
 
 
-async def create_schema(connection: aiosqlite.Connection) -> None:
+def create_schema(connection: sqlite3.Connection) -> None:
     """Bring an empty file, or ours, to the latest schema. Any number of processes may race here.
 
     Raises:
         NotACacheError: It is a database of something else.
         StoreUnusableError: It is of a newer llmemo.
     """
-    version = await _version_of(connection)
+    version = _version_of(connection)
     if version == len(MIGRATIONS):
         return
     if version == 0:
         # Of an empty file, before anything is in it; on any other it could be a change.
-        await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
-    await connection.execute_fetchall("BEGIN IMMEDIATE")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("BEGIN IMMEDIATE")
     try:
         # Once more: another process may have been first.
-        for statements in MIGRATIONS[await _version_of(connection) :]:
+        for statements in MIGRATIONS[_version_of(connection) :]:
             # Before the switch to WAL, so that the id stands in the main file from the first
             # moment: `check_header` reads it there.
             for statement in statements:
-                await connection.execute_fetchall(statement)
-        await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
-        await connection.execute_fetchall(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        await connection.commit()
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.commit()
     except BaseException:
-        await connection.rollback()
+        connection.rollback()
         raise
 
 
-async def _version_of(connection: aiosqlite.Connection) -> int:
+def _version_of(connection: sqlite3.Connection) -> int:
     """The version of its schema, 0 for none. Raises unless the file is ours or empty."""
     # In this order: they come in one transaction of their creator, between any two of
     # these reads.
-    [(tables,)] = await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
-    [(owner,)] = await connection.execute_fetchall("PRAGMA application_id")
-    [(version,)] = await connection.execute_fetchall("PRAGMA user_version")
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if owner == APPLICATION_ID:
         check_version(version)
         return int(version)
