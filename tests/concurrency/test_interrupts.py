@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import gc
-import sqlite3
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.outputs import Generation
+from support.callers import slots_of
 from support.doubles import LIMIT, ROUNDS, answer, expect_on_disk, no_thread_stays
 from support.figures import tell
 from support.interrupts import Interrupts, SoftTimeLimit
@@ -288,10 +288,8 @@ def opened(folder: Path, *, has_store: bool) -> Iterator[LLMCache]:
             assert cache._tiers.flights._flights == {}
         gc.collect()
     if has_store:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            # (What has failed is remembered for a while; that is over at once.)
-            held = "SELECT * FROM leases WHERE expires > ?"
-            assert connection.execute(held, [time.time() + HANGS / 2]).fetchall() == []
+        # (What has failed is remembered for a while; that is over at once.)
+        assert [slot for slot in slots_of(path) if slot.expires > time.time() + HANGS / 2] == []
         expect_on_disk(path, [])
 
 

@@ -7,7 +7,6 @@ import contextlib
 import sqlite3
 import threading
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +18,7 @@ from llmemo.store_io.calls import Call, settle
 from llmemo.store_io.leases.client import release
 from llmemo.store_io.operations import Acquire, Set
 from llmemo.stores.lease_store import Grant
+from llmemo.stores.sqlite.lease_slots import LeaseSlots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,9 +123,10 @@ async def test_a_lease_that_is_kept_goes_on_until_it_is_let_lapse(
 async def test_a_kept_lease_that_was_lost_is_dropped(callers: list[Caller], tmp_path: Path) -> None:
     one, _, _ = callers
     fence = await one.granted(seconds=SHORT)
-    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
-        connection.execute("UPDATE leases SET fence = 7, expires = expires + 100")
-        connection.commit()
+    with (tmp_path / "a.db-lock").open("r+b") as file:
+        slots = LeaseSlots(file.fileno())
+        slots.forget(KEY, fence)
+        slots.acquire(KEY, time.time() + LIMIT, time.time())
     one.engine.held.keep(KEY, fence, is_kept=True)
     await until(lambda: not one.engine.held.by_key)
     assert await one.put(fence) is True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from support.strategies import FACTOR
 from llmemo import SQLiteStore, Store
 from llmemo.stores import Record
 from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
-from llmemo.stores.sqlite import upkeep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -215,22 +213,6 @@ async def test_a_file_without_leases_gets_them(tmp_path: Path) -> None:
     assert await peer.ask() == record()
     await peer.granted(b"a" * 32)
     await peer.store.close()
-
-
-async def test_leases_that_ended_long_ago_are_forgotten(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "store.db")
-    peer = Peer(store, Clock())
-    await store.open()
-    fence = await peer.granted(seconds=10.0)
-    await peer.granted(b"a" * 32, 11.0)
-    for ago, left in ((-1, 2), (0, 1), (1, 0)):
-        peer.clock.now = NOW + 10 + upkeep.LEASES_KEPT + ago
-        store._upkeep._looked = store._upkeep._swept = time.monotonic() - 3_600
-        await store.upkeep()
-        with closing(sqlite3.connect(store.path)) as connection:
-            assert connection.execute("SELECT count(*) FROM leases").fetchone() == (left,)
-    assert set(await peer.leases.set([(record(), fence)])) == {fence}
-    await store.close()
 
 
 class Model:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from llmemo._core import Memory
@@ -16,6 +14,7 @@ from llmemo.store_io.leases.client import acquire
 from llmemo.store_io.operations import Found, Get, Set
 from llmemo.stores import Record
 from llmemo.stores.lease_store import Grant
+from llmemo.stores.sqlite.lease_slots import GROUPS, LeaseSlots
 from llmemo.telemetry.stats import Tally
 from support.doubles import LIMIT, patience
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmemo import Store
+    from llmemo.stores.sqlite.lease_slots import Slot
 
     Outcome = Grant | Record | None
 
@@ -92,8 +92,7 @@ class Caller:
 
 
 def rows(path: Path) -> list[tuple[float, int]]:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute("SELECT expires, failures FROM leases").fetchall()
+    return [(slot.expires, slot.failures) for slot in slots_of(path)]
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -101,3 +100,14 @@ async def until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < end
         await asyncio.sleep(0.01)
+
+
+def slots_of(path: Path) -> list[Slot]:
+    """What is written of leases beside a database."""
+    lock = path.with_name(f"{path.name}-lock")
+    if not lock.exists():
+        return []
+    with lock.open("rb") as file:
+        slots = LeaseSlots(file.fileno())
+        groups = [slots._read_group(number) for number in range(GROUPS)]
+    return [slot for group in groups for slot in group if slot is not None]

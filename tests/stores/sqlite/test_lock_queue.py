@@ -49,8 +49,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def file_of(lock: FileLock) -> int:
-    assert lock._file is not None
-    return lock._file
+    assert lock.file is not None
+    return lock.file
 
 
 class Waiter:

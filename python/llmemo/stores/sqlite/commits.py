@@ -61,13 +61,11 @@ class Committer:
         self,
         writer: aiosqlite.Connection,
         work: Callable[[sqlite3.Connection], T],
-        size: int = 0,
-        *,
-        has_to_last: bool = True,
+        size: int,
     ) -> tuple[T] | None:
         """Commit in this thread; None, with nothing done, if that may take long.
 
-        `size`: about how many bytes are written. `has_to_last`: see `open_files.commit`.
+        `size`: about how many bytes are written.
 
         Raises:
             FilesChangedError: See `open_files.commit`.
@@ -77,10 +75,7 @@ class Committer:
             return None
         try:
             with self._watched():
-                return in_this_thread(
-                    writer,
-                    lambda raw: (self._commit(raw, work, wait=0.0, has_to_last=has_to_last),),
-                )
+                return in_this_thread(writer, lambda raw: (self._commit(raw, work, wait=0.0),))
         except FilesChangedError:
             raise
         except StoreUnavailableError:
@@ -114,11 +109,10 @@ class Committer:
         work: Callable[[sqlite3.Connection], T],
         *,
         wait: float,
-        has_to_last: bool = True,
     ) -> T:
         if wait != self._wait:
             self._let_wait(raw, wait)
-        return commit(raw, work, self._files, has_to_last=has_to_last)
+        return commit(raw, work, self._files)
 
     def _let_wait(self, raw: sqlite3.Connection, seconds: float) -> None:
         self._wait = seconds

@@ -1,46 +1,42 @@
-"""Leases in an SQLite file: one row for each key whose answer is being computed."""
+"""Leases of an SQLite store: in slots of the lock file, looked at with the answers of the database.
+
+What keeps the two in step, without a transaction around both:
+
+- a lease is taken before the look at the answers, and an answer is stored before its lease ends:
+  whoever gets the lease afterwards finds it;
+- an answer is stored if its fence stands in the slot, seen in the transaction that stores it. While
+  that has SQLite's write lock no later holder can store another one.
+"""
 
 from __future__ import annotations
 
-import functools
-import secrets
-from typing import TYPE_CHECKING, Any
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
-from llmemo.stores.records import Record
+from llmemo.stores.sqlite.fast_reads import queries
+from llmemo.stores.sqlite.lease_slots import LeaseSlots, SlotsBusyError
 from llmemo.stores.sqlite.rows import record_of, size_of
-from llmemo.stores.sqlite.schema import COLUMNS, UPSERT
+from llmemo.stores.sqlite.schema import UPSERT
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from llmemo.stores.records import Record
     from llmemo.stores.sqlite.session import Session
 
-AT_ONCE = 128
-"""Most leases that are taken on the private thread: some milliseconds' work."""
 
-LIVE = f"""
-SELECT {COLUMNS} FROM entries WHERE key = ? AND (expires IS NULL OR expires > ?)
-"""  # noqa: S608
-STATE = "SELECT expires, failures FROM leases WHERE key = ?"
-GRANT = """
-INSERT INTO leases (key, fence, expires, failures) VALUES (?, ?, ?, 0)
-ON CONFLICT (key) DO UPDATE SET fence = excluded.fence, expires = excluded.expires
-"""
-RENEW = "UPDATE leases SET expires = ? WHERE key = ? AND fence = ?"
-FORGET = "DELETE FROM leases WHERE key = ? AND fence = ? AND failures + ? = 0"
-FAIL = "UPDATE leases SET expires = ?, failures = failures + ? WHERE key = ? AND fence = ?"
-# With the failures in a row before it.
-END = "DELETE FROM leases WHERE key = ? AND fence = ?"
+T = TypeVar("T")
+
+BUSY_ATTEMPTS, BUSY_PAUSE = 50, 0.001
+"""Attempts at a slot that another process is changing, and seconds between them."""
 
 
 class SQLiteLeaseStore(LeaseStore):
-    """See `LeaseStore`. Each method is one transaction, and one step of the connection's thread.
-
-    A row is there while a lease is held, has been left behind, or has failures to be remembered;
-    upkeep removes what ended an hour ago. So the table stays small, whatever the file holds.
-    """
+    """See `LeaseStore`."""
 
     def __init__(
         self,
@@ -48,18 +44,34 @@ class SQLiteLeaseStore(LeaseStore):
         row: Callable[[Record], tuple[Any, ...]],
         clock: Callable[[], float],
     ) -> None:
-        """Leases in the file of a session. `row`: what a record is written as."""
+        """Leases of the file of a session. `row`: what a record is written as."""
         self._session = session
         self._row = row
         self._clock = clock
-        self._seen: tuple[int, int] | None = None
-        """The opening of the connection, and its `data_version`."""
+        self._seen: tuple[int, int, bytes] | None = None
+        """The opening of the connection, its `data_version`, and the mark of the slots."""
 
     async def acquire(
         self, wanted: Mapping[bytes, float]
     ) -> Mapping[bytes, Grant | Record | LeaseState]:
         """See `LeaseStore.acquire`."""
-        return await self._session.commit(functools.partial(self._acquire, wanted))
+        await self._session.file_lock.open()
+        there = self._live(await self._answers(wanted))
+        missing = [key for key in wanted if key not in there]
+        leases: dict[bytes, Grant | LeaseState] = {}
+        slots, now = self._slots(), self._clock()
+
+        def take(key: bytes) -> None:
+            self._take(slots, leases, key, now, wanted[key])
+
+        await _each(missing, take)
+        try:
+            # Once more: between the first look and the lease another process may have stored one.
+            answers = await self._answers(missing)
+        except BaseException:
+            self._give_back(slots, leases, missing)
+            raise
+        return {**there, **self._answers_first(slots, leases, answers)}
 
     def acquire_at_once(
         self, wanted: Mapping[bytes, float]
@@ -67,91 +79,141 @@ class SQLiteLeaseStore(LeaseStore):
         """See `LeaseStore.acquire_at_once`."""
         # Another `acquire` in the place of this class's is not to be passed over.
         is_own = type(self).acquire is ACQUIRE and "acquire" not in vars(self)
-        if len(wanted) > AT_ONCE or not is_own:
+        if not is_own or self._session.newer or not self._session.file_lock.is_open():
             return None
-        done = self._session.commit_at_once(functools.partial(self._acquire, wanted))
-        return None if done is None else done[0]
-
-    def _acquire(
-        self, wanted: Mapping[bytes, float], connection: sqlite3.Connection
-    ) -> dict[bytes, Grant | Record | LeaseState]:
-        now = self._clock()
-        found: dict[bytes, Grant | Record | LeaseState] = {}
+        leases: dict[bytes, Grant | LeaseState] = {}
+        slots, now = self._slots(), self._clock()
         for key, seconds in wanted.items():
-            state = _state(connection, key, now)
-            if isinstance(state, Record) or (state is not None and state.expires > now):
-                found[key] = state
-                continue
-            fence = secrets.randbits(63)
-            connection.execute(GRANT, (key, fence, now + seconds))
-            found[key] = Grant(fence, 0 if state is None else state.failures)
-        return found
+            with contextlib.suppress(SlotsBusyError):
+                self._take(slots, leases, key, now, seconds)
+        found = self._session.fast_reader.get(list(wanted))
+        if found is None:
+            self._give_back(slots, leases, wanted)
+            return None
+        return self._answers_first(slots, leases, found)
+
+    def _slots(self) -> LeaseSlots:
+        file = self._session.file_lock.file
+        if file is None:
+            msg = "the store is not open"
+            raise StoreUnavailableError(msg)
+        return LeaseSlots(file)
+
+    def _take(
+        self,
+        slots: LeaseSlots,
+        leases: dict[bytes, Grant | LeaseState],
+        key: bytes,
+        now: float,
+        seconds: float,
+    ) -> None:
+        """Take a lease, if it is free, and there is room for it."""
+        lease = slots.acquire(key, now + seconds, now)
+        if lease is not None:
+            leases[key] = lease
+
+    def _give_back(
+        self, slots: LeaseSlots, leases: Mapping[bytes, object], keys: Iterable[bytes]
+    ) -> None:
+        """End what was granted of these keys, as if it had not been."""
+        now = self._clock()
+        for key in keys:
+            lease = leases.get(key)
+            if isinstance(lease, Grant):
+                # One that is busy just now lapses.
+                with contextlib.suppress(SlotsBusyError):
+                    slots.end(key, lease.fence, 0, now)
+
+    def _answers_first(
+        self,
+        slots: LeaseSlots,
+        leases: dict[bytes, Grant | LeaseState],
+        answers: Mapping[bytes, Record],
+    ) -> Mapping[bytes, Grant | Record | LeaseState]:
+        """Answers in the place of leases, which are given back then."""
+        live = self._live(answers)
+        self._give_back(slots, leases, live)
+        return {**leases, **live}
+
+    def _live(self, answers: Mapping[bytes, Record]) -> dict[bytes, Record]:
+        """Those that have not expired."""
+        now = self._clock()
+        return {k: one for k, one in answers.items() if one.expires is None or one.expires > now}
+
+    async def _answers(self, keys: Collection[bytes]) -> dict[bytes, Record]:
+        def work(connection: sqlite3.Connection) -> dict[bytes, Record]:
+            rows = [
+                row
+                for query, chunk in queries(list(keys))
+                for row in connection.execute(query, chunk).fetchall()
+            ]
+            return {row[0]: record_of(row) for row in rows}
+
+        return await self._session.look(work)
 
     async def renew(self, leases: Mapping[bytes, tuple[int, float]]) -> Collection[bytes]:
         """See `LeaseStore.renew`."""
+        slots, now, lost = self._slots(), self._clock(), set()
 
-        def work(connection: sqlite3.Connection) -> set[bytes]:
-            now = self._clock()
-            return {
-                key
-                for key, (fence, seconds) in leases.items()
-                if not connection.execute(RENEW, (now + seconds, key, fence)).rowcount
-            }
+        def renew(key: bytes) -> None:
+            fence, seconds = leases[key]
+            if not slots.renew(key, fence, now + seconds):
+                lost.add(key)
 
-        return await self._session.commit(work)
+        await _each(leases, renew)
+        return lost
 
     async def release(self, leases: Mapping[bytes, tuple[int, int]]) -> None:
         """See `LeaseStore.release`."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            now = self._clock()
-            for key, (fence, failures) in leases.items():
-                connection.execute(FORGET, (key, fence, failures))
-                connection.execute(FAIL, (now, failures, key, fence))
-
-        await self._session.commit(work)
+        slots, now = self._slots(), self._clock()
+        await _each(leases, lambda key: slots.end(key, *leases[key], now))
 
     async def set(self, records: Sequence[tuple[Record, int | None]]) -> Collection[int]:
         """See `LeaseStore.set`."""
 
         def work(connection: sqlite3.Connection) -> set[int]:
-            refused = set()
+            slots, refused = self._slots(), set()
             for record, fence in records:
-                if fence is None or connection.execute(END, (record.key, fence)).rowcount:
+                slot = None if fence is None else slots.find(record.key)
+                if fence is None or (slot is not None and slot.fence == fence):
                     connection.execute(UPSERT, self._row(record))
                 else:
                     refused.add(fence)
             return refused
 
-        return await self._session.commit(work, sum(size_of(record) for record, _ in records))
+        refused = await self._session.commit(work, sum(size_of(record) for record, _ in records))
+        slots = self._slots()
+        stored = [(one.key, fence) for one, fence in records if fence is not None]
+        await _each(stored, lambda it: slots.forget(*it))
+        return refused
 
     async def moved(self) -> bool:
         """See `LeaseStore.moved`."""
         # Of one connection it changes only with what others commit, our own writer among them
         # (sqlite.org/pragma.html). Another connection counts from another number.
-        session = self._session
+        session, mark = self._session, self._slots().mark()
         [(version,)] = await session.look(lambda c: c.execute("PRAGMA data_version").fetchall())
-        before, self._seen = self._seen, (session.openings, version)
+        before, self._seen = self._seen, (session.openings, version, mark)
         return before != self._seen
 
     async def peek(self, keys: Collection[bytes]) -> Mapping[bytes, Record | LeaseState]:
         """See `LeaseStore.peek`."""
+        slots = self._slots()
+        # The leases first: an answer that ends one is seen then.
+        found = {key: slots.find(key) for key in keys}
+        leases = {key: LeaseState(it.expires, it.failures) for key, it in found.items() if it}
+        return {**leases, **self._live(await self._answers(keys))}
 
-        def work(connection: sqlite3.Connection) -> dict[bytes, Record | LeaseState]:
-            now = self._clock()
-            states = {key: _state(connection, key, now) for key in keys}
-            return {key: state for key, state in states.items() if state is not None}
 
-        return await self._session.look(work)
+async def _each(items: Iterable[T], step: Callable[[T], None]) -> None:
+    """Take a step for each. One whose slot stays busy is passed by: that lease lapses."""
+    for item in items:
+        for _ in range(BUSY_ATTEMPTS):
+            try:
+                step(item)
+                break
+            except SlotsBusyError:
+                await asyncio.sleep(BUSY_PAUSE)
 
 
 ACQUIRE = SQLiteLeaseStore.acquire
-
-
-def _state(connection: sqlite3.Connection, key: bytes, now: float) -> Record | LeaseState | None:
-    # The lease first: a look without a transaction must not miss an answer that ends it.
-    lease = connection.execute(STATE, (key,)).fetchone()
-    row = connection.execute(LIVE, (key, now)).fetchone()
-    if row is not None:
-        return record_of(row)
-    return None if lease is None else LeaseState(*lease)

@@ -254,15 +254,9 @@ class OpenFiles:
 
 
 def commit(
-    connection: sqlite3.Connection,
-    work: Callable[[sqlite3.Connection], T],
-    files: OpenFiles,
-    *,
-    has_to_last: bool = True,
+    connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], files: OpenFiles
 ) -> T:
     """Run a function in one transaction, which goes into files that other processes see.
-
-    `has_to_last`: whether to make sure of that.
 
     Raises:
         FilesChangedError: It did not, or may not have.
@@ -270,15 +264,13 @@ def commit(
     files.check_index()
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if has_to_last:
-            files.check_wal()
+        files.check_wal()
         result = work(connection)
         connection.commit()
     except BaseException:
         connection.rollback()
         raise
-    if has_to_last:
-        files.check_after(result)
+    files.check_after(result)
     return result
 
 

@@ -46,7 +46,8 @@ class FileLock:
         """For the database at `path`; `timeout`: seconds to wait for other processes."""
         self._database, self._path, self._name = str(path), f"{path}-lock", f"{path.name}-lock"
         self._timeout = timeout
-        self._file: int | None = None
+        self.file: int | None = None
+        """A descriptor of it, while it is open."""
         self._identity: tuple[int, ...] = ()
         self._waiter: LockWaiter | None = None
         self.is_held = False
@@ -58,7 +59,7 @@ class FileLock:
 
         Returns whether it is held now: then `release` it.
         """
-        file, waiter = self._file, self._waiter
+        file, waiter = self.file, self._waiter
         if file is None or self.is_held or (waiter is not None and not waiter.is_over):
             return False
         if has_queue(file) or not try_to_lock(file):
@@ -72,8 +73,8 @@ class FileLock:
     def release(self) -> None:
         """Let go of it."""
         self.is_held = False
-        if self._file is not None:
-            unlock(self._file)
+        if self.file is not None:
+            unlock(self.file)
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -90,12 +91,27 @@ class FileLock:
         finally:
             self.release()
 
+    async def open(self) -> int:
+        """Open the file, unless it is open, and still has its name. Returns a descriptor.
+
+        Raises:
+            OSError: It cannot be had: see `open_lock`.
+        """
+        if self.file is not None and not self._is_there():
+            self.close()
+        if self.file is None:
+            self.file = await open_lock(self._path, self._database)
+            self._identity = os.fstat(self.file)[1:3]
+        return self.file
+
+    def is_open(self) -> bool:
+        """Whether it is open, and still has its name."""
+        return self.file is not None and self._is_there()
+
     async def _take(self) -> None:
         while True:
-            if self._file is None:
-                self._file = await open_lock(self._path, self._database)
-                self._identity = os.fstat(self._file)[1:3]
-            await self._wait(self._file)
+            file = await self.open()
+            await self._wait(file)
             if self._is_there():
                 break
             self.close()
@@ -132,7 +148,7 @@ class FileLock:
     def close(self) -> None:
         """Let go of the file."""
         waiter, self._waiter = self._waiter, None
-        file, self._file = self._file, None
+        file, self.file = self.file, None
         self.is_held = False
         if waiter is not None:
             waiter.abandon()

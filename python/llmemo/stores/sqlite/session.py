@@ -186,21 +186,6 @@ class Session(ABC):
         with self.watched():
             return await in_one_step(reader, work)
 
-    def commit_at_once(self, work: Callable[[sqlite3.Connection], T]) -> tuple[T] | None:
-        """Run a function in one small transaction, here and now; None if that has to wait.
-
-        For what need not last, should the files have been replaced. While `commit` does not run.
-        """
-        is_well = not (self._is_damaged or self._is_readonly or self._is_detached or self.newer)
-        if self.writer is None or not is_well or not self.file_lock.try_hold():
-            return None
-        try:
-            return self._committer.commit_here(self.writer, work, has_to_last=False)
-        except FilesChangedError:
-            return None
-        finally:
-            self.file_lock.release()
-
     async def commit(self, work: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
         """Run a function in one transaction, which writes about `size` bytes.
 

@@ -46,12 +46,6 @@ many bytes of it. A process that asks for more forgets all."""
 CHANGES_AT_ONCE = 4_096
 """Changes that one transaction removes."""
 
-LEASES_PAUSE = 60.0
-"""Seconds between two removals of leases that ended long ago."""
-
-LEASES_KEPT = 3_600.0
-"""Seconds for which they are kept: until then their holders may still bring an answer."""
-
 LOOK = """
 SELECT EXISTS (SELECT 1 FROM entries WHERE expires <= ?),
     ifnull((SELECT max(id) FROM changes) - (SELECT min(id) FROM changes), 0),
@@ -66,9 +60,6 @@ OLD_CHANGES = """
 DELETE FROM changes WHERE id <= (SELECT max(id) FROM changes) - ?
     AND id < (SELECT min(id) FROM changes) + ?
 """
-OLD_LEASES = """
-DELETE FROM leases WHERE key IN (SELECT key FROM leases WHERE expires <= ? LIMIT ?)
-"""
 
 
 class Upkeep:
@@ -82,7 +73,7 @@ class Upkeep:
         if max_bytes is not None:
             self._changes = min(CHANGES, max(LEAST_CHANGES, max_bytes // CHANGES_SHARE))
         self.eviction = Eviction(max_bytes)
-        self._looked = self._noted = self._restarted = self._swept = time.monotonic()
+        self._looked = self._noted = self._restarted = time.monotonic()
         self._has_more = False
 
     def has_to_follow(self, size: int, wal_bytes: int) -> bool:
@@ -123,11 +114,6 @@ class Upkeep:
         if at_end or not (self._has_more or start - self._looked > PAUSE):
             return
         self._looked = start
-        if start - self._swept > LEASES_PAUSE:
-            cursor = await writer.execute(OLD_LEASES, (now - LEASES_KEPT, ROWS))
-            await writer.commit()
-            if cursor.rowcount < ROWS:
-                self._swept = start
         self._has_more = True
         while time.monotonic() - start < BUDGET:
             if not await self._step(writer, now):
