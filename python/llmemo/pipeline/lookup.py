@@ -14,7 +14,7 @@ from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.keys.identity import seek
 from llmemo.langchain.chains import current_chain
-from llmemo.pipeline.coordinate import coordinate, leads_early
+from llmemo.pipeline.coordinate import coordinate, leads_at_once, leads_early
 from llmemo.pipeline.lookup_state import LookupState
 from llmemo.pipeline.tier_reads import accept, read_by_key, read_by_text
 
@@ -102,8 +102,9 @@ async def _run(lookup: LookupState, *, ask_memory: bool) -> Hit | None:
         record, lookup.time_left = await tiers.durable.read(lookup.key, lookup.make_call)
         if record is not None:
             hit = await accept(lookup, record, epoch)
-    if hit is None and tiers.flights is not None and lookup.options.mode != "only":
-        hit = await coordinate(lookup, tiers.flights)
+    flights = None if hit is not None or lookup.options.mode == "only" else tiers.flights
+    if flights is not None and not leads_at_once(lookup, flights):
+        hit = await coordinate(lookup, flights)
     if hit is None:
         lookup.miss("absent")
     return hit
