@@ -48,6 +48,7 @@ BOUNDS: Mapping[str, tuple[Bound, ...]] = {
     "memory hit, 10 KB prompt": (Bound(1, "InMemoryCache"),),
     "memory hit, 100 KB prompt": (Bound(0.35, "InMemoryCache"),),
     "memory hit, single_flight": (Bound(1.15, "single_flight=False"),),
+    "memory miss, single_flight": (Bound(2, "single_flight=False"),),
     "persistent hit, 1 concurrent": (Bound(0.5, "SQLiteCache"),),
     "persistent hit, 64 concurrent": (Bound(0.03, "SQLiteCache"),),
     "durable update, 64 concurrent": (Bound(0.03, "SQLiteCache"),),

@@ -5,7 +5,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 
 /// The requests that are being computed: `L` leads to the lease, `W` is a waiter.
 pub struct Flights<L, W> {
@@ -29,6 +30,10 @@ pub enum Passed<L, W> {
     Closed(Vec<W>, L, Option<L>),
 }
 
+/// Callers wait for a lease that was to end without any.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Awaited;
+
 impl<L, W> Default for Flights<L, W> {
     fn default() -> Self {
         Self { open: HashMap::new() }
@@ -38,12 +43,13 @@ impl<L, W> Default for Flights<L, W> {
 impl<L, W> Flights<L, W> {
     /// Has a lease, if nobody has one of this key; otherwise it comes back.
     pub fn lead(&mut self, key: &[u8], number: u64, lease: L) -> Option<L> {
-        if self.open.contains_key(key) {
-            return Some(lease);
+        match self.open.entry(key.into()) {
+            Entry::Occupied(_) => Some(lease),
+            Entry::Vacant(place) => {
+                place.insert(Flight { number, failures: 0, lease, waiters: VecDeque::new() });
+                None
+            }
         }
-        let flight = Flight { number, failures: 0, lease, waiters: VecDeque::new() };
-        self.open.insert(key.into(), flight);
-        None
     }
 
     /// Waits, if somebody has a lease of this key; otherwise the waiter comes back.
@@ -136,6 +142,25 @@ impl<L, W> Flights<L, W> {
         Some((flight.waiters.into(), flight.lease))
     }
 
+    /// Ends the lease of a key, as long as no caller waits for it. Returns what there was to end.
+    ///
+    /// With a `number`, only if that is the lease's.
+    ///
+    /// # Errors
+    ///
+    /// Callers wait: nothing is done.
+    pub fn close_unawaited(
+        &mut self,
+        key: &[u8],
+        number: Option<u64>,
+    ) -> Result<Option<L>, Awaited> {
+        match self.open.get(key) {
+            Some(it) if number.is_some_and(|number| number != it.number) => Ok(None),
+            Some(it) if !it.waiters.is_empty() => Err(Awaited),
+            _ => Ok(self.open.remove(key).map(|it| it.lease)),
+        }
+    }
+
     /// Each key, with its lease and those who wait.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &L, &VecDeque<W>)> {
         self.open.iter().map(|(key, it)| (&**key, &it.lease, &it.waiters))
@@ -196,6 +221,19 @@ mod tests {
         };
         assert_eq!(waiters, ["a", "b", "c"]);
         assert_eq!(flights.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_lease_ends_at_once_unless_a_caller_waits_for_it() {
+        let mut flights = with(&["a"]);
+        assert_eq!(flights.close_unawaited(KEY, Some(1)), Err(Awaited));
+        assert_eq!(flights.close_unawaited(KEY, None), Err(Awaited));
+        assert_eq!(flights.first(KEY), Some(&"a"));
+        flights.leave(KEY, |_| true);
+        assert_eq!(flights.close_unawaited(KEY, Some(7)), Ok(None));
+        assert_eq!(flights.close_unawaited(KEY, Some(1)), Ok(Some(10)));
+        assert_eq!(flights.close_unawaited(KEY, Some(1)), Ok(None));
+        assert_eq!(with(&[]).close_unawaited(KEY, None), Ok(Some(10)));
     }
 
     #[test]

@@ -208,6 +208,12 @@ class FlightTable:
     def close(self, key: bytes, result: object, outcomes: list[Any]) -> None:
         """End the lease of a key, if it has one, and give the result to all calls that wait."""
 
+    def close_unawaited(self, key: bytes, number: int | None = None) -> bool:
+        """End the lease of a key, if it has one (and that has this number).
+
+        Returns False, with nothing done, if calls wait for it.
+        """
+
     def waiting(self) -> dict[bytes, list[Any]]:
         """The calls that wait, by key, of all that are computed."""
 

@@ -1,7 +1,7 @@
 //! Leases within one process: see [`crate::single_flight`].
 
 use crate::python::runtime::gil_cell::GilCell;
-use crate::single_flight::{Flights, Passed};
+use crate::single_flight::{Awaited, Flights, Passed};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyWeakrefMethods, PyWeakrefReference};
@@ -21,7 +21,7 @@ pub struct FlightTable {
 #[pyclass(frozen)]
 struct Lost {
     tell: Py<PyAny>,
-    key: Box<[u8]>,
+    key: Py<PyBytes>,
     number: u64,
 }
 
@@ -29,19 +29,19 @@ struct Lost {
 impl Lost {
     fn __call__(&self, reference: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = reference.py();
-        self.tell.call1(py, (PyBytes::new(py, &self.key), self.number)).map(drop)
+        self.tell.call1(py, (&self.key, self.number)).map(drop)
     }
 }
 
 impl FlightTable {
     fn reference(
         &self,
-        key: &[u8],
+        key: &Bound<'_, PyBytes>,
         number: u64,
         lease: &Bound<'_, PyAny>,
     ) -> PyResult<Py<PyWeakrefReference>> {
         let py = lease.py();
-        let lost = Lost { tell: self.lost.clone_ref(py), key: key.into(), number };
+        let lost = Lost { tell: self.lost.clone_ref(py), key: key.clone().unbind(), number };
         Ok(PyWeakrefReference::new_with(lease, Bound::new(py, lost)?)?.unbind())
     }
 }
@@ -78,12 +78,13 @@ impl FlightTable {
 
     fn lead<'py>(
         &self,
-        key: &[u8],
+        key: &Bound<'py, PyBytes>,
         number: u64,
         lease: Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let reference = self.reference(key, number, &lease)?;
-        let left = self.open.with(lease.py(), |open| open.lead(key, number, reference));
+        let bytes = key.as_bytes();
+        let left = self.open.with(lease.py(), |open| open.lead(bytes, number, reference));
         Ok(left.is_none().then_some(lease))
     }
 
@@ -110,7 +111,7 @@ impl FlightTable {
     #[pyo3(signature = (key, number, failures, next, outcomes))]
     fn pass_on(
         &self,
-        key: &[u8],
+        key: &Bound<'_, PyBytes>,
         number: u64,
         failures: u32,
         next: Option<(u64, Bound<'_, PyAny>)>,
@@ -123,7 +124,8 @@ impl FlightTable {
             }
             None => (None, None),
         };
-        let passed = self.open.with(py, |open| open.pass_on(key, number, failures, fresh));
+        let bytes = key.as_bytes();
+        let passed = self.open.with(py, |open| open.pass_on(bytes, number, failures, fresh));
         let (old, unused): (Left, Left) = match passed {
             Passed::Stale(unused) => (None, unused),
             Passed::To(call, old) => {
@@ -142,7 +144,7 @@ impl FlightTable {
 
     fn take_over<'py>(
         &self,
-        key: &[u8],
+        key: &Bound<'py, PyBytes>,
         number: u64,
         call: &Bound<'py, PyAny>,
         next: u64,
@@ -150,7 +152,9 @@ impl FlightTable {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = call.py();
         let fresh = (next, self.reference(key, next, &lease)?);
-        let taken = self.open.with(py, |open| open.take_over(key, number, |it| it.is(call), fresh));
+        let bytes = key.as_bytes();
+        let taken =
+            self.open.with(py, |open| open.take_over(bytes, number, |it| it.is(call), fresh));
         match taken {
             Ok((_, old)) => end(py, &old).map(|()| Some(lease)),
             Err(_) => Ok(None),
@@ -173,6 +177,15 @@ impl FlightTable {
         };
         tell(outcomes, calls, result)?;
         end(py, &lease)
+    }
+
+    #[pyo3(signature = (key, number=None))]
+    fn close_unawaited(&self, py: Python<'_>, key: &[u8], number: Option<u64>) -> PyResult<bool> {
+        match self.open.with(py, |open| open.close_unawaited(key, number)) {
+            Ok(Some(lease)) => end(py, &lease).map(|()| true),
+            Ok(None) => Ok(true),
+            Err(Awaited) => Ok(false),
+        }
     }
 
     fn waiting<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

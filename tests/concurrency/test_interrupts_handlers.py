@@ -86,7 +86,7 @@ def test_a_handler_asks_for_what_is_being_asked_for() -> None:
         found: list[object] = []
 
         def asked(frame: FrameType, event: str, _: object) -> None:
-            if event == "call" and frame.f_code is coordinate._lead.__code__ and not found:
+            if event == "call" and frame.f_code is coordinate._hold.__code__ and not found:
                 sys.setprofile(None)
                 key = frame.f_locals["lease"].key
                 found.extend((flights.lease(key), cache.lookup("p", "m")))

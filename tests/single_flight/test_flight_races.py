@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmemo.langchain.model_runs import Run
+    from llmemo.single_flight import holding
 
 pytestmark = pytest.mark.anyio
 
@@ -147,7 +148,9 @@ async def test_a_failure_that_nobody_awaits_is_still_told() -> None:
 class Held:
     """Something to hold, which is over or not."""
 
-    has_run = False
+    has_run = has_ended = False
+    older: holding.Held | None = None
+    is_settled = False
 
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over

@@ -8,7 +8,9 @@ among them) and whether it goes on: a lease that a run stands behind ends with t
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
+import time
 import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,14 +47,20 @@ class Dependent(Protocol):
 class Run:
     """One run of a model."""
 
-    __slots__ = ("__weakref__", "_dependents", "is_open", "parameters")
+    __slots__ = ("__weakref__", "_dependents", "ended", "parameters")
 
     def __init__(self, parameters: Mapping[str, Any] | None) -> None:
         """Begin it. `parameters`: the model's, for this call, if LangChain tells them."""
         self.parameters = parameters
-        self.is_open = True
+        self.ended = math.inf
+        """When it ended (monotonic seconds); infinity as long as it has not."""
         # Weak, so that a dependent without a holder goes at once.
         self._dependents: list[weakref.ref[Dependent]] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on."""
+        return self.ended == math.inf
 
     def stand_behind(self, dependent: Dependent) -> None:
         """Tell it how the run ends."""
@@ -61,7 +69,7 @@ class Run:
 
     def end(self, *, failed: bool) -> None:
         """End it, for every context that knows it."""
-        self.is_open = False
+        self.ended = min(self.ended, time.monotonic())
         # A context may know it for long after.
         self.parameters = None
         # A second call has no effect.

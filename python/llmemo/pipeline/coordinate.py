@@ -8,9 +8,11 @@ With `stale_if_error` an expired answer is served after a failure of the model.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
+import weakref
+from asyncio import _get_running_loop
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from llmemo._core import LARGE as LIMIT
@@ -19,7 +21,7 @@ from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.pipeline.tier_reads import accept, note_damage, read_by_key
 from llmemo.single_flight.holding import hold, holds_anything
 from llmemo.single_flight.lease import Lease
-from llmemo.single_flight.watchdog import Watch, here, unless_crowded
+from llmemo.single_flight.watchdog import Watch, unless_crowded
 from llmemo.store_io.calls import Call
 from llmemo.stores.lease_store import Grant
 
@@ -67,6 +69,31 @@ def leads_early(lookup: LookupState, about: tuple[float, float | None, bool]) ->
         _discard(lease)
         raise
     return False
+
+
+def leads_at_once(lookup: LookupState, flights: Flights) -> bool:
+    """Whether the caller is to compute the answer, without a look at anything else.
+
+    Most misses end here, if there is no store. No coroutine is made for them.
+    """
+    tiers, key = lookup.tiers, lookup.key
+    if tiers.durable is not None:
+        return False
+    lease = None
+    try:
+        lease = flights.lead(key)
+        if lease is None:
+            return False
+        if tiers.memory.size(key):
+            # It came between this lookup's look at memory and its lease, or is stale: `coordinate`
+            # may return it.
+            lease.end(failed=False)
+            return False
+        _hold(lookup, lease)
+    except BaseException:
+        _discard(lease)
+        raise
+    return True
 
 
 async def coordinate(lookup: LookupState, flights: Flights) -> Hit | None:
@@ -141,8 +168,12 @@ async def _coalesced(lookup: LookupState, value: bytes) -> Hit:
 
 
 def _hold(lookup: LookupState, lease: Lease) -> None:
-    lease.holder = here(is_blocking=lookup.make_call == Call.blocking)
-    hold(lease)
+    owner = hold(lease)
+    if not lookup.is_awaited:
+        lease.holder = get_ident()
+    elif isinstance(owner, weakref.ref):
+        # (What awaits is not always a task.)
+        lease.holder = owner
 
 
 async def _turned_up(lookup: LookupState, lease: Lease) -> Hit | None:
@@ -243,10 +274,4 @@ def _stale(lookup: LookupState) -> Hit | None:
 
 def _would_block_a_loop(lookup: LookupState) -> bool:
     """Whether waiting would hold up the event loop that runs in this thread."""
-    if lookup.make_call != Call.blocking:
-        return False
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    return not lookup.is_awaited and _get_running_loop() is not None

@@ -14,7 +14,7 @@ from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.keys.identity import seek
 from llmemo.langchain.chains import current_chain
-from llmemo.pipeline.coordinate import coordinate, leads_early
+from llmemo.pipeline.coordinate import coordinate, leads_at_once, leads_early
 from llmemo.pipeline.lookup_state import LookupState
 from llmemo.pipeline.tier_reads import read_by_key, read_by_text, read_store
 
@@ -100,9 +100,10 @@ async def _run(lookup: LookupState, *, ask_memory: bool) -> Hit | None:
         epoch = tiers.memory.epoch(lookup.key)
     if tiers.durable is not None:
         hit = await read_store(lookup, tiers.durable, epoch)
-    if hit is None and tiers.flights is not None and lookup.options.mode != "only":
+    flights = None if hit is not None or lookup.options.mode == "only" else tiers.flights
+    if flights is not None and not leads_at_once(lookup, flights):
         try:
-            hit = await coordinate(lookup, tiers.flights)
+            hit = await coordinate(lookup, flights)
         finally:
             lookup.give_back_lease()
     if hit is None:

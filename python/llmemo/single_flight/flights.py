@@ -56,11 +56,12 @@ class Flights:
         """Begin with no lease. `store`: told of the leases that it knows, too."""
         self.store = store
         self._numbers = itertools.count(1)
+        self._me = weakref.ref(self)
         self._begin()
         lifecycle.has_lock(self)
 
     def _begin(self) -> None:
-        self._table = FlightTable(functools.partial(_lost, weakref.ref(self)))
+        self._table = FlightTable(functools.partial(_lost, self._me))
         self._failed: dict[bytes, float] = {}
         self._alone: dict[bytes, float] = {}
 
@@ -85,15 +86,32 @@ class Flights:
 
         None: go on without either. `make_call` is None for a caller that must not wait.
         """
+        # No variable: a traceback would keep the lease alive.
+        return self.lead(key) or self._follow(key, make_call)
+
+    def lead(self, key: bytes) -> Lease | None:
+        """Begin the computation of an answer; None if that takes `enter`."""
+        if key in self._table or (self._alone and self._goes_alone(key)):
+            return None
+        number = next(self._numbers)
+        # In no variable, either.
+        return self._table.lead(  # type: ignore[no-any-return]
+            key, number, Lease(self._me, key, number, threading.get_ident())
+        )
+
+    def _follow(
+        self, key: bytes, make_call: Callable[[Join], Call[Any]] | None
+    ) -> Lease | Call[Any] | None:
         if key in self._table:
             if make_call is None or self._is_beneath(key):
                 return None
-            # No variable: a traceback would keep the lease alive. The table may have changed since
-            # the look at it: then look again.
+            # Nor is there one for the call, which may be passed a lease. The table may have changed
+            # since the look at it: then look again.
             return self._join(key, make_call) or self.enter(key, make_call)
-        if self._alone.get(key, 0.0) > time.monotonic():
-            return None
-        return self._lead(key, next(self._numbers)) or self.enter(key, make_call)
+        return None if self._goes_alone(key) else self.enter(key, make_call)
+
+    def _goes_alone(self, key: bytes) -> bool:
+        return self._alone.get(key, 0.0) > time.monotonic()
 
     def _is_beneath(self, key: bytes) -> bool:
         """Whether this is a signal handler, and the caller that it interrupts has the lease."""
@@ -102,12 +120,6 @@ class Flights:
 
     def _join(self, key: bytes, make_call: Callable[[Join], Call[Any]]) -> Call[Any] | None:
         return self._table.join(key, make_call(Join(key, _pass_by)))  # type: ignore[no-any-return]
-
-    def _lead(self, key: bytes, number: int) -> Lease | None:
-        here = threading.get_ident()
-        return self._table.lead(  # type: ignore[no-any-return]
-            key, number, Lease(self, key, number, after_failure=False, thread=here)
-        )
 
     def take_over(self, key: bytes, call: Call[Any], number: int) -> Lease | None:
         """Take a lease from its holder, for a caller that waits for it; None if it has ended.
@@ -121,7 +133,7 @@ class Flights:
 
     def _take_over(self, old: Lease, call: Call[Any], number: int) -> Lease | None:
         return self._table.take_over(  # type: ignore[no-any-return]
-            old.key, old.number, call, number, old.taken_over_by(self, number)
+            old.key, old.number, call, number, old.taken_over(number)
         )
 
     def is_first(self, key: bytes, call: Call[Any]) -> bool:
@@ -149,8 +161,10 @@ class Flights:
 
     def serve(self, key: bytes, value: bytes) -> None:
         """Give the answer (in the value format) to all waiters."""
-        self._failed.pop(key, None)
-        _finish(self, key, value, [])
+        if self._failed:
+            self._failed.pop(key, None)
+        if not self._table.close_unawaited(key):
+            _finish(self, key, value, [])
 
     def release(self, key: bytes) -> None:
         """Let all waiters go on alone: there is an answer, but it cannot be handed on."""
@@ -168,11 +182,16 @@ class Flights:
 
     def ended(self, lease: Lease, *, failed: bool) -> None:
         """For `Lease` only. May be called by a finalizer: at any time, in any thread."""
-        _end(self, lease.key, lease.number, lease.fence, [], failed=failed)
+        is_plain = not failed and (lease.fence is None or self.store is None)
+        if not (is_plain and self._table.close_unawaited(lease.key, lease.number)):
+            _end(self, lease.key, lease.number, lease.fence, [], failed=failed)
 
     def lost(self, key: bytes, number: int) -> None:
         """For the table: a lease is gone that had not ended."""
-        if self.store is not None and self._table.failures(key, number) is not None:
+        if self.store is None:
+            if self._table.close_unawaited(key, number):
+                return
+        elif self._table.failures(key, number) is not None:
             self.store.release_held(key)
         _end(self, key, number, None, [], failed=False)
 
@@ -191,7 +210,8 @@ class Flights:
                 note(self._failed, key, time.monotonic(), REMEMBERED)
             lease = None
             if failures < FAILURES_MAX:
-                lease = Lease(self, key, next(self._numbers), after_failure=failures > 0)
+                lease = Lease(self._me, key, next(self._numbers))
+                lease.after_failure = failures > 0
             following = None if lease is None else (lease.number, lease)
             self._table.pass_on(key, number, failures, following, outcomes)
             if lease is None or lease.has_ended or not outcomes[-1][0].is_over:

@@ -2,69 +2,98 @@
 
 A task (or a thread, where there is no task) holds a lease until it ends. A child task inherits a
 view of what its parent held when it began: its calls do not wait for the parent's own answers.
+
+Every step takes the same time however many leases are held: each leads to an older one, past those
+that are over. What is over stays over, and what has had a run keeps it, so no walk is done twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import math
-import threading
 import weakref
+from asyncio import _get_running_loop
 from collections import deque
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from llmemo._core import Insisting
 from llmemo.langchain import model_runs
 from llmemo.langchain.model_runs import open_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from llmemo.langchain.model_runs import Run
 
 HELD_MAX = 1024
 """Leases that one task may hold at a time: beyond it the oldest ends."""
 
 
+TIDY_EVERY = 32
+"""Leases after which a task looks for those that are over without having ended. A divisor of
+`HELD_MAX`."""
+
+
 class Held(model_runs.Dependent, Protocol):
     """What is held: a lease."""
 
+    older: Held | None
+    """One that its holder has held for longer; those between the two are over."""
+    has_ended: bool
+    is_settled: bool
+    """Whether it and all that are older have a run, or are over."""
+
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
+        """Whether it has ended. It stays so."""
 
     @property
     def has_run(self) -> bool:
         """Whether a run stands, or stood, behind it."""
 
     def end(self, *, failed: bool) -> None:
-        """Its holder has ended, or let go."""
+        """Its holder has ended, or let go. Without effect the second time."""
 
 
 class _Holder:
     """The leases of one task or thread. Only that changes it; others may look at any time."""
 
-    __slots__ = ("inherited", "leases", "numbers", "owner")
+    __slots__ = ("inherited", "leases", "owner")
 
     def __init__(self, owner: object, inherited: _View | None) -> None:
         self.owner = owner
         self.inherited = inherited
-        self.numbers = itertools.count(1)
-        self.leases: deque[tuple[int, Held]] = deque()
+        self.leases: deque[Held] = deque()
+        """The oldest first."""
 
-    def add(self, lease: Held) -> int:
-        leases, number = self.leases, next(self.numbers)
-        while leases and leases[-1][1].is_over:
+    def make_room(self) -> None:
+        """Let go of what is over at either end; and of the oldest, if there are too many."""
+        leases = self.leases
+        while leases and leases[-1].has_ended:
             leases.pop()
-        while leases and (leases[0][1].is_over or len(leases) >= HELD_MAX):
-            leases.popleft()[1].end(failed=False)
-        leases.append((number, lease))
-        return number
+        if len(leases) >= HELD_MAX:
+            self._pop_oldest()
+        elif not len(leases) % TIDY_EVERY:
+            # These are over by the clock, without an end. (First they end: an interrupt in between
+            # loses nothing.)
+            while leases and leases[-1].is_over:
+                leases[-1].end(failed=False)
+                leases.pop()
+            while leases and leases[0].is_over:
+                self._pop_oldest()
+        while leases and leases[0].has_ended:
+            self._pop_oldest()
+
+    def _pop_oldest(self) -> None:
+        leases = self.leases
+        # First it ends: an interrupt in between loses nothing.
+        leases[0].end(failed=False)
+        leases.popleft()
+        if leases:
+            # Or each would keep all that were before it.
+            leases[0].older = None
 
     def end_unbacked(self) -> None:
-        for _, lease in tuple(self.leases):
+        for lease in tuple(self.leases):
             if not lease.has_run:
                 lease.end(failed=False)
 
@@ -72,83 +101,95 @@ class _Holder:
         # `exception()` would mark it as retrieved, and asyncio would no longer log it.
         failed = not task.cancelled() and getattr(task, "_exception", None) is not None
         while self.leases:
-            self.leases[0][1].end(failed=failed)
+            self.leases[0].end(failed=failed)
             self.leases.popleft()
 
 
-class _View(NamedTuple):
-    """What a context knows of a holder. In a child task it is a copy, and shows nothing newer."""
-
-    holder: _Holder
-    last: int
-    """The number of the last lease that it shows."""
-
-    def live(self, owner: object) -> Iterator[Held]:
-        """The leases that are not over, the newest first; to the holder itself, all it holds."""
-        # A copy, since other threads inherit it, too.
-        return self._live(owner, reversed(tuple(self.holder.leases)))
-
-    def shows_any(self, owner: object) -> bool:
-        """Whether there is any of them. Takes the same time however many there are, as a rule."""
-        try:
-            # No copy: the newest is mostly not over, and those that are leave with the next one.
-            return any(True for _ in self._live(owner, reversed(self.holder.leases)))
-        except RuntimeError:  # the holder, or a signal handler, has changed them meanwhile
-            return any(True for _ in self.live(owner))
-
-    def _live(self, owner: object, newest_first: Iterator[tuple[int, Held]]) -> Iterator[Held]:
-        last = math.inf if self.holder.owner == owner else self.last
-        return (lease for number, lease in newest_first if number <= last and not lease.is_over)
-
+_View: TypeAlias = tuple[_Holder, "Held"]
+"""What a context knows of a holder, up to its newest lease then. In a child task it is a copy, and
+shows nothing newer. (No class: it is made at each miss.)"""
 
 _holding: ContextVar[_View | None] = ContextVar("llmemo_holding", default=None)
 
 
-def _current_task() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
+def current_task() -> asyncio.Task[Any] | None:
+    """The task that runs in this thread. None where there is none."""
+    # Not `get_running_loop`: what that raises outside a loop takes longer than all the rest.
+    loop = _get_running_loop()
+    return None if loop is None else asyncio.current_task(loop)
 
 
 def _owner(task: asyncio.Task[Any] | None) -> object:
     # Weak: the task has the context that has the holder.
-    return threading.get_ident() if task is None else weakref.ref(task)
+    return get_ident() if task is None else weakref.ref(task)
+
+
+def _newest(view: _View, owner: object) -> Held | None:
+    """The newest lease that a view shows; to the holder itself, the newest that it holds."""
+    holder, lease = view
+    if holder.owner != owner:
+        return lease
+    try:
+        return holder.leases[-1]
+    except IndexError:
+        return None
+
+
+def _shows_any(view: _View, owner: object) -> bool:
+    """Whether a view shows any lease that is not over."""
+    lease, over = _newest(view, owner), []
+    while lease is not None and lease.is_over:
+        over.append(lease)
+        lease = lease.older
+    for each in over:
+        each.older = lease
+    return lease is not None
+
+
+def _showing(view: _View | None, owner: object) -> _View | None:
+    """The first that shows any, of this view and those that its holder inherited."""
+    while view is not None and not _shows_any(view, owner):
+        view = view[0].inherited
+    return view
 
 
 def holds_anything() -> bool:
     """Whether this context, or one that it was copied from until then, holds what is not over."""
     view = _holding.get()
-    if view is None:
-        return False
-    owner = _owner(_current_task())
-    while view is not None:
-        if view.shows_any(owner):
-            return True
-        view = view.holder.inherited
-    return False
+    return view is not None and _showing(view, _owner(current_task())) is not None
 
 
-def hold(lease: Held) -> None:
+def hold(lease: Held) -> object:
     """Have the current task (or thread, where there is none) hold a lease until it ends.
+
+    Returns the number of the thread, or a weak reference to the task.
 
     The runs that are open stand behind it: all, since those of a batch cannot be told apart, and
     the first failure ends a batch. If there is none, the next one will: completion models ask a
     cache before they begin.
     """
-    task = _current_task()
-    owner = _owner(task)
+    # Few calls, and no look at the clock: this is done at each miss.
+    loop = _get_running_loop()
+    task = None if loop is None else asyncio.current_task(loop)
+    owner = get_ident() if task is None else weakref.ref(task)
     view = _holding.get()
-    if view is None or view.holder.owner != owner:
+    if view is None or view[0].owner != owner:
         # One callback for all that the task will ever hold.
-        holder = _Holder(owner, view if holds_anything() else None)
+        holder = _Holder(owner, _showing(view, owner))
         if task is not None:
             task.add_done_callback(Insisting(holder.task_ended))
     else:
-        holder = view.holder
-    _holding.set(_View(holder, holder.add(lease)))
+        holder = view[0]
+    leases = holder.leases
+    if leases and (leases[-1].has_ended or leases[0].has_ended or not len(leases) % TIDY_EVERY):
+        holder.make_room()
+    if leases:
+        lease.older = leases[-1]
+    leases.append(lease)
+    _holding.set((holder, lease))
     for run in open_runs():
         run.stand_behind(lease)
+    return owner
 
 
 def end_unbacked() -> None:
@@ -157,17 +198,22 @@ def end_unbacked() -> None:
     For a call that raises what a signal handler has raised: a run that was to begin does not.
     """
     view = _holding.get()
-    if view is not None and view.holder.owner == _owner(_current_task()):
-        view.holder.end_unbacked()
+    if view is not None and view[0].owner == _owner(current_task()):
+        view[0].end_unbacked()
 
 
 def _back(run: Run) -> None:
     """Have a run that begins stand behind the leases that have none."""
     view = _holding.get()
-    if view is not None:
-        for lease in view.live(_owner(_current_task())):
-            if not lease.has_run:
-                run.stand_behind(lease)
+    lease = None if view is None else _newest(view, _owner(current_task()))
+    seen = []
+    while lease is not None:
+        if not (lease.is_over or lease.has_run):
+            run.stand_behind(lease)
+        seen.append(lease)
+        lease = None if lease.is_settled else lease.older
+    for each in seen:
+        each.is_settled = True
 
 
 model_runs.observers.append(_back)

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 import time
-import weakref
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmemo.langchain.model_runs import Run
+    from llmemo.single_flight.holding import Held
     from llmemo.single_flight.liveness import Holder, Tick
     from llmemo.store_io.leases.held import HeldLeases
     from llmemo.store_io.time_budget import TimeBudget
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 UNBACKED = 5.0
 """Seconds for which a lease is trusted that no model run stands behind: a caller that uses a cache
 by hand may compute the answer by hand, or may only have looked."""
+
+
+NEVER = (-math.inf, 0, True)
+"""`Lease.seen` of a holder that was not looked at."""
 
 
 class StoreLeases(Protocol):
@@ -61,10 +67,11 @@ class Lease:
         "granted",
         "has_ended",
         "holder",
+        "is_settled",
         "key",
         "number",
+        "older",
         "seen",
-        "since",
         "store_budget",
         "takeovers",
         "thread",
@@ -72,33 +79,35 @@ class Lease:
     )
 
     def __init__(
-        self, owner: LeaseOwner, key: bytes, number: int, *, after_failure: bool, thread: int = 0
+        self, owner: Callable[[], LeaseOwner | None], key: bytes, number: int, thread: int = 0
     ) -> None:
-        """Made by `Flights` only."""
+        """Made by `Flights` only, at each miss. `owner` is a weak reference."""
+        # Weak: leases of a cache that is gone are over, even where a context still has them.
+        self._owner = owner
+        self._runs: tuple[Run, ...] = ()
         self.key = key
         self.number = number
-        self.after_failure = after_failure
+        self.after_failure = False
         """Whether an earlier holder has failed."""
         self.has_ended = False
         self.fence: int | None = None
         """The store's name for the lease, if the store coordinates processes."""
         self.store_budget: TimeBudget | None = None
         """The time that the lookup has left for the update."""
-        self.granted = self.since = time.monotonic()
-        """`since`: from when no run has stood behind it, if none does."""
+        self.granted = time.monotonic()
+        self.older: Held | None = None
+        """For `holding`, as the next."""
+        self.is_settled = False
         self.thread = thread
         """Where it was granted to a caller that did not wait for it, and holds it in a moment."""
         self.holder: Holder | None = None
         """The thread or task that holds it, once it does; for `watchdog`, as the next three."""
         self.takeovers = 0
         """How often in a row it was taken from a holder that stood still."""
-        self.seen = (-math.inf, 0, True)
+        self.seen = NEVER
         """When the holder was last looked at, by which kind of caller, and whether it got on."""
         self.tick: Tick | None = None
         """The last sign of life that its event loop was asked for."""
-        # Weak: leases of a cache that is gone are over, even where a context still has them.
-        self._owner = weakref.ref(owner)
-        self._runs: list[Run] = []
 
     @property
     def has_run(self) -> bool:
@@ -108,23 +117,27 @@ class Lease:
     @property
     def is_over(self) -> bool:
         """Whether it has ended, or is not trusted any more."""
-        return self.has_ended or self._owner() is None or self.trusted_for <= 0
+        if self.has_ended or self._owner() is None:
+            return True
+        if self._runs:
+            return self.trusted_for <= 0
+        # The same of the usual lease, which is looked at with each miss.
+        return self.granted + UNBACKED <= time.monotonic()
 
     @property
     def trusted_for(self) -> float:
         """Seconds until it is not trusted any more."""
-        if self._runs and any(run.is_open for run in self._runs):
-            return math.inf
-        return self.since + UNBACKED - time.monotonic()
+        # Told by the runs themselves: it must not seem to be over before all know of their end.
+        since = max([run.ended for run in self._runs]) if self._runs else self.granted
+        return since + UNBACKED - time.monotonic()
 
     def run_began(self, run: Run) -> None:
         """Note that a model run stands behind it."""
-        self._runs.append(run)
+        self._runs = (*self._runs, run)
         self.keep_alive()
 
     def run_ended(self, *, failed: bool) -> None:
         """Note that one of its runs has ended: a failure ends the lease."""
-        self.since = time.monotonic()
         if failed:
             self.end(failed=True)
         else:
@@ -137,9 +150,10 @@ class Lease:
         if store is not None and self.fence is not None and not self.has_ended:
             store.held.keep(self.key, self.fence, is_kept=self.trusted_for == math.inf)
 
-    def taken_over_by(self, owner: LeaseOwner, number: int) -> Lease:
+    def taken_over(self, number: int) -> Lease:
         """The lease in the place of this one, for `Flights` only: to the store it is the same."""
-        lease = Lease(owner, self.key, number, after_failure=self.after_failure)
+        lease = Lease(self._owner, self.key, number)
+        lease.after_failure = self.after_failure
         lease.takeovers = self.takeovers + 1
         lease.fence = self.fence
         return lease

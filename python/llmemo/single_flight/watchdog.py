@@ -7,7 +7,6 @@ the holder needs (`liveness`). It looks at the holder now and then. A holder tha
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import time
@@ -18,9 +17,10 @@ from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.single_flight.liveness import Look, Tick
 
 if TYPE_CHECKING:
+    import asyncio
+
     from llmemo.single_flight.flights import Flights
     from llmemo.single_flight.lease import Lease
-    from llmemo.single_flight.liveness import Holder
     from llmemo.store_io.calls import Call
 
 PAUSE = 0.1
@@ -32,15 +32,6 @@ AWAITED_PAUSE = 0.3
 DOUBT = 0.25
 """Seconds for which a holder may stand still, doubled at each takeover: if the model always waits
 for a thread that cannot be followed, few calls are made in vain."""
-
-
-def here(*, is_blocking: bool) -> Holder | None:
-    """Where the current caller runs. None where that cannot be told."""
-    if is_blocking:
-        return threading.get_ident()
-    task = asyncio.current_task()
-    # Weak: the task has the context that has the lease.
-    return None if task is None else weakref.ref(task)
 
 
 class Watch:
