@@ -162,11 +162,12 @@ class LangChainFile:
             except (sqlite3.Error, StoreError):
                 # It is told, if it lasts, when the rows before it were imported.
                 return
-            if now != version or not is_unique or has_others:
+            if not is_unique or has_others:
                 return
             at = end if count == ROWS else last
             yield
         if version is not None:
+            # If the file was written to since, it is of another version by now.
             self._alone[table] = version
 
     def _read(
