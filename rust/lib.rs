@@ -10,6 +10,7 @@
 //! | [`memory`]        | the memory tier: answers by request, bounded, with expiry                        |
 //! | [`request`]       | what a request is called: durable key, fingerprint, outline                      |
 //! | [`canonical`]     | what a prompt and an `llm_string` say, whatever the way it is written            |
+//! | [`pages`]         | the pages of an SQLite file that some rows are on                                |
 //!
 //! A request meets them in this order: `canonical` reads its texts, `request` names it, `memory` finds
 //! its answer, `codec` turns the answer's bytes into tokens, and `python` makes objects of them.
@@ -20,6 +21,7 @@
 pub mod canonical;
 pub mod codec;
 pub mod memory;
+pub mod pages;
 pub mod request;
 pub mod single_flight;
 

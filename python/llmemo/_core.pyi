@@ -26,6 +26,7 @@ __all__ = [
     "ValueRefused",
     "ValueUnknown",
     "__version__",
+    "announce_rows",
     "compress",
     "decode",
     "decompress",
@@ -637,6 +638,23 @@ def prepare() -> None:
     """Look up LangChain's classes, which is else done at first use.
 
     Rust waits for whoever is at it; in a child that is forked meanwhile, for ever.
+    """
+
+def announce_rows(
+    file: int, *, page_bytes: int, index: int, table: int, keys: Sequence[bytes]
+) -> None:
+    """Have the system read the pages of an SQLite file that the rows of these keys are on.
+
+    It reads them beside each other, from the disk into RAM, and this waits for those alone that
+    lead to others. Whatever the file holds, nothing worse comes of it than that it was in vain.
+    Does nothing but on Linux.
+
+    Args:
+        file: Number of an open file, which may be one of SQLite's own.
+        page_bytes: Size of a page.
+        index: First page of an index whose records are a key and the number of its row.
+        table: First page of the table.
+        keys: The keys.
     """
 
 def leak(object: object) -> None:

@@ -9,6 +9,7 @@
 //! | `dumps`         | LangChain's `dumps`, written straight from the objects                       |
 //! | `codec`         | answers: Python objects to bytes and back                                    |
 //! | `single_flight` | leases within one process                                                    |
+//! | `pages`         | pages of an SQLite file that is in use, announced to the disk                |
 //! | `telemetry`     | counters, each of whose methods is one step                                  |
 //! | `errors`        | the exceptions, and what Rust errors become in Python                        |
 //! | `runtime`       | what the border needs of the interpreter: the GIL, the stack, texts, dicts   |
@@ -18,6 +19,7 @@ mod dumps;
 mod errors;
 mod keys;
 mod memory;
+mod pages;
 mod runtime;
 mod single_flight;
 mod telemetry;
@@ -71,6 +73,8 @@ mod _core {
     use crate::python::memory::counts::MemoryCounts;
     #[pymodule_export]
     use crate::python::memory::outline::fold_digests;
+    #[pymodule_export]
+    use crate::python::pages::announce_rows;
     #[pymodule_export]
     use crate::python::runtime::interrupts::Insisting;
     #[pymodule_export]

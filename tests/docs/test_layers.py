@@ -40,7 +40,7 @@ LAYERS = (
 )
 """From the top down: a room imports only rooms below it."""
 
-RUST_LAYERS = ("python", "single_flight", "memory", "codec", "request", "canonical")
+RUST_LAYERS = ("python", "single_flight", "memory", "codec", "request", "canonical", "pages")
 
 LONGEST = 300
 """Lines of a source file."""

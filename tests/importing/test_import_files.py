@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.doubles import LIMIT
-from support.langchain_files import MD5, PLAIN, SCHEMA, answer, insert, make, row, traces
+from support.langchain_files import LLM, MD5, PLAIN, SCHEMA, answer, insert, make, row, traces
 
 from llmemo import ConfigurationError, LLMCache, NotACacheError, StoreError
 from llmemo.importing import rows_by_request, source_file
+from llmemo.importing.rows_by_request import LangChainFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -263,3 +264,88 @@ def test_a_file_that_is_removed_meanwhile_is_read_to_its_end(
     make(path, [row(n) for n in "abcdefghij"])
     report = cache.import_langchain(path, progress=lambda done, total: path.unlink(missing_ok=True))
     assert report.imported == 10
+
+
+def rows_looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that read rows, by what they begin with."""
+    asked: list[str] = []
+    statement = rows_by_request._statement
+
+    def noted(text: str, table: str) -> str:
+        if text in (rows_by_request.ALONE, rows_by_request.CHUNK):
+            asked.append("alone" if text == rows_by_request.ALONE else "beside others")
+        return statement(text, table)
+
+    monkeypatch.setattr(rows_by_request, "_statement", noted)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("table", "extra", "expected"),
+    [
+        (PLAIN, [], "alone"),
+        (PLAIN, [row("old 3", 1)], "beside others"),
+        (PLAIN, [row("new", 2)], "beside others"),
+        (MD5, [], "beside others"),
+    ],
+)
+def test_rows_are_read_without_a_look_at_others_where_there_are_none(
+    table: str,
+    extra: list[Any],
+    expected: str,
+    cache: LLMCache,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rows_by_request, "ROWS", 3)
+    make(path, [*(row(f"old {n}") for n in range(10)), *extra], table)
+    asked = rows_looked_up(monkeypatch)
+    report = cache.import_langchain(path)
+    assert set(asked) == {expected}
+    # A row of number 2 alone is no answer.
+    assert (report.imported, sum(report.skipped.values())) == (10, sum(it[2] == 2 for it in extra))
+
+
+def test_a_table_that_would_let_a_request_have_two_first_rows_is_read_with_a_look(
+    cache: LLMCache, path: Path
+) -> None:
+    columns = "prompt VARCHAR, llm VARCHAR, idx INTEGER, response VARCHAR"
+    database(path, f"CREATE TABLE {PLAIN} ({columns})")
+    database(path, f"CREATE INDEX one ON {PLAIN} (prompt, llm, idx)")
+    database(path, f"CREATE UNIQUE INDEX part ON {PLAIN} (prompt, llm, idx) WHERE idx > 0")
+    database(path, f"CREATE UNIQUE INDEX more ON {PLAIN} (prompt, llm, idx, response)")
+    make(path, [row("twice"), row("once"), row("twice", 0, "x")])
+    report = cache.import_langchain(path)
+    assert (report.imported, set(report.skipped)) == (1, {"duplicates"})
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+@pytest.mark.parametrize("when", ["between chunks", "while it is seen"])
+def test_a_second_row_that_another_program_writes_meanwhile_is_part_of_the_answer(
+    when: str, journal: str, cache: LLMCache, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_by_request, "ROWS", 3)
+    make(path, [row(f"{n}") for n in range(10)], journal=journal)
+    with contextlib.closing(sqlite3.connect(path, timeout=0)) as other:
+        other.execute("UPDATE full_llm_cache SET llm = llm WHERE prompt = '0'")
+        other.commit()
+        asked = rows_looked_up(monkeypatch)
+
+        def write(*_: object) -> None:
+            with contextlib.suppress(sqlite3.IntegrityError):  # once is enough
+                insert(other, [row("8", 1)])
+            other.commit()
+
+        if when == "while it is seen":
+            look = LangChainFile._look_through
+
+            def slowly(self: LangChainFile, table: str) -> Iterator[None]:
+                for step in look(self, table):
+                    write()
+                    yield step
+
+            monkeypatch.setattr(LangChainFile, "_look_through", slowly)
+        report = cache.import_langchain(path, progress=write)
+    assert asked[-1] == "beside others"
+    assert (report.imported, report.skipped) == (10, {})
+    assert cache.lookup("8", LLM) == answer("8") * 2

@@ -107,7 +107,8 @@ def import_langchain(
                     break
                 run.skipped.update(chunk.skipped)
                 run.add(chunk.requests)
-                (progress or bar)(chunk.position, source.total)
+                if chunk.position:
+                    (progress or bar)(chunk.position, source.total)
             run.finish()
         except StoreError as error:
             run.note(error)

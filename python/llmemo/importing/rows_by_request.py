@@ -50,6 +50,22 @@ SELECT a.rowid, a.prompt, a.llm, a.idx, a.response,
      WHERE {same} AND b.rowid <> a.rowid ORDER BY b.{order} LIMIT 1)
 FROM {table} AS a WHERE a.rowid > ? AND a.rowid <= ? ORDER BY a.rowid LIMIT {rows}
 """
+# The same where each row is all there is of its request: without a look at the index, which holds
+# all prompts once more.
+ALONE = """
+SELECT rowid, prompt, llm, idx, response, NULL
+FROM {table} WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT {rows}
+"""
+OTHERS = """
+SELECT count(*), max(rowid), max(idx IS NOT 0) FROM
+    (SELECT rowid, idx FROM {table} NOT INDEXED WHERE rowid > ? AND rowid <= ?
+     ORDER BY rowid LIMIT {rows})
+"""
+UNIQUE = """
+SELECT 1 FROM pragma_index_list(?) AS list WHERE list."unique" AND NOT list.partial AND
+    (SELECT group_concat(name) FROM
+        (SELECT name FROM pragma_index_info(list.name) ORDER BY seqno)) = 'prompt,llm,idx'
+"""
 GROUP = """
 SELECT b.idx, b.response FROM {table} AS a CROSS JOIN {table} AS b ON {same}
 WHERE a.rowid = ? ORDER BY b.idx LIMIT {most}
@@ -99,6 +115,8 @@ class LangChainFile:
             raise
         self.total = sum(last - first for first, last in self._ends.values())
         """Number of rows, if none was ever removed in between."""
+        self._alone: dict[str, int] = {}
+        """By table, the `data_version` of which it is known that no request has two rows."""
 
     def __enter__(self) -> Self:
         """Use as a context manager, to close at the end."""
@@ -111,18 +129,46 @@ class LangChainFile:
     def chunks(self) -> Iterator[Chunk]:
         """All requests that were in the file when it was opened, the oldest first.
 
+        At first come chunks with nothing in them, while it is seen whether requests have several
+        rows.
+
         Raises:
             StoreError: It is locked or damaged, or was changed while it was read without a lock.
         """
         before = 0
         for table in self._tables:
             first, last = self._ends[table]
+            for _ in self._look_through(table):
+                yield Chunk([], [], before)
             at = first
             while at < last:
                 with translated_errors(self.path):
                     requests, skipped, at = self._read(table, at, last)
                 yield Chunk(requests, skipped, before + at - first)
             before += last - first
+
+    def _look_through(self, table: str) -> Iterator[None]:
+        """See whether no request has two rows; pauses after each transaction."""
+        at, last = self._ends[table]
+        version = None
+        while at < last:
+            try:
+                with self._unchanged(), self._transaction() as execute:
+                    [(now,)] = execute("PRAGMA data_version")
+                    version = version or now
+                    # Then rows whose number is 0 are of different requests.
+                    is_unique = execute(UNIQUE, (table,)).fetchone() is not None
+                    [(count, end, has_others)] = execute(_statement(OTHERS, table), (at, last))
+            except (sqlite3.Error, StoreError):
+                # It is told, if it lasts, when the rows before it were imported.
+                return
+            if not is_unique or has_others:
+                return
+            at = end if count == ROWS else last
+            yield
+        if version is not None:
+            # If the file was written to since, it is of another version by now.
+            self._alone[table] = version
 
     def _read(
         self, table: str, after: int, last: int
@@ -150,7 +196,10 @@ class LangChainFile:
     def _rows(self, execute: Any, table: str, after: int, last: int) -> tuple[list[Any], int]:
         rows: list[Any] = []
         size = 0
-        with contextlib.closing(execute(_statement(CHUNK, table), (after, last))) as cursor:
+        # Of one connection it changes with what others commit (sqlite.org/pragma.html).
+        [(version,)] = execute("PRAGMA data_version")
+        text = ALONE if self._alone.get(table) == version else CHUNK
+        with contextlib.closing(execute(_statement(text, table), (after, last))) as cursor:
             for row in cursor:
                 rows.append(row)
                 size += len(row[1] or "") + len(row[4] or "")

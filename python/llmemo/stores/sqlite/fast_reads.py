@@ -8,6 +8,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
+from llmemo.stores.sqlite.cold_reads import LEAST, ColdReads
 from llmemo.stores.sqlite.connection import READING, read_only
 from llmemo.stores.sqlite.rows import record_of
 from llmemo.stores.sqlite.schema import COLUMNS
@@ -25,6 +26,9 @@ AT_ONCE = 1_024
 """Most keys that are read at once, and"""
 BYTES_AT_ONCE = 4 * 2**20
 """most bytes of answers: some milliseconds' work each, for which writes have to wait."""
+
+LATE = 0.0005
+"""Seconds after which it is seen whether the pages come from a disk."""
 
 SLOW = 0.05
 """Seconds that reading at once may take; if it took longer, that is left for"""
@@ -66,6 +70,7 @@ class FastReader:
     def __init__(self, rest: Rest | None = None) -> None:
         """Not connected. `rest`: of all that read the same file."""
         self._connection: sqlite3.Connection | None = None
+        self._cold: ColdReads | None = None
         self._rest = rest or Rest()
         self.is_reading = False
         """Set by the thread that uses it, while it does; see `ThreadReaders`."""
@@ -92,26 +97,38 @@ class FastReader:
             if connection is not None:
                 connection.close()
             return
-        self._connection = connection
+        self._connection, self._cold = connection, ColdReads(path)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Record] | None:
         """The records of those keys that there are; None if that takes longer."""
-        begun = self._rest.clock()
-        if self._connection is None or len(keys) > AT_ONCE or self._rest.is_on(begun):
+        begun, connection = self._rest.clock(), self._connection
+        if connection is None or len(keys) > AT_ONCE or self._rest.is_on(begun):
             return None
-        found: dict[bytes, Record] = {}
-        size = 0
         try:
-            for query, chunk in queries(keys):
-                for row in self._connection.execute(query, chunk):
-                    found[row[0]] = record = record_of(row)
-                    size += len(record.value)
-                    if size > BYTES_AT_ONCE:
-                        return None
+            return self._read(connection, keys, begun + LATE)
         except sqlite3.Error:
             return None
         finally:
             self._rest.took(begun)
+
+    def _read(
+        self, connection: sqlite3.Connection, keys: Sequence[bytes], late: float
+    ) -> dict[bytes, Record] | None:
+        """The same; from `late` on, the disk is asked ahead for the rest."""
+        found: dict[bytes, Record] = {}
+        size = 0
+        cold = self._cold if len(keys) > LEAST else None
+        if cold is not None:
+            cold.begin()
+        for query, chunk in queries(keys):
+            for row in connection.execute(query, chunk):
+                found[row[0]] = record = record_of(row)
+                size += len(record.value)
+                if size > BYTES_AT_ONCE:
+                    return None
+                if cold and self._rest.clock() > late and cold.are_due():
+                    cold.announce([key for key in keys if key not in found], connection)
+                    cold = None
         return found
 
     def hold(self, path: Path) -> None:
@@ -125,6 +142,7 @@ class FastReader:
     def close(self) -> None:
         """Close the file."""
         connection, self._connection = self._connection, None
+        self._cold = None
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
