@@ -209,7 +209,6 @@ async def _lead(
     try:
         found = await _acquire(lookup, durable, budget, lease_timeout)
         if isinstance(found, Grant):
-            durable.health.write_ended()
             if lease.has_ended:
                 # Another caller's update has served all waiters here.
                 durable.release(lookup.key, found.fence, 0)

@@ -40,11 +40,8 @@ class ReadLoop:
         """What the store was asked for last, until it answers."""
         self._listings: set[asyncio.Task[None]] = set()
 
-    def answer_at_once(self, *, may_write: bool) -> None:
-        """Answer what is queued if that waits for nothing. Most reads do: no turn of the loop.
-
-        `may_write`: whether no write is on its way, so that leases may be taken, too.
-        """
+    def answer_at_once(self) -> None:
+        """Answer what is queued if that waits for nothing. Most reads do: no turn of the loop."""
         store = self._opener.opened()
         if store is None or not self.queue:
             return
@@ -57,7 +54,7 @@ class ReadLoop:
         if records is None:
             return
         reads, self.queue = self.queue, []
-        missing = _missing(reads, records, store.clock) if may_write else []
+        missing = _missing(reads, records, store.clock)
         leases: dict[bytes, Any] = {}
         for key, one in self._acquire(store, missing).items() if missing else ():
             if isinstance(one, Record):

@@ -206,6 +206,6 @@ class Worker:
             self._read()
 
     def _read(self) -> None:
-        self._reads.answer_at_once(may_write=self._writes.is_idle)
+        self._reads.answer_at_once()
         if self._reads.queue:
             self._reads.ready.set()

@@ -67,12 +67,6 @@ class WriteLoop:
         self.unfinished: list[Submission[Any]] = []
         """What takes long, and was begun before the end came: the next worker goes on with it."""
         self._queued_bytes = 0
-        self._is_waiting = False
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether there is nothing to do, and no method of the store that writes is running."""
-        return self._is_waiting and not self._has_work()
 
     def add(self, call: Submission[Any]) -> None:
         """Queue a write."""
@@ -95,7 +89,7 @@ class WriteLoop:
 
     async def run(self) -> None:
         """Write until the worker ends."""
-        while await self._has_next():
+        while await self._shutdown.has_next(self.ready, self._has_work):
             if self._maintenance.has_work and not any(map(_is_brief, self.queue)):
                 await self._maintenance.work()
             while self.queue and not self._shutdown.has_given_up:
@@ -132,13 +126,6 @@ class WriteLoop:
         forget(self._memory, batch[0].operation)
         settle([(call, result, error) for call, result in zip(batch, results, strict=True)])
         return True
-
-    async def _has_next(self) -> bool:
-        self._is_waiting = True
-        try:
-            return await self._shutdown.has_next(self.ready, self._has_work)
-        finally:
-            self._is_waiting = False
 
     def _has_work(self) -> bool:
         return bool(self.queue) or self._leases.has_work or self._maintenance.has_work

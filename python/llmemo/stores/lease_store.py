@@ -64,9 +64,9 @@ class LeaseStore(ABC):
     ) -> Mapping[bytes, Grant | Record | LeaseState] | None:
         """The same as `acquire` where that takes microseconds and waits for nothing; else None.
 
-        By default None. Right after `Store.get_at_once` has found no answer: a miss of a store that
-        has both takes one step. No method that writes runs meanwhile. If it raises, `acquire` is
-        asked.
+        By default None. Called right after `Store.get_at_once` has found no answer: a miss of a
+        store that has both takes one step. May run beside any other method. If it raises, or leaves
+        a key out, `acquire` is asked.
         """
         return None
 
