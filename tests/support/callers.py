@@ -14,7 +14,7 @@ from llmemo.store_io.leases.client import acquire
 from llmemo.store_io.operations import Found, Get, Set
 from llmemo.stores import Record
 from llmemo.stores.lease_store import Grant
-from llmemo.stores.sqlite.lease_slots import GROUPS, LeaseSlots
+from llmemo.stores.sqlite.lease_slots import GROUP_BYTES, GROUPS, SLOT_BYTES, LeaseSlots, _slot_at
 from llmemo.telemetry.stats import Tally
 from support.doubles import LIMIT, patience
 
@@ -109,5 +109,7 @@ def slots_of(path: Path) -> list[Slot]:
         return []
     with lock.open("rb") as file:
         slots = LeaseSlots(file.fileno())
-        groups = [slots._read_group(number) for number in range(GROUPS)]
-    return [slot for group in groups for slot in group if slot is not None]
+        groups = [slots._read(number) for number in range(GROUPS)]
+    places = range(0, GROUP_BYTES, SLOT_BYTES)
+    found = [_slot_at(place, data) for data in groups for place in places]
+    return [slot for slot in found if slot is not None and slot.key != bytes(32)]

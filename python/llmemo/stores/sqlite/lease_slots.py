@@ -14,7 +14,6 @@ lease in the same microsecond; the one whose fence was overwritten stores nothin
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import struct
@@ -26,7 +25,11 @@ from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.lease_store import Grant, LeaseState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+COMMAND: int | None = None
+"""That takes or releases such a lock at once; None where there are none."""
+WRITE_LOCK = NO_LOCK = 0
 
 if sys.platform == "win32":
 
@@ -43,7 +46,10 @@ else:
     from os import pread as _pread
     from os import pwrite as _pwrite
 
-MOVED_AT = 64
+    COMMAND = getattr(fcntl, "F_OFD_SETLK", None)
+    WRITE_LOCK, NO_LOCK = fcntl.F_WRLCK, fcntl.F_UNLCK
+
+MARK_AT = 64
 """Where the mark is that changes with each end of a lease."""
 MARK_BYTES = 8
 
@@ -54,6 +60,8 @@ SLOTS_PER_GROUP = 4
 
 _SLOT = struct.Struct("<32sQdI")
 _SUM = struct.Struct("<I")
+_FLOCK = struct.Struct("hhqqi")
+"""`struct flock` of Linux: type, whence, start, length, process."""
 SLOT_BYTES = 64
 GROUP_BYTES = SLOTS_PER_GROUP * SLOT_BYTES
 _PADDING = bytes(SLOT_BYTES - _SLOT.size - _SUM.size)
@@ -93,128 +101,140 @@ class LeaseSlots:
         self._file = file
 
     def acquire(self, key: bytes, expires: float, now: float) -> Grant | LeaseState | None:
-        """Take the lease of a key until `expires`, or say who has it; None if there is no room."""
-        with self._group(key) as slots:
-            place = _place(slots, key)
-            old = None if place is None else slots[place]
+        """Take the lease of a key until `expires`, or say who has it; None if there is no room.
+
+        Raises:
+            SlotsBusyError: As all that changes a lease; see there.
+        """
+        group = _group_of(key)
+        self._lock(group)
+        try:
+            data = self._read(group)
+            place = _place_of(key, data)
+            old = None if place is None else _slot_at(place, data)
             if old is not None and old.expires > now:
                 return LeaseState(old.expires, old.failures)
             if place is None:
-                place = _free(slots, now)
+                place = _free_place(data, now)
             if place is None:
                 return None
-            failures = 0 if old is None else old.failures
-            new = Slot(key, secrets.randbits(63), expires, failures)
-            self._write(key, place, new)
-            return Grant(new.fence, failures)
+            new = Slot(key, secrets.randbits(63), expires, 0 if old is None else old.failures)
+            self._write(group, place, new)
+            return Grant(new.fence, new.failures)
+        finally:
+            self._unlock(group)
 
     def find(self, key: bytes) -> Slot | None:
         """The slot of a key, if it has one."""
-        return next((slot for slot in self._read(key) if slot and slot.key == key), None)
+        data = self._read(_group_of(key))
+        place = _place_of(key, data)
+        return None if place is None else _slot_at(place, data)
 
     def renew(self, key: bytes, fence: int, expires: float) -> bool:
         """Move the end of a lease. Returns False if it is lost."""
-        with self._group(key) as slots:
-            place = _place(slots, key, fence)
-            slot = None if place is None else slots[place]
-            if place is None or slot is None:
-                return False
-            self._write(key, place, slot._replace(expires=expires))
-            return True
+        return self._change(key, fence, lambda slot: slot._replace(expires=expires))
 
     def end(self, key: bytes, fence: int, failures: int, now: float) -> None:
         """End a lease, if it is not lost, and add to the failures before it: N, or none at all."""
-        with self._group(key) as slots:
-            place = _place(slots, key, fence)
-            slot = None if place is None else slots[place]
-            if place is None or slot is None:
-                return
+
+        def ended(slot: Slot) -> Slot | None:
             total = slot.failures + failures
-            ended = slot._replace(expires=now, failures=total) if total else None
-            self._write(key, place, ended)
-            _pwrite(self._file, secrets.token_bytes(MARK_BYTES), MOVED_AT)
+            return slot._replace(expires=now, failures=total) if total else None
+
+        if self._change(key, fence, ended):
+            _pwrite(self._file, secrets.token_bytes(MARK_BYTES), MARK_AT)
 
     def forget(self, key: bytes, fence: int) -> None:
         """End a lease whose answer was stored, with all failures before it."""
-        with self._group(key) as slots:
-            place = _place(slots, key, fence)
-            if place is not None:
-                self._write(key, place, None)
+        self._change(key, fence, lambda _: None)
 
     def mark(self) -> bytes:
         """Changes whenever a lease has ended without an answer."""
-        return _pread(self._file, MARK_BYTES, MOVED_AT)
+        return _pread(self._file, MARK_BYTES, MARK_AT)
 
-    def _read(self, key: bytes) -> list[Slot | None]:
-        return self._read_group(_number(key))
+    def _change(self, key: bytes, fence: int, change: Callable[[Slot], Slot | None]) -> bool:
+        """Replace the slot of a lease, if it is not lost. Returns whether it is not."""
+        group = _group_of(key)
+        self._lock(group)
+        try:
+            data = self._read(group)
+            place = _place_of(key, data)
+            slot = None if place is None else _slot_at(place, data)
+            if place is None or slot is None or slot.fence != fence:
+                return False
+            self._write(group, place, change(slot))
+            return True
+        finally:
+            self._unlock(group)
 
-    def _read_group(self, number: int) -> list[Slot | None]:
-        data = _pread(self._file, GROUP_BYTES, _start(number)).ljust(GROUP_BYTES, b"\0")
-        return [_unpacked(data[at : at + SLOT_BYTES]) for at in range(0, GROUP_BYTES, SLOT_BYTES)]
+    def _read(self, group: int) -> bytes:
+        data = _pread(self._file, GROUP_BYTES, SLOTS_AT + group * GROUP_BYTES)
+        return data.ljust(GROUP_BYTES, b"\0")
 
-    def _write(self, key: bytes, place: int, slot: Slot | None) -> None:
+    def _write(self, group: int, place: int, slot: Slot | None) -> None:
         data = EMPTY
         if slot is not None:
             packed = _SLOT.pack(*slot)
             data = packed + _SUM.pack(zlib.crc32(packed)) + _PADDING
-        _pwrite(self._file, data, _start(_number(key)) + place * SLOT_BYTES)
+        _pwrite(self._file, data, SLOTS_AT + group * GROUP_BYTES + place)
 
-    @contextlib.contextmanager
-    def _group(self, key: bytes) -> Iterator[list[Slot | None]]:
-        """The slots of a key's group, which no other process changes meanwhile.
+    def _lock(self, group: int) -> None:
+        """Keep other processes from changing a group.
 
         Raises:
-            SlotsBusyError: Another process is changing them.
+            SlotsBusyError: Another process is changing it.
         """
-        number = _number(key)
-        if not any(self._lock(number, is_on=True) for _ in range(ATTEMPTS)):
-            raise SlotsBusyError
-        try:
-            yield self._read(key)
-        finally:
-            self._lock(number, is_on=False)
+        for _ in range(ATTEMPTS):
+            try:
+                self._ask(WRITE_LOCK, group)
+            except BlockingIOError:
+                continue
+            return
+        raise SlotsBusyError
 
-    def _lock(self, number: int, *, is_on: bool) -> bool:
-        """Take or release the lock of a group. Returns False if another process has it."""
+    def _unlock(self, group: int) -> None:
+        self._ask(NO_LOCK, group)
+
+    def _ask(self, kind: int, group: int) -> None:
+        if COMMAND is None:
+            return
         try:
-            kind = fcntl.F_WRLCK if is_on else fcntl.F_UNLCK
-            asked = struct.pack("hhqqi", kind, os.SEEK_SET, LOCKS_AT + number, 1, 0)
-            fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, asked)
+            asked = _FLOCK.pack(kind, os.SEEK_SET, LOCKS_AT + group, 1, 0)
+            fcntl.fcntl(self._file, COMMAND, asked)
         except BlockingIOError:
-            return False
-        except (NameError, AttributeError, OSError):
-            pass  # there are none
-        return True
+            raise
+        except OSError:
+            return  # a file system without such locks
 
 
-def _number(key: bytes) -> int:
+def _group_of(key: bytes) -> int:
     # Knuth's multiplicative hash, since keys that differ in one byte alone may not be spread by the
     # low bits of their CRC ("The Art of Computer Programming", volume 3, 6.4).
     return (zlib.crc32(key) * 0x9E3779B1 & 0xFFFFFFFF) * GROUPS >> 32
 
 
-def _start(group: int) -> int:
-    return SLOTS_AT + group * GROUP_BYTES
+def _place_of(key: bytes, data: bytes) -> int | None:
+    """Where in its group the slot of a key begins."""
+    place = data.find(key)
+    while place > 0 and place % SLOT_BYTES:
+        place = data.find(key, place + 1)
+    return None if place < 0 else place
 
 
-def _unpacked(data: bytes) -> Slot | None:
+def _slot_at(place: int, data: bytes) -> Slot | None:
     """A slot; None if it is empty, or was written by halves."""
-    packed, rest = data[: _SLOT.size], data[_SLOT.size :]
-    if data == EMPTY or _SUM.unpack_from(rest)[0] != zlib.crc32(packed):
+    packed = data[place : place + _SLOT.size]
+    if _SUM.unpack_from(data, place + _SLOT.size)[0] != zlib.crc32(packed):
         return None
     return Slot(*_SLOT.unpack(packed))
 
 
-def _place(slots: list[Slot | None], key: bytes, fence: int | None = None) -> int | None:
-    """Where the lease of a key is: of this fence, if one is given."""
-    for place, slot in enumerate(slots):
-        if slot is not None and slot.key == key:
-            return place if fence is None or slot.fence == fence else None
-    return None
-
-
-def _free(slots: list[Slot | None], now: float) -> int | None:
-    """An empty place, or that of the lease which ended first."""
-    ends = [(0.0 if slot is None else slot.expires, place) for place, slot in enumerate(slots)]
-    end, place = min(ends)
+def _free_place(data: bytes, now: float) -> int | None:
+    """Where there is no lease, or the one that ended first."""
+    places = range(0, GROUP_BYTES, SLOT_BYTES)
+    for place in places:
+        if data[place : place + SLOT_BYTES] == EMPTY:
+            return place
+    slots = [(_slot_at(place, data), place) for place in places]
+    end, place = min((0.0 if slot is None else slot.expires, place) for slot, place in slots)
     return place if end <= now else None
