@@ -74,10 +74,12 @@ def leads_early(lookup: LookupState, about: tuple[float, float | None, bool]) ->
 def leads_at_once(lookup: LookupState, flights: Flights) -> bool:
     """Whether the caller is to compute the answer, without a look at anything else.
 
-    Most misses end here, if there is no store. No coroutine is made for them.
+    Most misses end here: there is no store, or its lease came with the read. No coroutine is made
+    for them.
     """
-    tiers, key = lookup.tiers, lookup.key
-    if tiers.durable is not None:
+    tiers, key, grant = lookup.tiers, lookup.key, lookup.store_lease
+    durable = tiers.durable
+    if durable is not None and (lookup.expired is not None or not isinstance(grant, Grant)):
         return False
     lease = None
     try:
@@ -90,6 +92,12 @@ def leads_at_once(lookup: LookupState, flights: Flights) -> bool:
             lease.end(failed=False)
             return False
         _hold(lookup, lease)
+        if durable is not None and isinstance(grant, Grant):
+            lease.store_budget = durable.time_budget(lookup.time_left)
+            # In this order: an exception in between ends it twice, which has no effect.
+            lease.fence = grant.fence
+            lookup.store_lease = None
+            lease.keep_alive()
     except BaseException:
         _discard(lease)
         raise

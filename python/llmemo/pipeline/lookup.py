@@ -101,9 +101,10 @@ async def _run(lookup: LookupState, *, ask_memory: bool) -> Hit | None:
     if tiers.durable is not None:
         hit = await read_store(lookup, tiers.durable, epoch)
     flights = None if hit is not None or lookup.options.mode == "only" else tiers.flights
-    if flights is not None and not leads_at_once(lookup, flights):
+    if flights is not None:
         try:
-            hit = await coordinate(lookup, flights)
+            if not leads_at_once(lookup, flights):
+                hit = await coordinate(lookup, flights)
         finally:
             lookup.give_back_lease()
     if hit is None:
