@@ -41,7 +41,8 @@ SCHEMA = (
 )
 """`writer` is random, of the store that wrote last: a store skips its own changes."""
 
-# One small row, and so one page a commit, for a key that is being computed: no rowid, no index.
+# For processes of older versions, which may have the file open: leases are slots of the lock file
+# now. See `lease_slots`.
 LEASES = """
 CREATE TABLE leases (
     key BLOB PRIMARY KEY,
