@@ -48,8 +48,10 @@ async def store(make_store: Callable[[], Store]) -> AsyncIterator[Store]:
 async def get(store: Store, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
     """What there is of these; whoever can tell that at once tells the same."""
     found = await store.get(keys)
-    at_once = store.get_at_once(keys)
+    at_once, here = store.get_at_once(keys), store.get_in_thread(keys)
     assert at_once is None or at_once == found
+    assert here is None or here == found
+    assert (await store.get_or_acquire(keys, {}))[0] == found
     return found
 
 

@@ -16,7 +16,7 @@ from llmemo.stores import Record
 from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -43,13 +43,24 @@ class Clock:
 class Peer:
     """One of several processes that share a store, all with one clock."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, way: str = "acquire") -> None:
         assert store.leases is not None
-        self.store, self.leases, self.clock = store, store.leases, clock
+        self.store, self.leases, self.clock, self.way = store, store.leases, clock, way
         store.clock = clock
 
     async def ask(self, key: bytes = KEY, seconds: float = 10.0) -> Grant | Record | LeaseState:
-        return (await self.leases.acquire({key: seconds}))[key]
+        """What comes of asking, in one of the ways that the contract has."""
+        found: Mapping[bytes, Grant | Record | LeaseState] | None = None
+        if self.way == "at once":
+            found = self.leases.acquire_at_once({key: seconds})
+        elif self.way == "with the read":
+            records, found = await self.store.get_or_acquire([key], {key: seconds})
+            one = records.get(key)
+            if one is not None and (one.expires is None or one.expires > self.clock()):
+                assert key not in found, "an answer needs no lease"
+                return one
+        # The others are asked where a store does not know that way, or not at present.
+        return found[key] if found else (await self.leases.acquire({key: seconds}))[key]
 
     async def granted(self, key: bytes = KEY, seconds: float = 10.0) -> int:
         grant = await self.ask(key, seconds)
@@ -60,10 +71,13 @@ class Peer:
         return (await self.leases.peek([KEY])).get(KEY)
 
 
-@pytest.fixture(params=STORES)
+WAYS = ("acquire", "at once", "with the read")
+
+
+@pytest.fixture(params=[(store, way) for store in STORES for way in WAYS], ids="-".join)
 async def peers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Peer]]:
-    clock = Clock()
-    made = [Peer(STORES[request.param](tmp_path), clock) for _ in range(3)]
+    clock, (store, way) = Clock(), request.param
+    made = [Peer(STORES[store](tmp_path), clock, way) for _ in range(3)]
     for peer in made:
         await peer.store.open()
     yield made
