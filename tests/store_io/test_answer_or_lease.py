@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.callers import KEY, Caller, until
+from support.callers import KEY, Caller, slots_of, until
 from support.doubles import LIMIT, FakeStore, answer
 
 from llmemo import LLMCache, SQLiteStore
+from llmemo.single_flight import lease
 from llmemo.store_io import read_batcher
 from llmemo.store_io.calls import Call
 from llmemo.store_io.leases import manager
-from llmemo.store_io.operations import Found, Get
+from llmemo.store_io.operations import Found, Get, Release
 from llmemo.store_io.time_budget import TimeBudget
 from llmemo.stores.lease_store import Grant
 from llmemo.stores.records import Record
@@ -296,6 +298,39 @@ async def test_one_of_several_calls_gets_the_lease(tmp_path: Path) -> None:
         caller.engine.submit(call)
     found = [await call.wait(LIMIT) for call in calls]
     assert [type(one.leases.get(KEY)) for one in found].count(Grant) == 1
+    caller.engine.close(LIMIT)
+
+
+async def test_a_caller_that_looks_again_much_later_waits_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease of its first look is not trusted any more, here or in the store."""
+    monkeypatch.setattr(lease, "UNBACKED", 0.01)
+    monkeypatch.setattr(manager, "LEASE", 0.01)
+    async with cache_of(tmp_path / "a.db") as cache:
+        await opened(cache)
+        assert await cache.alookup("p", "m") is None
+        await until(
+            lambda: not any(slot.expires > time.time() for slot in slots_of(tmp_path / "a.db"))
+        )
+        monkeypatch.setattr(manager, "LEASE", 100 * LIMIT)
+        # Two leases of one key are given back in one go: the old one, and what came with the read.
+        assert await asyncio.wait_for(cache.alookup("p", "m"), LIMIT) is None
+        assert cache.stats().errors == {}
+
+
+async def test_of_several_leases_of_a_key_each_is_released(tmp_path: Path) -> None:
+    caller = Caller(SQLiteStore(tmp_path / "a.db"))
+    await caller.get()
+    fence = await caller.granted()
+    calls: list[Call[None]] = [
+        Call.awaited(Release(KEY, one)) for one in (fence - 1, fence, fence + 1)
+    ]
+    for call in calls:
+        caller.engine.submit(call)
+    for call in calls:
+        await call.wait(LIMIT)
+    assert slots_of(tmp_path / "a.db") == []
     caller.engine.close(LIMIT)
 
 

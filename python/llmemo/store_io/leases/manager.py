@@ -14,7 +14,7 @@ from llmemo.concurrency.loop_timers import Timer
 from llmemo.errors import text_of
 from llmemo.store_io.calls import Call, Outcome, Submission, settle
 from llmemo.store_io.leases.held import HeldLease
-from llmemo.store_io.leases.parked import ParkedCalls, operation_of, waiting
+from llmemo.store_io.leases.parked import ParkedCalls, by_key, operation_of, waiting
 from llmemo.store_io.operations import Follow, Release, Resume, Set
 from llmemo.store_io.store_opener import TROUBLE
 from llmemo.stores.lease_store import FAILURES_MAX, Grant, LeaseState
@@ -150,7 +150,9 @@ class LeaseManager:
         """Do what is due. Tried once: after a failure callers go on, and what is held lapses."""
         if self._releases:
             releases, self._releases = self._releases, []
-            await self._release({operation_of(call).key: operation_of(call) for call in releases})
+            # Each fence has to go, of a key that was granted twice meanwhile both.
+            for ended in by_key(map(operation_of, releases)):
+                await self._release(ended)
             settle([(call, None, None) for call in releases])
         if self._has_due:
             self._has_due = False

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from llmemo.store_io.calls import Outcome, Submission
+    from llmemo.store_io.operations import Release
     from llmemo.stores.lease_store import LeaseState
 
 
@@ -83,3 +84,14 @@ def operation_of(call: Submission[Any]) -> Any:
 def waiting(calls: Iterable[Submission[Any]]) -> list[Submission[Any]]:
     """Those of some calls whose callers have not left."""
     return [call for call in calls if not call.is_over]
+
+
+def by_key(operations: Iterable[Release]) -> list[dict[bytes, Release]]:
+    """Operations by key, in as many dictionaries as it takes: a key may have several."""
+    found: list[dict[bytes, Release]] = []
+    for operation in operations:
+        free = next((group for group in found if operation.key not in group), None)
+        if free is None:
+            found.append(free := {})
+        free[operation.key] = operation
+    return found
