@@ -12,7 +12,7 @@ import importlib
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
@@ -111,6 +111,12 @@ class _Loader(Loader):
     def __init__(self, loader: Loader, finder: _Finder) -> None:
         self._loader = loader
         self._finder = finder
+
+    def __getattr__(self, name: str) -> Any:
+        """Of the module's own loader, for what asks it before the import."""
+        if name == "_loader":
+            raise AttributeError(name)
+        return getattr(self._loader, name)
 
     @override
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:

@@ -14,6 +14,7 @@ import pytest
 from support.doubles import LIMIT
 
 from llmemo import SQLiteStore
+from llmemo.stores import Record
 from llmemo.stores.lease_store import Grant, LeaseState
 from llmemo.stores.sqlite import lease_slots, leases
 from llmemo.stores.sqlite.lease_slots import (
@@ -205,3 +206,46 @@ async def test_a_lock_file_that_was_removed_costs_no_more_than_its_leases(tmp_pa
     assert isinstance((await one._leases.acquire({KEY: 500.0}))[KEY], LeaseState)
     for store in (one, other):
         await store.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("trouble", ["removed", "emptied", "replaced"])
+async def test_an_answer_is_stored_though_the_lock_file_is_another_one(
+    tmp_path: Path, trouble: str
+) -> None:
+    one, other = SQLiteStore(tmp_path / "a.db"), SQLiteStore(tmp_path / "a.db")
+    for store in (one, other):
+        await store.open()
+    lock = tmp_path / "a.db-lock"
+
+    async def granted_and_lost(key: bytes) -> int:
+        grant = (await one._leases.acquire({key: 500.0}))[key]
+        assert isinstance(grant, Grant)
+        if trouble == "emptied":
+            os.truncate(lock, 0)
+        else:
+            lock.unlink()
+        if trouble == "replaced":
+            await other.set([record(bytes(32))])
+        return grant.fence
+
+    # No process had its lease since.
+    fence = await granted_and_lost(KEY)
+    assert set(await one._leases.set([(record(KEY), fence)])) == set()
+    assert await other.get([KEY])
+    # Another process has.
+    fence = await granted_and_lost(b"x" * 32)
+    assert isinstance((await other._leases.acquire({b"x" * 32: 500.0}))[b"x" * 32], Grant)
+    assert set(await one._leases.set([(record(b"x" * 32), fence)])) == {fence}
+    # Another process had, and its answer is there.
+    fence = await granted_and_lost(b"y" * 32)
+    newer = (await other._leases.acquire({b"y" * 32: 500.0}))[b"y" * 32]
+    assert isinstance(newer, Grant)
+    assert set(await other._leases.set([(record(b"y" * 32), newer.fence)])) == set()
+    assert set(await one._leases.set([(record(b"y" * 32), fence)])) == {fence}
+    for store in (one, other):
+        await store.close()
+
+
+def record(key: bytes) -> Record:
+    return Record(key, b"value", b"n" * 16, b"l" * 16, time.time(), None)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
+import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.doubles import LIMIT
+from support.doubles import LIMIT, run
 
 from llmemo.concurrency import unpatched
 from llmemo.stores.base import StoreUnavailableError
@@ -20,7 +23,6 @@ from llmemo.stores.sqlite.process_lock import PATIENCE, FileLock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.anyio,
@@ -254,3 +256,70 @@ def test_a_child_holds_nothing_when_its_parent_is_killed(tmp_path: Path) -> None
         os.close(writing)  # and the child ends
     os.close(reading)
     lock.close()
+
+
+async def test_a_queue_whose_head_was_stopped_is_passed(make: Callable[..., FileLock]) -> None:
+    busy, other = make(), make()
+    async with contextlib.AsyncExitStack() as stopped:
+        async with busy.held():
+            await stopped.enter_async_context(other_place(busy))
+            waiter = Waiter(other)
+            await asyncio.sleep(2 * PATIENCE)
+        # The lock is free, and the head of the queue does not take it.
+        await asyncio.wait_for(waiter.inside.wait(), LIMIT)
+        assert not busy.try_hold()
+        await waiter.end()
+        # From then on it is not asked, for a while.
+        assert other.try_hold()
+        other.release()
+        async with busy.held():
+            assert not other.try_hold()
+    await until(other.try_hold)
+    other.release()
+
+
+@contextlib.asynccontextmanager
+async def other_place(lock: FileLock) -> AsyncIterator[None]:
+    """Be the head of the queue, and nothing else: as a process that was stopped there."""
+    file = os.open(lock._path, os.O_RDWR)
+    head = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 1, 1, 0)
+    await asyncio.to_thread(fcntl.fcntl, file, fcntl.F_OFD_SETLKW, head)
+    yield
+    os.close(file)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no list of open files")
+def test_a_child_has_no_place_in_the_queue(tmp_path: Path) -> None:
+    """Nor one of a lock that was closed while it waited."""
+    program = """
+from pathlib import Path
+from llmemo.stores.base import StoreUnavailableError
+from llmemo.stores.sqlite.process_lock import FileLock
+
+def locks():
+    names = os.listdir("/proc/self/fd")
+    links = [f"/proc/self/fd/{name}" for name in names]
+    return sum(os.readlink(link).endswith("-lock") for link in links if os.path.exists(link))
+
+async def main():
+    busy, hasty, closed = (FileLock(Path(path), limit) for limit in (60, 0.02, 0.02))
+    async with busy.held():
+        for one in (hasty, closed):
+            try:
+                await one._take()
+            except StoreUnavailableError:
+                pass
+        closed.close()
+        assert locks() == 4
+        child = os.fork()
+        if not child:
+            os._exit(locks())
+        assert os.waitpid(child, 0)[1] == 0
+    hasty.close()
+    busy.close()
+    say("alone")
+
+asyncio.run(main())
+"""
+    assert run(program, tmp_path / "a.db") == {"alone"}

@@ -74,6 +74,8 @@ class FastReader:
         self._rest = rest or Rest()
         self.is_reading = False
         """Set by the thread that uses it, while it does; see `ThreadReaders`."""
+        self.opening: object = None
+        """Of `ThreadReaders`: when it was connected."""
 
     def __del__(self) -> None:
         """With the thread that used it."""

@@ -4,6 +4,7 @@ A lease need not survive what an answer survives: one that is lost costs a model
 row of the database, whose write lock all processes wait for, but 64 bytes of a file.
 
     bytes 64 to 71      changed whenever a lease ends: what waiters look at
+    bytes 72 to 79      made with the first lease: tells the file from another, or an emptied one
     bytes 4,096 …       4,096 groups of four slots; a hash of a key's CRC-32 gives its group
     slot                key, fence, end (Unix time), failures in a row, CRC-32 of these
 
@@ -52,6 +53,9 @@ else:
 MARK_AT = 64
 """Where the mark is that changes with each end of a lease."""
 MARK_BYTES = 8
+
+BIRTH_AT = 72
+"""Where the mark is that another file, or an emptied one, does not have."""
 
 SLOTS_AT = 4_096
 GROUPS = 4_096
@@ -151,6 +155,15 @@ class LeaseSlots:
     def mark(self) -> bytes:
         """Changes whenever a lease has ended without an answer."""
         return _pread(self._file, MARK_BYTES, MARK_AT)
+
+    def birth(self) -> bytes:
+        """Another one in each file; made now, if there is none."""
+        found = _pread(self._file, MARK_BYTES, BIRTH_AT)
+        if len(found) == MARK_BYTES and any(found):
+            return found
+        made = secrets.token_bytes(MARK_BYTES)
+        _pwrite(self._file, made, BIRTH_AT)
+        return made
 
     def _change(self, key: bytes, fence: int, change: Callable[[Slot], Slot | None]) -> bool:
         """Replace the slot of a lease, if it is not lost. Returns whether it is not."""

@@ -5,7 +5,8 @@ What keeps the two in step, without a transaction around both:
 - a lease is taken before the look at the answers, and an answer is stored before its lease ends:
   whoever gets the lease afterwards finds it;
 - an answer is stored if its fence stands in the slot, seen in the transaction that stores it. While
-  that has SQLite's write lock no later holder can store another one.
+  that has SQLite's write lock no later holder can store another one. If the lock file was removed
+  or emptied since the grant, another fence counts, or a newer answer; not that there is none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llmemo.concurrency.bounded_dict import note
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
 from llmemo.stores.sqlite.fast_reads import queries
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+CREATED = "SELECT created FROM entries WHERE key = ?"
+
+GRANTS_MAX = 10_000
+"""Grants that are remembered. Of an older one, only its slot says that it is the last."""
 
 BUSY_ATTEMPTS, BUSY_PAUSE = 50, 0.001
 """Attempts at a slot that another process is changing, and seconds between them."""
@@ -48,6 +55,8 @@ class SQLiteLeaseStore(LeaseStore):
         self._session = session
         self._row = row
         self._clock = clock
+        self._grants: dict[int, tuple[bytes, float]] = {}
+        """By fence: birth of the lock file, and Unix time, of what was granted here."""
         self._seen: tuple[int, int, bytes] | None = None
         """The opening of the connection, its `data_version`, and the mark of the slots."""
 
@@ -109,6 +118,8 @@ class SQLiteLeaseStore(LeaseStore):
     ) -> None:
         """Take a lease, if it is free, and there is room for it."""
         lease = slots.acquire(key, now + seconds, now)
+        if isinstance(lease, Grant):
+            note(self._grants, lease.fence, (slots.birth(), now), GRANTS_MAX)
         if lease is not None:
             leases[key] = lease
 
@@ -174,8 +185,7 @@ class SQLiteLeaseStore(LeaseStore):
         def work(connection: sqlite3.Connection) -> set[int]:
             slots, refused = self._slots(), set()
             for record, fence in records:
-                slot = None if fence is None else slots.find(record.key)
-                if fence is None or (slot is not None and slot.fence == fence):
+                if fence is None or self._is_last(slots, record.key, fence, connection):
                     connection.execute(UPSERT, self._row(record))
                 else:
                     refused.add(fence)
@@ -183,9 +193,24 @@ class SQLiteLeaseStore(LeaseStore):
 
         refused = await self._session.commit(work, sum(size_of(record) for record, _ in records))
         slots = self._slots()
+        for _, fence in records:
+            self._grants.pop(fence or 0, None)
         stored = [(one.key, fence) for one, fence in records if fence is not None]
         await _each(stored, lambda it: slots.forget(*it))
         return refused
+
+    def _is_last(
+        self, slots: LeaseSlots, key: bytes, fence: int, connection: sqlite3.Connection
+    ) -> bool:
+        """Whether no other grant of this key came after that one, as far as one can tell."""
+        slot = slots.find(key)
+        if slot is not None:
+            return slot.fence == fence
+        birth, granted = self._grants.get(fence, (b"", 0.0))
+        if not birth or birth == slots.birth():
+            return False
+        row = connection.execute(CREATED, (key,)).fetchone()
+        return row is None or row[0] < granted
 
     async def moved(self) -> bool:
         """See `LeaseStore.moved`."""

@@ -10,7 +10,9 @@ this lock: closing the last connection, too. It also serves to set a damaged fil
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,14 @@ PATIENCE = 0.005
 commit takes a tenth of a millisecond, and a place in the queue a change of threads."""
 
 
+PASS_AFTER = 0.1
+"""Seconds in the queue after which a lock that is free is taken past it: whoever is its head was
+stopped, or is not let run."""
+
+PASS_FOR = 1.0
+"""Seconds for which the queue is not asked after that."""
+
+
 class FileLock:
     """An advisory lock on a file of its own beside the database: `cache.db-lock`.
 
@@ -50,6 +60,7 @@ class FileLock:
         """A descriptor of it, while it is open."""
         self._identity: tuple[int, ...] = ()
         self._waiter: LockWaiter | None = None
+        self._passes_until = -math.inf
         self.is_held = False
         """Whether this store holds it."""
         lifecycle.has_lock(self)
@@ -59,10 +70,8 @@ class FileLock:
 
         Returns whether it is held now: then `release` it.
         """
-        file, waiter = self.file, self._waiter
-        if file is None or self.is_held or (waiter is not None and not waiter.is_over):
-            return False
-        if has_queue(file) or not try_to_lock(file):
+        file = self.file
+        if file is None or self.is_held or self._has_queue(file) or not try_to_lock(file):
             return False
         if not self._is_there():
             unlock(file)
@@ -118,24 +127,44 @@ class FileLock:
         self.is_held = True
 
     async def _wait(self, file: int) -> None:
-        clock = asyncio.get_running_loop().time
-        begun, pause = clock(), FIRST_PAUSE
-        if self._waiter is not None and self._waiter.is_over:
-            self._waiter = None
-        while self._waiter is None and not has_queue(file):
+        begun, pause = time.monotonic(), FIRST_PAUSE
+        while not self._has_queue(file):
             if try_to_lock(file):
                 return
-            rest = begun + min(PATIENCE, self._timeout) - clock()
+            rest = begun + min(PATIENCE, self._timeout) - time.monotonic()
             if rest <= 0:
                 break
             await asyncio.sleep(min(pause, rest))
             pause *= 2
-        # Another one may wait since an earlier call gave up: it has its place in the queue.
-        waiter = self._waiter = self._waiter or LockWaiter(file)
-        if not await waiter.is_done(begun + self._timeout - clock()):
-            msg = f"another process holds {self._name!r}"
-            raise StoreUnavailableError(msg)
-        self._waiter = None
+        await self._queue(file, begun + self._timeout)
+
+    async def _queue(self, file: int, deadline: float) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.is_over:
+            # With a lock of its own: that of `file` may be taken past the queue meanwhile.
+            waiter = LockWaiter(await open_lock(self._path, self._database))
+            self._waiter = waiter
+        # Or it waits since an earlier call gave up, and has its place in the queue.
+        while True:
+            rest = deadline - time.monotonic()
+            lock = await waiter.lock_within(min(rest, PASS_AFTER))
+            if lock is not None:
+                break
+            if try_to_lock(file):
+                self._passes_until = time.monotonic() + PASS_FOR
+                return
+            if rest <= PASS_AFTER:
+                msg = f"another process holds {self._name!r}"
+                raise StoreUnavailableError(msg)
+        self._waiter, self.file = None, lock
+        self._identity = os.fstat(lock)[1:3]
+        os.close(file)
+
+    def _has_queue(self, file: int) -> bool:
+        """Whether this store is not to try: others have waited for longer, or itself has."""
+        if time.monotonic() < self._passes_until:
+            return False
+        return (self._waiter is not None and not self._waiter.is_over) or has_queue(file)
 
     def _is_there(self) -> bool:
         try:
@@ -157,9 +186,7 @@ class FileLock:
 
     def after_fork_in_child(self) -> None:
         """Close the copies, which would hold the lock if the parent were killed."""
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            waiter.let_go()
+        self._waiter = None
         self.close()
 
 
@@ -170,7 +197,7 @@ class LockWaiter:
     """
 
     def __init__(self, file: int) -> None:
-        """Begin to wait.
+        """Begin to wait. `file`: a descriptor of the waiter's own, with its own lock.
 
         Raises:
             StoreUnavailableError: There is no thread to be had.
@@ -178,12 +205,12 @@ class LockWaiter:
         self.is_over = False
         """Whether it waits no more, and has nothing to hand over."""
         self._loop = asyncio.get_running_loop()
-        self._has_lock: asyncio.Future[None] = self._loop.create_future()
+        self._lock: asyncio.Future[int] = self._loop.create_future()
         self._is_awaited = False
-        # The same lock, by a descriptor that no other thread closes meanwhile.
-        self._file = os.dup(file)
+        self._file = file
         self._mutex = unpatched.RLock()
         self._is_abandoned = self._is_done = False
+        lifecycle.has_lock(self)
         try:
             unpatched.thread(self._main, "llmemo-lock").start()
         except RuntimeError as error:
@@ -191,21 +218,18 @@ class LockWaiter:
             msg = f"no thread can wait for its lock: {error}"
             raise StoreUnavailableError(msg) from error
 
-    async def is_done(self, timeout: float) -> bool:
-        """Wait, for `timeout` seconds at most. Returns whether the caller has the lock now.
+    async def lock_within(self, timeout: float) -> int | None:
+        """Wait, for `timeout` seconds at most. Returns the descriptor, once it has the lock.
 
         Raises:
             OSError: The lock cannot be had.
         """
         self._is_awaited = True
         try:
-            await asyncio.wait([self._has_lock], timeout=max(0.0, timeout))
+            await asyncio.wait([self._lock], timeout=max(0.0, timeout))
         finally:
             self._is_awaited = False
-        if not self._has_lock.done():
-            return False
-        self._has_lock.result()
-        return True
+        return self._lock.result() if self._lock.done() else None
 
     def abandon(self) -> None:
         """Have the lock given back when it comes."""
@@ -214,8 +238,11 @@ class LockWaiter:
             if self._is_done:
                 self._give_back()
 
-    def let_go(self) -> None:
-        """Close the file: in a child process, where it is a copy."""
+    def after_fork_in_child(self) -> None:
+        """Close the copy, which would keep the lock, or the place, if the parent were killed."""
+        self._let_go()
+
+    def _let_go(self) -> None:
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)
@@ -244,13 +271,14 @@ class LockWaiter:
                 self.abandon()
                 return
             self.is_over = True
-            self.let_go()
-        if error is None:
-            self._has_lock.set_result(None)
-        else:
-            self._has_lock.set_exception(error)
+            if error is None:
+                file, self._file = self._file, -1
+                self._lock.set_result(file)
+                return
+            self._let_go()
+        self._lock.set_exception(error)
 
     def _give_back(self) -> None:
         if self._file >= 0:
             unlock(self._file)
-            self.let_go()
+            self._let_go()

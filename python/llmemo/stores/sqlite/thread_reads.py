@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 READERS_MAX = 32
 """Threads that have a connection; the others ask the private thread. Each takes two descriptors."""
 
-READ_WAIT = 1.0
-"""Seconds for which `close` waits for reads that are under way: they take microseconds."""
+READ_WAIT = 0.25
+"""Seconds for which `close` waits for reads that are under way: they take microseconds. The private
+thread does nothing else meanwhile."""
 
 READ_PAUSE = 0.001
 """Seconds between two looks at them."""
@@ -47,6 +48,8 @@ class ThreadReaders:
         """Nothing is open yet."""
         self._rest = rest
         self._path: Path | None = None
+        self._opening: object = None
+        """Another one each time that the file is opened: what was connected before is not used."""
         self._identity: object = None
         self._own = _OwnReader()
         self._all: weakref.WeakSet[FastReader] = weakref.WeakSet()
@@ -55,7 +58,7 @@ class ThreadReaders:
     def open(self, path: Path, identity: object) -> None:
         """Have threads read this file from now on; each connects when it first does."""
         self.close()
-        self._identity = identity
+        self._identity, self._opening = identity, object()
         self._path = path
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Record] | None:
@@ -71,19 +74,28 @@ class ThreadReaders:
         try:
             # In this order, and in the other one in `close`: one of both sees the other.
             reader.is_reading = True
-            path = self._path
+            path, opening = self._path, self._opening
             if path is None:
                 return None
+            if reader.opening is not opening:
+                reader.close()
+                reader.opening = opening
             reader.hold(path)
-            return reader.get(keys)
+            found = reader.get(keys)
+            # Held up for so long, it may have read what is not there any more.
+            return found if self._opening is opening else None
+        except BaseException:
+            # A signal handler's, whose traceback would keep the read, and its view of the file, open.
+            reader.close()
+            raise
         finally:
-            if self._path is None:
+            if self._path is None or reader.opening is not self._opening:
                 reader.close()
             reader.is_reading = False
 
     def close(self) -> None:
         """Close all connections, but for one that is held up: its own thread closes that."""
-        self._path = None
+        self._path = self._opening = None
         end = time.monotonic() + READ_WAIT
         for reader in list(self._all):
             while reader.is_reading and time.monotonic() < end:
@@ -97,5 +109,5 @@ class ThreadReaders:
         if any(one is not None for one in left):
             inherit(self._identity)
             _core.leak(left)
-        self._path = None
+        self._path = self._opening = None
         self._own, self._all = _OwnReader(), weakref.WeakSet()
