@@ -82,12 +82,13 @@ class ThreadReaders:
                 reader.opening = opening
             reader.hold(path)
             found = reader.get(keys)
-            # Held up for so long, it may have read what is not there any more.
-            return found if self._opening is opening else None
         except BaseException:
-            # A signal handler's, whose traceback would keep the read, and its view of the file, open.
+            # A signal handler's, whose traceback would keep the read open, and so an old view.
             reader.close()
             raise
+        else:
+            # Held up for so long, it may have read what is not there any more.
+            return found if self._opening is opening else None
         finally:
             if self._path is None or reader.opening is not self._opening:
                 reader.close()
