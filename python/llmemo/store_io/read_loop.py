@@ -140,12 +140,12 @@ def _missing(
     reads: Sequence[Submission[Any]], records: Mapping[bytes, Record], clock: Callable[[], float]
 ) -> list[bytes]:
     """Those of them that have no answer, or one that has expired."""
-    wanted = [(key, records.get(key)) for key in _wanted(reads)]
+    wanted = _wanted(reads)
     now = clock() if wanted else 0.0
     return [
         key
-        for key, one in wanted
-        if one is None or (one.expires is not None and one.expires <= now)
+        for key in wanted
+        if (one := records.get(key)) is None or (one.expires is not None and one.expires <= now)
     ]
 
 
