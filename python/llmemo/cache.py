@@ -223,7 +223,7 @@ class LLMCache(BaseCache):
             self._survive(error, prompt, llm_string)
             return None
         except BaseException as error:
-            _interrupted(error)
+            _interrupted(error, self._tiers)
             raise
 
     @override
@@ -248,7 +248,7 @@ class LLMCache(BaseCache):
             self._survive(error, prompt, llm_string)
             return None
         except BaseException as error:
-            _interrupted(error)
+            _interrupted(error, self._tiers)
             raise
 
     @override
@@ -269,7 +269,7 @@ class LLMCache(BaseCache):
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
         except BaseException as error:
-            _interrupted(error)
+            _interrupted(error, self._tiers)
             raise
 
     @override
@@ -283,7 +283,7 @@ class LLMCache(BaseCache):
         except SURVIVED as error:
             self._survive(error, prompt, llm_string)
         except BaseException as error:
-            _interrupted(error)
+            _interrupted(error, self._tiers)
             raise
 
     @override
@@ -517,7 +517,7 @@ class LLMCache(BaseCache):
 
     def _survive(self, error: BaseException, prompt: object, llm_string: object) -> None:
         if is_interrupt(error):
-            _interrupted(error)
+            _interrupted(error, self._tiers)
             raise error
         tally = self._tiers.tally
         if not (isinstance(prompt, str) and isinstance(llm_string, str)):
@@ -534,11 +534,13 @@ class LLMCache(BaseCache):
         raise_if_only(in_force(), "trouble")
 
 
-def _interrupted(error: BaseException) -> None:
+def _interrupted(error: BaseException, tiers: Tiers) -> None:
     """Release the callers that wait for an answer that this caller will not compute."""
     # A cancelled call does that itself, and no caller holds what is garbage.
     if not isinstance(error, (GeneratorExit, asyncio.CancelledError)):
         end_unbacked()
+        if tiers.durable is not None:
+            tiers.durable.release_unclaimed()
 
 
 def _nothing(*_: object) -> None:

@@ -46,6 +46,7 @@ HANGS = 3600.0
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmemo.single_flight.lease.UNBACKED", HANGS)
     monkeypatch.setattr("llmemo.store_io.client.LEASE", HANGS)
+    monkeypatch.setattr("llmemo.store_io.leases.manager.LEASE", HANGS)
 
 
 def elsewhere(work: Callable[[], Any]) -> Any:

@@ -110,6 +110,14 @@ class StoreClient:
     async def _unread(self) -> Read:
         return None, None, self.waited
 
+    def release_unclaimed(self) -> None:
+        """Give back the leases that are on their way to a caller: one was interrupted there.
+
+        Which one it was is not known. Another caller's answer may then be refused as superseded.
+        """
+        for key, fence in self.held.unclaimed():
+            self.release(key, fence, 0)
+
     def leave(self, key: bytes, reading: Awaitable[Read]) -> None:
         """Give back the lease that came with a read whose caller was cancelled meanwhile."""
         if isinstance(reading, asyncio.Future) and reading.done() and not reading.cancelled():

@@ -150,11 +150,14 @@ class Batch(Submission["Found"]):
         for key, future in self._reads:
             if not future.done():
                 lease = leases.get(key) if leases else None
+                future.set_result((records.get(key), lease, left))
                 if isinstance(lease, Grant):
                     # For one of them: the others will wait for that one.
                     del leases[key]
-                future.set_result((records.get(key), lease, left))
                 waiting += 1
+            elif leases and not future.cancelled() and future.result()[1] is leases.get(key):
+                # It has it: an exception came in between, the first time.
+                leases.pop(key, None)
         if leases:
             self._give_back(Found({}, leases))
         # As the last: what was interrupted is done once more.

@@ -13,10 +13,12 @@ RENEWED_AT = 0.25
 class HeldLease:
     """A lease that this process holds."""
 
-    __slots__ = ("fence", "is_kept", "renewed", "seconds")
+    __slots__ = ("fence", "is_claimed", "is_kept", "renewed", "seconds")
 
-    def __init__(self, fence: int, seconds: float) -> None:
+    def __init__(self, fence: int, seconds: float, *, is_claimed: bool) -> None:
         """It was granted just now, for `seconds`."""
+        self.is_claimed = is_claimed
+        """Whether its caller has it, or will say so: one that came with a read is on its way."""
         self.fence = fence
         self.seconds = seconds
         self.renewed = time.monotonic()
@@ -58,7 +60,13 @@ class HeldLeases:
         """
         lease = self.by_key.get(key)
         if lease is not None and lease.fence == fence:
+            lease.is_claimed = True
             lease.is_kept = is_kept
+
+    def unclaimed(self) -> list[tuple[bytes, int]]:
+        """Key and fence of those that came with a read, and are still on their way."""
+        held = self.by_key.copy().items()
+        return [(key, lease.fence) for key, lease in held if not lease.is_claimed]
 
     def drop(self, key: bytes, fence: int) -> None:
         """Forget a lease: it has ended, or is lost."""

@@ -132,11 +132,14 @@ class LeaseManager:
         held, asked = self._held.by_key, self._asked
         return {key: LEASE for key in keys if key not in held and key not in asked}
 
-    def note_granted(self, found: Mapping[bytes, Any], wanted: Mapping[bytes, float]) -> None:
-        """Remember what was granted, by the seconds that it lasts."""
+    def note_granted(
+        self, found: Mapping[bytes, Any], wanted: Mapping[bytes, float], *, is_claimed: bool = False
+    ) -> None:
+        """Remember what was granted, for the seconds wanted. `is_claimed`: see `HeldLease`."""
         for key, outcome in found.items():
             if isinstance(outcome, Grant):
-                self._held.by_key[key] = HeldLease(outcome.fence, wanted[key])
+                lease = HeldLease(outcome.fence, wanted[key], is_claimed=is_claimed)
+                self._held.by_key[key] = lease
                 self._held_timer.within(wanted[key] / LOOKS)
 
     # What is written.
@@ -204,7 +207,7 @@ class LeaseManager:
                 found.update(await leases.acquire(wanted))
         was_let_go = bool(wanted) and not self._asking
         self._asking, self._since = [], self._loop.time() if self._asked else math.inf
-        self.note_granted(found, wanted)
+        self.note_granted(found, wanted, is_claimed=True)
         outcomes: list[Outcome] = []
         for key, calls in asked.items():
             outcome = found.get(key)
