@@ -171,7 +171,7 @@ fn index_entry(cell: &[u8]) -> Option<(&[u8], i64)> {
     Some((record.get(start..end)?, i64::try_from(row).ok()?))
 }
 
-/// A number of so many bytes, the highest first.
+/// The number in `width` bytes at this place, the highest byte first.
 fn number(bytes: &[u8], at: usize, width: usize) -> Option<usize> {
     let digits = bytes.get(at..at.checked_add(width)?)?;
     Some(digits.iter().fold(0, |sum, &digit| sum << 8 | usize::from(digit)))

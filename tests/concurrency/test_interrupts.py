@@ -45,7 +45,6 @@ HANGS = 3600.0
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmemo.single_flight.lease.UNBACKED", HANGS)
-    monkeypatch.setattr("llmemo.store_io.client.LEASE", HANGS)
     monkeypatch.setattr("llmemo.store_io.leases.manager.LEASE", HANGS)
 
 

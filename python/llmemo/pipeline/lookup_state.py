@@ -8,7 +8,6 @@ from llmemo._core import LARGE as LIMIT
 from llmemo.errors import CacheMiss
 from llmemo.keys.request import remember
 from llmemo.store_io.calls import Call
-from llmemo.stores.lease_store import Grant
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.tracking import LookupEvent
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.client import MakeCall
     from llmemo.stores import Record
-    from llmemo.stores.lease_store import LeaseState
+    from llmemo.stores.lease_store import Grant, LeaseState
     from llmemo.telemetry.tracking import Source
 
     Hit = list[Generation]
@@ -81,8 +80,8 @@ class LookupState:
     def give_back_lease(self) -> None:
         """End the store's lease, if it came with the read and is not used."""
         lease, self.store_lease = self.store_lease, None
-        if isinstance(lease, Grant) and self.tiers.durable is not None:
-            self.tiers.durable.release(self.key, lease.fence, 0)
+        if lease is not None and self.tiers.durable is not None:
+            self.tiers.durable.give_back(self.key, lease)
 
     # Outcomes.
 

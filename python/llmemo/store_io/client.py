@@ -14,8 +14,8 @@ from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.store_io.calls import Call
 from llmemo.store_io.executor import Executor
-from llmemo.store_io.leases.client import acquire, give_back, release
-from llmemo.store_io.leases.manager import LEASE
+from llmemo.store_io.leases import manager
+from llmemo.store_io.leases.client import acquire, give_back_all, release
 from llmemo.store_io.operations import Get, Set
 from llmemo.store_io.read_batcher import ReadBatcher
 from llmemo.store_io.store_health import StoreHealth
@@ -48,8 +48,8 @@ class StoreClient:
         self.health = StoreHealth(self.executor, tally, timeout)
         self.waited = WAITED * timeout
         """Seconds that one model call may wait for the store."""
-        self._give_back = functools.partial(give_back, self.executor.submit)
-        self._batcher = ReadBatcher(self.executor, self.health, self.waited, self._give_back)
+        self._unclaimed = functools.partial(give_back_all, self.executor.submit)
+        self._batcher = ReadBatcher(self.executor, self.health, self.waited, self._unclaimed)
 
     def time_budget(self, left: float | None = None) -> TimeBudget:
         """The time budget of one model call's writes: `left` seconds; None for all."""
@@ -80,7 +80,7 @@ class StoreClient:
             return found.get(key), None, self.waited
         budget = TimeBudget(self.waited, self.health.waiting_reads)
         # What was read here is not read again: a grant comes after a look at the answers anyway.
-        get = Get([key] if found is None else (), [key] if wants_lease else (), self._give_back)
+        get = Get([key] if found is None else (), [key] if wants_lease else (), self._unclaimed)
         call: Call[Found] = Call.blocking(get)
         try:
             self.executor.submit(call)
@@ -122,8 +122,12 @@ class StoreClient:
         """Give back the lease that came with a read whose caller was cancelled meanwhile."""
         if isinstance(reading, asyncio.Future) and reading.done() and not reading.cancelled():
             _, lease, _ = reading.result()
-            if isinstance(lease, Grant):
-                self.release(key, lease.fence, 0)
+            self.give_back(key, lease)
+
+    def give_back(self, key: bytes, lease: object) -> None:
+        """End a lease that came with a read, and is not used. Waits for nothing."""
+        if isinstance(lease, Grant):
+            self.release(key, lease.fence, 0)
 
     def begin_write(
         self, operation: Set, make_call: MakeCall, budget: TimeBudget, *, at_once: bool = False
@@ -195,7 +199,7 @@ class StoreClient:
                 self.executor.submit,
                 make_call,
                 key,
-                seconds=LEASE,
+                seconds=manager.LEASE,
                 outcome=budget.outcome,
                 follow=follow,
                 lease_timeout=lease_timeout,

@@ -41,7 +41,6 @@ class Batch(Submission["Found"]):
         "_begun",
         "_end",
         "_executor",
-        "_give_back",
         "_health",
         "_is_over",
         "_loop",
@@ -67,8 +66,7 @@ class Batch(Submission["Found"]):
         self.loop = self._loop = loop
         self._reads: list[tuple[bytes, asyncio.Future[Read]]] = []
         self._wanted: list[bytes] = []
-        self._give_back = give_back
-        self.operation = Get((), (), give_back)
+        self.operation: Get = Get((), self._wanted, give_back)
         self._executor = executor
         self._health = health
         self._timeout = timeout
@@ -108,8 +106,7 @@ class Batch(Submission["Found"]):
                 self._end = deadline(self._loop, self._timeout)
                 self._end.waiting.add(self)
             self._begun = now
-            keys = [key for key, _ in self._reads]
-            self.operation = Get(keys, self._wanted, self._give_back)
+            self.operation.keys = [key for key, _ in self._reads]
             health.batch_begins(self)
             if health.reads.is_open:
                 # It was not when they began. (If it opens now, it releases this batch.)
@@ -136,7 +133,7 @@ class Batch(Submission["Found"]):
     def set(self, result: Found | None, error: Exception | None) -> None:
         """Hand the outcome out to all lookups; without effect the second time."""
         if self._is_over:
-            self._give_back(result)
+            self.unclaimed(result)
             return
         left = 0.0
         # It may come early, and what is left then is not worth another wait.
@@ -159,7 +156,7 @@ class Batch(Submission["Found"]):
                 # It has it: an exception came in between, the first time.
                 leases.pop(key, None)
         if leases:
-            self._give_back(Found({}, leases))
+            self.unclaimed(Found({}, leases))
         # As the last: what was interrupted is done once more.
         self._end.leave(self)
         self._is_over = True

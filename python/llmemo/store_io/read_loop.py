@@ -124,16 +124,18 @@ class ReadLoop:
         await asyncio.gather(*self._listings)
 
 
+def _gets(reads: Sequence[Submission[Any]]) -> list[Get]:
+    return [call.operation for call in reads if isinstance(call.operation, Get)]
+
+
 def _keys_of(reads: Sequence[Submission[Any]]) -> list[bytes]:
     """The keys to read, each once."""
-    gets = [call.operation for call in reads if isinstance(call.operation, Get)]
-    return list(dict.fromkeys(key for get in gets for key in get.keys))
+    return list(dict.fromkeys(key for get in _gets(reads) for key in get.keys))
 
 
 def _wanted(reads: Sequence[Submission[Any]]) -> list[bytes]:
     """The keys whose leases are wanted."""
-    gets = [call.operation for call in reads if isinstance(call.operation, Get)]
-    return [key for get in gets for key in get.wanted]
+    return [key for get in _gets(reads) for key in get.wanted]
 
 
 def _missing(

@@ -8,10 +8,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.filled import filled, record
 from support.page_cache import drop, in_ram
 
 from llmemo import _core
-from llmemo.stores import Record, SQLiteStore
+from llmemo.stores import SQLiteStore
 from llmemo.stores.sqlite import cold_reads, fast_reads
 from llmemo.stores.sqlite.cold_reads import LEAST
 
@@ -25,21 +26,13 @@ pytestmark = [
 ]
 
 
-def record(number: int) -> Record:
-    key = number.to_bytes(32, "big")
-    return Record(key, b"value %d" % number, b"n" * 16, b"l" * 16, float(number), None)
-
-
 KEYS = [record(number).key for number in range(100)]
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
-    store = SQLiteStore(tmp_path / "cache.db")
-    await store.open()
-    await store.set([record(number) for number in range(100)])
-    yield store
-    await store.close()
+    async with filled(tmp_path) as store:
+        yield store
 
 
 @pytest.fixture

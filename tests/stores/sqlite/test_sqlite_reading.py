@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.doubles import LIMIT, answer, files
+from support.filled import filled, record
 
 from llmemo import LLMCache
 from llmemo.stores import Record, SQLiteStore
@@ -21,18 +22,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-def record(number: int) -> Record:
-    key = number.to_bytes(32, "big")
-    return Record(key, b"value %d" % number, b"n" * 16, b"l" * 16, float(number), None)
-
-
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
-    store = SQLiteStore(tmp_path / "cache.db")
-    await store.open()
-    await store.set([record(number) for number in range(100)])
-    yield store
-    await store.close()
+    async with filled(tmp_path) as store:
+        yield store
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 600])

@@ -62,7 +62,7 @@ def readers_of(store: SQLiteStore) -> ThreadReaders:
 
 
 def in_threads(count: int, work: Callable[[int], object]) -> list[Any]:
-    """Run a function in so many threads at a time; raises what one of them has raised."""
+    """Run a function in `count` threads at a time; raises what one of them has raised."""
     results: list[Any] = [None] * count
     barrier = threading.Barrier(count)
 

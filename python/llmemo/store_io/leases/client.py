@@ -58,7 +58,7 @@ async def acquire(
         StoreError: The store is closed.
     """
     deadline = time.monotonic() + lease_timeout
-    unclaimed = functools.partial(_give_back, submit, key)
+    unclaimed = functools.partial(give_back, submit, key)
     found: Any = known
     if known is None:
         asking = Acquire(key, seconds, unclaimed)
@@ -88,10 +88,16 @@ def release(submit: Submit, key: bytes, fence: int, failures: int = 0) -> None:
             raise
 
 
-def give_back(submit: Submit, found: Found | None) -> None:
-    """End the leases that came with a read, and that no caller has taken."""
+def give_back(submit: Submit, key: bytes, outcome: object) -> None:
+    """End the lease that a caller was given and does not use, if it was."""
+    if isinstance(outcome, Grant):
+        release(submit, key, outcome.fence)
+
+
+def give_back_all(submit: Submit, found: Found | None) -> None:
+    """The same of all leases that came with a read, and that no caller has taken."""
     for key, lease in () if found is None else found.leases.items():
-        _give_back(submit, key, lease)
+        give_back(submit, key, lease)
 
 
 async def _outcome(submit: Submit, call: Call[Any], outcome: Wait) -> Any:
@@ -108,8 +114,3 @@ async def _outcome(submit: Submit, call: Call[Any], outcome: Wait) -> Any:
     except BaseException:
         call.abandon()
         raise
-
-
-def _give_back(submit: Submit, key: bytes, outcome: object) -> None:
-    if isinstance(outcome, Grant):
-        release(submit, key, outcome.fence)

@@ -128,7 +128,7 @@ class LeaseManager:
         store = self._opener.opened()
         if store is None or store.leases is None or self.is_in_trouble or self._is_over:
             return {}
-        # A lease of ours is no news; and what was asked for waits its turn.
+        # Those that this process holds are not free; those that were asked for wait their turn.
         held, asked = self._held.by_key, self._asked
         return {key: LEASE for key in keys if key not in held and key not in asked}
 

@@ -63,14 +63,18 @@ class Eviction:
         if self._max_bytes is not None:
             self.uses.update(dict.fromkeys(keys, now))
 
-    def has_to_look(self, size: int) -> bool:
-        """Note that so many bytes were written. Returns whether to call `make_room`."""
+    def wrote(self, size: int) -> None:
+        """Note a write of about `size` bytes."""
         self._unseen += size
+
+    @property
+    def has_to_look(self) -> bool:
+        """Whether `make_room` has anything to do."""
         return self._max_bytes is not None and self._unseen * LOOKS >= self._max_bytes * SPARE
 
     async def make_room(self, writer: aiosqlite.Connection) -> bool:
         """Keep the bound where writes leave no time for `Upkeep`: remove twice what they add."""
-        if not self.has_to_look(0):
+        if not self.has_to_look:
             return False
         room, self._unseen = 2.0 * self._unseen, 0
         before = math.inf

@@ -113,9 +113,7 @@ class LeaseSlots:
         group = _group_of(key)
         self._lock(group)
         try:
-            data = self._read(group)
-            place = _place_of(key, data)
-            old = None if place is None else _slot_at(place, data)
+            data, place, old = self._look(group, key)
             if old is not None and old.expires > now:
                 return LeaseState(old.expires, old.failures)
             if place is None:
@@ -130,9 +128,8 @@ class LeaseSlots:
 
     def find(self, key: bytes) -> Slot | None:
         """The slot of a key, if it has one."""
-        data = self._read(_group_of(key))
-        place = _place_of(key, data)
-        return None if place is None else _slot_at(place, data)
+        _, _, slot = self._look(_group_of(key), key)
+        return slot
 
     def renew(self, key: bytes, fence: int, expires: float) -> bool:
         """Move the end of a lease. Returns False if it is lost."""
@@ -170,15 +167,19 @@ class LeaseSlots:
         group = _group_of(key)
         self._lock(group)
         try:
-            data = self._read(group)
-            place = _place_of(key, data)
-            slot = None if place is None else _slot_at(place, data)
+            _, place, slot = self._look(group, key)
             if place is None or slot is None or slot.fence != fence:
                 return False
             self._write(group, place, change(slot))
             return True
         finally:
             self._unlock(group)
+
+    def _look(self, group: int, key: bytes) -> tuple[bytes, int | None, Slot | None]:
+        """A group, and where in it the slot of a key is, if there is one."""
+        data = self._read(group)
+        place = _place_of(key, data)
+        return data, place, None if place is None else _slot_at(place, data)
 
     def _read(self, group: int) -> bytes:
         data = _pread(self._file, GROUP_BYTES, SLOTS_AT + group * GROUP_BYTES)

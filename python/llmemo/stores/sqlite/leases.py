@@ -3,7 +3,7 @@
 What keeps the two in step, without a transaction around both:
 
 - a lease is taken before the look at the answers, and an answer is stored before its lease ends:
-  whoever gets the lease afterwards finds it;
+  the next holder of the lease finds it;
 - an answer is stored if its fence stands in the slot, seen in the transaction that stores it. While
   that has SQLite's write lock no later holder can store another one. If the lock file was removed
   or emptied since the grant, another fence counts, or a newer answer; not that there is none.

@@ -33,10 +33,9 @@ PATIENCE = 0.005
 """Seconds of such attempts, after which it is time for the queue. Most locks are free before: a
 commit takes a tenth of a millisecond, and a place in the queue a change of threads."""
 
-
 PASS_AFTER = 0.1
-"""Seconds in the queue after which a lock that is free is taken past it: whoever is its head was
-stopped, or is not let run."""
+"""Seconds in the queue after which a lock that is free is taken past it: the process at its head
+was stopped, or is not let run."""
 
 PASS_FOR = 1.0
 """Seconds for which the queue is not asked after that."""
@@ -214,7 +213,7 @@ class LockWaiter:
         try:
             unpatched.thread(self._main, "llmemo-lock").start()
         except RuntimeError as error:
-            os.close(self._file)
+            self._let_go()
             msg = f"no thread can wait for its lock: {error}"
             raise StoreUnavailableError(msg) from error
 

@@ -78,7 +78,8 @@ class Upkeep:
 
     def has_to_follow(self, size: int, wal_bytes: int) -> bool:
         """Note a write of about `size` bytes. Returns whether to call `after_write`."""
-        return self.eviction.has_to_look(size) or wal_bytes > WAL_BYTES
+        self.eviction.wrote(size)
+        return self.eviction.has_to_look or wal_bytes > WAL_BYTES
 
     async def after_write(self, writer: aiosqlite.Connection, wal_bytes: int) -> bool:
         """Keep the file and its WAL, of this size, small. Returns whether that took any writing."""
