@@ -238,6 +238,36 @@ async def test_who_has_left_before_the_lease_comes_leaves_none_behind(
         await released(cache, "p")
 
 
+async def test_who_is_interrupted_while_it_joins_a_batch_takes_no_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Soft(BaseException):
+        """What a signal handler raises."""
+
+    async with cache_of(tmp_path / "a.db") as cache:
+        await opened(cache)
+        real, is_first = read_batcher.Batch.join, True
+
+        def interrupted(batch: Any, key: bytes, *, wants_lease: bool) -> Any:
+            nonlocal is_first
+            future = real(batch, key, wants_lease=wants_lease)
+            if is_first:
+                is_first = False
+                raise Soft
+            return future
+
+        async def ask() -> None:
+            assert await cache.alookup("p", "m") is None
+            await cache.aupdate("p", "m", answer("p"))
+
+        monkeypatch.setattr(read_batcher.Batch, "join", interrupted)
+        asking = [asyncio.create_task(ask()) for _ in range(2)]
+        done, pending = await asyncio.wait(asking, timeout=LIMIT)
+        assert not pending, "the lease went to the read that is not waited for"
+        assert {type(task.exception()) for task in done} == {Soft, type(None)}
+        assert cache.stats().skipped == {}
+
+
 async def test_a_lease_that_another_caller_makes_needless_is_given_back(tmp_path: Path) -> None:
     async with cache_of(tmp_path / "a.db") as cache:
         await opened(cache)

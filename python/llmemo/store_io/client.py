@@ -115,6 +115,8 @@ class StoreClient:
 
         Which one it was is not known. Another caller's answer may then be refused as superseded.
         """
+        # It may have been interrupted while it joined a batch, and waits for no future then.
+        self._batcher.forgo_leases()
         for key, fence in self.held.unclaimed():
             self.release(key, fence, 0)
 

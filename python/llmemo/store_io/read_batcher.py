@@ -92,6 +92,10 @@ class Batch(Submission["Found"]):
             self._wanted.append(key)
         return future
 
+    def forgo_leases(self) -> None:
+        """Ask for none: the callers do so one by one, after the read."""
+        self._wanted.clear()
+
     def send(self) -> None:
         """Send it to the store. Nothing joins any more."""
         if self.is_sent:
@@ -197,3 +201,12 @@ class ReadBatcher:
             loop.call_soon(Insisting(batch.send))
             self._last.batch = weakref.ref(batch)
         return batch.join(key, wants_lease=wants_lease)
+
+    def forgo_leases(self) -> None:
+        """Have the reads of this thread that are not sent yet ask for no leases; later ones do."""
+        reference = self._last.batch
+        batch = None if reference is None else reference()
+        if batch is not None and not batch.is_sent:
+            batch.forgo_leases()
+            # As the second: what was interrupted is done once more.
+            self._last.batch = None
