@@ -100,9 +100,10 @@ class Batch(Submission["Found"]):
         """Send it to the store. Nothing joins any more."""
         if self.is_sent:
             return
-        self.is_sent = True
         health = self._health
         try:
+            # Here: who interrupts it from now on has the batch handed out.
+            self.is_sent = True
             now = time.monotonic()
             # Not before: the pass may have taken long, and the store has nothing to do with that.
             if now - self._begun > SHARED * self._timeout:
