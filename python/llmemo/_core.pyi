@@ -18,6 +18,8 @@ __all__ = [
     "Memory",
     "MemoryCounts",
     "PanicException",
+    "Playback",
+    "Recorder",
     "RequestBypassed",
     "Rows",
     "Snapshot",
@@ -35,6 +37,7 @@ __all__ = [
     "fold_digests",
     "leak",
     "prepare",
+    "recording_of",
     "seed_ids",
     "settings",
 ]
@@ -308,21 +311,34 @@ class Memory:
 
     @overload
     def lookup(
-        self, prompt: str, llm_string: str, namespace: str, at_once: Literal[False] = False
+        self,
+        prompt: str,
+        llm_string: str,
+        namespace: str,
+        at_once: Literal[False] = False,
+        *,
+        streams: bool = False,
     ) -> list[Generation] | None:
         """Fresh objects of the answer kept for exactly this request, or None.
 
         None, too, for a caller that is to refresh the answer before it expires: see `put`.
+        `streams`: the caller replays a stream, and gets answers for streams only (see `encode`).
         """
 
     @overload
     def lookup(
-        self, prompt: str, llm_string: str, namespace: str, at_once: Literal[True]
+        self,
+        prompt: str,
+        llm_string: str,
+        namespace: str,
+        at_once: Literal[True],
+        *,
+        streams: bool = False,
     ) -> list[Generation] | Literal[False] | None:
         """The same if neither prompt nor answer is `LARGE`; otherwise False, and no hit."""
 
     def lookup_key(
-        self, prompt: str, llm_string: str, namespace: str, key: bytes
+        self, prompt: str, llm_string: str, namespace: str, key: bytes, *, streams: bool = False
     ) -> list[Generation] | None:
         """As `lookup`, for a request of this key that may have been asked in another form.
 
@@ -412,6 +428,9 @@ class Memory:
     def size(self, key: bytes) -> int:
         """Bytes of the value of this key, expired or not; 0 if there is none. Not a use of it."""
 
+    def recording(self, key: bytes) -> bytes | None:
+        """The recording in the value of this key; None if there is none. Not a use of it."""
+
     def holds(self, key: bytes) -> bool:
         """Whether there is an entry of this key, and it has not expired. Not a use of it."""
 
@@ -475,7 +494,9 @@ class Memory:
         created: float,
         expires: float | None,
         epoch: int,
-    ) -> list[Generation]: ...
+        *,
+        streams: bool = False,
+    ) -> list[Generation] | Literal[False]: ...
     @overload
     def fill(
         self,
@@ -488,8 +509,12 @@ class Memory:
         expires: float | None,
         epoch: int,
         at_once: bool,
-    ) -> list[Generation] | None:
+        *,
+        streams: bool = False,
+    ) -> list[Generation] | Literal[False] | None:
         """Fresh objects of what a store had for a request, which is kept, and counted as a fill.
+
+        False, with nothing done, for what is for streams only, unless the caller replays one.
 
         Args:
             prompt: What is asked.
@@ -502,6 +527,7 @@ class Memory:
             epoch: That of the key before the store was read: it is not kept if the entry was
                 removed or replaced since, nor in place of one that has not expired.
             at_once: Return None, with nothing done, if prompt or answer are `LARGE`.
+            streams: As for `lookup`.
 
         Raises:
             ValueUnknown: The bytes are not for this process.
@@ -583,12 +609,31 @@ def fold_digests(digests: bytes) -> int:
     """One number for any number of digests of an outline, in their order."""
 
 @overload
-def encode(generations: Sequence[Generation], key: bytes) -> bytes: ...
+def encode(
+    generations: Sequence[Generation],
+    key: bytes,
+    *,
+    recording: bytes | None = None,
+    for_streams: bool = False,
+) -> bytes: ...
 @overload
-def encode(generations: Sequence[Generation], key: bytes, *, at_once: bool) -> bytes | None:
+def encode(
+    generations: Sequence[Generation],
+    key: bytes,
+    *,
+    at_once: bool,
+    recording: bytes | None = None,
+    for_streams: bool = False,
+) -> bytes | None:
     """The answer to the request of `key` as bytes: versioned, checksummed, without loss.
 
-    `at_once`: None if it is `LARGE`.
+    Args:
+        generations: The answer.
+        key: The request's.
+        at_once: None if it is `LARGE`.
+        recording: What a `Recorder` has of the stream that it came by.
+        for_streams: Whether it lacks what only a call without a stream is told: it is then served
+            only to callers that replay the recording.
 
     Raises:
         ValueRefused: It is not a non-empty list of generations, or holds something else than the
@@ -604,6 +649,57 @@ def decode(value: bytes, key: bytes, *, fresh_ids: bool = False) -> list[Generat
     Raises:
         ValueUnknown: The bytes are not for this process.
         ValueDamaged: The bytes are damaged, or the answer to another key.
+    """
+
+@final
+class Recorder:
+    """The chunks of a stream, as they come: each as the difference to the one before.
+
+    Thread-safe. (For a chunk of a stream of words it takes some ten bytes more than for the word.)
+    """
+
+    def __new__(cls, max_bytes: int) -> Recorder:
+        """An empty one, of at most so many bytes."""
+
+    def add(self, step: object, delay: int = 0) -> int:
+        """Record a chunk, which came so many milliseconds after the one before.
+
+        Returns the number of chunks.
+
+        Raises:
+            ValueRefused: It cannot be encoded without loss, or there is no room. The recorder is
+                as it was.
+        """
+
+    def __len__(self) -> int:
+        """Number of chunks."""
+
+    def bytes(self) -> bytes:
+        """All that was recorded, for `encode`."""
+
+@final
+class Playback:
+    """Plays what a recorder has recorded, from the first chunk on, to fresh objects."""
+
+    def __new__(cls, source: Recorder | bytes, *, fresh_ids: bool = False) -> Playback:
+        """Begin. The recorder may go on. `fresh_ids`: see `decode`; the same for all chunks."""
+
+    def skip(self, steps: int) -> None:
+        """Pass over so many chunks, at most to the end."""
+
+    def next(self) -> tuple[Any, int] | None:
+        """The next chunk, and the milliseconds that it came after the one before; None at the end.
+
+        Raises:
+            ValueUnknown: As `decode`.
+            ValueDamaged: As `decode`.
+        """
+
+def recording_of(value: bytes, key: bytes) -> bytes | None:
+    """The recording in a value, which may be compressed; None if there is none.
+
+    Raises:
+        ValueDamaged: As `decode`.
     """
 
 def settings(llm_string: str) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 import weakref
@@ -14,23 +13,20 @@ import anyio.to_thread
 from langchain_core.caches import BaseCache
 from typing_extensions import Self, override
 
-from llmemo._core import PanicException, ValueDamaged
-from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.config.options import REQUIRED, Required, current, in_force
+from llmemo.config.options import REQUIRED, Required, current
 from llmemo.config.settings import Settings
 from llmemo.config.validation import seconds_of
-from llmemo.errors import CacheMiss, NamespaceRequiredError
+from llmemo.errors import NamespaceRequiredError
 from llmemo.explain.summary import summary_of
 from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain
 from llmemo.pickling import reduced
 from llmemo.pipeline.admission import worth_keeping
+from llmemo.pipeline.failures import ASKED_FOR, SURVIVED, interrupted, survive
 from llmemo.pipeline.invalidate import invalidate, remove
 from llmemo.pipeline.lookup import fetch
-from llmemo.pipeline.lookup_state import raise_if_only
 from llmemo.pipeline.tiers import Tiers
 from llmemo.pipeline.update import keep
-from llmemo.single_flight.holding import end_unbacked
 from llmemo.store_io.calls import Call, run_inline
 
 if TYPE_CHECKING:
@@ -51,12 +47,6 @@ if TYPE_CHECKING:
 
 UNASKED: Recalled = False
 """Memory was not asked: `fetch` finds the answer, if there is one."""
-
-SURVIVED = (Exception, PanicException)
-"""What must not reach the model call: everything but cancellation and interrupts."""
-
-ASKED_FOR = (CacheMiss, NamespaceRequiredError)
-"""Exceptions that the user has asked for: these do reach the model call."""
 
 
 class LLMCache(BaseCache):
@@ -220,10 +210,10 @@ class LLMCache(BaseCache):
         except ASKED_FOR:
             raise
         except SURVIVED as error:
-            self._survive(error, prompt, llm_string)
+            survive(self._tiers, error, prompt, llm_string)
             return None
         except BaseException as error:
-            _interrupted(error, self._tiers)
+            interrupted(self._tiers, error)
             raise
 
     @override
@@ -245,10 +235,10 @@ class LLMCache(BaseCache):
         except ASKED_FOR:
             raise
         except SURVIVED as error:
-            self._survive(error, prompt, llm_string)
+            survive(self._tiers, error, prompt, llm_string)
             return None
         except BaseException as error:
-            _interrupted(error, self._tiers)
+            interrupted(self._tiers, error)
             raise
 
     @override
@@ -267,9 +257,9 @@ class LLMCache(BaseCache):
         except NamespaceRequiredError:
             raise
         except SURVIVED as error:
-            self._survive(error, prompt, llm_string)
+            survive(self._tiers, error, prompt, llm_string)
         except BaseException as error:
-            _interrupted(error, self._tiers)
+            interrupted(self._tiers, error)
             raise
 
     @override
@@ -281,9 +271,9 @@ class LLMCache(BaseCache):
         except NamespaceRequiredError:
             raise
         except SURVIVED as error:
-            self._survive(error, prompt, llm_string)
+            survive(self._tiers, error, prompt, llm_string)
         except BaseException as error:
-            _interrupted(error, self._tiers)
+            interrupted(self._tiers, error)
             raise
 
     @override
@@ -514,33 +504,6 @@ class LLMCache(BaseCache):
             return summary_of(self._tiers, type(self).__name__, LLMCache)
         except Exception:  # noqa: BLE001 (half-made, or a store's own repr)
             return f"<{type(self).__name__}>"
-
-    def _survive(self, error: BaseException, prompt: object, llm_string: object) -> None:
-        if is_interrupt(error):
-            _interrupted(error, self._tiers)
-            raise error
-        tally = self._tiers.tally
-        if not (isinstance(prompt, str) and isinstance(llm_string, str)):
-            text = "llmemo: a request could not be keyed: %s"
-            tally.note("bypassed", "not_text", text, error)
-        elif isinstance(error, ValueDamaged):
-            # This is an entry in memory. Its class is gone, or has changed.
-            self._tiers.note_damage(error)
-            tally.add("misses")
-        else:
-            # The type only: a message of unknown origin may quote a prompt.
-            text = "llmemo: a defect of the cache was survived (%s)"
-            tally.note("errors", "internal", text, type(error).__name__)
-        raise_if_only(in_force(), "trouble")
-
-
-def _interrupted(error: BaseException, tiers: Tiers) -> None:
-    """Release the callers that wait for an answer that this caller will not compute."""
-    # A cancelled call does that itself, and no caller holds what is garbage.
-    if not isinstance(error, (GeneratorExit, asyncio.CancelledError)):
-        end_unbacked()
-        if tiers.durable is not None:
-            tiers.durable.release_unclaimed()
 
 
 def _nothing(*_: object) -> None:

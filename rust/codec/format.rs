@@ -4,11 +4,13 @@
 //! offset  size  what
 //! 0       4     magic, "llmv"
 //! 4       1     version of this format
-//! 5       3     zero (flags, none defined)
-//! 8       4     length of the payload, little-endian
+//! 5       1     flags: 1 if a recording follows the payload, 2 if it is for streams only
+//! 6       2     zero (flags, none defined)
+//! 8       4     length of everything between header and checksum, little-endian
 //! 12      32    key of the request that it answers
 //! 44      n     payload: a tree of tagged tokens
-//! 44 + n  8     XXH3-64 of everything before, little-endian
+//! 44 + n  r     maybe a recording (see [`super::Recording`]): its bytes, then their number (4 bytes, little-endian)
+//! 44 + n + r  8  XXH3-64 of everything before, little-endian
 //! ```
 //!
 //! The payload is read by [`Reader`](super::Reader) and written by [`Writer`](super::Writer), token by
@@ -30,6 +32,12 @@ pub const LEN_MAX: usize = 64 * 1024 * 1024;
 
 pub(super) const MAGIC: [u8; 4] = *b"llmv";
 pub(super) const HEADER: usize = 44;
+/// Where the header has its flags.
+pub(super) const FLAGS: usize = 5;
+/// The flag of a recording that follows the payload.
+pub(super) const RECORDED: u8 = 1;
+/// The flag of an answer that lacks what only a call without a stream is told.
+pub(super) const FOR_STREAMS: u8 = 2;
 const TRAILER: usize = 8;
 
 /// Why bytes are not a value.
@@ -86,13 +94,43 @@ pub fn open<'a>(bytes: &'a [u8], key: &Key) -> Result<&'a [u8], Damage> {
     if header[12..HEADER] != key.0 {
         return Err(Damage::WrongKey);
     }
-    Ok(payload)
+    split(header, payload).map(|(payload, _)| payload).ok_or(Damage::Malformed)
 }
 
 /// The payload of a value that [`open`] has accepted before.
 #[must_use]
 pub fn payload(bytes: &[u8]) -> &[u8] {
-    bytes.get(HEADER..bytes.len().saturating_sub(TRAILER)).unwrap_or_default()
+    parts(bytes).unwrap_or_default().0
+}
+
+/// The recording in a value that [`open`] has accepted before; `None` if there is none.
+#[must_use]
+pub fn recording(bytes: &[u8]) -> Option<&[u8]> {
+    parts(bytes)?.1
+}
+
+/// Whether a value that [`open`] has accepted before is for streams only.
+#[must_use]
+pub fn is_for_streams(bytes: &[u8]) -> bool {
+    bytes.get(FLAGS).is_some_and(|flags| flags & FOR_STREAMS != 0)
+}
+
+/// The payload, and the recording if there is one.
+type Parts<'a> = (&'a [u8], Option<&'a [u8]>);
+
+fn parts(bytes: &[u8]) -> Option<Parts<'_>> {
+    let (header, rest) = bytes.split_at_checked(HEADER)?;
+    split(header, rest.get(..rest.len().checked_sub(TRAILER)?)?)
+}
+
+fn split<'a>(header: &[u8], content: &'a [u8]) -> Option<Parts<'a>> {
+    if header.get(FLAGS)? & RECORDED == 0 {
+        return Some((content, None));
+    }
+    let (content, len) = content.split_last_chunk::<4>()?;
+    let at = content.len().checked_sub(u32::from_le_bytes(*len) as usize)?;
+    let (payload, recording) = content.split_at(at);
+    Some((payload, Some(recording)))
 }
 
 #[cfg(test)]

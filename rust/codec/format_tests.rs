@@ -1,5 +1,6 @@
 //! The value format: what was written is read, and nothing else is.
 
+use super::{TRAILER, is_for_streams, recording};
 use crate::codec::{Damage, Reader, Token, Writer, open};
 use crate::request::Key;
 
@@ -127,4 +128,33 @@ fn lengths_that_the_bytes_cannot_hold_are_refused() {
     for tag in 20..0x80 {
         assert_eq!(next(&mut Reader::new(&[tag, 0, 0, 0, 0])), Err(Damage::Malformed), "tag {tag}");
     }
+}
+
+#[test]
+fn a_recording_is_no_part_of_the_payload() {
+    let mut writer = Writer::new();
+    writer.put(Token::Bool(true));
+    let payload = writer.payload().to_vec();
+    let mut bytes = writer.seal_recorded(&KEY, b"recorded", true).expect("small");
+    assert_eq!(open(&bytes, &KEY), Ok(&payload[..]));
+    assert_eq!(super::payload(&bytes), payload);
+    assert_eq!(recording(&bytes), Some(&b"recorded"[..]));
+    assert!(is_for_streams(&bytes));
+    // One that would begin before the payload.
+    let (end, len) = (bytes.len() - TRAILER, bytes.len());
+    bytes[end - 4..end].copy_from_slice(&1000_u32.to_le_bytes());
+    let checksum = twox_hash::XxHash3_64::oneshot(&bytes[..end]).to_le_bytes();
+    bytes[end..len].copy_from_slice(&checksum);
+    assert_eq!(open(&bytes, &KEY), Err(Damage::Malformed));
+    assert_eq!(recording(&bytes), None);
+}
+
+#[test]
+fn most_values_have_no_recording() {
+    let mut writer = Writer::new();
+    writer.put(Token::Bool(true));
+    let bytes = writer.seal(&KEY).expect("small");
+    assert_eq!(recording(&bytes), None);
+    assert!(!is_for_streams(&bytes));
+    assert_eq!(recording(b"short"), None);
 }

@@ -1,7 +1,7 @@
 //! Writes an answer, token by token, and seals it under its key.
 #![forbid(unsafe_code)]
 
-use super::format::{HEADER, MAGIC, VERSION};
+use super::format::{FLAGS, FOR_STREAMS, HEADER, MAGIC, RECORDED, VERSION};
 use super::token::{Token, tag};
 use crate::request::Key;
 use std::ops::Range;
@@ -89,6 +89,32 @@ impl Writer {
     /// Takes back what was written from there on.
     pub fn take_back(&mut self, start: usize) {
         self.bytes.truncate(start);
+    }
+
+    /// The payload as far as it is written.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[HEADER..]
+    }
+
+    /// Begins again with nothing written.
+    pub fn restart(&mut self) {
+        self.bytes.truncate(HEADER);
+    }
+
+    /// As [`Self::seal`], with the recording of the stream that the answer came by. `for_streams`: it
+    /// is an answer to streams only.
+    #[must_use]
+    pub fn seal_recorded(
+        mut self,
+        key: &Key,
+        recording: &[u8],
+        for_streams: bool,
+    ) -> Option<Vec<u8>> {
+        self.bytes[FLAGS] = if for_streams { RECORDED | FOR_STREAMS } else { RECORDED };
+        self.bytes.extend_from_slice(recording);
+        self.bytes.extend_from_slice(&u32::try_from(recording.len()).ok()?.to_le_bytes());
+        self.seal(key)
     }
 
     /// Completes the value: the answer to the request of `key`. `None` if it passes 4 GiB.

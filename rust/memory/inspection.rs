@@ -6,6 +6,7 @@ use super::report::{About, KnownRequest};
 use super::request_index::Prompt;
 use super::tier::Tier;
 use crate::request::{Key, Probe, Request};
+use std::sync::Arc;
 
 impl Tier {
     /// Whether there is an entry of this key, and it has not expired.
@@ -24,6 +25,12 @@ impl Tier {
     #[must_use]
     pub fn size(&self, key: &Key) -> usize {
         self.entries.peek(key).map_or(0, |entry| entry.answer.value.len())
+    }
+
+    /// The value of this key, expired or not.
+    #[must_use]
+    pub fn value(&self, key: &Key) -> Option<Arc<[u8]>> {
+        self.entries.peek(key).map(|entry| entry.answer.value.clone())
     }
 
     /// The times of an entry, expired or not.

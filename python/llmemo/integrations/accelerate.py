@@ -137,7 +137,7 @@ def accelerate() -> Acceleration:
     module = importlib.import_module(USER)
     while True:
         own = getattr(module, NAME)
-        candidate = None if _is_ours(own) else _checked(own)
+        candidate = None if _is_ours(own) else trial(own)
         with _lock:
             if getattr(module, NAME) is not own:
                 continue  # another thread was faster
@@ -161,12 +161,12 @@ def _is_ours(function: object) -> bool:
     return _latest is not None and _latest.dumps is function
 
 
-def _checked(own: Callable[..., str]) -> Dumps | None:
+def trial(own: Callable[..., str]) -> Dumps | None:
     """A Rust function in the place of `own`, if it gives the same for every kind of message."""
     try:
         escapes = "__lc_escaped__" in own([HumanMessage("", additional_kwargs={"lc": 1})])
-        trial = Dumps(own, escapes=escapes)
-        is_same = all(trial([sample]) == own([sample]) for sample in samples())
+        candidate = Dumps(own, escapes=escapes)
+        is_same = all(candidate([sample]) == own([sample]) for sample in samples())
     except Exception:  # noqa: BLE001 (whatever another version does)
         return None
-    return Dumps(own, escapes=escapes) if is_same and not trial.fallbacks else None
+    return Dumps(own, escapes=escapes) if is_same and not candidate.fallbacks else None

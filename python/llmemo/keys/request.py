@@ -163,6 +163,24 @@ def seen(caller: Caller, prompt: str, llm_string: str) -> Request:
     return request
 
 
+def request_of(caller: Caller, prompt: str) -> Request:
+    """The request of a call whose model is at hand: as `seen`, without LangChain's text."""
+    return seen(caller, prompt, _text_of(caller))
+
+
+def _text_of(caller: Caller) -> str:
+    """The text that LangChain would give a cache, or what `seen` takes for it."""
+    try:
+        head = verdict_of(caller.model).head
+        if head is not None:
+            return f"{head}{sorted({**caller.options, 'stop': caller.stop}.items())}"
+        return caller.model._get_llm_string(stop=caller.stop, **caller.options)  # type: ignore[attr-defined,no-any-return] # noqa: SLF001
+    except Exception as error:  # `seen` will say what it is
+        if is_interrupt(error):
+            raise
+        return ""
+
+
 def _parameters(caller: Caller) -> dict[str, Any]:
     """What the end of a text is made of, as `_get_llm_string` and `generate` of LangChain do."""
     model, options = caller.model, caller.options
@@ -224,7 +242,11 @@ def answered(frame: FrameType, prompt: str, llm_string: str) -> Request:
         return _unseen(frame, prompt, llm_string)
     request = seen(caller, prompt, llm_string)
     missed = (it.request for it in _missed.get() if it.is_of(caller, llm_string))
-    before = next(missed, request)
+    return unchanged(next(missed, request), request)
+
+
+def unchanged(before: Request, request: Request) -> Request:
+    """The request as it was when it was looked up, if its model has changed: with `changes`."""
     if before.description == request.description:
         return request
     old, new = (
@@ -232,4 +254,4 @@ def answered(frame: FrameType, prompt: str, llm_string: str) -> Request:
         for one in (before, request)
     )
     changes = ", ".join(sorted({name for name, _ in old ^ new}))
-    return before._replace(prompt=prompt, caller=caller, changes=changes)
+    return before._replace(prompt=request.prompt, caller=request.caller, changes=changes)

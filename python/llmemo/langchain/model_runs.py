@@ -201,6 +201,13 @@ def _begin(run_id: UUID, arguments: dict[str, Any]) -> None:
         observe(run)
 
 
+def begin_own(parameters: Mapping[str, Any]) -> Run:
+    """A run of this context alone: the ones that are open around it end when they like."""
+    run = Run(parameters)
+    _runs.set((run,))
+    return run
+
+
 # By its default, so that every thread and context has it.
 _watch: ContextVar[BaseCallbackHandler | None] = ContextVar(
     "llmemo_watch",

@@ -16,7 +16,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from llmemo._core import LARGE as LIMIT
-from llmemo._core import ValueDamaged, decode
+from llmemo._core import ValueDamaged, decode, recording_of
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.pipeline.tier_reads import accept, note_damage, read_by_key
 from llmemo.single_flight.holding import hold, holds_anything
@@ -172,6 +172,8 @@ async def _coalesced(lookup: LookupState, value: bytes) -> Hit:
     """Decode the answer of the caller that was waited for."""
     work = functools.partial(decode, value, lookup.key, fresh_ids=lookup.tiers.settings.fresh_ids)
     hit = await lookup.unless_small(work, is_large=len(value) > LIMIT)
+    if lookup.wants_recording:
+        lookup.recording = recording_of(value, lookup.key)
     return lookup.hit(hit, "coalesced", "flight", lookup.tiers.clock())
 
 

@@ -53,15 +53,71 @@ def fetch(
         CacheMiss: There is none, and the caller must not go on without.
         NamespaceRequiredError: The caller has to name a namespace.
     """
+    lookup = begin(tiers, request, options, make_call)
+    return run(lookup, ask_memory=ask_memory)
+
+
+def begin(
+    tiers: Tiers, request: Request, options: Options | None, make_call: MakeCall
+) -> LookupState:
+    """A lookup that is to `run` in this context. Arguments as for `fetch`."""
     if options is not None and misplaced_options.is_watchful:
         options = in_force()
     chain = current_chain()
     if chain is not None:
         options = chain.options_for(options)
     lookup = LookupState(tiers, request, options or DEFAULT, make_call)
-    if chain is None:
+    lookup.chain = chain
+    return lookup
+
+
+def run(lookup: LookupState, *, ask_memory: bool) -> Coroutine[Any, Any, Hit | None]:
+    """Do a lookup. Raises as `fetch`."""
+    if lookup.chain is None:
         return _run(lookup, ask_memory=ask_memory)
-    return _run_in(chain, lookup)
+    return _run_in(lookup.chain, lookup)
+
+
+def at_once(lookup: LookupState) -> Hit | None:
+    """Memory's answer, if it has one that any caller may be given; nothing is counted otherwise.
+
+    Raises:
+        NamespaceRequiredError: The caller has to name a namespace.
+    """
+    tiers = lookup.tiers
+    lookup.namespace = tiers.namespace_of(lookup.options)
+    may_ask = lookup.options.mode in {"default", "only"} and lookup.request.bypass is None
+    if tiers.is_closed or not may_ask:
+        return None
+    hit = tiers.memory.lookup(
+        lookup.prompt,
+        lookup.request.name(),
+        lookup.namespace,
+        at_once=True,
+        streams=lookup.wants_recording,
+    )
+    if not hit:
+        return None
+    hit = lookup.hit_in_memory(hit)
+    if lookup.chain is not None and (key := lookup.key_of_hit()):
+        lookup.chain.remember(tiers, key)
+    return hit
+
+
+async def key_of(lookup: LookupState) -> bytes:
+    """The key of a request.
+
+    Raises:
+        NamespaceRequiredError: The caller has to name a namespace.
+        RequestBypassed: It has none.
+    """
+    lookup.namespace = lookup.tiers.namespace_of(lookup.options)
+    await (_name_beside(lookup) if lookup.is_long else _named(lookup))
+    return lookup.key
+
+
+async def _named(lookup: LookupState) -> None:
+    _name(lookup)
 
 
 async def _run_in(chain: Chain, lookup: LookupState) -> Hit | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from llmemo.config.options import Options
     from llmemo.keys.request import Request
+    from llmemo.langchain.chains import Chain
     from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.client import MakeCall
     from llmemo.stores import Record
@@ -56,6 +57,12 @@ class LookupState:
     """What the store said of the lease of the key, when it had no answer."""
     expired: Record | None = None
     """The store's record, if it has expired."""
+    chain: Chain | None = None
+    """The innermost chain around it."""
+    wants_recording = False
+    """Whether the caller replays a stream."""
+    recording: bytes | None = None
+    """Of the hit, if it came by a stream that was recorded, and one is wanted."""
     is_unreadable = False
     """Whether the store has an answer that is not for this caller: it would be offered again."""
 
@@ -109,6 +116,9 @@ class LookupState:
 
     def hit_in_memory(self, hit: Hit) -> Hit:
         """Note a hit that memory has counted."""
+        if self.wants_recording:
+            key = self.key_of_hit()
+            self.recording = self.tiers.memory.recording(key) if key else None
         if self.options.trackers:
             memory, key = self.tiers.memory, self.key_of_hit()
             about = memory.about(key) if key else None

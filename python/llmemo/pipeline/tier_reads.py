@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from llmemo._core import LARGE as LIMIT
-from llmemo._core import ValueDamaged
+from llmemo._core import ValueDamaged, recording_of
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.pipeline.large_work import LARGE, Large
 from llmemo.telemetry.savings import Worth
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 async def read_by_text(lookup: LookupState, name: str) -> Hit | None:
     """Memory's answer to the request as it is written."""
     if lookup.is_awaited:
-        hit = lookup.tiers.memory.lookup(lookup.prompt, name, lookup.namespace, at_once=True)
+        hit = lookup.tiers.memory.lookup(
+            lookup.prompt, name, lookup.namespace, at_once=True, streams=lookup.wants_recording
+        )
         if hit is not False:
             return hit
     work = functools.partial(_read_by_text, lookup, name)
@@ -32,7 +34,9 @@ async def read_by_text(lookup: LookupState, name: str) -> Hit | None:
 
 
 def _read_by_text(lookup: LookupState, name: str) -> Hit | None:
-    hit = lookup.tiers.memory.lookup(lookup.prompt, name, lookup.namespace)
+    hit = lookup.tiers.memory.lookup(
+        lookup.prompt, name, lookup.namespace, streams=lookup.wants_recording
+    )
     if hit is not None and lookup.is_long:
         # A tracker, or a chain, will ask for it.
         lookup.key_of_hit()
@@ -44,8 +48,8 @@ async def read_by_key(lookup: LookupState) -> Hit | None:
     memory, key = lookup.tiers.memory, lookup.key
     known = lookup.prompt, lookup.name, lookup.namespace, key
     if not lookup.is_long and memory.size(key) <= LIMIT:
-        return memory.lookup_key(*known)
-    work = functools.partial(memory.lookup_key, *known)
+        return memory.lookup_key(*known, streams=lookup.wants_recording)
+    work = functools.partial(memory.lookup_key, *known, streams=lookup.wants_recording)
     return await lookup.unless_small(work, is_large=True)
 
 
@@ -113,12 +117,19 @@ def _decoded(
             record.expires,
             epoch,
             at_once,
+            streams=lookup.wants_recording,
         )
     except ValueDamaged as damage:
         note_damage(lookup, damage, record)
         return None
     if hit is None:
         return LARGE
+    if hit is False:
+        # It would be offered again.
+        lookup.is_unreadable = True
+        return None
+    if lookup.wants_recording:
+        lookup.recording = recording_of(tiers.envelope.decrypted(record.value, key), key)
     if lookup.options.trackers:
         lookup.track_hit("store", created, Worth(*tiers.memory.worth(hit)))
     return hit

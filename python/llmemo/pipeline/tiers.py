@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmemo._core import LARGE, Memory, RequestBypassed, ValueUnknown
 from llmemo.codec.envelope import Envelope
@@ -20,6 +20,7 @@ from llmemo.keys.request import Request
 from llmemo.pipeline.large_work import LargeWorker
 from llmemo.pipeline.rejected_answers import RejectedAnswers
 from llmemo.single_flight.flights import Flights
+from llmemo.single_flight.live_streams import LiveStreams
 from llmemo.store_io.calls import Call
 from llmemo.store_io.client import StoreClient
 from llmemo.store_io.operations import Discard
@@ -88,6 +89,8 @@ class Tiers:
         self.large_reads = LargeWorker(lasts=False)
         self.large_writes = LargeWorker(lasts=self.store is not None)
         self.flights = Flights(self.durable) if settings.single_flight else None
+        self.live: LiveStreams[Any] = LiveStreams()
+        """The streams that callers may read along."""
 
     @property
     def executor(self) -> Executor | None:

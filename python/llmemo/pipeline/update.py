@@ -32,9 +32,15 @@ if TYPE_CHECKING:
 
 
 async def keep(
-    tiers: Tiers, request: Request, generations: Sequence[Generation], make_call: MakeCall
+    tiers: Tiers,
+    request: Request,
+    generations: Sequence[Generation],
+    make_call: MakeCall,
+    recording: Recording | None = None,
 ) -> None:
-    """Encode an answer, give it to the waiters, and keep it. Arguments as for `fetch`.
+    """Encode an answer, give it to the waiters, and keep it.
+
+    Arguments as for `fetch`. `recording`: of the stream that it came by.
 
     Raises:
         NamespaceRequiredError: The caller has to name a namespace.
@@ -50,19 +56,30 @@ async def keep(
     is_awaited = make_call == Call.awaited
     sent: Sent | Postponed | None = UNKNOWN
     if not (is_awaited and len(request.prompt) > LIMIT):
-        sent = send(*arguments, make_call, at_once=is_awaited)
+        sent = send(*arguments, make_call, at_once=is_awaited, recording=recording)
     if isinstance(sent, Postponed):
         key = sent.key
         if is_awaited:
             there = functools.partial(Call[Any], loop=asyncio.get_running_loop())
-            work = functools.partial(send, *arguments, there, is_in_turn=True)
+            work = functools.partial(send, *arguments, there, is_in_turn=True, recording=recording)
             late = functools.partial(serve_late, tiers)
             sent = await tiers.large_writes.run(work, key, late)
         else:
-            work = functools.partial(send, *arguments, make_call, is_in_turn=True)
+            work = functools.partial(
+                send, *arguments, make_call, is_in_turn=True, recording=recording
+            )
             sent = tiers.large_writes.wait(work, key)
     if isinstance(sent, Sent):
         await finish(tiers, sent)
+
+
+class Recording(NamedTuple):
+    """The stream that an answer came by."""
+
+    recording: bytes
+    """From a `Recorder`."""
+    for_streams: bool
+    """Whether it lacks what only a call without a stream is told."""
 
 
 class Postponed(NamedTuple):
@@ -79,7 +96,8 @@ class Sent(NamedTuple):
     """An answer that is on its way to a store."""
 
     identity: Identity
-    value: bytes
+    value: bytes | None
+    """The answer for the waiters."""
     is_kept: bool
     """Whether memory has it."""
     call: Call[Any] | None
@@ -97,6 +115,7 @@ def send(  # noqa: PLR0917 (given on the way of every update)
     *,
     at_once: bool = False,
     is_in_turn: bool = False,
+    recording: Recording | None = None,
 ) -> Sent | Postponed | None:
     """Encode the answer, give it to the waiters, keep it in memory, and send it to the store.
 
@@ -116,7 +135,7 @@ def send(  # noqa: PLR0917 (given on the way of every update)
         return Postponed(key)
     lease = None if tiers.flights is None else tiers.flights.lease(key)
     try:
-        value = _admitted(tiers, request, key, generations, at_once=at_once)
+        value = _admitted(tiers, request, key, generations, at_once=at_once, recording=recording)
         if not isinstance(value, bytes):
             return None if value is None else Postponed(key)
         now = tiers.clock()
@@ -133,20 +152,21 @@ def send(  # noqa: PLR0917 (given on the way of every update)
             worth=tiers.memory.worth(generations),
         )
         chains.remember(tiers, key)
+        served = _for_waiters(value, recording)
         if durable is None or durable.store.read_only:
-            _serve(tiers, key, value)
+            _serve(tiers, key, served)
             _count(tiers, is_kept=is_kept)
             return None
         tiers.tally.add("updates")
         budget = (lease and lease.store_budget) or durable.time_budget()
         if is_kept:
             # Later lookups find it there, and waiters need not wait for a disk.
-            _serve(tiers, key, value, is_stored=True)
+            _serve(tiers, key, served, is_stored=True)
         texts = (namespace, request.llm_string, request.prompt)
         record = record_of(tiers, texts, identity, value, (now, expires))
         operation = Set(record, None if lease is None else lease.fence)
         call = durable.begin_write(operation, make_call, budget, at_once=is_in_turn)
-        return Sent(identity, value, is_kept, call, budget)
+        return Sent(identity, served, is_kept, call, budget)
     except BaseException:
         if durable is not None and lease is not None and lease.fence is not None:
             # It may have ended here already, with the record that would end it for the store
@@ -197,6 +217,7 @@ def _admitted(
     generations: Sequence[Generation],
     *,
     at_once: bool,
+    recording: Recording | None,
 ) -> bytes | Large | None:
     """The answer encoded, if it is to be kept; the waiters get it in any case.
 
@@ -208,7 +229,7 @@ def _admitted(
         _serve(tiers, key, None)
         return None
     try:
-        value = encode(generations, key, at_once=at_once)
+        value = encode(generations, key, at_once=at_once, **_recorded(recording))
     except ValueRefused as error:
         tiers.skip(*error.args)
         _serve(tiers, key, None)
@@ -219,8 +240,17 @@ def _admitted(
     if refusal is None:
         return value
     refuse(tiers, generations, refusal)
-    _serve(tiers, key, value)
+    _serve(tiers, key, _for_waiters(value, recording))
     return None
+
+
+def _for_waiters(value: bytes, recording: Recording | None) -> bytes | None:
+    """The answer for callers that wait without a stream, unless it lacks something for them."""
+    return None if recording is not None and recording.for_streams else value
+
+
+def _recorded(recording: Recording | None) -> dict[str, Any]:
+    return {} if recording is None else recording._asdict()
 
 
 def _serve(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = False) -> None:

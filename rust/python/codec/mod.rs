@@ -8,5 +8,6 @@ pub(super) mod fresh_ids;
 mod hashes;
 mod instances;
 mod python_bridge;
+pub(super) mod recording;
 pub(super) mod schema;
 mod string_cache;

@@ -11,7 +11,7 @@ use super::prices::Prices;
 use super::request_args::{RequestArg, Schemas, Text, Texts};
 use super::shared_tier::SharedTier;
 use super::stored::{Stored, checked};
-use crate::codec::payload;
+use crate::codec::{is_for_streams, payload, recording};
 use crate::memory::{Answer, Bounds, Worth};
 use crate::python::codec::decode::decode_payload;
 use crate::python::keys::snapshots::Snapshots;
@@ -76,28 +76,31 @@ impl Memory {
         at_once: bool,
     ) -> Recalled<'py> {
         match self.at_sight(frame, prompt, llm_string)? {
-            Some(name) => self.found(prompt, &name, namespace, at_once),
+            Some(name) => self.found(prompt, &name, namespace, at_once, false),
             None => Ok(Some(not_asked(frame.py()))),
         }
     }
 
-    #[pyo3(signature = (prompt, llm_string, namespace, at_once=false))]
+    #[pyo3(signature = (prompt, llm_string, namespace, at_once=false, *, streams=false))]
     fn lookup<'py>(
         &self,
         prompt: Text<'_, 'py>,
         llm_string: Text<'_, 'py>,
         namespace: Text<'_, 'py>,
         at_once: bool,
+        streams: bool,
     ) -> Recalled<'py> {
-        self.found(prompt, llm_string, namespace, at_once)
+        self.found(prompt, llm_string, namespace, at_once, streams)
     }
 
+    #[pyo3(signature = (prompt, llm_string, namespace, key, *, streams=false))]
     fn lookup_key(
         &self,
         prompt: Text,
         llm_string: Text,
         namespace: Text,
         key: [u8; 32],
+        streams: bool,
     ) -> Answered {
         // An entry that has expired is met below, and removed.
         if !self.tier.lock().knows(&Key(key)) {
@@ -105,12 +108,13 @@ impl Memory {
         }
         let (py, texts) = (prompt.py(), Texts::of(prompt, llm_string, namespace)?);
         let hit = self.tier.lookup_key(py, &texts.request(), Key(key))?;
-        self.decoded(py, hit)
+        self.decoded(py, hit, streams)
     }
 
     fn stale(&self, prompt: Text, llm_string: Text, namespace: Text, key: [u8; 32]) -> Answered {
         let (py, texts) = (prompt.py(), Texts::of(prompt, llm_string, namespace)?);
         let hit = self.tier.stale(py, &texts.request(), Key(key))?;
+        let hit = hit.filter(|hit| !is_for_streams(&hit.value));
         hit.map(|hit| decode_payload(py, payload(&hit.value), self.fresh_ids)).transpose()
     }
 
@@ -122,6 +126,11 @@ impl Memory {
 
     fn size(&self, key: [u8; 32]) -> usize {
         self.tier.lock().size(&Key(key))
+    }
+
+    fn recording(&self, py: Python<'_>, key: [u8; 32]) -> Option<Bytes> {
+        let value = self.tier.lock().value(&Key(key))?;
+        recording(&value).map(|bytes| to_bytes(py, bytes))
     }
 
     fn about(&self, py: Python<'_>, key: [u8; 32]) -> PyResult<Option<Times>> {
@@ -222,11 +231,11 @@ impl Memory {
         Ok(self.tier.update(py, &texts.request(), key, answer, value.len() > LARGE))
     }
 
-    #[pyo3(signature = (prompt, llm_string, namespace, key, stored, created, expires, epoch, at_once=false))]
+    #[pyo3(signature = (prompt, llm_string, namespace, key, stored, created, expires, epoch, at_once=false, *, streams=false))]
     #[expect(clippy::too_many_arguments, reason = "a request, and a record")]
-    fn fill(
+    fn fill<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         prompt: Text,
         llm_string: Text,
         namespace: Text,
@@ -236,7 +245,8 @@ impl Memory {
         expires: Option<f64>,
         epoch: u64,
         at_once: bool,
-    ) -> Answered {
+        streams: bool,
+    ) -> Recalled<'py> {
         let (key, stored) = (Key(key), Stored::of(stored.as_bytes())?);
         if at_once && (stored.len > LARGE || length(prompt) > LARGE) {
             return Ok(None);
@@ -244,13 +254,17 @@ impl Memory {
         // In one step: decoded, kept, counted. It is the way of every answer that was stored.
         let is_large = stored.len > LARGE;
         let value = stored.restored(py)?;
-        let hit = decode_payload(py, value.payload(py, &key)?, self.fresh_ids)?;
+        let payload = value.payload(py, &key)?;
+        if !streams && value.is_for_streams() {
+            return Ok(Some(not_asked(py)));
+        }
+        let hit = decode_payload(py, payload, self.fresh_ids)?;
         let worth = self.prices.worth(hit.bind(py))?;
         let texts = Texts::of(prompt, llm_string, namespace)?;
         let expires = self.tier.clock.expiry(expires);
         let answer = Answer { value: value.into_kept(py), created, expires, early: 0, worth };
         self.tier.fill(py, &texts.request(), key, answer, epoch, is_large)?;
-        Ok(Some(hit))
+        Ok(Some(hit.into_bound(py).into_any()))
     }
 
     fn worth(&self, generations: &Bound<'_, PyAny>) -> PyResult<Price> {

@@ -3,7 +3,7 @@
 use super::binding::Memory;
 use super::conversions::{Answered, Recalled, not_asked};
 use super::request_args::{Text, Texts};
-use crate::codec::payload;
+use crate::codec::{is_for_streams, payload};
 use crate::memory::Hit;
 use crate::python::codec::decode::decode_payload;
 use crate::python::runtime::long_work::LARGE;
@@ -30,6 +30,7 @@ impl Memory {
         llm_string: Text<'_, 'py>,
         namespace: Text<'_, 'py>,
         at_once: bool,
+        streams: bool,
     ) -> Recalled<'py> {
         let py = prompt.py();
         if at_once && length(prompt) > LARGE {
@@ -41,11 +42,15 @@ impl Memory {
             self.tier.lock().uncount(&hit);
             return Ok(Some(not_asked(py)));
         }
-        Ok(self.decoded(py, Some(hit))?.map(|list| list.into_bound(py).into_any()))
+        Ok(self.decoded(py, Some(hit), streams)?.map(|list| list.into_bound(py).into_any()))
     }
 
-    pub(super) fn decoded(&self, py: Python<'_>, hit: Option<Hit>) -> Answered {
+    pub(super) fn decoded(&self, py: Python<'_>, hit: Option<Hit>, streams: bool) -> Answered {
         let Some(hit) = hit else { return Ok(None) };
+        if !streams && is_for_streams(&hit.value) {
+            self.tier.lock().uncount(&hit);
+            return Ok(None);
+        }
         decode_payload(py, payload(&hit.value), self.fresh_ids).map(Some).inspect_err(|_| {
             self.tier.lock().uncount(&hit);
         })

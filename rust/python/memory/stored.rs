@@ -1,6 +1,6 @@
 //! Values on their way into memory: checked, and restored if a store has them compressed.
 
-use crate::codec::{Compressed, compressed, open};
+use crate::codec::{Compressed, compressed, is_for_streams, open};
 use crate::python::codec::compression::restored;
 use crate::python::errors::damage_error;
 use crate::python::runtime::long_work::detached;
@@ -48,6 +48,11 @@ impl Restored<'_> {
     pub(super) fn payload(&self, py: Python<'_>, key: &Key) -> PyResult<&[u8]> {
         let value = self.owned.as_deref().unwrap_or(self.bytes);
         detached(py, self.len, || open(value, key)).map_err(damage_error)
+    }
+
+    /// Whether it is for streams only, if it is a whole value.
+    pub(super) fn is_for_streams(&self) -> bool {
+        is_for_streams(self.owned.as_deref().unwrap_or(self.bytes))
     }
 
     /// The value, to be kept.

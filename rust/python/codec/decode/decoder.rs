@@ -112,6 +112,11 @@ impl<'a, 'py> Decoder<'a, 'py> {
         if self.reader.is_done() { Ok(list) } else { Err(MALFORMED) }
     }
 
+    /// Whether all was read.
+    pub(super) fn is_done(&self) -> bool {
+        self.reader.is_done()
+    }
+
     fn generation(&mut self) -> Result<Bound<'py, PyAny>, Failure> {
         match self.reader.next()? {
             Token::Object(number, fields) if GENERATIONS.contains(&number) => {

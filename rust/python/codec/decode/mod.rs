@@ -5,6 +5,7 @@ mod dicts;
 mod objects;
 mod rare;
 
+use super::fresh_ids::FreshIds;
 use super::schema::Schema;
 use crate::codec::{Damage, open};
 use crate::python::errors::{ValueDamaged, ValueUnknown, damage_error};
@@ -42,7 +43,25 @@ pub fn decode_with<'py>(
 ) -> PyResult<Py<PyList>> {
     let schema = Schema::get(py)?;
     let mut decoder = Decoder::new(py, schema, payload, given, fresh_ids);
-    let damaged = |failure: Failure| match failure.into_error() {
+    decoder.generations().map_err(|failure| damaged(py, failure)).map(Bound::unbind)
+}
+
+/// One object, which `put_tree` of [`super::encode`] has written. `ids`: of all that belong together.
+pub(super) fn tree<'py>(
+    py: Python<'py>,
+    tree: &[u8],
+    ids: &mut Option<FreshIds>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut decoder = Decoder::new(py, Schema::get(py)?, tree, &[], false);
+    decoder.ids = ids.take();
+    let object = decoder.any(1);
+    *ids = decoder.ids.take();
+    let object = object.map_err(|failure| damaged(py, failure))?;
+    if decoder.is_done() { Ok(object) } else { Err(damage_error(Damage::Malformed)) }
+}
+
+fn damaged(py: Python<'_>, failure: Failure) -> PyErr {
+    match failure.into_error() {
         // Out of memory is not damage, nor is an interrupt. Any other error of Python's: the bytes
         // do not fit the classes.
         Some(error)
@@ -53,6 +72,5 @@ pub fn decode_with<'py>(
             *error
         }
         _ => ValueDamaged::new_err(Damage::Malformed.name()),
-    };
-    decoder.generations().map_err(damaged).map(Bound::unbind)
+    }
 }

@@ -7,9 +7,9 @@ mod refusal;
 
 use super::decode::decode_with;
 use super::schema::Schema;
-use crate::codec::payload;
+use crate::codec::{LEN_MAX, Writer, payload};
 use crate::python::errors::{ValueDamaged, ValueRefused};
-use crate::python::runtime::long_work::detached;
+use crate::python::runtime::long_work::{LARGE, detached};
 use crate::python::runtime::text;
 use crate::request::Key;
 use encoder::Encoder;
@@ -19,11 +19,13 @@ use refusal::{Refusal, name_of};
 
 /// The bytes of `generations`, as the answer to the request of `key` (32 bytes).
 #[pyfunction]
-#[pyo3(signature = (generations, key, *, at_once=false))]
+#[pyo3(signature = (generations, key, *, at_once=false, recording=None, for_streams=false))]
 pub fn encode<'py>(
     generations: &Bound<'py, PyAny>,
     key: [u8; 32],
     at_once: bool,
+    recording: Option<&[u8]>,
+    for_streams: bool,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let py = generations.py();
     let schema = Schema::get(py)?;
@@ -32,8 +34,18 @@ pub fn encode<'py>(
         Err(Refusal::Large) => return Ok(None),
         put => put?,
     }
-    let (classes, writer) = (encoder.classes, encoder.writer);
-    let sealed = detached(py, writer.len(), || writer.seal(&Key(key)));
+    let (classes, writer, key) = (encoder.classes, encoder.writer, Key(key));
+    let len = writer.len() + recording.map_or(0, <[u8]>::len);
+    if at_once && len > LARGE {
+        return Ok(None);
+    }
+    if len > LEN_MAX {
+        return Err(Refusal::Reason("too_large").into());
+    }
+    let sealed = detached(py, len, || match recording {
+        Some(recording) => writer.seal_recorded(&key, recording, for_streams),
+        None => writer.seal(&key),
+    });
     let bytes = sealed.ok_or(Refusal::Reason("too_large"))?;
     if !classes.is_empty() {
         prove(schema, generations, payload(&bytes), &classes)?;
@@ -41,6 +53,17 @@ pub fn encode<'py>(
     let value = text::bytes(py, &bytes)?;
     detached(py, bytes.len(), || drop(bytes));
     Ok(Some(value))
+}
+
+/// Writes one object, which is neither long nor of a user's class.
+pub(super) fn put_tree(object: &Bound<'_, PyAny>, writer: Writer) -> PyResult<Writer> {
+    let mut encoder = Encoder::new(Schema::get(object.py())?, false);
+    encoder.writer = writer;
+    encoder.put(object, 1)?;
+    match encoder.classes.first() {
+        Some(class) => Err(Refusal::Type(name_of(class)).into()),
+        None => Ok(encoder.writer),
+    }
 }
 
 /// Refuses instances of users' classes that do not come back as they were: only reading can tell.

@@ -1,0 +1,181 @@
+"""Answers in the form in which LangChain gives them to a cache, made where it does not."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatResult
+
+GATEWAY = "lc_gateway_metadata"
+"""What LangSmith's gateway says of a call: for LangChain alone."""
+
+BATCH = 256
+"""Chunks that are merged at a time: those of a long stream need not all be in memory."""
+
+
+def complete(result: ChatResult, model: BaseChatModel, run_manager: Any) -> list[ChatGeneration]:
+    """Complete the answer of `_generate`, in place. LangChain does the same, with no effect then.
+
+    As `_generate_with_cache` of langchain-core 1.0 to 1.8 does between the model and the cache.
+    """
+    run_id = _run_id(run_manager)
+    for index, generation in enumerate(result.generations):
+        message = generation.message
+        if getattr(model, "output_version", None) == "v1":
+            generation.message = message = _blocks(message)
+        if message.id is None:
+            message.id = f"{run_id}-{index}"
+        message.response_metadata = _metadata(generation)
+    if len(result.generations) == 1 and result.llm_output is not None:
+        message = result.generations[0].message
+        message.response_metadata = {**result.llm_output, **message.response_metadata}
+    return result.generations
+
+
+def merged(
+    chunks: Iterable[ChatGenerationChunk], model: BaseChatModel, run_manager: Any
+) -> list[ChatGeneration]:
+    """The answer that a stream has brought. Empty if it has brought nothing.
+
+    As `_generate_with_cache` makes it of a stream.
+    """
+    whole: ChatGenerationChunk | None = None
+    batch: list[ChatGenerationChunk] = []
+    for chunk in completed(chunks, model):
+        batch.append(chunk)
+        if len(batch) == BATCH:
+            whole = _sum(whole, batch)
+            batch = []
+    if batch:
+        whole = _sum(whole, batch)
+    if whole is None:
+        return []
+    message = whole.message
+    if not getattr(message, "chunk_position", None):
+        content: Any = "" if isinstance(message.content, str) else []
+        last = AIMessageChunk(content=content, chunk_position="last")
+        whole = _sum(whole, [ChatGenerationChunk(message=last)])
+    run_id = _run_id(run_manager)
+    generation = _generation(whole)
+    if generation.message.id is None:
+        generation.message.id = f"{run_id}-0"
+    generation.message.response_metadata = _metadata(generation)
+    return [generation]
+
+
+def completed(
+    chunks: Iterable[ChatGenerationChunk], model: BaseChatModel
+) -> Iterator[ChatGenerationChunk]:
+    """Chunks as LangChain passes them on: changed in place."""
+    numbering = Numbering()
+    is_v1 = getattr(model, "output_version", None) == "v1"
+    for chunk in chunks:
+        chunk.message.response_metadata = _metadata(chunk)
+        if is_v1:
+            numbering.number(chunk)
+        yield chunk
+
+
+class Numbering:
+    """Numbers the content blocks of a stream whose model makes version 1 of the contents."""
+
+    def __init__(self) -> None:
+        """Begin a stream."""
+        self._index = -1
+        self._type = ""
+
+    def number(self, chunk: ChatGenerationChunk) -> None:
+        """Give a chunk its blocks, and these their numbers."""
+        chunk.message = _blocks(chunk.message)
+        content: Any = chunk.message.content
+        for block in content:
+            if block["type"] != self._type:
+                self._type = block["type"]
+                self._index += 1
+            if "index" not in block:
+                block["index"] = self._index
+
+
+def chat_generations(generations: Sequence[Generation]) -> list[ChatGeneration]:
+    """A cache's answer as a chat model's: one that another program has kept may be plain text."""
+    return [
+        each
+        if isinstance(each, ChatGeneration)
+        else ChatGeneration(
+            message=AIMessage(content=each.text), generation_info=each.generation_info
+        )
+        for each in generations
+    ]
+
+
+def as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
+    """An answer as the only chunk of a stream."""
+    message = generation.message
+    fields = {name: getattr(message, name) for name in ("content", "additional_kwargs", "name")}
+    if isinstance(message, AIMessage):
+        calls = [(call, json.dumps(call["args"])) for call in message.tool_calls]
+        wrong = [(call, call["args"]) for call in message.invalid_tool_calls]
+        fields["tool_call_chunks"] = [
+            {
+                "type": "tool_call_chunk",
+                "name": call["name"],
+                "args": args,
+                "id": call["id"],
+                "index": index,
+            }
+            for index, (call, args) in enumerate([*calls, *wrong])
+        ]
+        fields["usage_metadata"] = message.usage_metadata
+    chunk = AIMessageChunk(
+        **fields,
+        id=message.id,
+        response_metadata=message.response_metadata,
+        chunk_position="last",
+    )
+    return ChatGenerationChunk(message=chunk, generation_info=generation.generation_info)
+
+
+def _sum(
+    whole: ChatGenerationChunk | None, batch: list[ChatGenerationChunk]
+) -> ChatGenerationChunk:
+    parts = batch if whole is None else [whole, *batch]
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1:]
+
+
+def _generation(chunk: ChatGenerationChunk) -> ChatGeneration:
+    return ChatGeneration(
+        message=message_chunk_to_message(chunk.message),
+        generation_info=chunk.generation_info,
+    )
+
+
+def _blocks(message: Any) -> Any:
+    # The module has more than this, and takes long to import.
+    utils = importlib.import_module("langchain_core.language_models._utils")
+    return utils._update_message_content_to_blocks(message, "v1")  # noqa: SLF001
+
+
+def _metadata(generation: ChatGeneration) -> dict[str, Any]:
+    info = generation.generation_info or {}
+    own = {name: value for name, value in info.items() if name != GATEWAY}
+    return {**own, **generation.message.response_metadata}
+
+
+def _run_id(run_manager: Any) -> str:
+    return f"lc_run--{uuid4() if run_manager is None else run_manager.run_id}"
+
+
+def has_usage(message: BaseMessage) -> bool:
+    """Whether a message says what it has cost."""
+    return bool(getattr(message, "usage_metadata", None))

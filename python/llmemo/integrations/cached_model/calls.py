@@ -1,0 +1,224 @@
+"""One call of a cached model: what is asked, where it is looked up, and how its answer is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from llmemo.config.options import current
+from llmemo.integrations.cached_model.as_langchain import has_usage
+from llmemo.integrations.cached_model.serialize import prompt_of
+from llmemo.keys.caller import Caller
+from llmemo.keys.model_class import is_official
+from llmemo.keys.request import request_of, unchanged
+from llmemo.langchain.model_runs import begin_own
+from llmemo.pipeline.failures import ASKED_FOR, SURVIVED, interrupted, survive
+from llmemo.pipeline.lookup import at_once, begin, key_of, run
+from llmemo.pipeline.update import Recording, keep
+from llmemo.single_flight.holding import holds_anything
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatGeneration, Generation
+
+    from llmemo._core import ValueRefused
+    from llmemo.langchain.model_runs import Run
+    from llmemo.pipeline.tiers import Tiers
+    from llmemo.store_io.client import MakeCall
+
+FAKES = "langchain_core.language_models.fake"
+"""Models of LangChain's that answer nobody's requests, and count no tokens."""
+
+
+class Question:
+    """What a model is asked, and how."""
+
+    __slots__ = ("messages", "model", "options", "run_manager", "stop")
+
+    def __init__(
+        self,
+        model: BaseChatModel,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run_manager: Any,
+        options: dict[str, Any],
+    ) -> None:
+        """Arguments as for `_generate`. `model`: the plain one."""
+        self.model = model
+        self.messages = messages
+        self.stop = stop
+        self.run_manager = run_manager
+        self.options = options
+
+    def ask(self, method: str) -> Any:
+        """Call a method of the plain model: `_generate`, `_stream` and their like."""
+        function = getattr(self.model, method)
+        known = {"run_manager": self.run_manager} if _takes_run(type(self.model), method) else {}
+        return function(self.messages, stop=self.stop, **known, **self.options)
+
+    def ask_untold(self, method: str) -> Any:
+        """As `ask`. The run is not told of tokens: each reader tells its own."""
+        return getattr(self.model, method)(self.messages, stop=self.stop, **self.options)
+
+
+@functools.lru_cache(maxsize=512)
+def _takes_run(cls: type, method: str) -> bool:
+    """Whether a method wants to know the run."""
+    parameters = inspect.signature(getattr(cls, method)).parameters
+    return "run_manager" in parameters
+
+
+class ModelCall:
+    """The way of one question through a cache."""
+
+    def __init__(
+        self, tiers: Tiers, question: Question, make_call: MakeCall, *, streams: bool
+    ) -> None:
+        """Begin, in the context of the caller. `streams`: it wants chunks."""
+        self.tiers = tiers
+        self.question = question
+        self._caller = Caller(
+            question.model, question.options, question.stop, question.messages, None
+        )
+        self._make_call = make_call
+        request = request_of(self._caller, prompt_of(question.messages))
+        self._request = request
+        self.lookup = begin(tiers, request, current.get(), make_call)
+        self.lookup.wants_recording = streams
+        self.has_failed = False
+        """Whether a defect of the cache was survived: the model is asked without it."""
+
+    @property
+    def recording(self) -> bytes | None:
+        """Of the hit, if it came by a stream."""
+        return self.lookup.recording
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other callers may read along, and this one along with others.
+
+        Not where that may wait for itself: inside the answer to another question.
+        """
+        return (
+            self.tiers.flights is not None
+            and not self.tiers.is_closed
+            and self.lookup.options.mode == "default"
+            and not holds_anything()
+        )
+
+    def at_once(self) -> Sequence[Generation] | None:
+        """Memory's answer, if it is there at first sight.
+
+        Raises:
+            NamespaceRequiredError: The caller has to name a namespace.
+        """
+        try:
+            return at_once(self.lookup)
+        except ASKED_FOR:
+            raise
+        except SURVIVED as error:
+            self._survive(error)
+            return None
+
+    async def key(self) -> bytes | None:
+        """The key of the question; None if it has none, or it is unknown.
+
+        Raises:
+            NamespaceRequiredError: The caller has to name a namespace.
+        """
+        try:
+            return await key_of(self.lookup)
+        except ASKED_FOR:
+            raise
+        except SURVIVED:  # the lookup will say what it is
+            return None
+
+    async def find(self) -> Sequence[Generation] | None:
+        """The answer, from wherever; or None, and then the caller is to ask the model.
+
+        Raises:
+            CacheMiss: There is none, and the caller must not ask the model.
+            NamespaceRequiredError: The caller has to name a namespace.
+        """
+        try:
+            return await run(self.lookup, ask_memory=True)
+        except ASKED_FOR:
+            raise
+        except SURVIVED as error:
+            self._survive(error)
+            return None
+        except BaseException as error:
+            interrupted(self.tiers, error)
+            raise
+
+    async def keep(self, answer: list[ChatGeneration], recording: bytes | None = None) -> None:
+        """Keep the model's answer. `recording`: of the stream that brought it."""
+        if self.has_failed:
+            return
+        try:
+            request = unchanged(self._request, request_of(self._caller, self._request.prompt))
+            recorded = None
+            if recording is not None:
+                recorded = Recording(recording, self._is_for_streams(answer))
+            await keep(self.tiers, request, answer, self._make_call, recorded)
+        except ASKED_FOR:
+            raise
+        except SURVIVED as error:
+            self._survive(error)
+        except BaseException as error:
+            interrupted(self.tiers, error)
+            raise
+
+    def _is_for_streams(self, answer: list[ChatGeneration]) -> bool:
+        """Whether the provider would have said more without a stream: what it costs."""
+        cls = type(self.question.model)
+        is_counted = is_official(cls) and not cls.__module__.startswith(FAKES)
+        return is_counted and not any(has_usage(each.message) for each in answer)
+
+    def begin_run(self) -> Run:
+        """Stand behind the lease from now on, whatever becomes of the caller's own run."""
+        return begin_own(self.question.options)
+
+    def end_run(self, own: Run, error: BaseException | None) -> None:
+        """The model has answered, or failed, or is not asked any more."""
+        is_left = isinstance(error, (asyncio.CancelledError, GeneratorExit))
+        flights = self.tiers.flights
+        lease = None if flights is None or not self.lookup.key else flights.lease(self.lookup.key)
+        if is_left and lease is not None:
+            lease.end(failed=False)
+        own.end(failed=error is not None and not is_left)
+
+    def refuse(self, refusal: ValueRefused) -> None:
+        """Count a stream that could not be recorded."""
+        self.tiers.skip(*refusal.args)
+        if self.tiers.flights is not None and self.lookup.key:
+            # There is an answer, but it cannot be handed on.
+            self.tiers.flights.release(self.lookup.key)
+
+    def count_as_coalesced(self, answer: list[ChatGeneration]) -> None:
+        """Count that the answer came of another caller's request."""
+        self.lookup.hit(list(answer), "coalesced", "flight", self.tiers.clock())
+
+    def _survive(self, error: BaseException) -> None:
+        self.has_failed = True
+        survive(self.tiers, error, self._request.prompt, self._request.llm_string)
+
+
+def call_of(
+    tiers: Tiers, question: Question, make_call: MakeCall, *, streams: bool = False
+) -> ModelCall | None:
+    """The call of a question; None if it cannot be keyed: then the model is asked without a cache.
+
+    Raises:
+        CacheMiss: It cannot be keyed, and the caller must not ask the model.
+    """
+    try:
+        return ModelCall(tiers, question, make_call, streams=streams)
+    except SURVIVED as error:
+        survive(tiers, error, "", "")
+        return None

@@ -1,0 +1,240 @@
+"""`cached`: a chat model of the same class, which asks a cache on every path."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, get_args
+
+from langchain_core.globals import get_llm_cache
+
+from llmemo.cache import LLMCache
+from llmemo.errors import ConfigurationError
+from llmemo.integrations.cached_model.calls import Question
+from llmemo.integrations.cached_model.generate import agenerate, generate
+from llmemo.integrations.cached_model.limiter import DeferredRateLimiter
+from llmemo.integrations.cached_model.stream_async import AsyncStream
+from llmemo.integrations.cached_model.stream_sync import stream
+from llmemo.integrations.cached_model.twin import SLOT, share, twin_of
+from llmemo.langchain.model_classes import is_chat_model
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+    from llmemo.pipeline.tiers import Tiers
+
+Model = TypeVar("Model")
+Pace = Literal["instant", "recorded"]
+
+CACHING = "__llmemo_caching__"
+"""The attribute of a cached model's class that has its `Caching`."""
+
+log = logging.getLogger("llmemo")
+
+
+class Caching(NamedTuple):
+    """What a class of cached models is made of."""
+
+    plain: type[BaseChatModel]
+    cache: LLMCache | None
+    replay: Pace
+
+    def tiers(self) -> Tiers | None:
+        """Where to look now; None if there is no cache."""
+        cache = get_llm_cache() if self.cache is None else self.cache
+        if cache is None:
+            return None
+        if not isinstance(cache, LLMCache):
+            _warn_of(type(cache).__name__)
+            return None
+        return cache._tiers  # noqa: SLF001 (what both are made of)
+
+
+_warned: set[str] = set()
+
+
+def _warn_of(name: str) -> None:
+    if name not in _warned:
+        _warned.add(name)
+        log.warning(
+            "llmemo: cached(model) does without a cache: set_llm_cache was given a %s; give it an"
+            " LLMCache, or call cached(model, cache)",
+            name,
+        )
+
+
+def cached(model: Model, cache: LLMCache | None = None, *, replay: Pace = "instant") -> Model:
+    """A chat model of the same class, cached on every path: `invoke`, `batch`, `stream`, events.
+
+    It is a copy (`model` stays as it is), and everything that works on `model` works on it:
+    `isinstance`, `bind_tools`, `with_structured_output`, `configurable_fields`, agents. Streams are
+    recorded as they pass, and kept if they come to their end; a hit replays their chunks. Calls
+    with and without streams share their answers. Concurrent callers with the same question share
+    one request: streams are read along live.
+
+    Args:
+        model: A chat model, one of `init_chat_model`, or a binding of one (`model.bind_tools(…)`).
+        cache: Where answers are kept. None: what `set_llm_cache` was given, at each call.
+        replay: "recorded": the chunks of a hit come as far apart as they did. "instant": at once.
+
+    Raises:
+        ConfigurationError: (which is a TypeError) `model` is no chat model, or `cache` no LLMCache.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> from llmemo import LLMCache, cached
+        >>> model = cached(FakeListChatModel(responses=["one", "two"]), LLMCache())
+        >>> [chunk.content for chunk in model.stream("Count.") if chunk.content]
+        ['o', 'n', 'e']
+        >>> [chunk.content for chunk in model.stream("Count.") if chunk.content]
+        ['o', 'n', 'e']
+        >>> model.invoke("Count.").content
+        'one'
+    """
+    if cache is not None and not isinstance(cache, LLMCache):
+        msg = f"cached: cache={cache!r} is not an LLMCache: give it LLMCache({cache!r}), or None"
+        raise ModelTypeError(msg)
+    if replay not in get_args(Pace):
+        msg = f'cached: replay={replay!r} is not known: it is "instant" or "recorded"'
+        raise ConfigurationError(msg)
+    return cast("Model", _cached(model, cache, replay))
+
+
+class ModelTypeError(ConfigurationError, TypeError):
+    """What was given is not of a type that can be used."""
+
+
+def _cached(model: Any, cache: LLMCache | None, replay: Pace) -> Any:
+    if is_chat_model(model):
+        return _cached_chat_model(model, cache, replay)
+    bound = getattr(model, "bound", None)
+    if bound is not None and hasattr(model, "model_copy"):
+        return model.model_copy(update={"bound": _cached(bound, cache, replay)})
+    if hasattr(type(model), "_model") and hasattr(model, "_queued_declarative_operations"):
+        return _cached_configurable(model, cache, replay)
+    hint = "LangChain's completion models have no streams to cache: use set_llm_cache"
+    if isinstance(model, str):
+        hint = f"give it init_chat_model({model!r})"
+    msg = f"cached: {type(model).__name__} is not a chat model: {hint}"
+    raise ModelTypeError(msg)
+
+
+def _cached_chat_model(model: BaseChatModel, cache: LLMCache | None, replay: Pace) -> Any:
+    inner: Caching | None = getattr(type(model), CACHING, None)
+    plain = type(model)
+    if inner is not None:
+        # One layer.
+        plain, cache = inner.plain, cache or inner.cache
+    elif cache is None and isinstance(model.cache, LLMCache):
+        cache = model.cache
+    cls = _class_of(plain, cache, replay)
+    new = cls.__new__(cls)
+    share(model, new)
+    for name in (
+        "__dict__",
+        "__pydantic_fields_set__",
+        "__pydantic_private__",
+        "__pydantic_extra__",
+    ):
+        own = getattr(new, name)
+        object.__setattr__(new, name, own if own is None else own.copy())
+    fields = new.__dict__
+    # LangChain is not to ask a cache, too.
+    fields["cache"] = False
+    limiter = fields.get("rate_limiter")
+    if limiter is not None and not isinstance(limiter, DeferredRateLimiter):
+        fields["rate_limiter"] = DeferredRateLimiter(limiter)
+    return new
+
+
+_classes: weakref.WeakValueDictionary[tuple[type, int, str], type] = weakref.WeakValueDictionary()
+
+
+def _class_of(plain: type, cache: LLMCache | None, replay: Pace) -> type[BaseChatModel]:
+    """The class of cached models of a class. It has the cache, so that it outlives its number."""
+    key = (plain, id(cache), replay)
+    cls = _classes.get(key)
+    if cls is None:
+        cls = _classes.setdefault(key, _make_class(plain, Caching(plain, cache, replay)))
+    return cast("type[BaseChatModel]", cls)
+
+
+def _make_class(plain: Any, caching: Caching) -> type:
+    from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 (takes long)
+
+    members: dict[str, Any] = {
+        "__module__": plain.__module__,
+        "__qualname__": plain.__qualname__,
+        "__doc__": plain.__doc__,
+        "__slots__": (SLOT,),
+        CACHING: caching,
+        "_generate": _generate,
+        "_agenerate": _agenerate,
+        "__reduce__": _reduce,
+    }
+    has_stream = plain._stream is not BaseChatModel._stream  # noqa: SLF001
+    if has_stream:
+        members["_stream"] = _stream
+    if has_stream or plain._astream is not BaseChatModel._astream:  # noqa: SLF001
+        members["_astream"] = _astream
+    make: Any = type(plain)
+    return cast("type", make(plain.__name__, (plain,), members))
+
+
+def _question(
+    self: Any, messages: Any, stop: Any, run_manager: Any, options: dict[str, Any]
+) -> tuple[Caching, Question]:
+    caching: Caching = getattr(type(self), CACHING)
+    plain = twin_of(self, caching.plain)
+    return caching, Question(plain, messages, stop, run_manager, options)
+
+
+def _generate(
+    self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+) -> ChatResult:
+    caching, question = _question(self, messages, stop, run_manager, kwargs)
+    return generate(caching.tiers(), question)
+
+
+async def _agenerate(
+    self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+) -> ChatResult:
+    caching, question = _question(self, messages, stop, run_manager, kwargs)
+    return await agenerate(caching.tiers(), question)
+
+
+def _stream(
+    self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+) -> Iterator[ChatGenerationChunk]:
+    caching, question = _question(self, messages, stop, run_manager, kwargs)
+    return stream(caching.tiers(), question, is_paced=caching.replay == "recorded")
+
+
+def _astream(
+    self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+) -> AsyncIterator[ChatGenerationChunk]:
+    caching, question = _question(self, messages, stop, run_manager, kwargs)
+    return AsyncStream(caching.tiers(), question, is_paced=caching.replay == "recorded")
+
+
+def _reduce(self: Any) -> tuple[Any, ...]:
+    """For `pickle`: as the plain model, and what makes it a cached one."""
+    caching: Caching = getattr(type(self), CACHING)
+    plain = caching.plain.__new__(caching.plain)
+    share(self, plain)
+    return _cached, (plain, caching.cache, caching.replay)
+
+
+def _cached_configurable(model: Any, cache: LLMCache | None, replay: Pace) -> Any:
+    """A model of `init_chat_model` whose fields are chosen at each call."""
+
+    class Configurable(type(model)):  # type: ignore[misc]
+        def _model(self, config: Any = None) -> Any:
+            return _cached(super()._model(config), cache, replay)
+
+    new = Configurable.__new__(Configurable)
+    new.__dict__.update(model.__dict__)
+    return new
