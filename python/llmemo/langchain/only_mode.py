@@ -30,6 +30,10 @@ ASKING = frozenset({"generate", "agenerate"})
 STREAMING = frozenset({"stream", "astream", "ensure_started"})
 """Methods that ask no cache. The last one is a function in `stream_events(version="v3")`."""
 
+CACHING = "__llmemo_caching__"
+"""The attribute of the class of a model that asks a cache on every path: see `cached`. Its `tiers`
+returns None if there is no cache."""
+
 STARTING = frozenset({"on_chat_model_start", "on_llm_start"})
 """Methods of callback managers, and of handlers."""
 
@@ -47,8 +51,13 @@ def refuse_chat() -> None:
     if options is None or options.mode != "only":
         return
     method, model = _caller()
+    caching = getattr(type(model), CACHING, None)
+    if caching is not None and caching.tiers() is not None:
+        return
     if method not in ASKING:
-        what = "a stream asks no cache: use invoke or ainvoke" if method else "it asks no cache"
+        what = (
+            "a stream asks no cache: use cached(model), or invoke" if method else "it asks no cache"
+        )
     elif model.cache is False:
         what = "its model has cache=False"
     else:

@@ -16,7 +16,10 @@ from llmemo.integrations.cached_model.limiter import DeferredRateLimiter
 from llmemo.integrations.cached_model.stream_async import AsyncStream
 from llmemo.integrations.cached_model.stream_sync import stream
 from llmemo.integrations.cached_model.twin import SLOT, share, twin_of
+from llmemo.integrations.cached_model.unobserved import Asked, Replay, replayed
 from llmemo.langchain.model_classes import is_chat_model
+from llmemo.langchain.only_mode import CACHING
+from llmemo.store_io.calls import Call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -25,12 +28,10 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from llmemo.pipeline.tiers import Tiers
+    from llmemo.store_io.client import MakeCall
 
 Model = TypeVar("Model")
 Pace = Literal["instant", "recorded"]
-
-CACHING = "__llmemo_caching__"
-"""The attribute of a cached model's class that has its `Caching`."""
 
 log = logging.getLogger("llmemo")
 
@@ -173,6 +174,10 @@ def _make_class(plain: Any, caching: Caching) -> type:
         CACHING: caching,
         "_generate": _generate,
         "_agenerate": _agenerate,
+        "invoke": _invoke,
+        "ainvoke": _ainvoke,
+        "stream": _stream_messages,
+        "astream": _astream_messages,
         "__reduce__": _reduce,
     }
     has_stream = plain._stream is not BaseChatModel._stream  # noqa: SLF001
@@ -218,6 +223,64 @@ def _astream(
 ) -> AsyncIterator[ChatGenerationChunk]:
     caching, question = _question(self, messages, stop, run_manager, kwargs)
     return AsyncStream(caching.tiers(), question, is_paced=caching.replay == "recorded")
+
+
+def _unobserved(self: Any, make_call: MakeCall, *call: Any) -> tuple[Caching, Asked | None]:
+    """The call for the short way; None if there is no cache."""
+    caching: Caching = getattr(type(self), CACHING)
+    tiers = caching.tiers()
+    if tiers is None:
+        return caching, None
+    return caching, Asked(self, twin_of(self, caching.plain), tiers, make_call, *call)
+
+
+def _invoke(self: Any, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any) -> Any:  # noqa: A002
+    caching, asked = _unobserved(self, Call.blocking, input, config, stop, kwargs)
+    hit = None if asked is None else asked.message()
+    return hit or caching.plain.invoke(self, input, config, stop=stop, **kwargs)
+
+
+async def _ainvoke(
+    self: Any,
+    input: Any,  # noqa: A002
+    config: Any = None,
+    *,
+    stop: Any = None,
+    **kwargs: Any,
+) -> Any:
+    caching, asked = _unobserved(self, Call.awaited, input, config, stop, kwargs)
+    hit = None if asked is None else asked.message()
+    return hit or await caching.plain.ainvoke(self, input, config, stop=stop, **kwargs)
+
+
+def _stream_messages(
+    self: Any,
+    input: Any,  # noqa: A002
+    config: Any = None,
+    *,
+    stop: Any = None,
+    **kwargs: Any,
+) -> Iterator[Any]:
+    caching, asked = _unobserved(self, Call.blocking, input, config, stop, kwargs)
+    chunks = None if asked is None else asked.chunks(is_async=False)
+    if chunks is None:
+        return caching.plain.stream(self, input, config, stop=stop, **kwargs)
+    return replayed(chunks, is_paced=caching.replay == "recorded")
+
+
+def _astream_messages(
+    self: Any,
+    input: Any,  # noqa: A002
+    config: Any = None,
+    *,
+    stop: Any = None,
+    **kwargs: Any,
+) -> AsyncIterator[Any]:
+    caching, asked = _unobserved(self, Call.awaited, input, config, stop, kwargs)
+    chunks = None if asked is None else asked.chunks(is_async=True)
+    if chunks is None:
+        return caching.plain.astream(self, input, config, stop=stop, **kwargs)
+    return Replay(chunks, is_paced=caching.replay == "recorded")
 
 
 def _reduce(self: Any) -> tuple[Any, ...]:
