@@ -674,6 +674,12 @@ class Recorder:
     def __len__(self) -> int:
         """Number of chunks."""
 
+    def runs(self) -> list[tuple[Any, list[str]]]:
+        """The chunks in runs that differ in their texts alone: the first chunk, and all texts.
+
+        No texts: it is a chunk by itself, of any kind.
+        """
+
     def bytes(self) -> bytes:
         """All that was recorded, for `encode`."""
 

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::format::Damage;
+use std::ops::Range;
 
 /// A recording that grows.
 #[derive(Default)]
@@ -30,6 +31,20 @@ impl Recording {
         self.bytes.extend_from_slice(rest);
         self.last.clear();
         self.last.extend_from_slice(step);
+        self.len += 1;
+    }
+
+    /// Appends a step that differs from the last one within a range, which has these bytes instead.
+    ///
+    /// # Panics
+    /// The last step has no such range.
+    pub fn push_changed(&mut self, range: Range<usize>, with: &[u8], delay: u64) {
+        let tail = self.last.len() - range.end;
+        for number in [delay, range.start as u64, tail as u64, with.len() as u64] {
+            put(&mut self.bytes, number);
+        }
+        self.bytes.extend_from_slice(with);
+        self.last.splice(range, with.iter().copied());
         self.len += 1;
     }
 

@@ -88,3 +88,13 @@ fn a_step_cannot_share_more_than_there_was() {
     assert_eq!(played(&[0x80]), Err(Damage::Malformed));
     assert_eq!(played(&[0xff; 12]), Err(Damage::Malformed));
 }
+
+#[test]
+fn a_step_may_be_told_by_what_changed() {
+    let mut recording = Recording::default();
+    recording.push(b"one word", 0);
+    recording.push_changed(4..8, b"sentence", 3);
+    recording.push(b"one sentence more", 4);
+    let steps = ["one word", "one sentence", "one sentence more"].map(|it| it.as_bytes().to_vec());
+    assert_eq!(played(recording.bytes()), Ok(steps.into_iter().zip([0, 3, 4]).collect()));
+}

@@ -1,5 +1,6 @@
 //! Answers between Python objects and bytes.
 
+mod alike;
 pub(super) mod compression;
 pub(super) mod decode;
 mod dict_templates;

@@ -1,22 +1,35 @@
 //! Recorded streams: see [`crate::codec::Recording`].
 
+use super::alike::{Shape, TEXT_AT, TEXT_HEAD};
 use super::decode::tree;
 use super::encode::put_tree;
 use super::fresh_ids::FreshIds;
-use crate::codec::{self, Recording, Writer, compressed, open, recording};
+use super::schema::Schema;
+use crate::codec::{self, Recording, Token, Writer, compressed, open, recording};
 use crate::python::codec::compression::restored;
 use crate::python::errors::{ValueRefused, damage_error};
 use crate::python::runtime::text;
 use crate::request::Key;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a recorder has, behind a lock that is only taken with the GIL held.
 #[derive(Default)]
 struct Inner {
     recording: Recording,
     writer: Writer,
+    /// The shape of the last chunk, where its text ends in the tree, if it is plain.
+    last: Option<(Arc<Shape>, usize)>,
+    runs: Vec<Run>,
+}
+
+/// Chunks of one shape, one after the other.
+struct Run {
+    /// The number of the first one.
+    at: usize,
+    /// Their texts, if they are plain.
+    texts: Vec<String>,
 }
 
 /// See `_core.pyi`.
@@ -30,6 +43,50 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn too_large() -> PyErr {
+    ValueRefused::new_err("too_large")
+}
+
+impl Recorder {
+    /// Adds a chunk that is like the last one but for its text. Python code may run while it is
+    /// looked at: not with the lock.
+    fn add_alike(
+        &self,
+        schema: &Schema,
+        step: &Bound<'_, PyAny>,
+        delay: u64,
+    ) -> PyResult<Option<usize>> {
+        let Some((shape, text_end)) = locked(&self.inner).last.clone() else { return Ok(None) };
+        let Some(text) = shape.text_of(schema, step) else { return Ok(None) };
+        let Ok(text) = text.to_str() else { return Ok(None) };
+        // A word has a token of its own.
+        let len = u32::try_from(text.len()).ok().filter(|_| schema.number(text).is_none());
+        let Some(len) = len else { return Ok(None) };
+        let mut inner = locked(&self.inner);
+        if inner.recording.bytes().len() + text.len() + TEXT_AT > self.max_bytes {
+            return Err(too_large());
+        }
+        let said = [&len.to_le_bytes(), text.as_bytes()].concat();
+        inner.recording.push_changed(TEXT_AT + 1..text_end, &said, delay);
+        if let Some(last) = &mut inner.last {
+            last.1 = TEXT_AT + TEXT_HEAD + text.len();
+        }
+        if let Some(run) = inner.runs.last_mut() {
+            run.texts.push(text.to_owned());
+        }
+        Ok(Some(inner.recording.len()))
+    }
+}
+
+/// Where the text of a plain chunk ends in its tree, if it stands where it should.
+fn text_end(tree: &[u8], text: &str) -> Option<usize> {
+    let mut expected = Writer::new();
+    expected.put(Token::Text);
+    expected.put(Token::Str(text.as_bytes()));
+    let at = TEXT_AT - 1;
+    tree.get(at..)?.starts_with(expected.payload()).then_some(TEXT_AT + TEXT_HEAD + text.len())
+}
+
 #[pymethods]
 impl Recorder {
     #[new]
@@ -37,19 +94,50 @@ impl Recorder {
         Self { inner: Mutex::default(), max_bytes }
     }
 
-    /// Python code may run while the step is encoded: not with the lock.
     #[pyo3(signature = (step, delay=0))]
     fn add(&self, step: &Bound<'_, PyAny>, delay: u64) -> PyResult<usize> {
+        let schema = Schema::get(step.py())?;
+        if let Some(len) = self.add_alike(schema, step, delay)? {
+            return Ok(len);
+        }
         let mut writer = std::mem::take(&mut locked(&self.inner).writer);
         writer.restart();
         let writer = put_tree(step, writer)?;
+        let shape = Shape::of(schema, step);
         let mut inner = locked(&self.inner);
         if inner.recording.bytes().len() + writer.len() > self.max_bytes {
-            return Err(ValueRefused::new_err("too_large"));
+            return Err(too_large());
         }
+        let at = inner.recording.len();
         inner.recording.push(writer.payload(), delay);
+        let plain =
+            shape.and_then(|(shape, text)| Some((text_end(writer.payload(), &text)?, shape, text)));
+        let (last, texts) = match plain {
+            Some((end, shape, text)) => (Some((Arc::new(shape), end)), vec![text]),
+            None => (None, Vec::new()),
+        };
+        inner.last = last;
+        inner.runs.push(Run { at, texts });
         inner.writer = writer;
-        Ok(inner.recording.len())
+        Ok(at + 1)
+    }
+
+    fn runs<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyAny>, Vec<String>)>> {
+        let mut firsts = Vec::new();
+        {
+            let inner = locked(&self.inner);
+            let (mut place, mut at) = (codec::Playback::default(), 0);
+            for run in &inner.runs {
+                while at <= run.at {
+                    let step = place.next(inner.recording.bytes()).map_err(damage_error)?;
+                    if let (Some((step, _)), true) = (step, at == run.at) {
+                        firsts.push((step.to_vec(), run.texts.clone()));
+                    }
+                    at += 1;
+                }
+            }
+        }
+        firsts.into_iter().map(|(step, texts)| Ok((tree(py, &step, &mut None)?, texts))).collect()
     }
 
     fn __len__(&self) -> usize {

@@ -36,13 +36,6 @@ def chunks_of(
         step = playback.next()
 
 
-def recorded(recording: bytes) -> Iterator[ChatGenerationChunk]:
-    """Copies of the chunks of a recording, with their own ids."""
-    playback = Playback(recording)
-    while (step := playback.next()) is not None:
-        yield step[0]
-
-
 @functools.lru_cache(maxsize=512)
 def tells_tokens(cls: type, method: str) -> bool:
     """Whether a class's own method tells the run of each token that it makes.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import Self
 
-from llmemo.integrations.cached_model.as_langchain import merged
+from llmemo.integrations.cached_model.as_langchain import chunks_to_merge, merged
 from llmemo.integrations.cached_model.calls import call_of
-from llmemo.integrations.cached_model.chunks import chunks_of, recorded, tells_tokens
+from llmemo.integrations.cached_model.chunks import chunks_of, tells_tokens
 from llmemo.integrations.cached_model.limiter import abefore_request
 from llmemo.single_flight.chunk_log import NOTHING_YET, ChunkLog
 from llmemo.single_flight.shared_stream import SharedStream
@@ -210,8 +210,8 @@ async def _keep(call: ModelCall, stream: SharedStream) -> list[Any]:
     if log.refusal is not None:
         call.refuse(log.refusal)
         return []
-    recording = log.recorder.bytes()
-    answer = merged(recorded(recording), call.question.model, call.question.run_manager)
+    model = call.question.model
+    answer = merged(chunks_to_merge(log.recorder, model), model, call.question.run_manager)
     if answer:
-        await call.keep(answer, recording)
+        await call.keep(answer, log.recorder.bytes())
     return answer

@@ -8,9 +8,9 @@ import time
 from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any
 
-from llmemo.integrations.cached_model.as_langchain import merged
+from llmemo.integrations.cached_model.as_langchain import chunks_to_merge, merged
 from llmemo.integrations.cached_model.calls import call_of
-from llmemo.integrations.cached_model.chunks import chunks_of, recorded, tells_tokens
+from llmemo.integrations.cached_model.chunks import chunks_of, tells_tokens
 from llmemo.integrations.cached_model.limiter import before_request
 from llmemo.integrations.cached_model.stream_async import FAILURES_MAX, RECORDED_MAX
 from llmemo.single_flight.chunk_log import NOTHING_YET, ChunkLog
@@ -136,8 +136,8 @@ def _keep(call: ModelCall, shared: SharedIterator) -> list[Any]:
     if log.refusal is not None:
         call.refuse(log.refusal)
         return []
-    recording = log.recorder.bytes()
-    answer = merged(recorded(recording), call.question.model, call.question.run_manager)
+    model = call.question.model
+    answer = merged(chunks_to_merge(log.recorder, model), model, call.question.run_manager)
     if answer:
-        run_inline(call.keep(answer, recording))
+        run_inline(call.keep(answer, log.recorder.bytes()))
     return answer
