@@ -113,27 +113,30 @@ def completed(
     chunks: Iterable[ChatGenerationChunk], model: BaseChatModel
 ) -> Iterator[ChatGenerationChunk]:
     """Chunks as LangChain passes them on: changed in place."""
-    numbering = Numbering()
-    is_v1 = getattr(model, "output_version", None) == "v1"
+    complete = Completion(model)
     for chunk in chunks:
-        chunk.message.response_metadata = _metadata(chunk)
-        if is_v1:
-            numbering.number(chunk)
+        complete(chunk)
         yield chunk
 
 
-class Numbering:
-    """Numbers the content blocks of a stream whose model makes version 1 of the contents."""
+class Completion:
+    """Completes the chunks of one stream, as LangChain does."""
 
-    def __init__(self) -> None:
-        """Begin a stream."""
+    def __init__(self, model: BaseChatModel) -> None:
+        """Begin a stream of this model."""
+        self._makes_blocks = getattr(model, "output_version", None) == "v1"
         self._index = -1
         self._type = ""
 
-    def number(self, chunk: ChatGenerationChunk) -> None:
-        """Give a chunk its blocks, and these their numbers."""
-        chunk.message = _blocks(chunk.message)
-        content: Any = chunk.message.content
+    def __call__(self, chunk: ChatGenerationChunk) -> None:
+        """Complete the next chunk, in place."""
+        if chunk.generation_info or "response_metadata" not in chunk.message.model_fields_set:
+            chunk.message.response_metadata = _metadata(chunk)
+        if self._makes_blocks:
+            chunk.message = _blocks(chunk.message)
+            self._number(chunk.message.content)
+
+    def _number(self, content: Any) -> None:
         for block in content:
             if block["type"] != self._type:
                 self._type = block["type"]

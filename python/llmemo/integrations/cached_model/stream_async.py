@@ -53,6 +53,8 @@ class AsyncStream:
         self._leads = False
         self._failures = 0
         self._is_over = False
+        self.came_to_its_end = False
+        """Whether there are no more chunks, and nothing was raised."""
 
     def __aiter__(self) -> Self:
         """Itself."""
@@ -79,7 +81,8 @@ class AsyncStream:
                 self._has_begun = True
                 await self._begin()
             chunk = await self._following()
-        except BaseException:
+        except BaseException as error:
+            self.came_to_its_end = isinstance(error, StopAsyncIteration)
             self._end()
             raise
         return await self._told(chunk) if self._tells and self._plain is None else chunk

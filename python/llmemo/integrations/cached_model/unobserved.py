@@ -1,4 +1,4 @@
-"""Hits of calls that nobody observes: no handler is to be told, so LangChain's path is not taken.
+"""Calls that nobody observes: there is no handler to be told, so LangChain's path is not taken.
 
 Most of the time of a cached call is LangChain's: its callback managers, and what they would be
 told. With any handler but llmemo's own, of the call, the model, the chain around it, a tracer or a
@@ -8,27 +8,25 @@ global setting, the call goes LangChain's way and each callback comes as always.
 from __future__ import annotations
 
 import importlib
-import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import anyio
+from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables.config import var_child_runnable_config
 from typing_extensions import Self
 
 from llmemo.config.options import current
-from llmemo.integrations.cached_model.as_langchain import chat_generations, completed
+from llmemo.integrations.cached_model.as_langchain import Completion, chat_generations
 from llmemo.integrations.cached_model.calls import Question, call_of
-from llmemo.integrations.cached_model.chunks import chunks_of
 from llmemo.langchain.model_runs import RunWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from langchain_core.messages import AIMessage, AIMessageChunk
-    from langchain_core.outputs import ChatGenerationChunk, Generation
+    from langchain_core.messages import AIMessage
+    from langchain_core.outputs import ChatGenerationChunk
 
-    from llmemo.integrations.cached_model.calls import ModelCall
+    from llmemo.integrations.cached_model.stream_async import AsyncStream
     from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.client import MakeCall
 
@@ -42,14 +40,12 @@ FOR_TRACES = ("ls_structured_output_format", "structured_output_format")
 class Asked:
     """A call as the user makes it."""
 
-    __slots__ = ("config", "input", "make_call", "model", "options", "plain", "stop", "tiers")
+    __slots__ = ("config", "input", "model", "options", "plain", "stop")
 
     def __init__(  # noqa: PLR0917 (as LangChain has them)
         self,
         model: Any,
         plain: Any,
-        tiers: Tiers,
-        make_call: MakeCall,
         input: object,  # noqa: A002
         config: Any,
         stop: Any,
@@ -58,53 +54,47 @@ class Asked:
         """`model`: the cached one; `plain`: its twin; the rest as for `invoke`."""
         self.model = model
         self.plain = plain
-        self.tiers = tiers
-        self.make_call = make_call
         self.input = input
         self.config = config
         self.stop = stop
         self.options = options
 
-    def message(self) -> AIMessage | None:
-        """The answer, if it is a hit in memory that nobody observes."""
-        found = self._find(streams=False)
-        return None if found is None else chat_generations(found[1])[0].message  # type: ignore[return-value]
+    @property
+    def is_observed(self) -> bool:
+        """Whether a handler other than llmemo's own is to be told of the call."""
+        config, model = self.config, self.model
+        if config is not None and not TOLD_ONLY.issuperset(
+            name for name, value in config.items() if value is not None
+        ):
+            return True
+        around = var_child_runnable_config.get()
+        if around is not None and around.get("callbacks") is not None:
+            return True
+        manager = _managers().configure(None, model.callbacks, model.verbose)
+        return any(type(handler) is not RunWatch for handler in manager.handlers)
 
-    def chunks(self, *, is_async: bool) -> Iterator[tuple[AIMessageChunk, float]] | None:
-        """The chunks of a hit in memory that nobody observes, with the seconds that they took."""
-        if not self.plain._should_stream(async_api=is_async, **{**self.options, "stream": True}):  # noqa: SLF001
-            return None
-        found = self._find(streams=True)
-        if found is None:
-            return None
-        call, hit = found
-        fresh_ids = self.tiers.settings.fresh_ids
-        return _passed_on(chunks_of(hit, call.recording, fresh_ids=fresh_ids), self.plain)
-
-    def _find(self, *, streams: bool) -> tuple[ModelCall, Sequence[Generation]] | None:
-        if current.get() is not None or not _is_unobserved(self.model, self.config):
-            return None
+    def question(self) -> Question:
+        """What LangChain would ask the model."""
         messages = _normalized(self.model._convert_input(self.input).to_messages())  # noqa: SLF001
         options = {name: it for name, it in self.options.items() if name not in FOR_TRACES}
-        question = Question(self.plain, messages, self.stop, None, options)
-        call = call_of(self.tiers, question, self.make_call, streams=streams)
-        # A retry, or an answer that a parser refuses, is for the other way.
-        if call is None or call.lookup.chain is not None:
+        return Question(self.plain, messages, self.stop, None, options)
+
+    def message(self, tiers: Tiers, make_call: MakeCall) -> AIMessage | None:
+        """The answer, if it is a hit in memory that nobody observes."""
+        if current.get() is not None or self.is_observed:
             return None
-        hit = call.at_once()
-        return (call, hit) if hit else None
+        call = call_of(tiers, self.question(), make_call)
+        # A retry, or an answer that a parser refuses, is for the other way.
+        hit = None if call is None or call.lookup.chain is not None else call.at_once()
+        return chat_generations(hit)[0].message if hit else None  # type: ignore[return-value]
 
-
-def _is_unobserved(model: Any, config: Any) -> bool:
-    if config is not None and not TOLD_ONLY.issuperset(
-        name for name, value in config.items() if value is not None
-    ):
-        return False
-    around = var_child_runnable_config.get()
-    if around is not None and around.get("callbacks") is not None:
-        return False
-    manager = _managers().configure(None, model.callbacks, model.verbose)
-    return all(type(handler) is RunWatch for handler in manager.handlers)
+    def may_stream(self, *, is_async: bool) -> bool:
+        """Whether it is a stream that nobody observes."""
+        options = {**self.options, "stream": True}
+        return (
+            self.plain._should_stream(async_api=is_async, **options)  # noqa: SLF001
+            and not self.is_observed
+        )
 
 
 def _managers() -> Any:
@@ -116,60 +106,82 @@ def _normalized(messages: list[Any]) -> list[Any]:
     return utils._normalize_messages(messages)  # type: ignore[no-any-return] # noqa: SLF001
 
 
-def _passed_on(
-    chunks: Iterator[tuple[ChatGenerationChunk, float]], model: Any
-) -> Iterator[tuple[AIMessageChunk, float]]:
-    """The messages of chunks as LangChain's `stream` passes them on."""
-    run_id = f"lc_run--{uuid4()}"
-    delays: list[float] = []
+class Messages:
+    """Makes the messages of a stream of its chunks, as LangChain's `stream` passes them on."""
 
-    def untimed() -> Iterator[ChatGenerationChunk]:
-        for chunk, delay in chunks:
-            delays.append(delay)
-            if chunk.message.id is None:
-                chunk.message.id = run_id
-            yield chunk
+    def __init__(self, model: Any) -> None:
+        """Begin a stream of this model."""
+        self._run_id = f"lc_run--{uuid4()}"
+        self._complete = Completion(model)
+        self._last: Any = None
 
-    message: Any = None
-    for chunk in completed(untimed(), model):
-        message = chunk.message
-        yield message, delays.pop()
-    if message is not None and not getattr(message, "chunk_position", None):
-        content = "" if isinstance(message.content, str) else []
-        yield type(message)(content=content, chunk_position="last", id=run_id), 0.0
+    def of(self, chunk: ChatGenerationChunk) -> AIMessageChunk:
+        """The message of the next chunk."""
+        message: Any = chunk.message
+        if message.id is None:
+            message.id = self._run_id
+        self._complete(chunk)
+        self._last = message = chunk.message
+        return message  # type: ignore[no-any-return]
+
+    def end(self) -> AIMessageChunk | None:
+        """The message after the last chunk, if there has to be one.
+
+        Raises:
+            ValueError: There was no chunk.
+        """
+        last = self._last
+        if last is None:
+            msg = "No generation chunks were returned"  # as LangChain says
+            raise ValueError(msg)
+        if getattr(last, "chunk_position", None) or not isinstance(last, AIMessageChunk):
+            return None
+        content: Any = "" if isinstance(last.content, str) else []
+        self._last = AIMessageChunk(content=content, chunk_position="last", id=self._run_id)
+        return self._last  # type: ignore[no-any-return]
 
 
-class Replay:
-    """The messages of a hit, one by one. No generator: asyncio would have to see to its end."""
+class Unobserved:
+    """The messages of a stream. No generator: asyncio would have to see to its end."""
 
-    __slots__ = ("_chunks", "_is_paced")
+    __slots__ = ("_chunks", "_messages")
 
-    def __init__(self, chunks: Iterator[tuple[Any, float]], *, is_paced: bool) -> None:
-        """`is_paced`: they are as far apart as they came."""
+    def __init__(self, chunks: AsyncStream, model: Any) -> None:
+        """`chunks`: of this model."""
         self._chunks = chunks
-        self._is_paced = is_paced
+        self._messages = Messages(model)
 
     def __aiter__(self) -> Self:
         """Itself."""
         return self
 
-    async def __anext__(self) -> Any:
-        """The next message."""
-        step = next(self._chunks, None)
-        if step is None:
-            raise StopAsyncIteration
-        if self._is_paced and step[1]:
-            await anyio.sleep(step[1])
-        return step[0]
+    async def __anext__(self) -> AIMessageChunk:
+        """The next message.
+
+        Raises:
+            BaseException: Whatever the model raises.
+        """
+        try:
+            chunk = await self._chunks.__anext__()
+        except StopAsyncIteration:
+            if not self._chunks.came_to_its_end:
+                raise
+            message = self._messages.end()
+            if message is None:
+                raise
+            return message
+        return self._messages.of(chunk)
 
     async def aclose(self) -> None:
-        """Play no more."""
-        self._chunks = iter(())
+        """Read no more."""
+        await self._chunks.aclose()
 
 
-def replayed(chunks: Iterator[tuple[Any, float]], *, is_paced: bool) -> Iterator[Any]:
-    """As `Replay`, for a thread."""
-    for chunk, delay in chunks:
-        if is_paced and delay:
-            time.sleep(delay)
-        yield chunk
+def unobserved(chunks: Iterator[ChatGenerationChunk], model: Any) -> Iterator[AIMessageChunk]:
+    """As `Unobserved`, for a thread."""
+    messages = Messages(model)
+    for chunk in chunks:
+        yield messages.of(chunk)
+    last = messages.end()
+    if last is not None:
+        yield last

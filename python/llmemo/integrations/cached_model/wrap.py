@@ -16,7 +16,7 @@ from llmemo.integrations.cached_model.limiter import DeferredRateLimiter
 from llmemo.integrations.cached_model.stream_async import AsyncStream
 from llmemo.integrations.cached_model.stream_sync import stream
 from llmemo.integrations.cached_model.twin import SLOT, share, twin_of
-from llmemo.integrations.cached_model.unobserved import Asked, Replay, replayed
+from llmemo.integrations.cached_model.unobserved import Asked, Unobserved, unobserved
 from llmemo.langchain.model_classes import is_chat_model
 from llmemo.langchain.only_mode import CACHING
 from llmemo.store_io.calls import Call
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from llmemo.pipeline.tiers import Tiers
-    from llmemo.store_io.client import MakeCall
 
 Model = TypeVar("Model")
 Pace = Literal["instant", "recorded"]
@@ -52,6 +51,14 @@ class Caching(NamedTuple):
             _warn_of(type(cache).__name__)
             return None
         return cache._tiers  # noqa: SLF001 (what both are made of)
+
+    def stream(self, question: Question) -> Iterator[ChatGenerationChunk]:
+        """The chunks of an answer, for a thread."""
+        return stream(self.tiers(), question, is_paced=self.replay == "recorded")
+
+    def astream(self, question: Question) -> AsyncStream:
+        """The chunks of an answer, for a task."""
+        return AsyncStream(self.tiers(), question, is_paced=self.replay == "recorded")
 
 
 _warned: set[str] = set()
@@ -215,28 +222,25 @@ def _stream(
     self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
 ) -> Iterator[ChatGenerationChunk]:
     caching, question = _question(self, messages, stop, run_manager, kwargs)
-    return stream(caching.tiers(), question, is_paced=caching.replay == "recorded")
+    return caching.stream(question)
 
 
 def _astream(
     self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
 ) -> AsyncIterator[ChatGenerationChunk]:
     caching, question = _question(self, messages, stop, run_manager, kwargs)
-    return AsyncStream(caching.tiers(), question, is_paced=caching.replay == "recorded")
+    return caching.astream(question)
 
 
-def _unobserved(self: Any, make_call: MakeCall, *call: Any) -> tuple[Caching, Asked | None]:
-    """The call for the short way; None if there is no cache."""
+def _asked(self: Any, *call: Any) -> tuple[Caching, Asked]:
     caching: Caching = getattr(type(self), CACHING)
-    tiers = caching.tiers()
-    if tiers is None:
-        return caching, None
-    return caching, Asked(self, twin_of(self, caching.plain), tiers, make_call, *call)
+    return caching, Asked(self, twin_of(self, caching.plain), *call)
 
 
 def _invoke(self: Any, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any) -> Any:  # noqa: A002
-    caching, asked = _unobserved(self, Call.blocking, input, config, stop, kwargs)
-    hit = None if asked is None else asked.message()
+    caching, asked = _asked(self, input, config, stop, kwargs)
+    tiers = caching.tiers()
+    hit = None if tiers is None else asked.message(tiers, Call.blocking)
     return hit or caching.plain.invoke(self, input, config, stop=stop, **kwargs)
 
 
@@ -248,8 +252,9 @@ async def _ainvoke(
     stop: Any = None,
     **kwargs: Any,
 ) -> Any:
-    caching, asked = _unobserved(self, Call.awaited, input, config, stop, kwargs)
-    hit = None if asked is None else asked.message()
+    caching, asked = _asked(self, input, config, stop, kwargs)
+    tiers = caching.tiers()
+    hit = None if tiers is None else asked.message(tiers, Call.awaited)
     return hit or await caching.plain.ainvoke(self, input, config, stop=stop, **kwargs)
 
 
@@ -261,11 +266,10 @@ def _stream_messages(
     stop: Any = None,
     **kwargs: Any,
 ) -> Iterator[Any]:
-    caching, asked = _unobserved(self, Call.blocking, input, config, stop, kwargs)
-    chunks = None if asked is None else asked.chunks(is_async=False)
-    if chunks is None:
+    caching, asked = _asked(self, input, config, stop, kwargs)
+    if not asked.may_stream(is_async=False):
         return caching.plain.stream(self, input, config, stop=stop, **kwargs)
-    return replayed(chunks, is_paced=caching.replay == "recorded")
+    return unobserved(caching.stream(asked.question()), asked.plain)
 
 
 def _astream_messages(
@@ -276,11 +280,10 @@ def _astream_messages(
     stop: Any = None,
     **kwargs: Any,
 ) -> AsyncIterator[Any]:
-    caching, asked = _unobserved(self, Call.awaited, input, config, stop, kwargs)
-    chunks = None if asked is None else asked.chunks(is_async=True)
-    if chunks is None:
+    caching, asked = _asked(self, input, config, stop, kwargs)
+    if not asked.may_stream(is_async=True):
         return caching.plain.astream(self, input, config, stop=stop, **kwargs)
-    return Replay(chunks, is_paced=caching.replay == "recorded")
+    return Unobserved(caching.astream(asked.question()), asked.plain)
 
 
 def _reduce(self: Any) -> tuple[Any, ...]:
