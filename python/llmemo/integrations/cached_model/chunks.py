@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ def chunks_of(
     """Fresh chunks of a hit, each with the seconds that it took to come."""
     if recording is None:
         # A stream has one answer.
-        yield as_chunk(chat_generations(copy.deepcopy(hit[:1]))[0]), 0.0
+        yield as_chunk(chat_generations(hit[:1])[0]), 0.0
         return
     playback = Playback(recording, fresh_ids=fresh_ids)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import functools
 from typing import TYPE_CHECKING, Any, cast
 
@@ -156,6 +157,7 @@ class AsyncStream:
         hit, recording = stream.hit
         if not self._leads:
             call.count_as_coalesced(hit)
+            hit = copy.deepcopy(hit)
         reader.leave()
         self._reader = None
         self._play(call, hit, recording)

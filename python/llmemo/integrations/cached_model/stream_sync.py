@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import copy
 import functools
 import time
 from asyncio import _get_running_loop
@@ -75,6 +76,7 @@ def _chunks(call: ModelCall, *, is_paced: bool) -> Generator[ChatGenerationChunk
         hit, recording = shared.hit
         if not leads:
             call.count_as_coalesced(hit)
+            hit = copy.deepcopy(hit)
     for chunk, delay in chunks_of(hit, recording, fresh_ids=call.tiers.settings.fresh_ids):
         if is_paced and delay:
             time.sleep(delay)
