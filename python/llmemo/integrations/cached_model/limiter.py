@@ -1,41 +1,24 @@
-"""Rate limits of cached models: they hold for requests, and a hit is none."""
+"""Rate limits of cached models: they hold for requests, and a hit is none.
+
+LangChain asks a model's rate limiter before it is known whether there will be a request. It does
+not see the one of a cached model, whose plain twin has it.
+"""
 
 from __future__ import annotations
 
-from langchain_core.rate_limiters import BaseRateLimiter
-from typing_extensions import override
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
 
 
-class DeferredRateLimiter(BaseRateLimiter):
-    """Lets LangChain pass, which asks before it is known whether there will be a request."""
-
-    def __init__(self, limiter: BaseRateLimiter) -> None:
-        """`limiter`: asked before each request."""
-        self.limiter = limiter
-
-    @override
-    def acquire(self, *, blocking: bool = True) -> bool:
-        return True
-
-    @override
-    async def aacquire(self, *, blocking: bool = True) -> bool:
-        return True
+def before_request(model: BaseChatModel) -> None:
+    """Wait until a plain model may send a request."""
+    if model.rate_limiter is not None:
+        model.rate_limiter.acquire(blocking=True)
 
 
-def before_request(model: object) -> None:
-    """Wait until a model may send a request."""
-    limiter = _limiter(model)
-    if limiter is not None:
-        limiter.acquire(blocking=True)
-
-
-async def abefore_request(model: object) -> None:
+async def abefore_request(model: BaseChatModel) -> None:
     """As `before_request`."""
-    limiter = _limiter(model)
-    if limiter is not None:
-        await limiter.aacquire(blocking=True)
-
-
-def _limiter(model: object) -> BaseRateLimiter | None:
-    limiter = getattr(model, "rate_limiter", None)
-    return limiter.limiter if isinstance(limiter, DeferredRateLimiter) else None
+    if model.rate_limiter is not None:
+        await model.rate_limiter.aacquire(blocking=True)

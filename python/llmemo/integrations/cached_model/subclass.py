@@ -1,0 +1,252 @@
+"""The classes of cached models: one for each class of models and cache, made when it is needed."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+
+from langchain_core.globals import get_llm_cache
+
+from llmemo.cache import LLMCache
+from llmemo.integrations.cached_model.calls import Question
+from llmemo.integrations.cached_model.generate import agenerate, generate
+from llmemo.integrations.cached_model.stream_async import AsyncStream
+from llmemo.integrations.cached_model.stream_sync import stream
+from llmemo.integrations.cached_model.twin import SLOT, STATE, share, twin_of
+from llmemo.integrations.cached_model.unobserved import Asked, Unobserved, unobserved
+from llmemo.langchain.only_mode import CACHING
+from llmemo.store_io.calls import Call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+    from llmemo.pipeline.tiers import Tiers
+
+Pace = Literal["instant", "recorded"]
+
+log = logging.getLogger("llmemo")
+
+
+class Caching(NamedTuple):
+    """What a class of cached models is made of."""
+
+    plain: type[BaseChatModel]
+    cache: LLMCache | None
+    replay: Pace
+
+    def tiers(self) -> Tiers | None:
+        """Where to look now; None if there is no cache."""
+        cache = get_llm_cache() if self.cache is None else self.cache
+        if cache is None:
+            return None
+        if not isinstance(cache, LLMCache):
+            _warn_of(type(cache).__name__)
+            return None
+        return cache._tiers  # noqa: SLF001 (what both are made of)
+
+    def stream(self, question: Question) -> Iterator[ChatGenerationChunk]:
+        """The chunks of an answer, for a thread."""
+        return stream(self.tiers(), question, is_paced=self.replay == "recorded")
+
+    def astream(self, question: Question) -> AsyncStream:
+        """The chunks of an answer, for a task."""
+        return AsyncStream(self.tiers(), question, is_paced=self.replay == "recorded")
+
+
+_warned: set[str] = set()
+
+
+def _warn_of(name: str) -> None:
+    if name not in _warned:
+        _warned.add(name)
+        log.warning(
+            "llmemo: cached(model) does without a cache: set_llm_cache was given a %s; give it an"
+            " LLMCache, or call cached(model, cache)",
+            name,
+        )
+
+
+def cached_chat_model(model: BaseChatModel, cache: LLMCache | None, replay: Pace) -> Any:
+    """A cached model over a copy of the fields of another one, which may be a cached one."""
+    inner: Caching | None = getattr(type(model), CACHING, None)
+    plain = type(model)
+    if inner is not None:
+        # One layer.
+        plain, cache = inner.plain, cache or inner.cache
+    elif cache is None and isinstance(model.cache, LLMCache):
+        cache = model.cache
+    new = _of(model, plain, cache, replay)
+    for name in STATE:
+        own = getattr(new, name)
+        object.__setattr__(new, name, own if own is None else own.copy())
+    return new
+
+
+def view_of(model: BaseChatModel, cache: LLMCache, replay: Pace = "instant") -> Any:
+    """A cached model that is the given one otherwise: they share their fields."""
+    view = _of(model, type(model), cache, replay)
+    object.__setattr__(view, SLOT, model)
+    return view
+
+
+def _of(model: BaseChatModel, plain: type, cache: LLMCache | None, replay: Pace) -> Any:
+    cls = _class_of(plain, cache, replay)
+    new = cls.__new__(cls)
+    share(model, new)
+    return new
+
+
+_classes: weakref.WeakValueDictionary[tuple[type, int, str], type] = weakref.WeakValueDictionary()
+
+
+def _class_of(plain: type, cache: LLMCache | None, replay: Pace) -> type[BaseChatModel]:
+    """The class of cached models of a class. It has the cache, so that it outlives its number."""
+    key = (plain, id(cache), replay)
+    cls = _classes.get(key)
+    if cls is None:
+        cls = _classes.setdefault(key, _make_class(plain, Caching(plain, cache, replay)))
+    return cast("type[BaseChatModel]", cls)
+
+
+def _make_class(plain: Any, caching: Caching) -> type:
+    from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 (takes long)
+
+    members: dict[str, Any] = {
+        "__module__": plain.__module__,
+        "__qualname__": plain.__qualname__,
+        "__doc__": plain.__doc__,
+        "__slots__": (SLOT,),
+        CACHING: caching,
+        "_generate": _generate,
+        "_agenerate": _agenerate,
+        "invoke": _invoke,
+        "ainvoke": _ainvoke,
+        "stream": _stream_messages,
+        "astream": _astream_messages,
+        "__reduce__": _reduce,
+    }
+    has_stream = plain._stream is not BaseChatModel._stream  # noqa: SLF001
+    if has_stream:
+        members["_stream"] = _stream
+    if has_stream or plain._astream is not BaseChatModel._astream:  # noqa: SLF001
+        members["_astream"] = _astream
+    make: Any = type(plain)
+    cls = make(plain.__name__, (plain,), members)
+    # Afterwards, since Pydantic lets no property take the place of a field.
+    for name, value in HIDDEN.items():
+        setattr(cls, name, _hidden(name, value))
+    return cast("type", cls)
+
+
+HIDDEN = {"cache": False, "rate_limiter": None}
+"""Fields that LangChain is not to see, since it would ask a cache, too, and wait before a hit; and
+what it sees. They keep their values, which the plain twin has."""
+
+
+def _hidden(name: str, value: object) -> property:
+    def put(self: Any, new: object) -> None:
+        self.__dict__[name] = new
+
+    return property(lambda _: value, put)
+
+
+def _question(
+    self: Any, messages: Any, stop: Any, run_manager: Any, options: dict[str, Any]
+) -> tuple[Caching, Question]:
+    caching: Caching = getattr(type(self), CACHING)
+    plain = twin_of(self, caching.plain)
+    return caching, Question(plain, messages, stop, run_manager, options)
+
+
+def _generate(
+    self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+) -> ChatResult:
+    caching, question = _question(self, messages, stop, run_manager, kwargs)
+    return generate(caching.tiers(), question)
+
+
+async def _agenerate(
+    self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+) -> ChatResult:
+    caching, question = _question(self, messages, stop, run_manager, kwargs)
+    return await agenerate(caching.tiers(), question)
+
+
+def _stream(
+    self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+) -> Iterator[ChatGenerationChunk]:
+    caching, question = _question(self, messages, stop, run_manager, kwargs)
+    return caching.stream(question)
+
+
+def _astream(
+    self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+) -> AsyncIterator[ChatGenerationChunk]:
+    caching, question = _question(self, messages, stop, run_manager, kwargs)
+    return caching.astream(question)
+
+
+def _asked(self: Any, *call: Any) -> tuple[Caching, Asked]:
+    caching: Caching = getattr(type(self), CACHING)
+    return caching, Asked(self, twin_of(self, caching.plain), *call)
+
+
+def _invoke(self: Any, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any) -> Any:  # noqa: A002
+    caching, asked = _asked(self, input, config, stop, kwargs)
+    tiers = caching.tiers()
+    hit = None if tiers is None else asked.message(tiers, Call.blocking)
+    return hit or caching.plain.invoke(self, input, config, stop=stop, **kwargs)
+
+
+async def _ainvoke(
+    self: Any,
+    input: Any,  # noqa: A002
+    config: Any = None,
+    *,
+    stop: Any = None,
+    **kwargs: Any,
+) -> Any:
+    caching, asked = _asked(self, input, config, stop, kwargs)
+    tiers = caching.tiers()
+    hit = None if tiers is None else asked.message(tiers, Call.awaited)
+    return hit or await caching.plain.ainvoke(self, input, config, stop=stop, **kwargs)
+
+
+def _stream_messages(
+    self: Any,
+    input: Any,  # noqa: A002
+    config: Any = None,
+    *,
+    stop: Any = None,
+    **kwargs: Any,
+) -> Iterator[Any]:
+    caching, asked = _asked(self, input, config, stop, kwargs)
+    if not asked.may_stream(is_async=False):
+        return caching.plain.stream(self, input, config, stop=stop, **kwargs)
+    return unobserved(caching.stream(asked.question()), asked.plain)
+
+
+def _astream_messages(
+    self: Any,
+    input: Any,  # noqa: A002
+    config: Any = None,
+    *,
+    stop: Any = None,
+    **kwargs: Any,
+) -> AsyncIterator[Any]:
+    caching, asked = _asked(self, input, config, stop, kwargs)
+    if not asked.may_stream(is_async=True):
+        return caching.plain.astream(self, input, config, stop=stop, **kwargs)
+    return Unobserved(caching.astream(asked.question()), asked.plain)
+
+
+def _reduce(self: Any) -> tuple[Any, ...]:
+    """For `pickle`: as the plain model, and what makes it a cached one."""
+    caching: Caching = getattr(type(self), CACHING)
+    plain = caching.plain.__new__(caching.plain)
+    share(self, plain)
+    return cached_chat_model, (plain, caching.cache, caching.replay)
