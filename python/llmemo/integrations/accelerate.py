@@ -7,11 +7,10 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
-from langchain_core.messages import HumanMessage
 from langchain_core.version import VERSION
 
-from llmemo._core import Dumps
-from llmemo.integrations.sample_messages import samples
+from llmemo.integrations.rust_dumps import USER, trial
+from llmemo.integrations.stream_patch import install, uninstall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-USER = "langchain_core.language_models.chat_models"
-"""The module that serialises messages for a cache. Importing it takes longer than importing
-llmemo, so it is imported when it is needed."""
+    from llmemo._core import Dumps
+    from llmemo.integrations.stream_patch import StreamPatch
+
 NAME = "dumps"
 
 _lock = threading.Lock()
@@ -52,10 +51,18 @@ class Installation:
 class Acceleration:
     """What `accelerate` installed. Ended by `undo`, or at the end of a `with` block."""
 
-    def __init__(self, installation: Installation | None) -> None:
-        """Made by `accelerate`; None for one that was refused."""
+    def __init__(
+        self, installation: Installation | None, streams: StreamPatch | None = None
+    ) -> None:
+        """Made by `accelerate`; None for what was refused, or not asked for."""
         self._installation = installation
+        self._streams = streams
         self._is_active = installation is not None
+
+    @property
+    def streams(self) -> bool:
+        """Whether streams ask the cache."""
+        return self._streams is not None
 
     @property
     def active(self) -> bool:
@@ -78,6 +85,9 @@ class Acceleration:
         A second call has no effect.
         """
         global _latest  # noqa: PLW0603 (one per process)
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            uninstall(streams)
         with _lock:
             installation = self._installation
             if installation is None or not self._is_active:
@@ -108,7 +118,7 @@ class Acceleration:
         return f"<Acceleration: {state}, {self.handled} handled, {self.fallbacks} fallbacks>"
 
 
-def accelerate() -> Acceleration:
+def accelerate(*, streams: bool = False) -> Acceleration:
     """Have chat models serialise messages for their cache in Rust, to the very same bytes.
 
     LangChain asks a cache with `dumps(messages)`, which for a long history takes many times as
@@ -118,12 +128,18 @@ def accelerate() -> Acceleration:
 
     It may be called several times: the last `undo` puts LangChain's function back.
 
+    Args:
+        streams: Have all chat models that have an `LLMCache` ask it for streams, too, as
+            `cached(model)` does: for code that cannot be edited. A hit inside an agent or a graph
+            then tells its tokens.
+
     Returns:
         An object that undoes it, has counts, and is a context manager.
 
     Warns:
-        RuntimeWarning: The installed langchain-core writes messages in another way than this
-            version of llmemo. Nothing was changed, and `active` is False.
+        RuntimeWarning: The installed langchain-core writes messages, or streams, in another way
+            than this version of llmemo. Nothing was changed in that, and `active`, or `streams`, is
+            False.
 
     >>> from langchain_core.language_models import FakeListChatModel
     >>> from llmemo import LLMCache
@@ -133,6 +149,24 @@ def accelerate() -> Acceleration:
     >>> acceleration
     <Acceleration: inactive, 1 handled, 0 fallbacks>
     """
+    installation, patch = _install(), install() if streams else None
+    if installation is None:
+        _warn("writes messages")
+    if streams and patch is None:
+        _warn("streams")
+    return Acceleration(installation, patch)
+
+
+def _warn(what: str) -> None:
+    warnings.warn(
+        f"accelerate() changed nothing: langchain-core {VERSION} {what} in another way "
+        "than this version of llmemo. A newer llmemo may know it.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def _install() -> Installation | None:
     global _latest  # noqa: PLW0603 (one per process)
     module = importlib.import_module(USER)
     while True:
@@ -147,26 +181,9 @@ def accelerate() -> Acceleration:
                 _latest = Installation(own, candidate)
                 setattr(module, NAME, candidate)
             _latest.holders += 1
-            return Acceleration(_latest)
-    warnings.warn(
-        f"accelerate() changed nothing: langchain-core {VERSION} writes messages in another way "
-        "than this version of llmemo. A newer llmemo may know it.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return Acceleration(None)
+            return _latest
+    return None
 
 
 def _is_ours(function: object) -> bool:
     return _latest is not None and _latest.dumps is function
-
-
-def trial(own: Callable[..., str]) -> Dumps | None:
-    """A Rust function in the place of `own`, if it gives the same for every kind of message."""
-    try:
-        escapes = "__lc_escaped__" in own([HumanMessage("", additional_kwargs={"lc": 1})])
-        candidate = Dumps(own, escapes=escapes)
-        is_same = all(candidate([sample]) == own([sample]) for sample in samples())
-    except Exception:  # noqa: BLE001 (whatever another version does)
-        return None
-    return Dumps(own, escapes=escapes) if is_same and not candidate.fallbacks else None

@@ -11,15 +11,12 @@ use super::prices::Prices;
 use super::request_args::{RequestArg, Schemas, Text, Texts};
 use super::shared_tier::SharedTier;
 use super::stored::{Stored, checked};
-use crate::codec::{is_for_streams, payload, recording};
 use crate::memory::{Answer, Bounds, Worth};
 use crate::python::codec::decode::decode_payload;
 use crate::python::keys::snapshots::Snapshots;
-use crate::python::runtime::long_work::LARGE;
-use crate::python::runtime::text::{bytes_of, length};
+use crate::python::runtime::{long_work::LARGE, text::bytes_of, text::length};
 use crate::request::Key;
-use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::{prelude::*, types::PyBytes};
 use std::collections::HashMap;
 
 /// See `_core.pyi`.
@@ -114,8 +111,7 @@ impl Memory {
     fn stale(&self, prompt: Text, llm_string: Text, namespace: Text, key: [u8; 32]) -> Answered {
         let (py, texts) = (prompt.py(), Texts::of(prompt, llm_string, namespace)?);
         let hit = self.tier.stale(py, &texts.request(), Key(key))?;
-        let hit = hit.filter(|hit| !is_for_streams(&hit.value));
-        hit.map(|hit| decode_payload(py, payload(&hit.value), self.fresh_ids)).transpose()
+        self.decoded_stale(py, hit)
     }
 
     fn known(&self, prompt: Text, llm_string: Text, namespace: Text) -> PyResult<Option<Bytes>> {
@@ -129,8 +125,7 @@ impl Memory {
     }
 
     fn recording(&self, py: Python<'_>, key: [u8; 32]) -> Option<Bytes> {
-        let value = self.tier.lock().value(&Key(key))?;
-        recording(&value).map(|bytes| to_bytes(py, bytes))
+        self.recorded(py, &Key(key))
     }
 
     fn about(&self, py: Python<'_>, key: [u8; 32]) -> PyResult<Option<Times>> {
@@ -252,12 +247,9 @@ impl Memory {
             return Ok(None);
         }
         // In one step: decoded, kept, counted. It is the way of every answer that was stored.
-        let is_large = stored.len > LARGE;
-        let value = stored.restored(py)?;
-        let payload = value.payload(py, &key)?;
-        if !streams && value.is_for_streams() {
-            return Ok(Some(not_asked(py)));
-        }
+        let (is_large, value) = (stored.len > LARGE, stored.restored(py)?);
+        let payload = value.payload(py, &key, streams)?;
+        let Some(payload) = payload else { return Ok(Some(not_asked(py))) };
         let hit = decode_payload(py, payload, self.fresh_ids)?;
         let worth = self.prices.worth(hit.bind(py))?;
         let texts = Texts::of(prompt, llm_string, namespace)?;

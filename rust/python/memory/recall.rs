@@ -1,13 +1,14 @@
 //! Answers that memory has for a request as it is written.
 
 use super::binding::Memory;
-use super::conversions::{Answered, Recalled, not_asked};
+use super::conversions::{Answered, Bytes, Recalled, not_asked, to_bytes};
 use super::request_args::{Text, Texts};
-use crate::codec::{is_for_streams, payload};
+use crate::codec::{is_for_streams, payload, recording};
 use crate::memory::Hit;
 use crate::python::codec::decode::decode_payload;
 use crate::python::runtime::long_work::LARGE;
 use crate::python::runtime::text::length;
+use crate::request::Key;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -54,5 +55,16 @@ impl Memory {
         decode_payload(py, payload(&hit.value), self.fresh_ids).map(Some).inspect_err(|_| {
             self.tier.lock().uncount(&hit);
         })
+    }
+    /// The same of an answer that has expired, which nothing counts.
+    pub(super) fn decoded_stale(&self, py: Python<'_>, hit: Option<Hit>) -> Answered {
+        let hit = hit.filter(|hit| !is_for_streams(&hit.value));
+        hit.map(|hit| decode_payload(py, payload(&hit.value), self.fresh_ids)).transpose()
+    }
+
+    /// The recording of a stream, if an entry has one.
+    pub(super) fn recorded(&self, py: Python<'_>, key: &Key) -> Option<Bytes> {
+        let value = self.tier.lock().value(key)?;
+        recording(&value).map(|bytes| to_bytes(py, bytes))
     }
 }

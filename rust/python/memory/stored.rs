@@ -44,15 +44,17 @@ impl<'a> Stored<'a> {
 }
 
 impl Restored<'_> {
-    /// Its payload, if it is a whole value of `key`.
-    pub(super) fn payload(&self, py: Python<'_>, key: &Key) -> PyResult<&[u8]> {
+    /// Its payload, if it is a whole value of `key`; `None` if it is for streams only, and the caller
+    /// does not replay one.
+    pub(super) fn payload(
+        &self,
+        py: Python<'_>,
+        key: &Key,
+        streams: bool,
+    ) -> PyResult<Option<&[u8]>> {
         let value = self.owned.as_deref().unwrap_or(self.bytes);
-        detached(py, self.len, || open(value, key)).map_err(damage_error)
-    }
-
-    /// Whether it is for streams only, if it is a whole value.
-    pub(super) fn is_for_streams(&self) -> bool {
-        is_for_streams(self.owned.as_deref().unwrap_or(self.bytes))
+        let payload = detached(py, self.len, || open(value, key)).map_err(damage_error)?;
+        Ok((streams || !is_for_streams(value)).then_some(payload))
     }
 
     /// The value, to be kept.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from llmemo.integrations.accelerate import USER, trial
+from langchain_core.load import dumps
+
+from llmemo.integrations.rust_dumps import trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,9 +24,7 @@ def prompt_of(messages: Sequence[BaseMessage]) -> str:
 
 @functools.cache
 def _dumps() -> Callable[[list[Any]], str]:
-    own: Callable[[list[Any]], str] = importlib.import_module(USER).dumps
-    # `accelerate` may have put one there.
-    return trial(own) or own
+    return trial(dumps) or dumps
 
 
 def _without_id(message: BaseMessage) -> BaseMessage:
