@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmemo.importing.importer import ImportReport
     from llmemo.integrations.accelerate import Acceleration, accelerate
     from llmemo.integrations.cached_model import cached
+    from llmemo.integrations.middleware import CacheMiddleware
     from llmemo.stores.sqlite import SQLiteStore
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Acceleration",
     "Block",
     "CacheClosedError",
+    "CacheMiddleware",
     "CacheMiss",
     "CacheStats",
     "ConfigurationError",
@@ -65,6 +67,7 @@ __all__ = [
 
 _LATER = {
     "Acceleration": "llmemo.integrations.accelerate",
+    "CacheMiddleware": "llmemo.integrations.middleware",
     "Explanation": "llmemo.explain.explain",
     "ImportReport": "llmemo.importing.importer",
     "Neighbour": "llmemo.explain.comparison",

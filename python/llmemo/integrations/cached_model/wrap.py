@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast, get_args
 from llmemo.cache import LLMCache
 from llmemo.errors import ConfigurationError
 from llmemo.integrations.cached_model.subclass import Pace, cached_chat_model
-from llmemo.langchain.model_classes import is_chat_model
+from llmemo.langchain.model_classes import is_chat_model, is_completion_model
 
 Model = TypeVar("Model")
 
@@ -40,13 +40,22 @@ def cached(model: Model, cache: LLMCache | None = None, *, replay: Pace = "insta
         >>> model.invoke("Count.").content
         'one'
     """
+    check(cache, replay)
+    return cast("Model", _cached(model, cache, replay))
+
+
+def check(cache: object, replay: object) -> None:
+    """Check two arguments of `cached`.
+
+    Raises:
+        ConfigurationError: One has no valid value.
+    """
     if cache is not None and not isinstance(cache, LLMCache):
         msg = f"cached: cache={cache!r} is not an LLMCache: give it LLMCache({cache!r}), or None"
         raise ModelTypeError(msg)
     if replay not in get_args(Pace):
         msg = f'cached: replay={replay!r} is not known: it is "instant" or "recorded"'
         raise ConfigurationError(msg)
-    return cast("Model", _cached(model, cache, replay))
 
 
 class ModelTypeError(ConfigurationError, TypeError):
@@ -61,9 +70,11 @@ def _cached(model: Any, cache: LLMCache | None, replay: Pace) -> Any:
         return model.model_copy(update={"bound": _cached(bound, cache, replay)})
     if hasattr(type(model), "_model") and hasattr(model, "_queued_declarative_operations"):
         return _cached_configurable(model, cache, replay)
-    hint = "LangChain's completion models have no streams to cache: use set_llm_cache"
+    hint = "give it a BaseChatModel of LangChain's, such as ChatOpenAI()"
     if isinstance(model, str):
         hint = f"give it init_chat_model({model!r})"
+    elif is_completion_model(model):
+        hint = "for completion models there is set_llm_cache(LLMCache())"
     msg = f"cached: {type(model).__name__} is not a chat model: {hint}"
     raise ModelTypeError(msg)
 
