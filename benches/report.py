@@ -40,6 +40,7 @@ FIND = "finding an entry, {} prompt"
 COLLECTION = "gc.collect() added by 50,000 entries"
 WEIGHT = "memory of an entry"
 IMPORT = "import, rows of SQLiteCache"
+RECORDED = "stream of 1,000 chunks that is recorded, each"
 FOUND = ("1 KB", "10 KB", "100 KB", "1 MB")
 
 # A group without a line here is shown all the same, without a bound.
@@ -63,6 +64,15 @@ BOUNDS: Mapping[str, tuple[Bound, ...]] = {
     "dumps, 100 messages": (Bound(0.066, "LangChain"),),
     "accelerated ainvoke, 1 message": (Bound(1, "InMemoryCache"),),
     "accelerated ainvoke, 100 messages": (Bound(0.25, "InMemoryCache"),),
+    "cached(model).ainvoke, 1 message": (Bound(0.5, "InMemoryCache"),),
+    "cached(model).ainvoke, 100 messages": (Bound(0.083, "InMemoryCache"),),
+    "cached(model).ainvoke with a handler, 1 message": (Bound(1, "set_llm_cache"),),
+    "cached(model).ainvoke with a handler, 100 messages": (Bound(1, "set_llm_cache"),),
+    "first chunk of a cached astream, 100 messages": (
+        Bound(0.2, "InMemoryCache"),
+        Bound(1.3, "its ainvoke"),
+    ),
+    RECORDED: (Bound(1.05, "plain stream"),),
     COLLECTION: (Bound(0.005),),
     WEIGHT: (Bound(0.5, "InMemoryCache"),),
 }
@@ -91,6 +101,13 @@ ORDER = (
     "dumps, 100 messages",
     "accelerated ainvoke, 1 message",
     "accelerated ainvoke, 100 messages",
+    "cached(model).ainvoke, 1 message",
+    "cached(model).ainvoke, 100 messages",
+    "cached(model).ainvoke with a handler, 1 message",
+    "cached(model).ainvoke with a handler, 100 messages",
+    "first chunk of a cached astream, 1 message",
+    "first chunk of a cached astream, 100 messages",
+    RECORDED,
     COLLECTION,
     WEIGHT,
 )
@@ -108,7 +125,10 @@ NOTES = (
     "before it decodes, without Python, beside hashing the same bytes. An import is of "
     "1 KB prompts and such answers into a new file, beside only reading them with `loads`. In "
     "`cached ainvoke` llmemo is its memory tier alone. In `accelerated ainvoke` llmemo has "
-    "`accelerate()` installed, which would help any cache; the others are as LangChain calls them."
+    "`accelerate()` installed, which would help any cache; the others are as LangChain calls them. "
+    "The rows of `cached(model)` have no callback handlers, but where they say so; the first chunk "
+    "of a stream that hits is beside a whole `ainvoke` that hits, InMemoryCache's and llmemo's; a "
+    "recorded stream is beside the plain model's, which makes 1,000 chunks at once."
 )
 
 
@@ -230,7 +250,9 @@ USER_ROWS = (
     ("answer written to a file, one caller", "durable update, 1 concurrent", FILE),
     ("answer written to a file, each of 64 callers", "durable update, 64 concurrent", FILE),
     ("`ainvoke` that hits, 1 message", "cached ainvoke, 1 message", MEMORY),
-    ("the same, 100 messages, `accelerate()`", "accelerated ainvoke, 100 messages", MEMORY),
+    ("the same, 100 messages, `cached(model)`", "cached(model).ainvoke, 100 messages", MEMORY),
+    ("first chunk of a stream that hits", "first chunk of a cached astream, 1 message", MEMORY),
+    ("stream that is recorded, each chunk", RECORDED, "plain stream"),
     ("memory that an entry takes", WEIGHT, MEMORY),
 )
 """What a user does, the group that measures it, and what the user would pick instead."""
