@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 ROOT = TESTS.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-RECIPES = re.findall(
-    r"```python\n(.*?)```", (ROOT / "docs" / "namespaces.md").read_text("utf-8"), re.DOTALL
-)
-FRAMEWORKS = {"fastapi", "flask", "django", "asgiref", "celery"}
+RECIPES = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for number, block in enumerate(
+        re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    )
+]
+FRAMEWORKS = {"fastapi", "flask", "django", "asgiref", "celery", "langchain", "langgraph"}
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -67,11 +71,12 @@ def test_the_readmes_examples_run(
 
 
 @pytest.mark.parametrize("block", RECIPES)
-def test_the_recipes_for_namespaces_run(block: str) -> None:
+def test_the_recipes_run(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in re.findall(r"^from (\w+)", block, re.MULTILINE):
         if name in FRAMEWORKS:
             pytest.importorskip(name)
-    exec(compile(block, "namespaces.md", "exec"), {"__name__": "recipe"})
+    exec(compile(block, "recipe.md", "exec"), {"__name__": "recipe"})
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -88,6 +93,7 @@ def test_the_public_names_are_these() -> None:
         "Acceleration",
         "Block",
         "CacheClosedError",
+        "CacheMiddleware",
         "CacheMiss",
         "CacheStats",
         "ConfigurationError",
@@ -108,6 +114,7 @@ def test_the_public_names_are_these() -> None:
         "Worth",
         "__version__",
         "accelerate",
+        "cached",
         "options",
         "track",
         "worth_keeping",
