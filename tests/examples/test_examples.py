@@ -1,0 +1,115 @@
+"""The examples do what they say, over real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import re
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import TESTS
+from support.doubles import LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+EXAMPLES = TESTS.parent / "examples"
+pytestmark = [pytest.mark.clients, pytest.mark.slow]
+httpx: Any = pytest.importorskip("httpx")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    openai_server = importlib.import_module("openai_server")
+    with openai_server.OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "unused")
+        monkeypatch.setenv("LLMEMO_PATH", str(tmp_path / "service.db"))
+        yield server
+
+
+def asked(post: Callable[..., Any], path: str, tenant: str, question: str) -> str:
+    """The answer of the service, as its text says it."""
+    response = post(path, json={"question": question}, headers={"x-tenant": tenant})
+    assert response.status_code == 200, response.text
+    return str(response.json()["answer"] if path == "/chat" else response.text)
+
+
+def test_the_service_streams_hits_and_tells_tenants_apart(server: Any) -> None:
+    testclient = pytest.importorskip("fastapi.testclient")
+    app = importlib.import_module("fastapi_app").app
+    with testclient.TestClient(app) as client:
+        first = asked(client.post, "/stream", "acme", "Why is the sky blue?")
+        assert len(first.split()) > 3
+        assert asked(client.post, "/stream", "acme", "Why is the sky blue?") == first
+        assert asked(client.post, "/chat", "acme", "Why is the sky blue?") == first
+        assert server.requests == 1
+        asked(client.post, "/stream", "other", "Why is the sky blue?")
+        assert server.requests == 2
+        assert client.get("/stats").json() == {"hits": 2, "misses": 2, "coalesced": 0}
+        assert client.post("/chat", json={"question": "?"}).status_code == 422
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def service(workers: int) -> Iterator[str]:
+    """The service, as its documentation says to start it."""
+    pytest.importorskip("uvicorn")
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "fastapi_app:app"]
+    command += ["--workers", str(workers), "--port", str(port)]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            ready = 0
+            for line in process.stderr or ():
+                ready += "Application startup complete" in line
+                if ready == workers:
+                    break
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@pytest.mark.process
+def test_workers_share_one_request(server: Any) -> None:
+    server.latency = 0.2
+    with service(workers=2) as url, httpx.Client(base_url=url, timeout=LIMIT) as client:
+
+        def one(number: int) -> str:
+            path = "/stream" if number % 2 else "/chat"
+            return asked(client.post, path, "acme", "Why is the sea salt?")
+
+        with ThreadPoolExecutor(16) as pool:
+            answers = set(pool.map(one, range(16)))
+    assert len(answers) == 1
+    assert server.requests == 1
+
+
+@pytest.mark.process
+def test_the_agent_answers_twice_and_asks_once(tmp_path: Path) -> None:
+    environment = {name: it for name, it in os.environ.items() if name != "OPENAI_API_KEY"}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "agent.py"), str(tmp_path / "agent.db")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"first conversation: 4 model calls; the same again: 0", done.stdout)
