@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from llmemo.explain.explain import Explanation
     from llmemo.importing.importer import ImportReport
     from llmemo.integrations.accelerate import Acceleration, accelerate
+    from llmemo.integrations.langgraph_cache import LangGraphCache
+    from llmemo.integrations.message_key import message_key
     from llmemo.stores.sqlite import SQLiteStore
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "ImportReport",
     "LLMCache",
     "LLMemoError",
+    "LangGraphCache",
     "LookupEvent",
     "NamespaceRequiredError",
     "Neighbour",
@@ -56,6 +59,7 @@ __all__ = [
     "Worth",
     "__version__",
     "accelerate",
+    "message_key",
     "options",
     "track",
     "worth_keeping",
@@ -65,9 +69,11 @@ _LATER = {
     "Acceleration": "llmemo.integrations.accelerate",
     "Explanation": "llmemo.explain.explain",
     "ImportReport": "llmemo.importing.importer",
+    "LangGraphCache": "llmemo.integrations.langgraph_cache",
     "Neighbour": "llmemo.explain.comparison",
     "SQLiteStore": "llmemo.stores.sqlite",
     "accelerate": "llmemo.integrations.accelerate",
+    "message_key": "llmemo.integrations.message_key",
 }
 """Names that are imported when they are first asked for: not every program uses them."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import functools
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -38,11 +39,18 @@ NOT_OURS = {
     "fuzz/artifacts",  # what the fuzzers make
     "fuzz/corpus",
 }
+LANGGRAPH = {"llmemo.integrations.langgraph_cache", "llmemo.integrations.nodes"}
+"""Modules that LangGraph is needed for."""
+LACKS = set() if importlib.util.find_spec("langgraph") else LANGGRAPH
 MODULES = [
     importlib.import_module(module.name)
     for module in pkgutil.walk_packages(llmemo.__path__, "llmemo.")
-    if not module.name.endswith("_core")
+    if not module.name.endswith("_core") and module.name not in LACKS
 ]
+NAMES = [name for name in llmemo.__all__ if not (LACKS and name == "LangGraphCache")]
+GRAPHS = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs" / "langgraph.md").read_text("utf-8"), re.DOTALL
+)
 
 
 def test_the_readme_has_examples() -> None:
@@ -74,6 +82,18 @@ def test_the_recipes_for_namespaces_run(block: str) -> None:
     exec(compile(block, "namespaces.md", "exec"), {"__name__": "recipe"})
 
 
+@pytest.mark.clients
+@pytest.mark.parametrize("block", GRAPHS)
+def test_the_examples_for_graphs_run(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = compile(block, "langgraph.md", "exec", dont_inherit=True)
+    exec(code, {"__name__": "graph"})
+    # What the comments in it say.
+    assert capsys.readouterr().out.splitlines() == re.findall(r"  # prints (.*)", block)
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_the_docstrings_examples_run(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
@@ -95,6 +115,7 @@ def test_the_public_names_are_these() -> None:
         "ImportReport",
         "LLMCache",
         "LLMemoError",
+        "LangGraphCache",
         "LookupEvent",
         "NamespaceRequiredError",
         "Neighbour",
@@ -108,15 +129,16 @@ def test_the_public_names_are_these() -> None:
         "Worth",
         "__version__",
         "accelerate",
+        "message_key",
         "options",
         "track",
         "worth_keeping",
     ]
-    assert all(hasattr(llmemo, name) for name in llmemo.__all__)
+    assert all(hasattr(llmemo, name) for name in NAMES)
 
 
 def test_every_public_method_is_documented() -> None:
-    for name in llmemo.__all__:
+    for name in NAMES:
         for attribute, member in inspect.getmembers(getattr(llmemo, name)):
             if not attribute.startswith("_") and inspect.isfunction(member):
                 assert inspect.getdoc(member), f"{name}.{attribute}"

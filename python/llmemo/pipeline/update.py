@@ -46,7 +46,19 @@ async def keep(
     if options.mode == "bypass":
         tiers.bypass_requested()
         return
-    arguments = tiers, request, generations, options, tiers.namespace_of(options)
+    await keep_under(tiers, request, generations, options, tiers.namespace_of(options), make_call)
+
+
+async def keep_under(  # noqa: PLR0917 (as `send`)
+    tiers: Tiers,
+    request: Request,
+    generations: Sequence[Generation],
+    options: Options,
+    namespace: str,
+    make_call: MakeCall,
+) -> None:
+    """As `keep`, with these options and in this namespace."""
+    arguments = tiers, request, generations, options, namespace
     is_awaited = make_call == Call.awaited
     sent: Sent | Postponed | None = UNKNOWN
     if not (is_awaited and len(request.prompt) > LIMIT):
@@ -215,7 +227,7 @@ def _admitted(
         return None
     if value is None:
         return LARGE
-    refusal = refusal_of(tiers, generations)
+    refusal = None if request.is_node else refusal_of(tiers, generations)
     if refusal is None:
         return value
     refuse(tiers, generations, refusal)
