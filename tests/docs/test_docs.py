@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import functools
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import re
@@ -41,7 +41,10 @@ NOT_OURS = {
 }
 LANGGRAPH = {"llmemo.integrations.langgraph_cache", "llmemo.integrations.nodes"}
 """Modules that LangGraph is needed for."""
-LACKS = set() if importlib.util.find_spec("langgraph") else LANGGRAPH
+LACKS = set(LANGGRAPH)
+with contextlib.suppress(ImportError):
+    importlib.import_module("langgraph.cache.base")
+    LACKS.clear()
 MODULES = [
     importlib.import_module(module.name)
     for module in pkgutil.walk_packages(llmemo.__path__, "llmemo.")

@@ -30,6 +30,8 @@ from support.instances import Colour, Open
 
 import llmemo
 from llmemo import REQUIRED, CacheClosedError, LLMCache, NamespaceRequiredError, StoreError, options
+from llmemo.keys.identity import identify
+from llmemo.pipeline import node_results, update
 from llmemo.store_io.operations import Get
 
 pytest.importorskip("langgraph.cache.base")
@@ -41,7 +43,7 @@ from langgraph.graph.message import add_messages  # noqa: E402
 from langgraph.types import CachePolicy, Send  # noqa: E402
 
 from llmemo import LangGraphCache, message_key  # noqa: E402
-from llmemo.integrations.nodes import NODE  # noqa: E402
+from llmemo.integrations.nodes import NODE, place_of  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -307,6 +309,21 @@ def test_large_results_are_kept(asked: Asked) -> None:
     assert asked.get(*results) == results
 
 
+def test_a_large_result_on_its_way_is_not_overtaken() -> None:
+    key, go = (NS, "1"), threading.Event()
+    with LangGraphCache[Any]() as cache, ThreadPoolExecutor(1) as pool:
+        tiers = cache._tiers
+        request, namespace = place_of(key, "")
+        digest = identify(tiers.memory, request, namespace).key
+        tiers.large_writes._submit(lambda: go.wait(LIMIT), digest)
+        setting = pool.submit(cache.set, {key: ("later", None), (NS, "2"): (2, None)})
+        assert cache.get([key]) == {}
+        assert not setting.done()
+        go.set()
+        setting.result(LIMIT)
+        assert cache.get([key, (NS, "2")]) == {key: "later", (NS, "2"): 2}
+
+
 # Trouble.
 
 
@@ -396,6 +413,34 @@ def test_defects_are_survived(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> 
     asked.set({(NS, "1"): (1, "no number"), (NS, "2"): (2, None)})
     assert asked.get((NS, "2")) == {}
     assert asked.get((NS, None)) == {}  # type: ignore[arg-type]
+    assert asked.cache.stats().errors == {"internal": 2}
+
+
+def test_a_defect_spares_the_other_keys(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(function: Any, is_bad: Callable[..., bool]) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if is_bad(*args):
+                raise RuntimeError
+            return function(*args, **kwargs)
+
+        return call
+
+    good, bad = (NS, "good"), (NS, "bad")
+    with monkeypatch.context() as patch:
+        encode = faulty(
+            vars(update)["encode"], lambda it, key: it[0].generation_info == {"value": "bad"}
+        )
+        patch.setattr(update, "encode", encode)
+        asked.set({bad: ("bad", None), good: ("good", None)})
+    assert asked.get(bad, good) == {good: "good"}
+    asked.set({bad: ("bad", None)})
+    with monkeypatch.context() as patch:
+        read = faulty(
+            vars(node_results)["read_by_text"], lambda lookup, name: lookup.prompt == "bad"
+        )
+        patch.setattr(node_results, "read_by_text", read)
+        assert asked.get(bad, good) == {good: "good"}
+    assert asked.get(bad, good) == {bad: "bad", good: "good"}
     assert asked.cache.stats().errors == {"internal": 2}
 
 
