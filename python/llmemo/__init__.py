@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from llmemo.importing.importer import ImportReport
     from llmemo.integrations.accelerate import Acceleration, accelerate
     from llmemo.integrations.cached_model import cached
+    from llmemo.integrations.langgraph_cache import LangGraphCache
+    from llmemo.integrations.message_key import message_key
     from llmemo.integrations.middleware import CacheMiddleware
     from llmemo.stores.sqlite import SQLiteStore
 
@@ -47,6 +49,7 @@ __all__ = [
     "ImportReport",
     "LLMCache",
     "LLMemoError",
+    "LangGraphCache",
     "LookupEvent",
     "NamespaceRequiredError",
     "Neighbour",
@@ -60,6 +63,7 @@ __all__ = [
     "__version__",
     "accelerate",
     "cached",
+    "message_key",
     "options",
     "track",
     "worth_keeping",
@@ -70,10 +74,12 @@ _LATER = {
     "CacheMiddleware": "llmemo.integrations.middleware",
     "Explanation": "llmemo.explain.explain",
     "ImportReport": "llmemo.importing.importer",
+    "LangGraphCache": "llmemo.integrations.langgraph_cache",
     "Neighbour": "llmemo.explain.comparison",
     "SQLiteStore": "llmemo.stores.sqlite",
     "accelerate": "llmemo.integrations.accelerate",
     "cached": "llmemo.integrations.cached_model",
+    "message_key": "llmemo.integrations.message_key",
 }
 """Names that are imported when they are first asked for: not every program uses them."""
 

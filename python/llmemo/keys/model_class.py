@@ -46,6 +46,8 @@ class Place(enum.IntEnum):
     """A parameter of the call that the text does not tell."""
     OBJECT = 7
     """An object in the prompt."""
+    NODE = 8
+    """A node of a graph: there is no model."""
 
 
 class ExtraSettings(NamedTuple):

@@ -57,6 +57,8 @@ class Request(NamedTuple):
     """Why the request has no key, if the model showed that."""
     changes: str = ""
     """Names of the settings that changed while the model answered."""
+    is_node: bool = False
+    """Whether a node of a graph answers it: admission is about the answers of models."""
 
     def name(self, schemas: dict[str, bytes] | None = None) -> str:
         """What memory knows the model and the call by.

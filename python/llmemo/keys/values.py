@@ -25,7 +25,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from llmemo._core import Describer
 from llmemo.introspection.class_behaviour import Behaviour
 from llmemo.introspection.standard_types import plain_state
-from llmemo.introspection.type_signature import name_of
+from llmemo.introspection.type_signature import mro_of, name_of, vars_of
 from llmemo.keys.clients import hooks_of, kind_of_client
 from llmemo.keys.stand_ins import UntoldError, kind_of, stand_in
 from llmemo.langchain.class_schemas import digest_of
@@ -59,6 +59,28 @@ def plain_parts(value: Any) -> Parts:
         if isinstance(value, kinds):
             return tell(value)
     return _other(value)
+
+
+def whole_parts(value: Any) -> Parts:
+    """As `plain_parts`, for a reader that may use more of a value than a model is sent.
+
+    Raises:
+        UntoldError: It has none, or they leave something out.
+    """
+    is_partial = isinstance(value, _PARTIAL) or name_of(type(value)) in _HOOKS
+    if is_partial or any(is_kind(value) for is_kind, _ in _ADDED):
+        raise UntoldError
+    if isinstance(value, tuple(base for base, _ in _BASES)) and has_slots(type(value)):
+        raise UntoldError
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        raise UntoldError
+    return plain_parts(value)
+
+
+def has_slots(cls: type) -> bool:
+    """Whether instances keep something beside their `__dict__` that has a name."""
+    members = itertools.chain.from_iterable(vars_of(base).values() for base in mro_of(cls))
+    return any(type(member) is types.MemberDescriptorType for member in members)
 
 
 def add_kind(is_kind: Callable[[Any], bool], tell: Callable[[Any], Parts]) -> None:
@@ -169,6 +191,9 @@ _KINDS: list[tuple[Any, Callable[[Any], Parts]]] = [
 ]
 
 _COPIED: tuple[type, ...] = (type(iter([])), type(iter(())))
+
+_PARTIAL = (BaseModel, itertools.count, *_COPIED)
+"""What is told without its private attributes, or without where it stands."""
 
 _HOOKS = {("botocore.hooks", "EventAliaser"), ("botocore.hooks", "HierarchicalEmitter")}
 

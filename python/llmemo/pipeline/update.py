@@ -52,7 +52,21 @@ async def keep(
     if options.mode == "bypass":
         tiers.bypass_requested()
         return
-    arguments = tiers, request, generations, options, tiers.namespace_of(options)
+    namespace = tiers.namespace_of(options)
+    await keep_under(tiers, request, generations, options, namespace, make_call, recording)
+
+
+async def keep_under(  # noqa: PLR0917 (as `send`)
+    tiers: Tiers,
+    request: Request,
+    generations: Sequence[Generation],
+    options: Options,
+    namespace: str,
+    make_call: MakeCall,
+    recording: Recording | None = None,
+) -> None:
+    """As `keep`, with these options and in this namespace."""
+    arguments = tiers, request, generations, options, namespace
     is_awaited = make_call == Call.awaited
     sent: Sent | Postponed | None = UNKNOWN
     if not (is_awaited and len(request.prompt) > LIMIT):
@@ -236,7 +250,7 @@ def _admitted(
         return None
     if value is None:
         return LARGE
-    refusal = refusal_of(tiers, generations)
+    refusal = None if request.is_node else refusal_of(tiers, generations)
     if refusal is None:
         return value
     refuse(tiers, generations, refusal)

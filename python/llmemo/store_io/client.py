@@ -23,7 +23,7 @@ from llmemo.store_io.time_budget import WAITED, TimeBudget
 from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from llmemo._core import Memory
     from llmemo.store_io.leases.client import Follower
@@ -72,9 +72,43 @@ class StoreClient:
             return self._batcher.read(key, wants_lease=wants_lease)
         return self._read_alone(key, wants_lease=wants_lease)
 
+    async def read_all(self, keys: Sequence[bytes], make_call: MakeCall) -> Mapping[bytes, Record]:
+        """Read the records of some keys in one batch: those that the store returns in time.
+
+        For callers that want no lease.
+        """
+        health = self.health
+        if health.reads.is_open:
+            health.reads_refused(len(keys))
+            self._probe(keys[0])
+            return {}
+        if make_call == Call.awaited:
+            reads = [self._batcher.read(key, wants_lease=False) for key in keys]
+            records = [(await each)[0] for each in reads]
+            return {key: one for key, one in zip(keys, records, strict=True) if one is not None}
+        found = self._read_here(keys)
+        if found is not None:
+            health.reads_done(len(keys), None)
+            return found
+        call: Call[Found] = Call.blocking(Get(keys))
+        try:
+            self.executor.submit(call)
+            got: Found = await TimeBudget(self.waited, health.waiting_reads).outcome(call)
+        except Exception as error:
+            call.abandon()
+            if is_interrupt(error):
+                raise
+            health.reads_done(len(keys), error)
+            return {}
+        except BaseException:
+            call.abandon()
+            raise
+        health.reads_done(len(keys), None)
+        return got.records
+
     async def _read_alone(self, key: bytes, *, wants_lease: bool) -> Read:
-        """The same, for a thread that blocks."""
-        found = self._read_here(key)
+        """As `read`, for a thread that blocks."""
+        found = self._read_here([key])
         if found is not None and (found or not wants_lease):
             self.health.reads_done(1, None)
             return found.get(key), None, self.waited
@@ -97,10 +131,10 @@ class StoreClient:
         self.health.reads_done(1, None)
         return records.get(key), leases.get(key), budget.left
 
-    def _read_here(self, key: bytes) -> Mapping[bytes, Record] | None:
+    def _read_here(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:
         """Read in this thread, if the store can, and does not have to wait."""
         try:
-            found = self.store.get_in_thread([key])
+            found = self.store.get_in_thread(keys)
             return None if found is None else dict(found)
         except Exception as error:  # the other way will say what is wrong
             if is_interrupt(error):
