@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmemo.explain.explain import Explanation
     from llmemo.importing.importer import ImportReport
     from llmemo.integrations.accelerate import Acceleration, accelerate
+    from llmemo.integrations.embeddings import cached_embeddings
     from llmemo.stores.sqlite import SQLiteStore
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Worth",
     "__version__",
     "accelerate",
+    "cached_embeddings",
     "options",
     "track",
     "worth_keeping",
@@ -68,6 +70,7 @@ _LATER = {
     "Neighbour": "llmemo.explain.comparison",
     "SQLiteStore": "llmemo.stores.sqlite",
     "accelerate": "llmemo.integrations.accelerate",
+    "cached_embeddings": "llmemo.integrations.embeddings",
 }
 """Names that are imported when they are first asked for: not every program uses them."""
 

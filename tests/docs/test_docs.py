@@ -108,6 +108,7 @@ def test_the_public_names_are_these() -> None:
         "Worth",
         "__version__",
         "accelerate",
+        "cached_embeddings",
         "options",
         "track",
         "worth_keeping",

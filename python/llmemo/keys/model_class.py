@@ -46,6 +46,8 @@ class Place(enum.IntEnum):
     """A parameter of the call that the text does not tell."""
     OBJECT = 7
     """An object in the prompt."""
+    EMBEDDING = 8
+    """What is embedded of a text, and by which model: no request of a model has such an entry."""
 
 
 class ExtraSettings(NamedTuple):
