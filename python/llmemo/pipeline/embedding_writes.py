@@ -15,10 +15,12 @@ from llmemo.store_io.operations import Set
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmemo.keys.identity import Identity
     from llmemo.pipeline.embedding_request import TextLookup
     from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.client import StoreClient
     from llmemo.store_io.time_budget import TimeBudget
+    from llmemo.stores import Record
 
 WRITTEN = 256
 """Embeddings that are sent to a store at a time: it has a bounded queue."""
@@ -86,11 +88,13 @@ async def _keep(tiers: Tiers, news: Sequence[New], budget: TimeBudget | None) ->
             serve(tiers, one.new.lookup.key, one.value)
             count_kept(tiers, is_kept=one.is_kept)
         return
-    sents = []
+    records = []
     for one in kept:
-        sents.append(_send(tiers, one, durable, budget))
+        records.append(_record(tiers, one))
         if breath.is_due(len(one.value) // 4):
             await breath.take()
+    # One after the other, with nothing in between: the store takes them as one batch.
+    sents = [_send(tiers, *pair, durable, budget) for pair in zip(kept, records, strict=True)]
     for sent in sents:
         # What there is no time left for goes on by itself, and is no failure of its own.
         await finish(tiers, sent if budget.left else sent._replace(call=None))
@@ -123,22 +127,31 @@ def _in_memory(tiers: Tiers, new: New, value: bytes) -> _Kept:
     return _Kept(new, value, (now, expires), is_kept)
 
 
-def _send(tiers: Tiers, kept: _Kept, durable: StoreClient, budget: TimeBudget) -> Sent:
-    lookup = kept.new.lookup
-    request, namespace, key = lookup.request, lookup.namespace, lookup.key
-    lease = None if tiers.flights is None else tiers.flights.lease(key)
+def _record(tiers: Tiers, kept: _Kept) -> tuple[Identity, Record]:
+    request, namespace = kept.new.lookup.request, kept.new.lookup.namespace
+    identity = describe(tiers.memory, request, namespace)
+    texts = (namespace, request.llm_string, request.prompt)
+    return identity, record_of(tiers, texts, identity, kept.value, kept.times)
+
+
+def _send(
+    tiers: Tiers,
+    kept: _Kept,
+    made: tuple[Identity, Record],
+    durable: StoreClient,
+    budget: TimeBudget,
+) -> Sent:
+    (identity, record), lookup = made, kept.new.lookup
+    lease = None if tiers.flights is None else tiers.flights.lease(lookup.key)
     fence = None if lease is None else lease.fence
     tiers.tally.add("updates")
     try:
-        identity = describe(tiers.memory, request, namespace)
-        texts = (namespace, request.llm_string, request.prompt)
-        record = record_of(tiers, texts, identity, kept.value, kept.times)
         if kept.is_kept:
-            serve(tiers, key, kept.value, is_stored=True)
+            serve(tiers, lookup.key, kept.value, is_stored=True)
         call = durable.begin_write(Set(record, fence), lookup.make_call, budget)
         return Sent(identity, kept.value, kept.is_kept, call, budget)
     except BaseException:
         if fence is not None:
             # As in `update.send`: the lease may have ended here, and not in the store.
-            durable.release(key, fence, 0)
+            durable.release(lookup.key, fence, 0)
         raise

@@ -101,7 +101,12 @@ class StoreClient:
             return Found({}, {})
         if self.store.leases is None or health.writes.is_open:
             wanted = ()
-        return await self._found(keys, wanted, make_call, budget)
+        found = await self._found(keys, wanted, make_call, budget)
+        unsaid = [] if found.leases else [key for key in wanted if key not in found.records]
+        if unsaid and health.reads.is_well and budget.left:
+            # The first read opens the store, which says nothing of leases before.
+            return Found(found.records, (await self._found((), unsaid, make_call, budget)).leases)
+        return found
 
     async def _found(
         self,
