@@ -16,6 +16,7 @@ from support.doubles import LIMIT, ROUNDS, run
 from support.embedders import Embedder, Gate, vector, vectors
 
 from llmemo import LLMCache, cached_embeddings
+from llmemo.single_flight.flights import Flights
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -248,14 +249,15 @@ class Nested(Embedder):
 
 async def test_a_call_within_a_call_does_not_wait_for_it() -> None:
     for way in ("sync", "async"):
-        nested = Nested()
-        nested.outer = embeddings = made(None, nested)
+        before, nested = time.monotonic(), Nested()
+        nested.outer = embeddings = made(LLMCache(lease_timeout=30), nested)
         if way == "sync":
             found = await asyncio.to_thread(embeddings.embed_documents, ["a", "b"])
         else:
             found = (await soon(embeddings.aembed_documents(["a", "b"])))[0]
         assert found == vectors(["a", "b"])
         assert nested.calls == [["a", "b"]] * 2
+        assert time.monotonic() - before < 25
 
 
 async def test_a_blocking_call_on_the_loop_does_not_wait_for_a_task() -> None:
@@ -267,6 +269,7 @@ async def test_a_blocking_call_on_the_loop_does_not_wait_for_a_task() -> None:
     of(embeddings).go.set()
     assert await call == [vector("a")]
     assert of(embeddings).calls == [["a"], ["a", "b"]]
+    assert embeddings.cache.stats().errors == {}
 
 
 async def test_waiting_threads_do_not_starve_the_call_that_needs_one() -> None:
@@ -338,6 +341,22 @@ async def test_hits_of_a_large_batch_let_the_event_loop_run() -> None:
         counts.append(len(turns))
     ticker.cancel()
     assert min(counts) >= 200 * 1536 // (32 * 1024)
+
+
+def test_what_comes_to_memory_in_between_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be through between this call's look at memory and its lease."""
+    embeddings, lead = made(), Flights.lead
+
+    def late(self: Flights, key: bytes) -> Any:
+        monkeypatch.setattr(Flights, "lead", lead)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(embeddings.embed_documents, ["a", "b"]).result(LIMIT)
+        return self.lead(key)
+
+    monkeypatch.setattr(Flights, "lead", late)
+    assert embeddings.embed_documents(["a", "c"]) == vectors(["a", "c"])
+    assert of(embeddings).calls == [["a", "b"], ["c"]]
+    nothing_is_left(embeddings)
 
 
 @pytest.mark.parametrize("is_failing", [False, True])
