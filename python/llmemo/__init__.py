@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmemo.importing.importer import ImportReport
     from llmemo.integrations.accelerate import Acceleration, accelerate
     from llmemo.integrations.cached_model import cached
+    from llmemo.integrations.embeddings import cached_embeddings
     from llmemo.integrations.langgraph_cache import LangGraphCache
     from llmemo.integrations.message_key import message_key
     from llmemo.integrations.middleware import CacheMiddleware
@@ -63,6 +64,7 @@ __all__ = [
     "__version__",
     "accelerate",
     "cached",
+    "cached_embeddings",
     "message_key",
     "options",
     "track",
@@ -80,6 +82,7 @@ _LATER = {
     "accelerate": "llmemo.integrations.accelerate",
     "cached": "llmemo.integrations.cached_model",
     "message_key": "llmemo.integrations.message_key",
+    "cached_embeddings": "llmemo.integrations.embeddings",
 }
 """Names that are imported when they are first asked for: not every program uses them."""
 

@@ -140,6 +140,7 @@ def test_the_public_names_are_these() -> None:
         "accelerate",
         "cached",
         "message_key",
+        "cached_embeddings",
         "options",
         "track",
         "worth_keeping",

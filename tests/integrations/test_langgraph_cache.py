@@ -355,7 +355,7 @@ def test_a_store_that_fails_is_a_miss(method: str, ask: Callable[[LLMCache], Ask
     with LLMCache(FakeStore(Fault(method, OSError("gone"))), max_bytes=0) as cache:
         asked = ask(cache)
         assert asked.get((NS, "1"), (NS, "2")) == {}
-        assert cache.stats().errors == {"store_read": 2}
+        assert cache.stats().errors == {"store_read": 1}
         assert cache.stats().misses == 2
 
 
@@ -374,7 +374,7 @@ def test_a_store_that_hangs_is_waited_for_once(ask: Callable[[LLMCache], Asked])
     with LLMCache(FakeStore(held), max_bytes=0, store_timeout=0.2) as cache:
         asked = ask(cache)
         assert asked.get(*((NS, str(number)) for number in range(4))) == {}
-        assert cache.stats().errors == {"store_read_timeout": 4}
+        assert cache.stats().errors == {"store_read_timeout": 1}
         asked.set({(NS, str(number)): (number, None) for number in range(4)})
         assert cache.stats().writes_unconfirmed == 4
         held.go.set()
@@ -384,10 +384,11 @@ def test_while_a_breaker_is_open_no_call_waits(ask: Callable[[LLMCache], Asked])
     store = FakeStore(Fault("get", OSError("gone")))
     with LLMCache(store, max_bytes=0) as cache:
         asked = ask(cache)
-        asked.get(*((NS, str(number)) for number in range(5)))
+        for _ in range(5):
+            asked.get((NS, "1"), (NS, "2"))
         before = len(store.asked)
         asked.get((NS, "1"), (NS, "2"))
-        assert cache.stats().errors["store_shut"] == 2
+        assert cache.stats().errors["store_shut"] == 1
         assert len(store.asked) == before
 
 

@@ -48,6 +48,8 @@ class Place(enum.IntEnum):
     """An object in the prompt."""
     NODE = 8
     """A node of a graph: there is no model."""
+    EMBEDDING = 9
+    """What is embedded of a text, and by which model: no request of a model has such an entry."""
 
 
 class ExtraSettings(NamedTuple):

@@ -66,7 +66,7 @@ def leads_early(lookup: LookupState, about: tuple[float, float | None, bool]) ->
             _hold(lookup, lease)
             return True
     except BaseException:
-        _discard(lease)
+        discard(lease)
         raise
     return False
 
@@ -99,7 +99,7 @@ def leads_at_once(lookup: LookupState, flights: Flights) -> bool:
             lookup.store_lease = None
             lease.keep_alive()
     except BaseException:
-        _discard(lease)
+        discard(lease)
         raise
     return True
 
@@ -113,7 +113,7 @@ async def coordinate(lookup: LookupState, flights: Flights) -> Hit | None:
         if hit is not None:
             return hit
     deadline = time.monotonic() + tiers.settings.lease_timeout
-    may_wait = not holds_anything() and not _would_block_a_loop(lookup)
+    may_wait = not holds_anything() and not would_block_a_loop(lookup)
     found: Any = None
     try:
         found = flights.enter(key, lookup.make_call if may_wait else None)
@@ -122,9 +122,9 @@ async def coordinate(lookup: LookupState, flights: Flights) -> Hit | None:
             lookup.give_back_lease()
             watch = Watch(flights, key)
             while isinstance(found, Call):
-                found = await _wait(lookup, flights, found, deadline, watch)
+                found = await wait(lookup, flights, found, deadline, watch)
         if isinstance(found, bytes):
-            return await _coalesced(lookup, found)
+            return await coalesced(lookup, found)
         if found is None:
             return None
         rest = deadline - time.monotonic() if may_wait else 0.0
@@ -133,11 +133,11 @@ async def coordinate(lookup: LookupState, flights: Flights) -> Hit | None:
         raise  # the coroutine is garbage of a closed loop: see `store_io.leases.client`
     except BaseException:
         # Pass it on to the waiters now. The traceback would keep it alive.
-        _discard(found)
+        discard(found)
         raise
 
 
-def _discard(found: Lease | Call[Any] | bytes | None) -> None:
+def discard(found: Lease | Call[Any] | bytes | None) -> None:
     """Leave a wait, or end a lease, that is not used."""
     if isinstance(found, Call):
         found.abandon()
@@ -145,7 +145,7 @@ def _discard(found: Lease | Call[Any] | bytes | None) -> None:
         found.end(failed=False)
 
 
-async def _wait(
+async def wait(
     lookup: LookupState, flights: Flights, call: Call[Any], deadline: float, watch: Watch
 ) -> Any:
     """The outcome of waiting: a value, a lease, another wait, or None after too long."""
@@ -168,7 +168,7 @@ async def _wait(
     return flights.enter(key, lookup.make_call)
 
 
-async def _coalesced(lookup: LookupState, value: bytes) -> Hit:
+async def coalesced(lookup: LookupState, value: bytes) -> Hit:
     """Decode the answer of the caller that was waited for."""
     work = functools.partial(decode, value, lookup.key, fresh_ids=lookup.tiers.settings.fresh_ids)
     hit = await lookup.unless_small(work, is_large=len(value) > LIMIT)
@@ -281,6 +281,6 @@ def _stale(lookup: LookupState) -> Hit | None:
     return lookup.hit(hit, "stale", "store", old.created, is_stale=True)
 
 
-def _would_block_a_loop(lookup: LookupState) -> bool:
+def would_block_a_loop(lookup: LookupState) -> bool:
     """Whether waiting would hold up the event loop that runs in this thread."""
     return not lookup.is_awaited and _get_running_loop() is not None

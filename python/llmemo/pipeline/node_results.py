@@ -70,9 +70,9 @@ async def fetch_all(tiers: Tiers, places: Sequence[Place], make_call: MakeCall) 
     left = [at for at, hit in enumerate(hits) if hit is None and lookups[at].key]
     if left and tiers.durable is not None:
         epochs = {at: tiers.memory.epoch(lookups[at].key) for at in left}
-        records = await tiers.durable.read_all([lookups[at].key for at in left], make_call)
+        found = await tiers.durable.read_all([lookups[at].key for at in left], make_call)
         for at in left:
-            record = records.get(lookups[at].key)
+            record = found.records.get(lookups[at].key)
             if record is not None:
                 hits[at] = await _surviving(tiers, accept(lookups[at], record, epochs[at]))
     chain = current_chain()

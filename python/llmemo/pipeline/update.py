@@ -168,14 +168,14 @@ def send(  # noqa: PLR0917 (given on the way of every update)
         chains.remember(tiers, key)
         served = _for_waiters(value, recording)
         if durable is None or durable.store.read_only:
-            _serve(tiers, key, served)
-            _count(tiers, is_kept=is_kept)
+            serve(tiers, key, served)
+            count_kept(tiers, is_kept=is_kept)
             return None
         tiers.tally.add("updates")
         budget = (lease and lease.store_budget) or durable.time_budget()
         if is_kept:
             # Later lookups find it there, and waiters need not wait for a disk.
-            _serve(tiers, key, served, is_stored=True)
+            serve(tiers, key, served, is_stored=True)
         texts = (namespace, request.llm_string, request.prompt)
         record = record_of(tiers, texts, identity, value, (now, expires))
         operation = Set(record, None if lease is None else lease.fence)
@@ -198,7 +198,7 @@ async def finish(tiers: Tiers, sent: Sent) -> None:
         is_written = await tiers.durable.written(sent.call, sent.budget)
     finally:
         if not sent.is_kept:
-            _serve(tiers, key, sent.value, is_stored=True)
+            serve(tiers, key, sent.value, is_stored=True)
     if is_written is None:
         # Another process was given the lease, and its answer stays: here, too.
         tiers.memory.remove(key)
@@ -210,10 +210,10 @@ async def finish(tiers: Tiers, sent: Sent) -> None:
 def serve_late(tiers: Tiers, sent: Sent | Postponed | None) -> None:
     """Give an answer to the waiters whose caller has left while it was sent."""
     if isinstance(sent, Sent) and not sent.is_kept:
-        _serve(tiers, sent.identity.key, sent.value, is_stored=True)
+        serve(tiers, sent.identity.key, sent.value, is_stored=True)
 
 
-def _count(tiers: Tiers, *, is_kept: bool) -> None:
+def count_kept(tiers: Tiers, *, is_kept: bool) -> None:
     """Count an answer that memory alone has, if it has room for it."""
     if tiers.durable is not None:
         # As its user has asked for: no trouble, and nothing to log.
@@ -240,13 +240,13 @@ def _admitted(
     if request.changes:
         # It is unknown which of its settings the model answered with: waiters get nothing, either.
         tiers.changed(request.changes)
-        _serve(tiers, key, None)
+        serve(tiers, key, None)
         return None
     try:
         value = encode(generations, key, at_once=at_once, **_recorded(recording))
     except ValueRefused as error:
         tiers.skip(*error.args)
-        _serve(tiers, key, None)
+        serve(tiers, key, None)
         return None
     if value is None:
         return LARGE
@@ -254,7 +254,7 @@ def _admitted(
     if refusal is None:
         return value
     refuse(tiers, generations, refusal)
-    _serve(tiers, key, _for_waiters(value, recording))
+    serve(tiers, key, _for_waiters(value, recording))
     return None
 
 
@@ -267,7 +267,7 @@ def _recorded(recording: Recording | None) -> dict[str, Any]:
     return {} if recording is None else recording._asdict()
 
 
-def _serve(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = False) -> None:
+def serve(tiers: Tiers, key: bytes, value: bytes | None, *, is_stored: bool = False) -> None:
     """Give an answer to all waiters; without one, let them go on."""
     if tiers.flights is None:
         return

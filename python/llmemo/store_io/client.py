@@ -16,18 +16,18 @@ from llmemo.store_io.calls import Call
 from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases import manager
 from llmemo.store_io.leases.client import acquire, give_back_all, release
-from llmemo.store_io.operations import Get, Set
+from llmemo.store_io.operations import Found, Get, Set
 from llmemo.store_io.read_batcher import ReadBatcher
 from llmemo.store_io.store_health import StoreHealth
 from llmemo.store_io.time_budget import WAITED, TimeBudget
 from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from llmemo._core import Memory
     from llmemo.store_io.leases.client import Follower
-    from llmemo.store_io.operations import Found, Operation
+    from llmemo.store_io.operations import Operation
     from llmemo.store_io.read_batcher import Read
     from llmemo.stores import Record, Store
     from llmemo.stores.lease_store import LeaseState
@@ -72,64 +72,75 @@ class StoreClient:
             return self._batcher.read(key, wants_lease=wants_lease)
         return self._read_alone(key, wants_lease=wants_lease)
 
-    async def read_all(self, keys: Sequence[bytes], make_call: MakeCall) -> Mapping[bytes, Record]:
-        """Read the records of some keys in one batch: those that the store returns in time.
+    async def _read_alone(self, key: bytes, *, wants_lease: bool) -> Read:
+        """As `read`, for a thread that blocks."""
+        wanted = [key] if wants_lease else []
+        budget = TimeBudget(self.waited, self.health.waiting_reads)
+        records, leases = await self._found([key], wanted, Call.blocking, budget)
+        return records.get(key), leases.get(key), budget.left
 
-        For callers that want no lease.
+    async def read_all(
+        self,
+        keys: Sequence[bytes],
+        make_call: MakeCall,
+        budget: TimeBudget | None = None,
+        *,
+        wanted: Collection[bytes] = (),
+    ) -> Found:
+        """Read the records of several keys in one step; nothing if that fails.
+
+        Within `budget`; None: within that of a model call. `wanted`: the keys whose leases are to
+        come along, where there is no answer. The caller claims or ends each grant
+        (`HeldLeases.keep`, `release`) before it waits for anything.
         """
         health = self.health
         if health.reads.is_open:
-            health.reads_refused(len(keys))
+            health.reads_refused(1)
             self._probe(keys[0])
-            return {}
-        if make_call == Call.awaited:
-            reads = [self._batcher.read(key, wants_lease=False) for key in keys]
-            records = [(await each)[0] for each in reads]
-            return {key: one for key, one in zip(keys, records, strict=True) if one is not None}
-        found = self._read_here(keys)
-        if found is not None:
-            health.reads_done(len(keys), None)
-            return found
-        call: Call[Found] = Call.blocking(Get(keys))
-        try:
-            self.executor.submit(call)
-            got: Found = await TimeBudget(self.waited, health.waiting_reads).outcome(call)
-        except Exception as error:
-            call.abandon()
-            if is_interrupt(error):
-                raise
-            health.reads_done(len(keys), error)
-            return {}
-        except BaseException:
-            call.abandon()
-            raise
-        health.reads_done(len(keys), None)
-        return got.records
+            return Found({}, {})
+        budget = budget or TimeBudget(self.waited, health.waiting_reads)
+        if not budget.left:
+            return Found({}, {})
+        if self.store.leases is None or health.writes.is_open:
+            wanted = ()
+        found = await self._found(keys, wanted, make_call, budget)
+        unsaid = [] if found.leases else [key for key in wanted if key not in found.records]
+        if unsaid and health.reads.is_well and budget.left:
+            # The first read opens the store, which says nothing of leases before.
+            return Found(found.records, (await self._found((), unsaid, make_call, budget)).leases)
+        return found
 
-    async def _read_alone(self, key: bytes, *, wants_lease: bool) -> Read:
-        """As `read`, for a thread that blocks."""
-        found = self._read_here([key])
-        if found is not None and (found or not wants_lease):
-            self.health.reads_done(1, None)
-            return found.get(key), None, self.waited
-        budget = TimeBudget(self.waited, self.health.waiting_reads)
+    async def _found(
+        self,
+        keys: Sequence[bytes],
+        wanted: Collection[bytes],
+        make_call: MakeCall,
+        budget: TimeBudget,
+    ) -> Found:
+        here = None if make_call == Call.awaited else self._read_here(keys)
+        if here is not None:
+            wanted = [key for key in wanted if key not in here]
+            if not wanted:
+                self.health.reads_done(1, None)
+                return Found(here, {})
         # What was read here is not read again: a grant comes after a look at the answers anyway.
-        get = Get([key] if found is None else (), [key] if wants_lease else (), self._unclaimed)
-        call: Call[Found] = Call.blocking(get)
+        call: Call[Found] = make_call(Get(keys if here is None else (), wanted, self._unclaimed))
         try:
             self.executor.submit(call)
-            records, leases = await budget.outcome(call)
+            found: Found = await budget.outcome(call)
+        except GeneratorExit:
+            raise  # the coroutine is garbage of a closed loop: see `store_io.leases.client`
         except Exception as error:
             call.abandon()
             if is_interrupt(error):
                 raise
             self.health.reads_done(1, error)
-            return None, None, budget.left
+            return Found(here or {}, {})
         except BaseException:
             call.abandon()
             raise
         self.health.reads_done(1, None)
-        return records.get(key), leases.get(key), budget.left
+        return Found({**found.records, **here}, found.leases) if here else found
 
     def _read_here(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:
         """Read in this thread, if the store can, and does not have to wait."""
