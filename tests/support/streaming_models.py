@@ -41,7 +41,7 @@ class Asked(BaseChatModel):
     def chunks(self) -> Iterator[ChatGenerationChunk]:
         """The words."""
         for word in self.words:
-            yield ChatGenerationChunk(message=AIMessageChunk(word))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
 
 
 class Streams(Asked):
