@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, SecretStr
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def comparable(value: Any) -> Any:
     """What must be equal, as plain values: all but the ids that LangChain makes, and times."""
     if isinstance(value, BaseModel):
         fields = {name: comparable(it) for name, it in value.__dict__.items()}
+        if isinstance(value, BaseMessage):
+            fields["id"] = "new"
         return {"class": type(value).__name__, **fields}
     if isinstance(value, dict):
         return {
