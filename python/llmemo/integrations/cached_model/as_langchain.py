@@ -181,7 +181,12 @@ def as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
         response_metadata=message.response_metadata,
         chunk_position="last",
     )
-    return ChatGenerationChunk(message=chunk, generation_info=generation.generation_info)
+    # LangChain puts the generation's before the message's. In another order, the next turn of a
+    # conversation had another key.
+    info, metadata = generation.generation_info, message.response_metadata
+    if info and list(_metadata(generation)) != list(metadata):
+        info = {**metadata, **info}
+    return ChatGenerationChunk(message=chunk, generation_info=info)
 
 
 def _sum(

@@ -57,9 +57,11 @@ class Question:
 
     def ask(self, method: str) -> Any:
         """Call a method of the plain model: `_generate`, `_stream` and their like."""
-        function = getattr(self.model, method)
-        known = {"run_manager": self.run_manager} if _takes_run(type(self.model), method) else {}
-        return function(self.messages, stop=self.stop, **known, **self.options)
+        run = self.run_manager
+        # As LangChain does: a stream's run is given on to whatever takes options.
+        is_told = run is not None if "stream" in method else _takes_run(type(self.model), method)
+        known = {"run_manager": run} if is_told else {}
+        return getattr(self.model, method)(self.messages, stop=self.stop, **known, **self.options)
 
     def ask_untold(self, method: str) -> Any:
         """As `ask`. The run is not told of tokens: each reader tells its own."""

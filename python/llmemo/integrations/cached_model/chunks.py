@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from llmemo._core import Playback, ValueDamaged
@@ -39,7 +41,37 @@ def chunks_of(
 def tells_tokens(cls: type, method: str) -> bool:
     """Whether a class's own method tells the run of each token that it makes.
 
-    Then a hit tells it, too. Its code is searched for the name: a stream cannot be tried.
+    Then a hit tells it, too. Its code is searched for the name, and that of the methods about
+    streams that it calls: a stream cannot be tried.
     """
-    code = getattr(getattr(cls, method, None), "__code__", None)
-    return code is not None and "on_llm_new_token" in code.co_names
+    names, seen = [method], {method}
+    while names:
+        for code in _codes_of(cls, names.pop()):
+            if "on_llm_new_token" in code.co_names:
+                return True
+            called = {it for it in code.co_names if it[:1] == "_" and "stream" in it} - seen
+            names += called
+            seen |= called
+    return False
+
+
+def _codes_of(cls: type, name: str) -> Iterator[CodeType]:
+    """The code of a method, and of those of the same name that it goes on to."""
+    for each in cls.__mro__:
+        if name not in each.__dict__:
+            continue
+        codes, goes_on = [getattr(inspect.unwrap(each.__dict__[name]), "__code__", None)], False
+        while codes:
+            code = codes.pop()
+            if code is not None:
+                yield code
+                goes_on = goes_on or not {"super", name}.isdisjoint(code.co_names)
+                codes += [it for it in code.co_consts if isinstance(it, CodeType)]
+        if not goes_on:
+            return
+
+
+def told_with(chunk: ChatGenerationChunk) -> dict[str, Any]:
+    """What the run is told with a token: models that know log probabilities tell these, too."""
+    logprobs = (chunk.generation_info or {}).get("logprobs")
+    return {"chunk": chunk} if logprobs is None else {"chunk": chunk, "logprobs": logprobs}

@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from llmemo.integrations.cached_model.as_langchain import chunks_to_merge, merged
 from llmemo.integrations.cached_model.calls import call_of
-from llmemo.integrations.cached_model.chunks import chunks_of, tells_tokens
+from llmemo.integrations.cached_model.chunks import chunks_of, tells_tokens, told_with
 from llmemo.integrations.cached_model.limiter import abefore_request
 from llmemo.single_flight.chunk_log import NOTHING_YET, ChunkLog
 from llmemo.single_flight.shared_stream import SharedStream
@@ -173,7 +173,7 @@ class AsyncStream:
 
     async def _told(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
         """Tell the run of a token, as the model does that is asked for this caller."""
-        await self._question.run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+        await self._question.run_manager.on_llm_new_token(chunk.text, **told_with(chunk))
         return chunk
 
     def _end(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo.integrations.cached_model.as_langchain import chunks_to_merge, merged
 from llmemo.integrations.cached_model.calls import call_of
-from llmemo.integrations.cached_model.chunks import chunks_of, tells_tokens
+from llmemo.integrations.cached_model.chunks import chunks_of, tells_tokens, told_with
 from llmemo.integrations.cached_model.limiter import before_request
 from llmemo.integrations.cached_model.stream_async import FAILURES_MAX, RECORDED_MAX
 from llmemo.single_flight.chunk_log import NOTHING_YET, ChunkLog
@@ -46,7 +46,7 @@ def stream(
     try:
         for chunk in chunks:
             if tells:
-                run.on_llm_new_token(chunk.text, chunk=chunk)
+                run.on_llm_new_token(chunk.text, **told_with(chunk))
             yield chunk
     finally:
         chunks.close()

@@ -10,7 +10,7 @@ from langchain_core.globals import get_llm_cache
 
 from llmemo.cache import LLMCache
 from llmemo.integrations.cached_model.calls import Question
-from llmemo.integrations.cached_model.generate import agenerate, generate
+from llmemo.integrations.cached_model.generate import agenerate, generate, undone
 from llmemo.integrations.cached_model.stream_async import AsyncStream
 from llmemo.integrations.cached_model.stream_sync import stream
 from llmemo.integrations.cached_model.twin import SLOT, STATE, share, twin_of
@@ -123,6 +123,8 @@ def _make_class(plain: Any, caching: Caching) -> type:
         CACHING: caching,
         "_generate": _generate,
         "_agenerate": _agenerate,
+        "_generate_with_cache": _generate_with_cache,
+        "_agenerate_with_cache": _agenerate_with_cache,
         "invoke": _invoke,
         "ainvoke": _ainvoke,
         "stream": _stream_messages,
@@ -174,6 +176,16 @@ async def _agenerate(
 ) -> ChatResult:
     caching, question = _question(self, messages, stop, run_manager, kwargs)
     return await agenerate(caching.tiers(), question)
+
+
+def _generate_with_cache(self: Any, *args: Any, **kwargs: Any) -> Any:
+    caching: Any = getattr(type(self), CACHING)
+    return undone(caching.plain._generate_with_cache(self, *args, **kwargs))  # noqa: SLF001
+
+
+async def _agenerate_with_cache(self: Any, *args: Any, **kwargs: Any) -> Any:
+    caching: Any = getattr(type(self), CACHING)
+    return undone(await caching.plain._agenerate_with_cache(self, *args, **kwargs))  # noqa: SLF001
 
 
 def _stream(

@@ -81,11 +81,33 @@ def _cached(model: Any, cache: LLMCache | None, replay: Pace) -> Any:
 
 def _cached_configurable(model: Any, cache: LLMCache | None, replay: Pace) -> Any:
     """A model of `init_chat_model` whose fields are chosen at each call."""
+    plain: Any = type(model)
 
-    class Configurable(type(model)):  # type: ignore[misc]
+    def again(new: Any) -> Any:
+        return _cached_configurable(new, cache, replay) if isinstance(new, plain) else new
+
+    class Configurable(plain):  # type: ignore[misc]
         def _model(self, config: Any = None) -> Any:
-            return _cached(super()._model(config), cache, replay)
+            unbound = plain.__new__(plain)
+            unbound.__dict__.update(self.__dict__, _queued_declarative_operations=[])
+            made = _cached(unbound._model(config), cache, replay)  # noqa: SLF001
+            # What is bound to it may be no model: a parser after one.
+            for name, arguments, options in self._queued_declarative_operations:
+                made = getattr(made, name)(*arguments, **options)
+            return made
 
+        def with_config(self, config: Any = None, **kwargs: Any) -> Any:
+            return again(super().with_config(config, **kwargs))
+
+        def __getattr__(self, name: str) -> Any:
+            found = super().__getattr__(name)
+            if getattr(found, "__module__", None) != plain.__module__:
+                return found
+            # It binds something, and makes another such model of it.
+            return lambda *arguments, **options: again(found(*arguments, **options))
+
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        setattr(Configurable, name, getattr(plain, name))
     new = Configurable.__new__(Configurable)
     new.__dict__.update(model.__dict__)
     return new

@@ -52,7 +52,17 @@ pub(super) fn tree<'py>(
     tree: &[u8],
     ids: &mut Option<FreshIds>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let mut decoder = Decoder::new(py, Schema::get(py)?, tree, &[], false);
+    tree_with(py, tree, &[], ids)
+}
+
+/// As `tree`; the classes that it names are these, and need not be found.
+pub(super) fn tree_with<'py>(
+    py: Python<'py>,
+    tree: &[u8],
+    given: &[Bound<'py, PyType>],
+    ids: &mut Option<FreshIds>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut decoder = Decoder::new(py, Schema::get(py)?, tree, given, false);
     decoder.ids = ids.take();
     let object = decoder.any(1);
     *ids = decoder.ids.take();

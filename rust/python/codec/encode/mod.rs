@@ -5,7 +5,7 @@ mod objects;
 mod rare;
 mod refusal;
 
-use super::decode::decode_with;
+use super::decode::{decode_with, tree_with};
 use super::schema::Schema;
 use crate::codec::{LEN_MAX, Writer, payload};
 use crate::python::errors::{ValueDamaged, ValueRefused};
@@ -14,7 +14,7 @@ use crate::python::runtime::text;
 use crate::request::Key;
 use encoder::Encoder;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyType};
+use pyo3::types::{PyBytes, PyList, PyType};
 use refusal::{Refusal, name_of};
 
 /// The bytes of `generations`, as the answer to the request of `key` (32 bytes).
@@ -55,15 +55,20 @@ pub fn encode<'py>(
     Ok(Some(value))
 }
 
-/// Writes one object, which is neither long nor of a user's class.
+/// Writes one object, which is not long.
 pub(super) fn put_tree(object: &Bound<'_, PyAny>, writer: Writer) -> PyResult<Writer> {
-    let mut encoder = Encoder::new(Schema::get(object.py())?, false);
+    let py = object.py();
+    let schema = Schema::get(py)?;
+    let mut encoder = Encoder::new(schema, false);
     encoder.writer = writer;
     encoder.put(object, 1)?;
-    match encoder.classes.first() {
-        Some(class) => Err(Refusal::Type(name_of(class)).into()),
-        None => Ok(encoder.writer),
+    let (classes, writer) = (encoder.classes, encoder.writer);
+    if !classes.is_empty() {
+        let returned = tree_with(py, writer.payload(), &classes, &mut None)
+            .and_then(|it| PyList::new(py, [it]));
+        refuse_unproved(schema, PyList::new(py, [object])?.as_any(), returned, &classes)?;
     }
+    Ok(writer)
 }
 
 /// Refuses instances of users' classes that do not come back as they were: only reading can tell.
@@ -73,10 +78,22 @@ fn prove<'py>(
     payload: &[u8],
     classes: &[Bound<'py, PyType>],
 ) -> PyResult<()> {
-    let py = generations.py();
-    let unproved = match decode_with(py, payload, classes, false) {
-        Ok(returned) => schema.bridge.unproved(generations, returned.bind(py))?,
-        Err(error) if error.is_instance_of::<ValueDamaged>(py) => classes.first().map(name_of),
+    let returned = decode_with(generations.py(), payload, classes, false);
+    let returned = returned.map(|it| it.into_bound(generations.py()));
+    refuse_unproved(schema, generations, returned, classes)
+}
+
+fn refuse_unproved<'py>(
+    schema: &Schema,
+    stored: &Bound<'py, PyAny>,
+    returned: PyResult<Bound<'py, PyList>>,
+    classes: &[Bound<'py, PyType>],
+) -> PyResult<()> {
+    let unproved = match returned {
+        Ok(returned) => schema.bridge.unproved(stored, &returned)?,
+        Err(error) if error.is_instance_of::<ValueDamaged>(stored.py()) => {
+            classes.first().map(name_of)
+        }
         Err(error) => return Err(error),
     };
     unproved.map_or(Ok(()), |name| Err(ValueRefused::new_err(("unproved_type", name))))
