@@ -101,10 +101,17 @@ def test_workers_share_one_request(server: Any) -> None:
 
 
 @pytest.mark.process
-def test_the_agent_answers_twice_and_asks_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("agent", r"first conversation: 4 model calls; the same again: 0"),
+        ("rag", r"Height\(name='Lindau', metres=.*\): 5 misses, then 0"),
+    ],
+)
+def test_the_second_time_asks_nothing(name: str, says: str, tmp_path: Path) -> None:
     environment = {name: it for name, it in os.environ.items() if name != "OPENAI_API_KEY"}
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "agent.py"), str(tmp_path / "agent.db")],
+        [sys.executable, str(EXAMPLES / f"{name}.py"), str(tmp_path / "a.db")],
         env=environment,
         capture_output=True,
         text=True,
@@ -112,4 +119,4 @@ def test_the_agent_answers_twice_and_asks_once(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert re.search(r"first conversation: 4 model calls; the same again: 0", done.stdout)
+    assert re.search(says, done.stdout)
