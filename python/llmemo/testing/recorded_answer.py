@@ -1,0 +1,177 @@
+"""An answer as JSON, and back: as readable as is possible without loss.
+
+A generation is written as its class and the fields that were set. What JSON has no form for is
+tagged (`{"$bytes": "…"}`). What has no readable form at all, like an instance of a user's class,
+is kept in llmemo's own value format, beside a summary.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import langchain_core.messages
+import langchain_core.outputs
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, Generation
+from pydantic import BaseModel
+
+from llmemo._core import ValueDamaged, ValueRefused, ValueUnknown, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmemo.testing.redaction import Redaction
+
+Json = Any
+
+MARK = "$"
+
+
+class NotReadableError(ValueError):
+    """There is no readable form; or what was read is no answer."""
+
+
+def to_json(value: bytes, key: bytes, redaction: Redaction) -> Json:
+    """An answer in the value format as JSON, without secrets.
+
+    Raises:
+        NotReadableError: It holds a secret, and has no readable form without.
+    """
+    generations = decode(value, key)
+    try:
+        plain = [_model(generation) for generation in generations]
+        clean = redaction.answer(plain)
+        again = from_json(clean, key)
+    except (NotReadableError, RecursionError):
+        clean = again = None
+    if again is not None and (again == value or clean != plain):
+        return clean
+    if redaction.held_by([repr(generations), value.decode("latin-1")]):
+        msg = "it holds a secret"
+        raise NotReadableError(msg)
+    return {
+        "summary": [redaction.text(generation.text)[:200] for generation in generations],
+        "encoded": base64.b64encode(value).decode(),
+    }
+
+
+def from_json(answer: Json, key: bytes) -> bytes:
+    """The answer of a line in the value format.
+
+    Raises:
+        NotReadableError: It is none, or an encoded answer of another request.
+    """
+    try:
+        if isinstance(answer, dict):
+            value = base64.b64decode(answer["encoded"], validate=True)
+            with contextlib.suppress(ValueUnknown):  # of a class that is not imported yet
+                decode(value, key)
+            return value
+        return encode([_built(each, Generation) for each in answer], key)
+    except NotReadableError:
+        raise
+    except (ValueDamaged, ValueRefused) as error:
+        reason = str(error.args[0])
+        raise NotReadableError(reason) from error
+    except Exception as error:  # a class of LangChain's may refuse a value in any way
+        raise NotReadableError(type(error).__name__) from error
+
+
+def _classes() -> dict[str, type[BaseModel]]:
+    return {
+        name: found
+        for module in (langchain_core.messages, langchain_core.outputs)
+        for name in module.__all__
+        if isinstance(found := getattr(module, name), type)
+        and issubclass(found, BaseMessage | Generation)
+    }
+
+
+def _model(value: BaseModel) -> Json:
+    """A message or a generation."""
+    name = type(value).__name__
+    if _classes().get(name) is not type(value):
+        raise NotReadableError(name)
+    unset = {"text"} if isinstance(value, ChatGeneration) else set()
+    held = {**value.__dict__, **(value.__pydantic_extra__ or {})}
+    fields = {
+        field: _model(held[field]) if _is_message(field, held[field]) else _plain(held[field])
+        for field in held
+        if field in value.model_fields_set and field not in unset
+    }
+    return {name: fields}
+
+
+def _is_message(field: str, value: object) -> bool:
+    """Whether it is the message of a generation, which is written without a tag."""
+    return field == "message" and isinstance(value, BaseMessage)
+
+
+def _plain(value: Any) -> Json:
+    kind = type(value)
+    if value is None or kind in {bool, int, str} or (kind is float and math.isfinite(value)):
+        return value
+    if kind is list:
+        return [_plain(each) for each in value]
+    if kind is dict and all(type(name) is str and not name.startswith(MARK) for name in value):
+        return {name: _plain(each) for name, each in value.items()}
+    if kind in _TAGGED:
+        tag, write = _TAGGED[kind]
+        return {tag: write(value)}
+    if isinstance(value, BaseMessage | Generation):
+        return {"$object": _model(value)}
+    raise NotReadableError(kind.__name__)
+
+
+_TAGGED: dict[type, tuple[str, Callable[[Any], Json]]] = {
+    float: ("$float", repr),
+    bytes: ("$bytes", lambda value: base64.b64encode(value).decode()),
+    tuple: ("$tuple", lambda value: [_plain(each) for each in value]),
+    dict: ("$dict", lambda value: [[_plain(name), _plain(it)] for name, it in value.items()]),
+}
+"""What JSON has no form for."""
+
+
+def _built(parts: Json, kind: type) -> Any:
+    ((name, fields),) = parts.items()
+    cls = _classes().get(name)
+    if cls is None or not issubclass(cls, kind):
+        raise NotReadableError(name)
+    own = {"message"} if issubclass(cls, ChatGeneration) else set()
+    return cls(
+        **{
+            field: _built(each, BaseMessage) if field in own else _value(each)
+            for field, each in fields.items()
+        }
+    )
+
+
+def _value(value: Json) -> Any:
+    if isinstance(value, list):
+        return [_value(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((name, inner),) = value.items()
+        if name in _TAGS:
+            return _TAGS[name](inner)
+    return {name: _value(each) for name, each in value.items()}
+
+
+_TAGS: dict[str, Callable[[Json], Any]] = {
+    "$float": float,
+    "$bytes": lambda inner: base64.b64decode(inner, validate=True),
+    "$tuple": lambda inner: tuple(_value(each) for each in inner),
+    "$dict": lambda inner: {_value(name): _value(each) for name, each in inner},
+    "$object": lambda inner: _built(inner, BaseModel),
+}
+
+
+def written(value: Json) -> str:
+    """JSON in one line, readable in any language; lone surrogates are escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return "".join(f"\\u{ord(it):04x}" if "\ud800" <= it <= "\udfff" else it for it in text)
