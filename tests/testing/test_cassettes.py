@@ -421,8 +421,8 @@ async def answer():
 async def test_one(answer):
     assert answer.content == "Why? 1"
 """
-    run(source, "-p", "pytest_asyncio", passed=1)
-    run(None, "-p", "pytest_asyncio", passed=1)
+    run(source, "-p", "pytest_asyncio.plugin", passed=1)
+    run(None, "-p", "pytest_asyncio.plugin", passed=1)
     assert len(provider.bodies) == 1
 
 
@@ -549,11 +549,11 @@ def test_what_cannot_be_recorded_fails_at_once(
         """
 @pytest.mark.llmemo("one.jsonl")
 def test_one():
-    model().bind(metadata={"at": object()}).invoke("Why?")
+    model().bind(extra_body={"at": object()}).invoke("Why?")
 """,
         failed=1,
     )
-    result.stdout.fnmatch_lines(["*a request cannot be recorded: 'metadata' holds an object*"])
+    result.stdout.fnmatch_lines(["*a request cannot be recorded: 'extra_body' holds an object*"])
     assert provider.bodies == []
 
 
@@ -572,10 +572,31 @@ def test_one():
     assert chain.invoke("Report.")["parsed"] == Report(city="Oslo")
 """
     run(source, passed=1)
-    assert "Rome" in lines(pytester.path / "one.jsonl")[0]["answer"]["summary"][0]
+    text = (pytester.path / "one.jsonl").read_text()
+    assert '"class": ["test_it", "Report"]' in text
     run(None, passed=1)
+    (pytester.path / "one.jsonl").write_text(text.replace('{"city": "Oslo"}', '{"city": "Bern"}'))
+    run(source.replace("Oslo", "Bern"), passed=1)
     result = run(source.replace("city", "town").replace("Oslo", "Rome"), failed=1)
     result.stdout.fnmatch_lines(["*response_format*"])
+    assert len(provider.bodies) == 1
+
+
+def test_structured_output_of_a_local_class_is_replayed(run: Any, provider: Provider) -> None:
+    source = """
+@pytest.mark.llmemo("one.jsonl")
+def test_one():
+    from pydantic import BaseModel
+
+    class Report(BaseModel):
+        city: str = ""
+
+    chain = model().with_structured_output(Report, method="json_schema")
+    assert chain.invoke("Report.") == Report(city="Oslo")
+"""
+    run(source, passed=1)
+    run(None, passed=1)
+    run(source.replace("city", "town").replace("Oslo", "Rome"), failed=1)
     assert len(provider.bodies) == 1
 
 

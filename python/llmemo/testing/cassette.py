@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmemo._core import RequestBypassed
 from llmemo.errors import CassetteError
 from llmemo.testing.file_lock import locked
-from llmemo.testing.recorded_answer import NotReadableError, from_json, written
+from llmemo.testing.recorded_answer import ClassMissingError, NotReadableError, from_json, written
 from llmemo.testing.recorded_request import RecordedRequest
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class Line(NamedTuple):
     request: RecordedRequest
     parts: dict[str, Any]
     """Request and answer, as the file has them."""
-    value: bytes
-    """The answer, in llmemo's value format."""
+    value: bytes | None
+    """The answer, in llmemo's value format; None as long as a class in it is not loaded."""
     tests: tuple[str, ...] = ()
     """Tests that were given it, as `file::test` relative to the folder of the cassette."""
     number: int = 0
@@ -110,11 +110,22 @@ def _parsed(data: bytes, number: int, memory: Memory) -> tuple[bytes, Line]:
         msg = 'its "request" cannot be read'
         raise _UnusableLineError(msg) from error
     try:
-        value = from_json(parts["answer"], key)
+        value = _value(parts["answer"], key)
     except NotReadableError as error:
         msg = f'its "answer" cannot be read ({error}): record it again'
         raise _UnusableLineError(msg) from error
     return key, Line(request, parts, value, tuple(tests), number)
+
+
+def _value(answer: Any, key: bytes) -> bytes | None:
+    with contextlib.suppress(ClassMissingError):
+        return from_json(answer, key)
+    return None
+
+
+def completed(line: Line, key: bytes) -> Line:
+    """The line with its answer, if the classes in that are loaded by now."""
+    return line._replace(value=_value(line.parts["answer"], key))
 
 
 def change(path: Path, memory: Memory, edit: Callable[[Lines], Mapping[bytes, Line]]) -> None:

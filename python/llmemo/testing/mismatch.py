@@ -39,6 +39,12 @@ def mismatch(memory: Memory, tape: Tape, key: bytes) -> str:
         begin = f"there is no cassette {tape.path}"
     else:
         begin = f"the cassette {tape.path} has no answer to a request"
+    same = tape.lines.get(key)
+    if same is not None:
+        return (
+            f"{tape.path}, line {same.number}: the answer to this request cannot be read here: a"
+            " class in it is not loaded, or has changed: record it again (pytest --llmemo=refresh)"
+        )
     lines = [
         f"{begin}, and in replay no request leaves",
         f"  asked: {_summary(request)}",

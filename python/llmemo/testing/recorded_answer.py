@@ -1,14 +1,14 @@
 """An answer as JSON, and back: as readable as is possible without loss.
 
 A generation is written as its class and the fields that were set. What JSON has no form for is
-tagged (`{"$bytes": "…"}`). What has no readable form at all, like an instance of a user's class,
-is kept in llmemo's own value format, beside a summary.
+tagged (`{"$bytes": "…"}`). An instance of a Pydantic class of the user's (`with_structured_output`)
+names its class, which is never imported for it. What has no readable form at all is kept in
+llmemo's own value format, beside a summary.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel
 
 from llmemo._core import ValueDamaged, ValueRefused, ValueUnknown, decode, encode
+from llmemo.codec.classes import MODEL, Classes, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,10 @@ class NotReadableError(ValueError):
     """There is no readable form; or what was read is no answer."""
 
 
+class ClassMissingError(NotReadableError):
+    """It holds an instance of a class that is not loaded, or not the same: it may be later."""
+
+
 def to_json(value: bytes, key: bytes, redaction: Redaction) -> Json:
     """An answer in the value format as JSON, without secrets.
 
@@ -48,7 +53,8 @@ def to_json(value: bytes, key: bytes, redaction: Redaction) -> Json:
         again = from_json(clean, key)
     except (NotReadableError, RecursionError):
         clean = again = None
-    if again is not None and (again == value or clean != plain):
+    # Encoded again, since one answer may have two encodings (objects that are the same, or equal).
+    if again is not None and (clean != plain or again == encode(generations, key)):
         return clean
     if redaction.held_by([repr(generations), value.decode("latin-1")]):
         msg = "it holds a secret"
@@ -63,17 +69,19 @@ def from_json(answer: Json, key: bytes) -> bytes:
     """The answer of a line in the value format.
 
     Raises:
+        ClassMissingError: A class of the user's is not here.
         NotReadableError: It is none, or an encoded answer of another request.
     """
     try:
         if isinstance(answer, dict):
             value = base64.b64decode(answer["encoded"], validate=True)
-            with contextlib.suppress(ValueUnknown):  # of a class that is not imported yet
-                decode(value, key)
+            decode(value, key)
             return value
         return encode([_built(each, Generation) for each in answer], key)
     except NotReadableError:
         raise
+    except ValueUnknown as error:
+        raise ClassMissingError(str(error.args[0])) from error
     except (ValueDamaged, ValueRefused) as error:
         reason = str(error.args[0])
         raise NotReadableError(reason) from error
@@ -124,7 +132,29 @@ def _plain(value: Any) -> Json:
         return {tag: write(value)}
     if isinstance(value, BaseMessage | Generation):
         return {"$object": _model(value)}
+    if isinstance(value, BaseModel):
+        return {"$instance": _instance(value)}
     raise NotReadableError(kind.__name__)
+
+
+def _instance(value: BaseModel) -> Json:
+    record = record_of(type(value))
+    if record is None or record.kind != MODEL:
+        raise NotReadableError(type(value).__name__)
+    module, name, digest = record.name
+    fields = {
+        name: _plain(each)
+        for name, each in value.__dict__.items()
+        if name in value.model_fields_set
+    }
+    return {"class": [module, name], "digest": digest.hex(), "fields": fields}
+
+
+def _built_instance(parts: Json) -> BaseModel:
+    module, name = parts["class"]
+    cls = Classes().find(MODEL, module, name, bytes.fromhex(parts["digest"]))
+    built: BaseModel = cls(**{field: _value(each) for field, each in parts["fields"].items()})
+    return built
 
 
 _TAGGED: dict[type, tuple[str, Callable[[Any], Json]]] = {
@@ -167,6 +197,7 @@ _TAGS: dict[str, Callable[[Json], Any]] = {
     "$bytes": lambda inner: base64.b64decode(inner, validate=True),
     "$tuple": lambda inner: tuple(_value(each) for each in inner),
     "$dict": lambda inner: {_value(name): _value(each) for name, each in inner},
+    "$instance": _built_instance,
     "$object": lambda inner: _built(inner, BaseModel),
 }
 

@@ -89,6 +89,13 @@ class RecordedRequest(NamedTuple):
         """
         return memory.key(self.asked(), self.namespace, self.schemas())
 
+    def unknown_object(self) -> str | None:
+        """The setting with an object that no other process describes in the same way, if any."""
+        for _, name, value in description_text.to_json(self.supplement):
+            if '"$18": ["this object"' in json.dumps(value):
+                return str(name)
+        return None
+
     # As a part of a line.
 
     def to_json(self, memory: Memory) -> Json:

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from llmemo.keys.request import Request
     from llmemo.testing.tape import Tape
 
+UNKNOWN_OBJECT = (
+    "an object that says nothing of its content: give plain values, or declare the field with"
+    " exclude=True if no answer depends on it"
+)
+
 UNBOUNDED = 2**62
 """Bytes in memory: nothing of a cassette is evicted."""
 
@@ -129,10 +134,13 @@ class TapeCache(LLMCache):
             text = f"a request cannot be recorded: {parameter or 'llm_string'!r} holds"
             text = f"{text} {REMEDIES[reason]}"
         else:
-            if not self._tape.is_replaying:
+            name = self._tape.request(key).unknown_object()
+            if name is None and not self._tape.is_replaying:
                 self.missed.add(request.prompt)
                 return
             text = mismatch(self._plain_memory, self._tape, key)
+            if name is not None:
+                text = f"a request cannot be recorded: {name!r} holds {UNKNOWN_OBJECT}"
         if given.mode != "only":
             self._tape.refuse(text)
         raise CacheMiss(text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmemo.errors import CacheMiss
+from llmemo.testing.cassette import completed
 from llmemo.testing.recorded_request import RecordedRequest
 from llmemo.testing.redaction import Redaction
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from llmemo._core import Memory
     from llmemo.keys.request import Request
+    from llmemo.testing.cassette import Line
     from llmemo.testing.tape import Tape
 
 UNASKED = "\0cassette "
@@ -37,8 +39,18 @@ class TapeMemory:
         """Fill `memory` with the answers that the tape may serve."""
         self._memory, self._tape = memory, tape
         for key, line in tape.lines.items():
-            request = line.request
-            memory.put(request.prompt, UNASKED + key.hex(), request.namespace, key, line.value)
+            self._fill(key, line)
+
+    def _fill(self, key: bytes, line: Line) -> None:
+        if line.value is not None:
+            name, request = UNASKED + key.hex(), line.request
+            self._memory.put(request.prompt, name, request.namespace, key, line.value)
+
+    def _fill_late(self, key: bytes) -> None:
+        """Fill in an answer whose class was not loaded before: maybe it is the current run's."""
+        line = self._tape.lines.get(key)
+        if line is not None and line.value is None:
+            self._fill(key, completed(line, key))
 
     def __getattr__(self, name: str) -> Any:
         """What a cassette does not change."""
@@ -51,9 +63,10 @@ class TapeMemory:
     ) -> tuple[bytes, int | None]:
         """As of `Memory`, for the request without its secrets."""
         redacted = self._redacted(request, namespace, schemas)
-        found = self._memory.seek(redacted.asked(), namespace, redacted.schemas())
-        self._note(found[0], redacted, request, schemas)
-        return found
+        key = redacted.key(self._memory)
+        self._note(key, redacted, request, schemas)
+        self._fill_late(key)
+        return self._memory.seek(redacted.asked(), namespace, redacted.schemas())
 
     def key(
         self, request: Request, namespace: str, schemas: Mapping[str, bytes] | None = None
