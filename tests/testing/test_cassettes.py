@@ -525,6 +525,21 @@ def test_one():
     assert len(provider.bodies) == 2
 
 
+def test_the_report_of_a_failure_has_no_secrets(
+    run: Any, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "Bearer 0123456789-token")
+    source = """
+@pytest.mark.llmemo("one.jsonl")
+def test_one():
+    model(default_headers={"Authorization": os.environ["TOKEN"]}).invoke("Why?")
+"""
+    for arguments in ((), ("--showlocals",), ("--full-trace",)):
+        result = run(source, "--llmemo=replay", *arguments, failed=1)
+        result.stdout.fnmatch_lines([">*model(default_headers=*", "*there is no cassette*"])
+        assert "0123456789-token" not in result.stdout.str()
+
+
 def test_requests_that_differ_in_secrets_alone_are_told_apart_by_namespaces(
     run: Any, provider: Provider
 ) -> None:

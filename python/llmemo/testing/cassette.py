@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmemo._core import RequestBypassed
 from llmemo.errors import CassetteError
 from llmemo.testing.file_lock import locked
-from llmemo.testing.recorded_answer import ClassMissingError, NotReadableError, from_json, written
+from llmemo.testing.json_text import written
+from llmemo.testing.recorded_answer import ClassMissingError, NotReadableError, from_json
 from llmemo.testing.recorded_request import RecordedRequest
 
 if TYPE_CHECKING:

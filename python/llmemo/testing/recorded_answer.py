@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from llmemo._core import ValueDamaged, ValueRefused, ValueUnknown, decode, encode
 from llmemo.codec.classes import MODEL, Classes, record_of
+from llmemo.testing.json_text import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +51,9 @@ def to_json(value: bytes, key: bytes, redaction: Redaction) -> Json:
     try:
         plain = [_model(generation) for generation in generations]
         clean = redaction.answer(plain)
-        again = from_json(clean, key)
-    except (NotReadableError, RecursionError):
+        # As it is read from the file: JSON joins two halves of a character, for example.
+        again = from_json(json.loads(written(clean)), key)
+    except (NotReadableError, ValueError, RecursionError):
         clean = again = None
     # Encoded again, since one answer may have two encodings (objects that are the same, or equal).
     if again is not None and (clean != plain or again == encode(generations, key)):
@@ -200,9 +202,3 @@ _TAGS: dict[str, Callable[[Json], Any]] = {
     "$instance": _built_instance,
     "$object": lambda inner: _built(inner, BaseModel),
 }
-
-
-def written(value: Json) -> str:
-    """JSON in one line, readable in any language; lone surrogates are escaped."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return "".join(f"\\u{ord(it):04x}" if "\ud800" <= it <= "\udfff" else it for it in text)

@@ -12,6 +12,7 @@ from llmemo.keys.objects_in_messages import UNSENT
 from llmemo.keys.request import Request
 from llmemo.testing import description_text
 from llmemo.testing.description_text import UnreadableError
+from llmemo.testing.json_text import written
 from llmemo.testing.redaction import Redaction, split
 
 if TYPE_CHECKING:
@@ -102,13 +103,17 @@ class RecordedRequest(NamedTuple):
         """The request as JSON from which `from_json` makes one of the same key.
 
         In the most readable form that has that key: the texts as they are, if need be.
+
+        Raises:
+            UnreadableError: There is none: a text has two halves of one character.
         """
         key = self.key(memory)
         rest = self._rest()
         for form in (_readable, _readable_model, _plain):
             try:
                 found = {**form(self), **rest}
-                if type(self).from_json(found).key(memory) == key:
+                # As it is read from the file.
+                if type(self).from_json(json.loads(written(found))).key(memory) == key:
                     return found
             except Exception:  # noqa: BLE001, S112 (any text may be in a prompt: another form)
                 continue

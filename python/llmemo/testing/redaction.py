@@ -46,11 +46,16 @@ WELL_KNOWN = re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|ghp|AIza)[-_]?[\w-]{16,}")
 IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=[?&])([\w-]+)=([^&#\s]+)")
 
 CLASS = re.compile(r"<class '[^']*'>")
-PAIR = re.compile(
+STRING = re.compile(r"""b?'(?P<single>(?:[^'\\]|\\.)*)'|b?"(?P<double>(?:[^"\\]|\\.)*)\"""")
+NAMED = re.compile(
     r"""(?P<start>(?P<quote>['"])(?P<name>[\w.-]+)(?P=quote)(?:: |, ))"""
-    r"""(?P<value>b?'(?:[^'\\]|\\.)*'|b?"(?:[^"\\]|\\.)*")"""
+    rf"""(?P<value>{STRING.pattern}|\{{[^{{}}]*\}}|\[[^\[\]]*\])"""
 )
-HEADERS = re.compile(r"""['"][\w.-]*headers['"](?:: |, )\{[^{}]*\}""", re.IGNORECASE)
+"""In the text of Python literals, a name and its value, unless that nests deeper."""
+SCHEMA = re.compile(
+    r"""['"]type['"]: ['"](?:array|boolean|integer|null|number|object|string)['"]"""
+    r"""|['"](?:\$ref|allOf|anyOf|const|enum|oneOf)['"]: """
+)
 
 
 class Redaction:
@@ -113,18 +118,13 @@ class Redaction:
 
     def _unparsed(self, text: str) -> str:
         """A list of settings that holds more than literals."""
+        return self.text(STRING.sub(self._literal, NAMED.sub(_named, text)))
 
-        def value(found: re.Match[str]) -> str:
-            return found["start"] + repr(LEFT_OUT)
-
-        def named(found: re.Match[str]) -> str:
-            return value(found) if is_secretive(found["name"]) else found[0]
-
-        def header(found: re.Match[str]) -> str:
-            return found[0] if found["name"].lower() in HARMLESS_HEADERS else value(found)
-
-        text = HEADERS.sub(lambda found: PAIR.sub(header, found[0]), text)
-        return self.text(WELL_KNOWN.sub(LEFT_OUT, PAIR.sub(named, text)))
+    def _literal(self, found: re.Match[str]) -> str:
+        """A quoted text that no name calls secret."""
+        inner = found["single"] if found["double"] is None else found["double"]
+        clean = self._string(inner)
+        return found[0] if clean == inner else found[0].replace(inner, clean)
 
     def entries(self, parts: list[list[Json]]) -> list[list[Json]]:
         """The entries of a supplement (`description_text.to_json`) without secrets."""
@@ -254,6 +254,20 @@ def is_schema(value: dict[Any, Any]) -> bool:
     kinds = kind if isinstance(kind, list) else [kind]
     is_typed = all(isinstance(each, str) and each in SCHEMA_TYPES for each in kinds)
     return is_typed or not SCHEMA_WORDS.isdisjoint(value)
+
+
+def _named(found: re.Match[str]) -> str:
+    """A name and its value, without the texts in that if the name says that it is secret."""
+    name, value = found["name"], found["value"]
+    if not is_headers(name) and (not is_secretive(name) or SCHEMA.search(value)):
+        # There may be names in the value.
+        return found["start"] + (NAMED.sub(_named, value) if value[0] in "[{" else value)
+
+    def left_out(text: re.Match[str]) -> str:
+        is_name = value.startswith(": ", text.end())
+        return text[0] if is_name else repr(LEFT_OUT)
+
+    return found["start"] + STRING.sub(left_out, value)
 
 
 def _url_part(found: re.Match[str]) -> str:

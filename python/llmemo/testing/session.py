@@ -7,13 +7,14 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import pytest
 from langchain_core.globals import get_llm_cache, set_llm_cache
 
 from llmemo.cache import LLMCache
-from llmemo.errors import CassetteError
+from llmemo.errors import CacheMiss, CassetteError
 from llmemo.testing import cassette, tape_guard
 from llmemo.testing.tape import Tape
 from llmemo.testing.tape_cache import TapeCache
@@ -75,6 +76,25 @@ def _failing() -> Iterator[None]:
         trouble = str(error)
     if trouble:
         pytest.fail(trouble, pytrace=False)
+
+
+def _own_frames(error: Exception) -> TracebackType | None:
+    """The traceback of a refusal up to where the code under test calls LangChain.
+
+    Further on there is nothing to see, but models and requests with secrets, which pytest prints.
+    """
+    trace = error.__traceback__
+    if not isinstance(error, CacheMiss):
+        return trace
+    own: list[TracebackType] = []
+    while trace is not None and "langchain" not in str(trace.tb_frame.f_globals.get("__name__")):
+        own.append(trace)
+        trace = trace.tb_next
+    for each in reversed(own):
+        trace = TracebackType(
+            None if each is own[-1] else trace, each.tb_frame, each.tb_lasti, each.tb_lineno
+        )
+    return trace
 
 
 class Use:
@@ -168,9 +188,12 @@ class Session:
         try:
             with use.installed():
                 result = yield
-        finally:
+        except Exception as error:  # noqa: BLE001 (raised again)
+            # What the code under test made of a refusal may not say why.
             for text in use.tape.refusals:
-                item.add_report_section("call", "llmemo", text)
+                if text not in str(error):
+                    item.add_report_section("call", "llmemo", text)
+            raise error.with_traceback(_own_frames(error)) from None
         use.raise_refusals()
         return result
 
