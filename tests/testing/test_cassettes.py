@@ -461,6 +461,48 @@ def test_one(late, early, the_projects_own, llmemo_cassette):
     ]  # fmt: skip
 
 
+SCRIPTED = """
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+class Scripted(BaseChatModel):
+    step: int = 0
+    calls: list = []
+    _llm_type = "scripted"
+
+    def _generate(self, messages, *args, **kwargs):
+        model().invoke("Inner?")
+        self.step += STEP
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("Outer."))])
+
+@pytest.mark.llmemo("one.jsonl")
+def test_one():
+    for chunk in (*Scripted().stream("Outer?"), Scripted().invoke("Outer?")):
+        assert chunk.content == "Outer."
+"""
+
+
+def test_a_model_of_the_users_that_calls_another_is_recorded(
+    run: Any, provider: Provider, pytester: pytest.Pytester
+) -> None:
+    # It streams by `invoke`, so that its streams ask the cache.
+    source = SCRIPTED.replace("STEP", "0")
+    run(source, passed=1)
+    assert asked(pytester.path / "one.jsonl") == ["Inner?", "Outer?"]
+    run(None, passed=1)
+    assert len(provider.bodies) == 1
+
+
+def test_an_answer_of_a_model_that_changes_meanwhile_fails_the_test(
+    run: Any, provider: Provider, pytester: pytest.Pytester
+) -> None:
+    source = SCRIPTED.replace("self.step += STEP", 'self.step = 1 if self.step != 1 else "x"')
+    result = run(source, failed=1)
+    result.stdout.fnmatch_lines(["*an answer cannot be recorded (*"])
+    assert not (pytester.path / "one.jsonl").exists()
+
+
 def test_a_truncated_answer_is_recorded(run: Any, provider: Provider) -> None:
     source = """
 @pytest.mark.llmemo("one.jsonl")

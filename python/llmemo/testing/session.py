@@ -147,14 +147,16 @@ class Session:
         self._by_test: dict[pytest.Item, Use] = {}
         self._memory = LLMCache()._tiers.memory  # noqa: SLF001 (it computes keys)
         self._refreshed: dict[Path, Lines] = {}
+        self._read: dict[Path, tuple[object, Lines]] = {}
         for item in items:
             self._names.setdefault(item.path, set()).add(item.nodeid.partition("::")[2])
             with contextlib.suppress(CassetteError):
                 path = path_of(item)
                 if path is not None and not path.exists():
                     self._missing.add(path)
-        asked = [argument for argument in items[0].config.args if "::" in argument] if items else []
-        self._is_whole = not asked
+        config = items[0].config
+        is_part = any("::" in argument for argument in config.args)
+        self._is_whole = not (is_part or config.getoption("lf", default=False))
 
     def use(self, item: pytest.Item) -> Use | None:
         """The cassette of a test that runs."""
@@ -176,8 +178,19 @@ class Session:
     def _tape(self, item: pytest.Item, path: Path) -> Tape:
         mode = self._option or ("record" if path in self._missing else "replay")
         refreshed = self._refreshed.get(path, {})
-        lines = refreshed if mode == "refresh" else cassette.read(path, self._memory)
+        lines = refreshed if mode == "refresh" else self._lines(path)
         return Tape(path, mode, _test(item, path), dict(lines))
+
+    def _lines(self, path: Path) -> Lines:
+        """The lines of a cassette, which is read again once it has been written."""
+        try:
+            found = path.stat()
+        except OSError:
+            return cassette.read(path, self._memory)
+        state = found.st_ino, found.st_mtime_ns, found.st_size
+        if self._read.get(path, (None,))[0] != state:
+            self._read[path] = state, cassette.read(path, self._memory)
+        return self._read[path][1]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -238,7 +251,7 @@ class Session:
         known = {f"{file}::{name}" for name in self._names[item.path]}
         named = {
             name
-            for line in cassette.read(tape.path, self._memory).values()
+            for line in self._lines(tape.path).values()
             for name in line.tests
             if name.startswith(f"{file}::")
         }

@@ -14,7 +14,7 @@ from llmemo.cache import LLMCache
 from llmemo.config.options import DEFAULT, in_force, options
 from llmemo.errors import CacheMiss, ConfigurationError
 from llmemo.keys.identity import REMEDIES, identify
-from llmemo.keys.request import asked
+from llmemo.keys.request import answered, asked
 from llmemo.langchain.chains import in_chain
 from llmemo.testing.mismatch import mismatch
 from llmemo.testing.tape_memory import TapeMemory
@@ -79,13 +79,13 @@ class TapeCache(LLMCache):
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         with self._in_its_mode():
             super().update(prompt, llm_string, return_val)
-        self._check_recorded(asked(_getframe(1), prompt, llm_string))
+        self._check_recorded(answered(_getframe(1), prompt, llm_string))
 
     @override
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         with self._in_its_mode():
             await super().aupdate(prompt, llm_string, return_val)
-        self._check_recorded(asked(_getframe(1), prompt, llm_string))
+        self._check_recorded(answered(_getframe(1), prompt, llm_string))
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
