@@ -16,19 +16,23 @@ from pydantic import BaseModel, SecretStr
 from support.exact import difference
 from support.strategies import answers, examples, hard_texts, messages
 
-from llmemo import LLMCache
-from llmemo._core import decode, encode
+from llmemo import CacheMiss, LLMCache
+from llmemo._core import ValueUnknown, decode, encode
+from llmemo.codec.classes import Classes
 from llmemo.keys.request import Request
 from llmemo.keys.values import plain_describer
-from llmemo.testing import description_text, recorded_answer
+from llmemo.testing import cassette, description_text, recorded_answer
 from llmemo.testing.description_text import UnreadableError
 from llmemo.testing.json_text import written
 from llmemo.testing.recorded_answer import ClassMissingError, NotReadableError
 from llmemo.testing.recorded_request import RecordedRequest
 from llmemo.testing.redaction import LEFT_OUT, Redaction
+from llmemo.testing.tape import Tape
+from llmemo.testing.tape_cache import TapeCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from langchain_core.messages import BaseMessage
 
@@ -104,6 +108,30 @@ def test_an_instance_waits_for_its_class() -> None:
     line[0]["Generation"]["generation_info"]["parsed"]["$instance"]["digest"] = "00" * 32
     with pytest.raises(ClassMissingError):
         recorded_answer.from_json(line, KEY)
+
+
+def test_an_answer_is_served_once_its_class_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, texts = tmp_path / "one.jsonl", ("Why?", "[('model', 'm')]")
+    answer = [Generation(text="", generation_info={"parsed": Report(city="Oslo")})]
+    with TapeCache(Tape(path, "record", "t", {})) as cache:
+        assert cache.lookup(*texts) is None
+        cache.update(*texts, answer)
+        cache._tape.commit(MEMORY, ())
+
+    def missing(*_: object) -> None:
+        raise ValueUnknown("unknown_class")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classes, "find", missing)
+        known = cassette.read(path, MEMORY)
+        assert [line.value for line in known.values()] == [None]
+        cache = TapeCache(Tape(path, "replay", "t", known))
+        with pytest.raises(CacheMiss, match="line 1: the answer .* class .* is not loaded"):
+            cache.lookup(*texts)
+    with TapeCache(Tape(path, "replay", "t", known)) as cache:
+        assert cache.lookup(*texts) == answer
 
 
 @pytest.mark.parametrize(

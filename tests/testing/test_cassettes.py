@@ -185,6 +185,24 @@ def test_tests_share_a_cassette(run: Any, provider: Provider, pytester: pytest.P
     assert len(provider.bodies) == 3
 
 
+def test_a_request_that_is_found_as_it_is_written_is_noted(
+    run: Any, pytester: pytest.Pytester
+) -> None:
+    source = """
+from langchain_core.outputs import Generation
+
+@pytest.mark.llmemo("one.jsonl")
+@pytest.mark.parametrize("number", [1, 2])
+def test_one(number, llmemo_cassette):
+    request = "Why?", "[('model', 'm')]"
+    if llmemo_cassette.lookup(*request) is None:
+        llmemo_cassette.update(*request, [Generation(text="yes")])
+"""
+    run(source, passed=2)
+    (line,) = lines(pytester.path / "one.jsonl")
+    assert line["tests"] == ["test_it.py::test_one[1]", "test_it.py::test_one[2]"]
+
+
 def test_refresh_asks_for_all_and_drops_what_is_stale(
     run: Any, provider: Provider, pytester: pytest.Pytester
 ) -> None:
@@ -330,7 +348,7 @@ def test_one():
     assert not (pytester.path / "one.jsonl").exists()
 
 
-@pytest.mark.parametrize("block", ["mode='bypass'", "mode='refresh'", "mode='default'", "ttl=0.01"])
+@pytest.mark.parametrize("block", ["mode='bypass'", "mode='refresh'", "mode='default'", "ttl=1e-6"])
 def test_no_option_lets_a_request_leave_in_replay(block: str, run: Any, provider: Provider) -> None:
     source = f"""
 from langchain_core.globals import get_llm_cache
@@ -614,6 +632,16 @@ def test_one():
     assert provider.bodies == []
 
 
+def test_a_request_that_no_other_process_knows_is_refused(
+    run: Any, provider: Provider, pytester: pytest.Pytester
+) -> None:
+    source = SCRIPTED.replace("STEP", "0").replace("step: int = 0", "step: int = 0; it: object = 0")
+    source = source.replace("Scripted()", "Scripted(it=asyncio.Queue())")
+    result = run(source, failed=1)
+    result.stdout.fnmatch_lines(["*a request cannot be recorded: 'it' holds an object that*"])
+    assert provider.bodies == []
+
+
 def test_structured_output_is_replayed_until_its_schema_changes(
     run: Any, provider: Provider, pytester: pytest.Pytester
 ) -> None:
@@ -658,7 +686,7 @@ def test_one():
 
 
 def test_a_retry_of_an_answer_that_no_parser_reads_is_recorded(
-    run: Any, provider: Provider
+    run: Any, provider: Provider, pytester: pytest.Pytester
 ) -> None:
     source = """
 from langchain_core.exceptions import OutputParserException
@@ -667,7 +695,7 @@ from langchain_core.output_parsers import BaseOutputParser
 
 class Second(BaseOutputParser):
     def parse(self, text):
-        if text != "Why? 2":
+        if text[-1] in "19":
             raise OutputParserException(text)
         return text
 
@@ -676,12 +704,22 @@ def test_one():
     chain = (model() | Second()).with_retry(
         retry_if_exception_type=(OutputParserException,), wait_exponential_jitter=False
     )
-    assert chain.invoke("Why?") == "Why? 2"
+    assert chain.invoke("Why?") != "Why? 1"
 """
+    path = pytester.path / "one.jsonl"
     run(source, passed=1)
-    assert len(provider.bodies) == 2
+    assert "Why? 2" in path.read_text()
     run(None, passed=1)
     assert len(provider.bodies) == 2
+    # In replay a retry asks no model, and finds the same answer.
+    path.write_text(path.read_text().replace("Why? 2", "Why? 9"))
+    result = run(None, failed=1)
+    result.stdout.fnmatch_lines(["E *OutputParserException: Why? 9*"])
+    assert len(provider.bodies) == 2
+    run(None, "--llmemo=record", passed=1)
+    assert "Why? 3" in path.read_text()
+    run(None, passed=1)
+    assert len(provider.bodies) == 3
 
 
 def test_an_edited_answer_is_used_and_an_edited_request_is_another(
