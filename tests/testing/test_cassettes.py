@@ -12,12 +12,9 @@ import pytest
 pytest.importorskip("langchain_openai")
 
 from langchain_core.globals import get_llm_cache
-from langchain_openai import ChatOpenAI, OpenAI
-from pydantic import SecretStr
+from support.inner_runs import keep_imports
 from support.providers import Provider, chat_completion, completion
 
-# Here, so that a run inside a test does not import them again.
-import llmemo.testing.session  # noqa: F401
 from llmemo.langchain.model_runs import guards
 
 if TYPE_CHECKING:
@@ -44,13 +41,9 @@ def ask(text, **settings):
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def all_is_imported() -> None:
-    """What a run inside a test imports is imported again by the next one: 2 s."""
-    with Provider(lambda body, number: completion("", number)) as provider:
-        OpenAI(base_url=provider.url, api_key=SecretStr("x")).invoke("")
-    with Provider(lambda body, number: chat_completion("", number)) as provider:
-        ChatOpenAI(base_url=provider.url, api_key=SecretStr("x")).invoke("")
+@pytest.fixture(autouse=True)
+def imports_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_imports(monkeypatch)
 
 
 @pytest.fixture

@@ -10,15 +10,19 @@ import pytest
 pytest.importorskip("langchain_openai")
 
 from support import TESTS
+from support.inner_runs import keep_imports
 from support.providers import Provider, chat_completion
-
-import llmemo.testing.session  # noqa: F401 (a run inside a test would import it again)
 
 pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.clients, pytest.mark.slow]
 
 PAGE = (TESTS.parent / "docs" / "testing.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def imports_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_imports(monkeypatch)
 
 
 def test_the_page_has_examples() -> None:
