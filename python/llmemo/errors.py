@@ -5,6 +5,7 @@
     │   └── NotACacheError                       the file given is not an llmemo cache
     ├── NamespaceRequiredError                   namespace=REQUIRED, and a call that named none
     ├── CacheMiss                                options(mode="only"), and there is no answer
+    ├── CassetteError                            a cassette of recorded answers cannot be used
     ├── CacheClosedError                         delete, invalidate or clear after close
     └── StoreError                               one of these could not reach the store
 
@@ -33,6 +34,10 @@ class NamespaceRequiredError(LLMemoError):
 
 class CacheMiss(LLMemoError):  # noqa: N818 (it is what happened, not a fault)
     """Under `options(mode="only")` a request has no answer that could be served."""
+
+
+class CassetteError(LLMemoError):
+    """A cassette (recorded answers, for tests) cannot be read or written; names file and line."""
 
 
 class CacheClosedError(LLMemoError):

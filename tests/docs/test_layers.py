@@ -18,6 +18,7 @@ RUST = ROOT / "rust"
 
 LAYERS = (
     "llmemo",
+    "testing",
     "integrations",
     "cache",
     "pickling",

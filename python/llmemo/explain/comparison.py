@@ -66,6 +66,8 @@ class ComparedRequest(NamedTuple):
     namespace: str
     texts: Texts
     schemas: Mapping[str, bytes] | None
+    supplement: bytes | None = None
+    """What its model says beside the texts, where that is at hand."""
 
 
 class Candidate(NamedTuple):
@@ -86,7 +88,7 @@ def candidates(memory: Memory, namespace: str, records: Iterable[Record]) -> lis
         if prompt is not None:
             llm_string, schemas, supplement = parsed_name(_text(name))
             texts = Texts(llm_string, _text(prompt))
-            outline = _outline(memory, ComparedRequest(namespace, texts, schemas))
+            outline = outline_of(memory, ComparedRequest(namespace, texts, schemas))
             found[key] = Candidate(outline, texts, "memory", None, is_seen=bool(supplement))
     label = memory.label(namespace)
     for record in records:
@@ -106,9 +108,9 @@ class Comparison:
             RequestBypassed: It has none.
         """
         self._texts = request.texts
-        self._outline = _outline(memory, request)
+        self._outline = outline_of(memory, request)
         familiar = Texts(str([(name, None) for name in FAMILIAR]), "")
-        self._names = _names(familiar, _outline(memory, request._replace(texts=familiar)))
+        self._names = _names(familiar, outline_of(memory, request._replace(texts=familiar)))
         self._names.update(_names(request.texts, self._outline))
 
     def nearest(self, among: Iterable[Candidate]) -> tuple[Neighbour, ...]:
@@ -120,6 +122,11 @@ class Comparison:
             Neighbour(tuple(self._sentences(one, differences)), one.tier, one.created)
             for one, differences in compared[:NEAREST]
         )
+
+    def with_one(self, one: Candidate) -> tuple[int, tuple[str, ...]]:
+        """How far a candidate is from the request, and what differs in words."""
+        differences = self._outline.differences(one.outline)
+        return self._distance(one, differences), tuple(self._sentences(one, differences))
 
     def _distance(self, one: Candidate, differences: Sequence[Difference]) -> int:
         """The number of parts that differ; a message that only one of the two has is a part."""
@@ -155,11 +162,15 @@ class Comparison:
         return wording.prompt(self._texts, old)
 
 
-def _outline(memory: Memory, request: ComparedRequest) -> Outline:
-    namespace, texts, schemas = request
-    return Outline.read(
-        memory.outline(Request(texts.prompt, texts.llm_string), namespace, schemas, tail=ALL)
-    )
+def outline_of(memory: Memory, request: ComparedRequest) -> Outline:
+    """Digests of all parts of a request.
+
+    Raises:
+        RequestBypassed: It has none.
+    """
+    namespace, texts, schemas, supplement = request
+    asked = Request(texts.prompt, texts.llm_string, supplement)
+    return Outline.read(memory.outline(asked, namespace, schemas, tail=ALL))
 
 
 def _names(texts: Texts, outline: Outline) -> dict[bytes, str]:

@@ -27,7 +27,7 @@ from llmemo.langchain.only_mode import refuse_chat, refuse_completion
 from llmemo.langchain.when_imported import when_imported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from langchain_core.messages import BaseMessage
@@ -89,6 +89,20 @@ OPEN_MAX = 1024
 observers: list[Callable[[Run], object]] = []
 """Called with each run that begins, in its context."""
 
+
+class Guard(Protocol):
+    """What may refuse runs before they begin, by raising `CacheMiss`."""
+
+    def chat(self) -> None:
+        """A chat model's run is to begin."""
+
+    def completion(self, prompts: Sequence[str]) -> None:
+        """A completion model's run is to begin, for prompts without an answer."""
+
+
+guards: list[Guard] = []
+"""Asked before each run: a test that replays a cassette has one."""
+
 _by_id: dict[object, Run] = {}
 """Async completion models begin runs in tasks of their own, and end them elsewhere."""
 
@@ -147,6 +161,8 @@ class RunWatch(BaseCallbackHandler):
     ) -> None:
         if current.get() is not None:
             refuse_chat()
+        for guard in guards:
+            guard.chat()
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 
@@ -162,6 +178,8 @@ class RunWatch(BaseCallbackHandler):
     ) -> None:
         if current.get() is not None:
             refuse_completion()
+        for guard in guards:
+            guard.completion(prompts)
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
 

@@ -50,7 +50,7 @@ def refuse_chat() -> None:
     options = in_force()
     if options is None or options.mode != "only":
         return
-    method, model = _caller()
+    method, model = caller()
     caching = getattr(type(model), CACHING, None)
     if caching is not None and caching.tiers() is not None:
         return
@@ -86,7 +86,7 @@ def refuse_completion() -> None:
 
 
 def _miss(what: str) -> CacheMiss:
-    _drop_pending()
+    drop_pending()
     return CacheMiss(f'options(mode="only"): the model would be called: {what}')
 
 
@@ -99,7 +99,7 @@ def _frames() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _caller() -> tuple[str, Any]:
+def caller() -> tuple[str, Any]:
     """The method that begins the run, and the model; an empty name if it is not found."""
     for frame in _frames():
         name = frame.f_code.co_name
@@ -110,7 +110,7 @@ def _caller() -> tuple[str, Any]:
     return "", None
 
 
-def _drop_pending() -> None:
+def drop_pending() -> None:
     """Close the coroutines by which an async callback manager calls its other handlers.
 
     It makes one for each handler and, after an error, awaits none of the rest: Python would warn of

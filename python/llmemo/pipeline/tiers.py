@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llmemo._core import LARGE, Memory, RequestBypassed, ValueUnknown
 from llmemo.codec.envelope import Envelope
@@ -31,6 +31,7 @@ from llmemo.telemetry.stats import CacheStats, Tally
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from llmemo._core import ValueDamaged
     from llmemo.config.settings import Settings
@@ -39,6 +40,23 @@ if TYPE_CHECKING:
 
 FINGERPRINT_SECRET = secrets.token_bytes(192)
 """XXH3's secret in this process: 192 bytes is the size of its default one (xxhash.h)."""
+
+
+class Watcher(Protocol):
+    """Has a word in the calls of cached models: a cassette (`llmemo.testing`)."""
+
+    def in_its_mode(self) -> AbstractContextManager[None]:
+        """Have options of its own in force inside."""
+
+    def missed(self, request: Request) -> None:
+        """A request has no answer.
+
+        Raises:
+            CacheMiss: The model must not be asked.
+        """
+
+    def kept(self, request: Request) -> None:
+        """The answer to a request went where answers go."""
 
 
 class Tiers:
@@ -91,6 +109,7 @@ class Tiers:
         self.flights = Flights(self.durable) if settings.single_flight else None
         self.live: LiveStreams[Any] = LiveStreams()
         """The streams that callers may read along."""
+        self.watcher: Watcher | None = None
 
     @property
     def executor(self) -> Executor | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
 from llmemo.config.options import current
+from llmemo.errors import CacheMiss
 from llmemo.integrations.cached_model.as_langchain import has_usage
 from llmemo.integrations.cached_model.serialize import prompt_of
 from llmemo.keys.caller import Caller
@@ -21,6 +23,7 @@ from llmemo.single_flight.holding import holds_anything
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
@@ -90,10 +93,15 @@ class ModelCall:
         self._make_call = make_call
         request = request_of(self._caller, prompt_of(question.messages))
         self._request = request
-        self.lookup = begin(tiers, request, current.get(), make_call)
+        with self._in_its_mode():
+            self.lookup = begin(tiers, request, current.get(), make_call)
         self.lookup.wants_recording = streams
         self.has_failed = False
         """Whether a defect of the cache was survived: the model is asked without it."""
+
+    def _in_its_mode(self) -> AbstractContextManager[None]:
+        watcher = self.tiers.watcher
+        return contextlib.nullcontext() if watcher is None else watcher.in_its_mode()
 
     @property
     def recording(self) -> bytes | None:
@@ -147,6 +155,19 @@ class ModelCall:
             CacheMiss: There is none, and the caller must not ask the model.
             NamespaceRequiredError: The caller has to name a namespace.
         """
+        watcher = self.tiers.watcher
+        try:
+            hit = await self._found()
+        except CacheMiss:
+            if watcher is not None:
+                # It may have more to say of it.
+                watcher.missed(self._request)
+            raise
+        if hit is None and watcher is not None:
+            watcher.missed(self._request)
+        return hit
+
+    async def _found(self) -> Sequence[Generation] | None:
         try:
             return await run(self.lookup, ask_memory=True)
         except ASKED_FOR:
@@ -167,7 +188,10 @@ class ModelCall:
             recorded = None
             if recording is not None:
                 recorded = Recording(recording, self._is_for_streams(answer))
-            await keep(self.tiers, request, answer, self._make_call, recorded)
+            with self._in_its_mode():
+                await keep(self.tiers, request, answer, self._make_call, recorded)
+            if self.tiers.watcher is not None:
+                self.tiers.watcher.kept(request)
         except ASKED_FOR:
             raise
         except SURVIVED as error:
@@ -221,6 +245,11 @@ def call_of(
     """
     try:
         return ModelCall(tiers, question, make_call, streams=streams)
+    except ASKED_FOR:
+        raise
     except SURVIVED as error:
         survive(tiers, error, "", "")
+        if tiers.watcher is not None:
+            msg = f"a request cannot be keyed ({type(error).__name__})"
+            raise CacheMiss(msg) from error
         return None
