@@ -63,6 +63,8 @@ BOUNDS: Mapping[str, tuple[Bound, ...]] = {
     "dumps, 100 messages": (Bound(0.066, "LangChain"),),
     "accelerated ainvoke, 1 message": (Bound(1, "InMemoryCache"),),
     "accelerated ainvoke, 100 messages": (Bound(0.25, "InMemoryCache"),),
+    "embedding hit of 1,000, memory": (Bound(0.2, "LangChain"),),
+    "embedding hit of 1,000, file": (Bound(0.25, "LangChain"),),
     COLLECTION: (Bound(0.005),),
     WEIGHT: (Bound(0.5, "InMemoryCache"),),
 }
@@ -91,6 +93,8 @@ ORDER = (
     "dumps, 100 messages",
     "accelerated ainvoke, 1 message",
     "accelerated ainvoke, 100 messages",
+    *(f"embedding hit of {what}" for what in ("1,000, memory", "1,000, file", "1,000, awaited")),
+    "embedding hit of a query",
     COLLECTION,
     WEIGHT,
 )
@@ -108,7 +112,9 @@ NOTES = (
     "before it decodes, without Python, beside hashing the same bytes. An import is of "
     "1 KB prompts and such answers into a new file, beside only reading them with `loads`. In "
     "`cached ainvoke` llmemo is its memory tier alone. In `accelerated ainvoke` llmemo has "
-    "`accelerate()` installed, which would help any cache; the others are as LangChain calls them."
+    "`accelerate()` installed, which would help any cache; the others are as LangChain calls them. "
+    "An `embedding hit` is of a vector of 1,536 numbers, beside CacheBackedEmbeddings, over "
+    "InMemoryByteStore in memory and LocalFileStore in a file; llmemo has no memory tier there."
 )
 
 

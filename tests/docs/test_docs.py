@@ -24,6 +24,9 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-
 RECIPES = re.findall(
     r"```python\n(.*?)```", (ROOT / "docs" / "namespaces.md").read_text("utf-8"), re.DOTALL
 )
+EMBEDDINGS = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs" / "embeddings.md").read_text("utf-8"), re.DOTALL
+)
 FRAMEWORKS = {"fastapi", "flask", "django", "asgiref", "celery"}
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
@@ -72,6 +75,14 @@ def test_the_recipes_for_namespaces_run(block: str) -> None:
         if name in FRAMEWORKS:
             pytest.importorskip(name)
     exec(compile(block, "namespaces.md", "exec"), {"__name__": "recipe"})
+
+
+@pytest.mark.parametrize("block", EMBEDDINGS)
+def test_the_examples_of_embeddings_run(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "embeddings.md", "exec"), {"__name__": "example"})
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
