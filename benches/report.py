@@ -73,6 +73,8 @@ BOUNDS: Mapping[str, tuple[Bound, ...]] = {
         Bound(1.3, "its ainvoke"),
     ),
     RECORDED: (Bound(1.05, "plain stream"),),
+    "embedding hit of 1,000, memory": (Bound(0.2, "LangChain"),),
+    "embedding hit of 1,000, file": (Bound(0.25, "LangChain"),),
     COLLECTION: (Bound(0.005),),
     WEIGHT: (Bound(0.5, "InMemoryCache"),),
 }
@@ -108,6 +110,8 @@ ORDER = (
     "first chunk of a cached astream, 1 message",
     "first chunk of a cached astream, 100 messages",
     RECORDED,
+    *(f"embedding hit of {what}" for what in ("1,000, memory", "1,000, file", "1,000, awaited")),
+    "embedding hit of a query",
     COLLECTION,
     WEIGHT,
 )
@@ -116,8 +120,8 @@ NOTES = (
     f"Medians; in brackets llmemo's by the rival's: below 1{TIMES}, llmemo is faster or smaller. "
     "Every cache has its defaults. InMemoryCache hands out the object that it keeps, the others a "
     "copy. SQLiteCache syncs each commit to the disk; llmemo's default survives a killed "
-    "not a power cut. GPTCache (map manager) keeps 1,000 entries and pickles them all every 20 "
-    "updates, so it has no durable rows. Hits are of a 1 KB answer with a tool call and metadata; "
+    "process, not a power cut. GPTCache (map manager) keeps 1,000 entries and pickles them all "
+    "every 20 updates, so it has no durable rows. Hits are of a 1 KB answer with a tool call and metadata; "
     "a persistent one is each time of another of 4,000 rows, by a cache that was just opened; "
     "SELECT is SQLite alone with llmemo's codec, one query for each, in the caller's thread. "
     "The rows of single_flight are of memory alone, with the defaults and without coordination. "
@@ -128,7 +132,9 @@ NOTES = (
     "`accelerate()` installed, which would help any cache; the others are as LangChain calls them. "
     "The rows of `cached(model)` have no callback handlers, but where they say so; the first chunk "
     "of a stream that hits is beside a whole `ainvoke` that hits, InMemoryCache's and llmemo's; a "
-    "recorded stream is beside the plain model's, which makes 1,000 chunks at once."
+    "recorded stream is beside the plain model's, which makes 1,000 chunks at once. "
+    "An `embedding hit` is of a vector of 1,536 numbers, beside CacheBackedEmbeddings, over "
+    "InMemoryByteStore in memory and LocalFileStore in a file; llmemo has no memory tier there."
 )
 
 

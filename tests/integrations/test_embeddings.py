@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+import struct
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.caches import InMemoryCache
@@ -227,6 +229,23 @@ def test_a_model_of_the_same_texts_has_answers_of_its_own(tmp_path: Path) -> Non
         assert cache.lookup("a", "m") == [Generation(text="x")]
 
 
+def framed(kind: str, model: str, text: str) -> bytes:
+    """The key of an embedding, as docs/keys.md says it."""
+    said = "".join(f"\x07{chr(len(each))}{each}" for each in (kind, model))
+    parts = (model, f"llmemo: embedding of a {kind}", text, "", f"\x09{said}")
+    frame = b"".join(b"\0" + struct.pack("<Q", len(each)) + each.encode() for each in parts)
+    return blake3(b"\x02" + frame, derive_key_context="llmemo 2026-11 request key").digest()
+
+
+def test_keys_are_those_of_the_documents() -> None:
+    store = FakeStore()
+    embeddings = made(LLMCache(store))
+    embeddings.embed_documents(["[a]", ""])
+    embeddings.embed_query("[a]")
+    asked = [("document", "[a]"), ("document", ""), ("query", "[a]")]
+    assert list(store.records) == [framed(kind, "m", text) for kind, text in asked]
+
+
 def test_namespaces_share_nothing() -> None:
     cache = LLMCache()
     one, two = made(cache, "one"), made(cache, "two")
@@ -323,6 +342,8 @@ def test_a_closed_cache_asks_the_provider() -> None:
     embeddings.cache.close()
     assert embeddings.embed_documents(["a"]) == [vector("a")]
     assert len(of(embeddings).calls) == 2
+    stats = embeddings.cache.stats()
+    assert (stats.misses, stats.updates) == (2, 1)
     with options(mode="only"), pytest.raises(CacheMiss):
         embeddings.embed_documents(["a"])
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.clients
+# Importing a client asks the system for its name, by a process.
+pytestmark = [pytest.mark.clients, pytest.mark.process]
 
 
 def embedding(body: dict[str, Any], number: int) -> dict[str, Any]:

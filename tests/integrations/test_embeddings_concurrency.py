@@ -189,16 +189,21 @@ async def test_a_waiter_that_is_cancelled_costs_nothing() -> None:
 
 
 async def test_waiters_go_on_without_what_is_no_vector() -> None:
-    embeddings = made()
+    embeddings = made(LLMCache(lease_timeout=10 * LIMIT))
     of(embeddings).go = asyncio.Event()
     of(embeddings).answer = lambda texts: [[float("nan")] for _ in texts]
     calls = [asyncio.create_task(embeddings.aembed_documents(["a", "b"])) for _ in range(4)]
     await until(lambda: waiters(embeddings) == 3)
+    go, of(embeddings).go = of(embeddings).go, asyncio.Event()
+    go.set()
+    # At once, not one after the other.
+    await until(lambda: len(of(embeddings).calls) == 4)
     of(embeddings).go.set()
     found = await soon(*calls)
     assert [len(one) for one in found] == [2] * 4
     # Each in one call, as without a cache.
     assert of(embeddings).calls == [["a", "b"]] * 4
+    assert embeddings.cache.stats().errors == {}
     nothing_is_left(embeddings)
 
 
@@ -302,22 +307,24 @@ def test_without_single_flight_each_call_asks() -> None:
         assert [call.result(LIMIT) for call in calls] == [[vector("a")]] * 4
 
 
-async def test_a_model_and_embeddings_of_one_task_wait_for_nothing() -> None:
-    """A task that holds a model's lease asks the provider itself."""
+async def test_a_task_with_a_models_lease_waits_for_nothing() -> None:
+    """The call that computes the vector may wait for that model, in the end."""
     cache = LLMCache()
-    embeddings = made(cache)
-    of(embeddings).go = asyncio.Event()
+    embeddings, go = made(cache), asyncio.Event()
+    of(embeddings).go = go
     call = asyncio.create_task(embeddings.aembed_documents(["a"]))
     await until(lambda: len(of(embeddings).calls) == 1)
+    of(embeddings).go = None
 
     async def holder() -> Any:
         assert await cache.alookup("p", "m") is None
-        of(embeddings).go.set()
-        found = embeddings.embed_documents(["a"])
+        found = await embeddings.aembed_documents(["a"])
         await cache.aupdate("p", "m", [Generation(text="x")])
         return found
 
-    assert await soon(holder(), call) == [[vector("a")]] * 2
+    assert await asyncio.wait_for(holder(), LIMIT / 4) == [vector("a")]
+    go.set()
+    assert await call == [vector("a")]
     assert len(of(embeddings).calls) == 2
 
 
@@ -358,6 +365,7 @@ def test_what_comes_to_memory_in_between_is_not_asked_for(monkeypatch: pytest.Mo
     nothing_is_left(embeddings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_failing", [False, True])
 async def test_random_calls_all_come_to_their_end(*, is_failing: bool) -> None:
     """Without failures, no text is asked for twice."""
@@ -430,6 +438,27 @@ async def test_caches_on_one_file_with_texts_in_common(tmp_path: Path) -> None:
     assert await soon(*calls) == [vectors(texts) for texts in batches]
     assert sorted(embedder.asked) == ["a", "b", "c"]
     for it in those:
+        it.cache.close()
+
+
+async def test_a_call_that_waits_holds_no_lease(tmp_path: Path) -> None:
+    """Of a text that another process computes, either: others here may follow that one, too."""
+    here, there = (made(LLMCache(tmp_path / "cache.db")) for _ in range(2))
+    go_here, go_there = of(here).go, of(there).go = asyncio.Event(), asyncio.Event()
+    calls = [asyncio.create_task(there.aembed_documents(["q"]))]
+    await until(lambda: bool(of(there).calls))
+    calls.append(asyncio.create_task(here.aembed_documents(["p"])))
+    await until(lambda: bool(of(here).calls))
+    calls.append(asyncio.create_task(here.aembed_documents(["p", "q"])))
+    await until(lambda: waiters(here) == 1)
+    other = asyncio.create_task(here.aembed_documents(["q"]))
+    go_there.set()
+    assert await asyncio.wait_for(other, LIMIT / 4) == [vector("q")]
+    go_here.set()
+    assert await soon(*calls) == [[vector("q")], [vector("p")], vectors(["p", "q"])]
+    assert (of(here).calls, of(there).calls) == ([["p"]], [["q"]])
+    assert here.cache.stats().errors == {}
+    for it in (here, there):
         it.cache.close()
 
 

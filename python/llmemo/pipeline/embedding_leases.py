@@ -75,7 +75,7 @@ class EmbeddingLeases:
             self._flights = tiers.flights
         self._deadline = time.monotonic() + tiers.settings.lease_timeout
         self._by_text: dict[str, Lease] = {}
-        self._alone: set[str] = lookup.unreadable
+        self._alone: set[str] = set()
         """Texts that this call computes whether or not another one does."""
         self._elsewhere: dict[str, LeaseState] = {}
         """Texts that another process computes."""
@@ -154,6 +154,7 @@ class EmbeddingLeases:
             if isinstance(found, bytes):
                 await self._lookup.take(text, await coalesced(lookup, found))
             elif found is None:
+                # Two attempts have failed, or the time is over.
                 self._alone.add(text)
             else:
                 self._hold(text, found)
@@ -231,7 +232,7 @@ class EmbeddingLeases:
             elif found is not None and await self._lookup.accept(text, found):
                 self.serve(text, durable, found)
             else:
-                # Two attempts have failed, or the time is over: not one after the other.
+                # As in `_join`; and not one text after the other.
                 self._alone.update(self._elsewhere)
         except GeneratorExit:
             raise  # as above

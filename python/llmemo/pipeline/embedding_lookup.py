@@ -47,8 +47,6 @@ class EmbeddingLookup:
         self.is_awaited = make_call == Call.awaited
         self.lookups: dict[str, TextLookup] = {}
         """Of the texts that memory did not have at first sight."""
-        self.unreadable: set[str] = set()
-        """Texts whose entry is no vector."""
         self._request = request
         self._breath = Breath(is_awaited=self.is_awaited)
 
@@ -119,7 +117,6 @@ class EmbeddingLookup:
         vector = vector_of(hit)
         if vector is None:
             self.tiers.note_damage(ValueDamaged("malformed"))
-            self.unreadable.add(text)
             return False
         self.found[text] = vector
         if self._breath.is_due(len(vector)):

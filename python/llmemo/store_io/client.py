@@ -74,9 +74,13 @@ class StoreClient:
 
     async def _read_alone(self, key: bytes, *, wants_lease: bool) -> Read:
         """As `read`, for a thread that blocks."""
-        wanted = [key] if wants_lease else []
+        here = self._read_here([key])
+        if here is not None and (here or not wants_lease):
+            self.health.reads_done(1, None)
+            return here.get(key), None, self.waited
         budget = TimeBudget(self.waited, self.health.waiting_reads)
-        records, leases = await self._found([key], wanted, Call.blocking, budget)
+        keys, wanted = [key] if here is None else (), [key] if wants_lease else ()
+        records, leases = await self._found(keys, wanted, Call.blocking, budget)
         return records.get(key), leases.get(key), budget.left
 
     async def read_all(
@@ -103,12 +107,19 @@ class StoreClient:
             return Found({}, {})
         if self.store.leases is None or health.writes.is_open:
             wanted = ()
-        found = await self._found(keys, wanted, make_call, budget)
-        unsaid = [] if found.leases else [key for key in wanted if key not in found.records]
+        records = None if make_call == Call.awaited else self._read_here(keys)
+        leases: dict[bytes, Grant | LeaseState] = {}
+        if records is None:
+            records, leases = await self._found(keys, wanted, make_call, budget)
+        else:
+            health.reads_done(1, None)
+        unsaid = [] if leases else [key for key in wanted if key not in records]
         if unsaid and health.reads.is_well and budget.left:
-            # The first read opens the store, which says nothing of leases before.
-            return Found(found.records, (await self._found((), unsaid, make_call, budget)).leases)
-        return found
+            # They are not told by a read in the caller's thread, nor by one that opens the store.
+            late, leases = await self._found((), unsaid, make_call, budget)
+            # They have come in between.
+            records = {**records, **late}
+        return Found(records, leases)
 
     async def _found(
         self,
@@ -117,14 +128,8 @@ class StoreClient:
         make_call: MakeCall,
         budget: TimeBudget,
     ) -> Found:
-        here = None if make_call == Call.awaited else self._read_here(keys)
-        if here is not None:
-            wanted = [key for key in wanted if key not in here]
-            if not wanted:
-                self.health.reads_done(1, None)
-                return Found(here, {})
         # What was read here is not read again: a grant comes after a look at the answers anyway.
-        call: Call[Found] = make_call(Get(keys if here is None else (), wanted, self._unclaimed))
+        call: Call[Found] = make_call(Get(keys, wanted, self._unclaimed))
         try:
             self.executor.submit(call)
             found: Found = await budget.outcome(call)
@@ -135,12 +140,12 @@ class StoreClient:
             if is_interrupt(error):
                 raise
             self.health.reads_done(1, error)
-            return Found(here or {}, {})
+            return Found({}, {})
         except BaseException:
             call.abandon()
             raise
         self.health.reads_done(1, None)
-        return Found({**found.records, **here}, found.leases) if here else found
+        return found
 
     def _read_here(self, keys: Sequence[bytes]) -> Mapping[bytes, Record] | None:
         """Read in this thread, if the store can, and does not have to wait."""
