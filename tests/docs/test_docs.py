@@ -24,6 +24,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-
 RECIPES = [
     pytest.param(block, id=f"{page.stem}-{number}")
     for page in sorted((ROOT / "docs").glob("*.md"))
+    if page.name != "testing.md"  # pytest runs that one's: tests/testing
     for number, block in enumerate(
         re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     )
