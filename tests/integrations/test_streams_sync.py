@@ -381,7 +381,7 @@ def test_pacing_does_not_hold_up_a_loop(monkeypatch: pytest.MonkeyPatch) -> None
     inner.script.act_sync = act
     model = cached(inner, LLMCache(), replay="recorded")
     with monkeypatch.context() as patch:
-        patch.setattr(chunk_log.time, "monotonic", lambda: now)
+        patch.setattr("llmemo.single_flight.chunk_log.time.monotonic", lambda: now)
         for _ in model.stream("q"):
             # The reader's own time.
             now += 100
@@ -405,7 +405,7 @@ def test_what_cannot_be_recorded_keeps_no_more_than_it_must() -> None:
         for each in script_sync(1_000, odd_at=3)(stream):
             yield each
             for reference in list(cache._tiers.live._streams.values()):
-                shared = reference()
+                shared: Any = reference()
                 most = max(most, len(shared.log._tail))
 
     model = cached(streams(act_sync=act), cache)

@@ -52,6 +52,7 @@ class Schedule:
         self.cached = cached(self.model, self.cache)
         self.wrong: list[object] = []
         self.counts: Counter[str] = Counter()
+        self.outcomes: set[str] = set()
         self.failures: Counter[str] = Counter()
         self.live: dict[int, str] = {}
         """The streams that are open and were not given up, with their questions."""
@@ -148,6 +149,7 @@ class Schedule:
     def _check(self, name: str, got: list[str], how: str) -> None:
         """Any reader has a prefix of one stream; who was told of its end has all of it."""
         self.counts[how] += 1
+        self.outcomes.add(how)
         if not got:
             return
         number = int(got[0].split("/")[1])
@@ -167,15 +169,14 @@ class Schedule:
 
     async def read_along(self, name: str, until: int, how: str) -> None:
         got: list[str] = []
-        chunks = self.cached.astream(name)
+        chunks: Any = self.cached.astream(name)
         outcome = "left"
         try:
             outcome = await self._read(chunks, got, until, how)
         except BrokenError:
             outcome = "failed"
         except ValueError as error:
-            assert "No generation chunks" in str(error)
-            outcome = "empty"
+            outcome = "empty" if "No generation chunks" in str(error) else str(error)
         except StopError:
             outcome = "stopped"
         except asyncio.TimeoutError:
@@ -232,7 +233,9 @@ class Schedule:
 
     async def in_turns(self, one: str, other: str) -> None:
         """Two streams, read in turns by one task."""
-        pairs = [(name, self.cached.astream(name), []) for name in (one, other)]
+        pairs: list[tuple[str, Any, list[Any]]] = [
+            (name, self.cached.astream(name), []) for name in (one, other)
+        ]
         ended: list[tuple[str, list[Any]]] = []
         try:
             while pairs:
@@ -295,6 +298,8 @@ class Schedule:
         ]
         for name in self.names:
             await self._check_kept(name)
+        known = {"cancelled", "empty", "ended", "failed", "late", "left", "stopped"}
+        self.wrong += [how for how in self.outcomes if how not in known]
         self.counts["schedules"] += 1
         self.counts["streams"] += len(self.model.streams)
 
