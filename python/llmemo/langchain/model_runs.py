@@ -43,6 +43,9 @@ class Dependent(Protocol):
     def run_ended(self, *, failed: bool) -> None:
         """One of its runs has ended, in whatever task or thread."""
 
+    def end(self, *, failed: bool) -> None:
+        """It is let go. Without effect the second time."""
+
 
 class Run:
     """One run of a model."""
@@ -73,10 +76,13 @@ class Run:
         # A context may know it for long after.
         self.parameters = None
         # A second call has no effect.
-        for reference in tuple(self._dependents):
-            dependent = reference()
-            if dependent is not None:
-                dependent.run_ended(failed=failed)
+        for dependent in self.dependents():
+            dependent.run_ended(failed=failed)
+
+    def dependents(self) -> list[Dependent]:
+        """What it stands behind now."""
+        found = [reference() for reference in tuple(self._dependents)]
+        return [each for each in found if each is not None]
 
 
 _runs: ContextVar[tuple[Run, ...]] = ContextVar("llmemo_runs", default=())

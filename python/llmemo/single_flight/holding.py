@@ -159,6 +159,15 @@ def holds_anything() -> bool:
     return view is not None and _showing(view, _owner(current_task())) is not None
 
 
+def hold_apart() -> None:
+    """Have this context, a copy, hold what comes apart from the thread (or task) it was copied in.
+
+    That goes on with something else, while other threads go on in this context.
+    """
+    if not holds_anything():
+        _holding.set(None)
+
+
 def hold(lease: Held) -> object:
     """Have the current task (or thread, where there is none) hold a lease until it ends.
 

@@ -2,38 +2,107 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+import weakref
+from contextvars import ContextVar
+from typing import Generic, Protocol, TypeVar
 
 from llmemo import lifecycle
 
-T = TypeVar("T")
+THREADS = "threads"
+"""The place of streams that any thread may read; that of others is their event loop."""
+
+is_producing: ContextVar[bool] = ContextVar("llmemo_is_producing", default=False)
+"""Whether this is a model's code, which a stream here has asked: its own streams are not shared,
+since it may be asked its own question, and would wait for itself."""
+
+
+class StreamLostError(RuntimeError):
+    """Another caller, who made the stream that this one read along, was stopped in the middle."""
+
+
+def without_frames(error: BaseException | None) -> BaseException | None:
+    """What stands for an error that all readers have been told of.
+
+    The error has their frames, and these have the stream that has the error: nothing of theirs
+    would go before the next garbage collection, not even other streams that they were reading.
+    """
+    return None if error is None else StreamLostError(f"this stream has failed: {type(error)}")
+
+
+class LiveStream(Protocol):
+    """A stream in the table."""
+
+    place: object
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a reader may come that gets all of it."""
+
+
+T = TypeVar("T", bound=LiveStream)
 
 
 class LiveStreams(Generic[T]):
-    """A table of streams. Each method is one step, so that no lock is needed."""
+    """A table of streams. No lock is needed: at worst, a stream is not found.
+
+    It keeps none of them alive, nor an event loop: their readers do. A loop that is closed, or
+    lost, in the middle of a stream leaves nothing here.
+    """
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._streams: dict[tuple[bytes, object], T] = {}
+        self._begin()
         lifecycle.has_lock(self)
+
+    def _begin(self) -> None:
+        self._streams: dict[tuple[bytes, int], weakref.ref[T]] = {}
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's to the parent."""
-        self._streams = {}
+        self._begin()
 
     def find(self, key: bytes, place: object) -> T | None:
-        """The stream of a request in a place: an event loop, or all threads."""
-        return self._streams.get((key, place))
+        """The stream of a request that a new reader may join, in a place."""
+        found = self._streams.get((key, id(place)))
+        return None if found is None else _open(found, place)
 
-    def begin(self, key: bytes, place: object, stream: T) -> T:
-        """Add a stream; the one that is there if another thread was faster."""
-        return self._streams.setdefault((key, place), stream)
+    def begin(self, key: bytes, stream: T) -> T:
+        """Add a stream; returns the one that is there if another thread was faster."""
+        streams, name = self._streams, (key, id(stream.place))
 
-    def end(self, key: bytes, place: object, stream: T) -> None:
+        def gone(reference: weakref.ref[T]) -> None:
+            _remove(streams, name, reference)
+
+        mine = weakref.ref(stream, gone)
+        while (other := streams.setdefault(name, mine)) is not mine:
+            found = _open(other, stream.place)
+            if found is not None:
+                return found
+            _remove(streams, name, other)
+        return stream
+
+    def end(self, key: bytes, stream: T) -> None:
         """Remove a stream, if it is the one that is there."""
-        if self._streams.get((key, place)) is stream:
-            self._streams.pop((key, place), None)
+        name = key, id(stream.place)
+        found = self._streams.get(name)
+        if found is not None and found() is stream:
+            _remove(self._streams, name, found)
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._streams)
+
+
+def _open(reference: weakref.ref[T], place: object) -> T | None:
+    # Another loop may have the number of one that is gone.
+    stream = reference()
+    return stream if stream is not None and stream.place is place and stream.is_open else None
+
+
+def _remove(
+    streams: dict[tuple[bytes, int], weakref.ref[T]],
+    name: tuple[bytes, int],
+    reference: weakref.ref[T],
+) -> None:
+    if streams.get(name) is reference:
+        streams.pop(name, None)

@@ -21,6 +21,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from llmemo.single_flight.turns import Turns
 from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Follow, Join
 
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import FrameType
 
-Holder: TypeAlias = "int | weakref.ref[asyncio.Task[Any]]"
-"""The holder of a lease: a thread, by its number, or a task."""
+Holder: TypeAlias = "int | weakref.ref[asyncio.Task[Any]] | Turns"
+"""The holder of a lease: a thread, by its number, a task, or the turns of a stream's readers."""
 
 _WAITING = frozenset(
-    {"threading", "queue", "concurrent.futures._base", "llmemo.concurrency.blocking_future"}
+    {
+        "threading",
+        "queue",
+        "concurrent.futures._base",
+        "llmemo.concurrency.blocking_future",
+        "llmemo.single_flight.turns",
+    }
 )
 """Modules that have the functions in which Python threads wait for each other."""
 
@@ -104,6 +111,8 @@ class Look:
         if isinstance(one, threading.Thread):
             # The number of one that has ended may be another's now.
             return not one.is_alive() or self._thread(one.ident or 0)
+        if isinstance(one, Turns):
+            one = one.thread
         if isinstance(one, int):
             return self._thread(one)
         if isinstance(one, asyncio.Task):
@@ -118,7 +127,8 @@ class Look:
         return all(self.gets_on(one) for one in awaited)
 
     def _thread(self, number: int) -> bool:
-        if number == self._me:
+        # Between two turns (0), those who take them do something else, for however long.
+        if number in {0, self._me}:
             return False
         # One that is not among the frames has ended, or has not begun.
         frame = self._frames.get(number)
@@ -191,6 +201,8 @@ def _awaited_by(frame: FrameType) -> list[object] | None:
     """What a function that blocks the thread waits for; None if this frame does not tell."""
     name, here = frame.f_code.co_name, frame.f_locals
     me = here.get("self")
+    if isinstance(me, Turns):
+        return [me]
     if isinstance(me, threading.Thread) and name in _JOINS:
         return [me]
     if isinstance(me, concurrent.futures.Future) and name in _RESULTS:

@@ -15,12 +15,14 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from llmemo.single_flight.chunk_log import RECENT_MAX
+from llmemo.single_flight.live_streams import without_frames
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from types import TracebackType
 
-    from llmemo.single_flight.chunk_log import ChunkLog
+    from llmemo.single_flight.chunk_log import ChunkLog, LogReader
 
 
 class SharedStream:
@@ -31,13 +33,19 @@ class SharedStream:
         log: ChunkLog,
         produce: Callable[[SharedStream], Coroutine[Any, Any, None]],
         context: contextvars.Context,
+        abandoned: Callable[[SharedStream], object] = lambda _: None,
     ) -> None:
-        """Begin it. `produce` adds to it by `feed`, in a task of its own and in this context.
+        """To be begun on the running loop.
 
-        It has to be called on the running loop.
+        Args:
+            log: Empty.
+            produce: Adds to it by `feed`, in a task of its own.
+            context: Of that task.
+            abandoned: Called as soon as there is no reader left, however long the model takes to
+                close its stream.
         """
         self.log = log
-        self.loop = asyncio.get_running_loop()
+        self.place = asyncio.get_running_loop()
         self.has_ended = False
         self.error: BaseException | None = None
         """What the model, or the way there, has raised."""
@@ -47,77 +55,121 @@ class SharedStream:
         """What the model's chunks amount to, once it is kept."""
         self.is_abandoned = False
         """Whether it was closed before its end, since there was no reader left."""
+        self._traceback: TracebackType | None = None
+        self._produce = produce
+        self._context = context
+        self._abandoned = abandoned
         self._readers = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: dict[asyncio.Future[None], None] = {}
         self._waits_for_readers: asyncio.Future[None] | None = None
-        self.task = context.run(self.loop.create_task, self._run(produce))
-        # A loop that is closed with it says nothing of a plain stream, either.
-        self.task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+        self._task: asyncio.Task[None] | None = None
 
-    async def _run(self, produce: Callable[[SharedStream], Coroutine[Any, Any, None]]) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether a reader may join."""
+        return not (self.has_ended or self.is_abandoned or self.log.refusal)
+
+    def begin(self) -> None:
+        """Ask the model. After the first reader has joined: a task may begin, and end, at once."""
+        task = self._task = self._context.run(self.place.create_task, self._run())
+        # A loop that is closed with it says nothing of a plain stream, either.
+        with contextlib.suppress(AttributeError):  # of a task factory's own kind
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+
+    async def _run(self) -> None:
         try:
-            await produce(self)
-        except (KeyboardInterrupt, SystemExit) as error:
+            await self._produce(self)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
             self.error = error
-            raise  # to whoever runs the loop
+            raise  # to whoever runs the loop, or drops what is left of a closed one
         except BaseException as error:  # noqa: BLE001 (the readers raise it)
-            self.error = error
+            self.error, self._traceback = error, error.__traceback__
         finally:
             self.has_ended = True
-            self._wake()
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._wake()
 
     async def feed(self, chunks: AsyncIterator[Any]) -> None:
         """Add the chunks of a model's stream, to its end."""
-        log, behind = self.log, 0
         try:
-            async for chunk in chunks:
-                log.add(chunk)
-                if self._waiting:
-                    self._wake()
-                    behind = 0
-                else:
-                    # The model is faster than its readers: let them read.
-                    behind += 1
-                    if behind == RECENT_MAX - 1:
-                        behind = 0
-                        await asyncio.sleep(0)
-                    while log.refusal is not None and log.is_full:
-                        await self._until_read()
-        finally:
-            # An iterator of a user's class need not have it.
-            close = getattr(chunks, "aclose", None)
-            if close is not None:
-                await close()
+            await self._feed(chunks)
+        except GeneratorExit:
+            raise  # the loop is closed: nothing can be awaited any more
+        except BaseException:
+            await _close(chunks)
+            raise
+        await _close(chunks)
 
-    async def _until_read(self) -> None:
-        self._waits_for_readers = self.loop.create_future()
+    async def _feed(self, chunks: AsyncIterator[Any]) -> None:
+        log, behind = self.log, 0
+        log.ask()
+        async for chunk in chunks:
+            if self.is_abandoned:
+                # The model has taken no notice of it.
+                raise asyncio.CancelledError
+            log.add(chunk)
+            if self._waiting:
+                self._wake()
+                behind = 0
+            else:
+                # The model is faster than its readers: let them read.
+                behind += 1
+                if behind == RECENT_MAX - 1:
+                    behind = 0
+                    await asyncio.sleep(0)
+                while log.refusal is not None and log.is_full:
+                    await self._until_read(None)
+                log.ask()
+
+    async def read_to_its_end(self, patience: float) -> None:
+        """Wait until a reader has come to the last chunk: until then all may leave the stream.
+
+        So many seconds at most: callers that want no stream may wait for the answer.
+        """
+        end = self.place.time() + patience
+        while not self.log.is_read and (rest := end - self.place.time()) > 0:
+            await self._until_read(rest)
+
+    async def _until_read(self, seconds: float | None) -> None:
+        waits = self._waits_for_readers = self.place.create_future()
+        timer = None if seconds is None else self.place.call_later(seconds, self.was_read)
         try:
-            await self._waits_for_readers
+            await waits
         finally:
             self._waits_for_readers = None
+            if timer is not None:
+                timer.cancel()
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for future in waiting:
             if not future.done():
                 future.set_result(None)
 
-    def join(self, *, is_first: bool = False) -> StreamReader:
-        """Another reader, from the first chunk on."""
+    def join(self, *, is_first: bool = False) -> StreamReader | None:
+        """Another reader, from the first chunk on; None if it is too late."""
+        reader = self.log.reader(is_first=is_first)
+        if reader is None:
+            return None
         self._readers += 1
-        return StreamReader(self, is_first=is_first)
+        return StreamReader(self, reader)
 
     def leave(self) -> None:
         """One reader less. Called by finalizers, too: at any time, in any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed, and the task gone
-            self.loop.call_soon_threadsafe(self._left)
+            self.place.call_soon_threadsafe(self._left)
 
     def _left(self) -> None:
         self._readers -= 1
-        if self._readers == 0 and not self.has_ended:
+        if self._readers == 0 and self.has_ended:
+            self.error, self._traceback = without_frames(self.error), None
+        elif self._readers == 0:
             self.is_abandoned = True
-            self.task.cancel()
-        self.was_read()
+            self._abandoned(self)
+            if self._task is not None:
+                self._task.cancel()
+        else:
+            self.was_read()
 
     def was_read(self) -> None:
         """Let the model go on, if it waits for a reader."""
@@ -125,14 +177,21 @@ class SharedStream:
         if waits is not None and not waits.done():
             waits.set_result(None)
 
-    def change(self) -> asyncio.Future[None]:
-        """Done as soon as there is more to read, or the end."""
-        future = self.loop.create_future()
-        if self.has_ended:
-            future.set_result(None)
-        else:
-            self._waiting.append(future)
-        return future
+    async def change(self) -> None:
+        """Wait until there is more to read, or the end."""
+        future = self.place.create_future()
+        self._waiting[future] = None
+        try:
+            await future
+        finally:
+            self._waiting.pop(future, None)
+
+
+async def _close(chunks: AsyncIterator[Any]) -> None:
+    # An iterator of a user's class need not have it.
+    close = getattr(chunks, "aclose", None)
+    if close is not None:
+        await close()
 
 
 class StreamReader:
@@ -140,10 +199,10 @@ class StreamReader:
 
     __slots__ = ("_has_left", "_reader", "stream")
 
-    def __init__(self, stream: SharedStream, *, is_first: bool) -> None:
+    def __init__(self, stream: SharedStream, reader: LogReader) -> None:
         """Made by `SharedStream.join`."""
         self.stream = stream
-        self._reader = stream.log.reader(is_first=is_first)
+        self._reader = reader
         self._has_left = False
 
     def next_at_once(self) -> Any:
@@ -154,19 +213,24 @@ class StreamReader:
         return chunk
 
     async def wait(self) -> bool:
-        """Wait for the next chunk. Returns whether there is one; at the end there is none.
+        """Wait for the next chunk. Returns whether there is one; at the end there is none."""
+        stream, reader = self.stream, self._reader
+        while reader.position == stream.log.count:
+            if stream.has_ended:
+                return False
+            await stream.change()
+        return True
+
+    def end(self) -> None:
+        """The stream has ended.
 
         Raises:
             BaseException: Whatever the model has raised.
         """
-        stream, reader = self.stream, self._reader
-        while reader.position == stream.log.count:
-            if stream.has_ended:
-                if stream.error is not None:
-                    raise stream.error
-                return False
-            await stream.change()
-        return True
+        stream = self.stream
+        if stream.error is not None:
+            # Without the frames of other readers: who keeps the error would keep their streams.
+            raise stream.error.with_traceback(stream._traceback)  # noqa: SLF001
 
     @property
     def position(self) -> int:
@@ -177,6 +241,7 @@ class StreamReader:
         """Read no more. Without effect the second time."""
         if not self._has_left:
             self._has_left = True
+            self._reader.leave()
             self.stream.leave()
 
     __del__ = leave

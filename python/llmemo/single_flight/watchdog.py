@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.single_flight.liveness import Look, Tick
+from llmemo.single_flight.turns import Turns
 
 if TYPE_CHECKING:
     import asyncio
@@ -131,7 +132,7 @@ def _gets_on(lease: Lease, viewer: int) -> bool:
 
 
 def _looks_alive(lease: Lease) -> bool:
-    if isinstance(lease.holder, int):
+    if isinstance(lease.holder, (int, Turns)):
         return Look().gets_on(lease.holder)
     task = _task(lease)
     if task is None or task.done():

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llmemo.config.options import current
 from llmemo.errors import CacheMiss
-from llmemo.integrations.cached_model.as_langchain import has_usage
+from llmemo.integrations.cached_model.as_langchain import chunks_to_merge, has_usage, merged
 from llmemo.integrations.cached_model.serialize import prompt_of
 from llmemo.keys.caller import Caller
 from llmemo.keys.model_class import is_official
@@ -20,6 +20,7 @@ from llmemo.pipeline.failures import ASKED_FOR, SURVIVED, interrupted, survive
 from llmemo.pipeline.lookup import at_once, begin, key_of, run
 from llmemo.pipeline.update import Recording, keep
 from llmemo.single_flight.holding import holds_anything
+from llmemo.single_flight.live_streams import is_producing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGeneration, Generation
 
-    from llmemo._core import ValueRefused
+    from llmemo._core import Recorder, ValueRefused
     from llmemo.langchain.model_runs import Run
     from llmemo.pipeline.tiers import Tiers
+    from llmemo.single_flight.lease import Lease
+    from llmemo.single_flight.turns import Turns
     from llmemo.store_io.client import MakeCall
 
 FAKES = "langchain_core.language_models.fake"
@@ -96,6 +99,7 @@ class ModelCall:
         with self._in_its_mode():
             self.lookup = begin(tiers, request, current.get(), make_call)
         self.lookup.wants_recording = streams
+        self._own: Run | None = None
         self.has_failed = False
         """Whether a defect of the cache was survived: the model is asked without it."""
 
@@ -119,6 +123,7 @@ class ModelCall:
             and not self.tiers.is_closed
             and self.lookup.options.mode == "default"
             and not holds_anything()
+            and not is_producing.get()
         )
 
     def at_once(self) -> Sequence[Generation] | None:
@@ -206,18 +211,48 @@ class ModelCall:
         is_counted = is_official(cls) and not cls.__module__.startswith(FAKES)
         return is_counted and not any(has_usage(each.message) for each in answer)
 
-    def begin_run(self) -> Run:
+    def begin_run(self) -> None:
         """Stand behind the lease from now on, whatever becomes of the caller's own run."""
-        return begin_own(self.question.options)
+        self._own = begin_own(self.question.options)
 
-    def end_run(self, own: Run, error: BaseException | None) -> None:
+    def end_run(self, error: BaseException | None) -> None:
         """The model has answered, or failed, or is not asked any more."""
-        is_left = isinstance(error, (asyncio.CancelledError, GeneratorExit))
-        flights = self.tiers.flights
-        lease = None if flights is None or not self.lookup.key else flights.lease(self.lookup.key)
-        if is_left and lease is not None:
-            lease.end(failed=False)
+        own, is_left = self._own, isinstance(error, (asyncio.CancelledError, GeneratorExit))
+        if own is None:
+            return
         own.end(failed=error is not None and not is_left)
+        # It has ended, but where there is nothing to keep.
+        self.let_go()
+
+    def let_go(self) -> None:
+        """End the lease, if this call has it: another caller's is left alone."""
+        for lease in [] if self._own is None else self._own.dependents():
+            lease.end(failed=False)
+
+    def held_by(self, turns: Turns) -> None:
+        """The threads that read the stream have the lease, whichever takes its turn."""
+        for lease in [] if self._own is None else self._own.dependents():
+            cast("Lease", lease).holder = turns
+
+    def go_without(self, reason: str) -> None:
+        """Count a call that cannot be cached where it is made.
+
+        Raises:
+            CacheMiss: The caller must not ask the model.
+        """
+        text = "llmemo: requests go past the cache (%s)"
+        self.tiers.tally.note("bypassed", reason, text, reason)
+        self.lookup.bypass(reason)
+
+    def answer_of(self, recorder: Recorder) -> list[ChatGeneration]:
+        """What the chunks of a stream amount to; empty if there is nothing to be kept."""
+        model = self.question.model
+        try:
+            return merged(chunks_to_merge(recorder, model), model, self.question.run_manager)
+        except SURVIVED as error:
+            # LangChain will not be able to put them together, either.
+            self._survive(error)
+            return []
 
     def refuse(self, refusal: ValueRefused) -> None:
         """Count a stream that could not be recorded."""

@@ -6,15 +6,16 @@ import asyncio
 import contextvars
 import copy
 import functools
+from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import Self
 
-from llmemo.integrations.cached_model.as_langchain import chunks_to_merge, merged
 from llmemo.integrations.cached_model.calls import call_of
 from llmemo.integrations.cached_model.chunks import chunks_of, tells_tokens, told_with
 from llmemo.integrations.cached_model.limiter import abefore_request
 from llmemo.single_flight.chunk_log import NOTHING_YET, ChunkLog
+from llmemo.single_flight.live_streams import is_producing
 from llmemo.single_flight.shared_stream import SharedStream
 from llmemo.store_io.calls import Call
 
@@ -33,6 +34,16 @@ RECORDED_MAX = 16 * 2**20
 FAILURES_MAX = 2
 """Streams of others that may fail for a caller that has been given nothing yet. Then it goes alone:
 see `llmemo.single_flight.flights`."""
+
+PATIENCE = 1.0
+"""Seconds for which an answer that is whole is not kept yet, if no reader has come to its end: all
+may leave before. Callers who want no stream wait for it, so it is not for long."""
+
+LONG = 512
+"""Chunks of a stream that are put together on the event loop, at most: it takes some ms."""
+
+AT_ONCE_MAX = 64
+"""Chunks that a reader is given in a row before other tasks have their turn."""
 
 
 class AsyncStream:
@@ -53,6 +64,7 @@ class AsyncStream:
         self._reader: StreamReader | None = None
         self._leads = False
         self._failures = 0
+        self._at_once = 0
         self._is_over = False
         self.came_to_its_end = False
         """Whether there are no more chunks, and nothing was raised."""
@@ -68,7 +80,8 @@ class AsyncStream:
             BaseException: Whatever the model raises.
         """
         reader = self._reader
-        if reader is not None and not self._is_over:
+        if reader is not None and self._at_once < AT_ONCE_MAX:
+            self._at_once += 1
             chunk = reader.next_at_once()
             if chunk is not NOTHING_YET:
                 return await self._told(chunk) if self._tells else chunk
@@ -81,6 +94,10 @@ class AsyncStream:
             if not self._has_begun:
                 self._has_begun = True
                 await self._begin()
+            if self._at_once >= AT_ONCE_MAX:
+                # What is replayed, or caught up with, never waits: nor could it be cancelled.
+                self._at_once = 0
+                await asyncio.sleep(0)
             chunk = await self._following()
         except BaseException as error:
             self.came_to_its_end = isinstance(error, StopAsyncIteration)
@@ -93,15 +110,24 @@ class AsyncStream:
             if self._plain is not None:
                 return await self._plain.__anext__()
             if self._replay is not None:
-                step = next(self._replay, None)
-                if step is None:
-                    raise StopAsyncIteration
-                if self._is_paced and step[1]:
-                    await asyncio.sleep(step[1])
-                return step[0]
+                return await self._replayed(self._replay)
             chunk = await self._read()
             if chunk is not NOTHING_YET:
                 return chunk  # type: ignore[no-any-return]
+
+    async def _replayed(
+        self, replay: Iterator[tuple[ChatGenerationChunk, float]]
+    ) -> ChatGenerationChunk:
+        step = next(replay, None)
+        if step is None:
+            raise StopAsyncIteration
+        if _get_running_loop() is None:
+            return step[0]  # (there is nothing to sleep by)
+        if self._is_paced and step[1]:
+            await asyncio.sleep(step[1])
+        else:
+            self._at_once += 1
+        return step[0]
 
     async def _begin(self) -> None:
         """Find the answer, or whom to read along with, or begin the model's stream."""
@@ -109,28 +135,34 @@ class AsyncStream:
         call = self._call
         if tiers is not None and call is None:
             call = self._call = call_of(tiers, question, Call.awaited, streams=True)
-        if tiers is None or call is None:
+        hit = None if call is None else call.at_once()
+        if call is not None and hit:
+            self._play(call, hit, call.recording)
+            return
+        loop = _get_running_loop()
+        if tiers is None or call is None or loop is None:
+            if call is not None:
+                call.go_without("no_event_loop")
             await abefore_request(question.model)
             self._plain = question.ask("_astream")
             return
-        hit = call.at_once()
-        if hit:
-            self._play(call, hit, call.recording)
-            return
         key = await call.key() if call.is_shared and self._failures < FAILURES_MAX else None
-        place = asyncio.get_running_loop()
-        live = None if key is None else tiers.live.find(key, place)
-        if live is None or live.is_abandoned:
-            live = SharedStream(
-                ChunkLog(RECORDED_MAX, fresh_ids=tiers.settings.fresh_ids),
-                functools.partial(_produce, call, key),
-                contextvars.copy_context(),
-            )
-            self._leads = True
-            if key is not None:
-                tiers.live.end(key, place, tiers.live.find(key, place))
-                tiers.live.begin(key, place, live)
-        self._reader = live.join(is_first=self._leads)
+        live = None if key is None else tiers.live.find(key, loop)
+        self._reader = None if live is None else live.join()
+        if self._reader is None:
+            self._lead(call, key)
+
+    def _lead(self, call: ModelCall, key: bytes | None) -> None:
+        log = ChunkLog(RECORDED_MAX, fresh_ids=call.tiers.settings.fresh_ids, refused=call.refuse)
+        produce = functools.partial(_produce, call, key)
+        abandoned = functools.partial(_abandoned, call, key)
+        stream = SharedStream(log, produce, contextvars.copy_context(), abandoned)
+        self._leads = True
+        self._reader = stream.join(is_first=True)
+        if key is not None:
+            call.tiers.live.begin(key, stream)
+        # Last: it may come to its end right here.
+        stream.begin()
 
     def _play(self, call: ModelCall, hit: Any, recording: bytes | None) -> None:
         fresh_ids = call.tiers.settings.fresh_ids
@@ -140,16 +172,14 @@ class AsyncStream:
         """The next chunk of the shared stream; `NOTHING_YET` if there is another way to go on."""
         reader, call = cast("StreamReader", self._reader), cast("ModelCall", self._call)
         stream = reader.stream
-        try:
-            if await reader.wait():
-                return reader.next_at_once()
-        except BaseException as error:
-            if error is stream.error and self._may_retry(error):
-                self._reader = None
-                reader.leave()
-                await self._begin()
-                return NOTHING_YET
-            raise
+        if await reader.wait():
+            return reader.next_at_once()
+        if self._may_retry(stream):
+            self._reader = None
+            reader.leave()
+            await self._begin()
+            return NOTHING_YET
+        reader.end()
         if stream.hit is None:
             if not self._leads and stream.answer:
                 call.count_as_coalesced(stream.answer)
@@ -163,13 +193,13 @@ class AsyncStream:
         self._play(call, hit, recording)
         return NOTHING_YET
 
-    def _may_retry(self, error: BaseException) -> bool:
-        """Whether another caller's failure need not be this one's."""
+    def _may_retry(self, stream: SharedStream) -> bool:
+        """Whether it is another caller's failure, and need not be this one's."""
         reader = self._reader
-        if self._leads or reader is None or reader.position:
+        if stream.error is None or self._leads or reader is None or reader.position:
             return False
         self._failures += 1
-        return isinstance(error, (Exception, asyncio.CancelledError))
+        return isinstance(stream.error, (Exception, asyncio.CancelledError))
 
     async def _told(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
         """Tell the run of a token, as the model does that is asked for this caller."""
@@ -192,31 +222,43 @@ class AsyncStream:
 
 async def _produce(call: ModelCall, key: bytes | None, stream: SharedStream) -> None:
     """Find the answer, or ask the model and keep what it says. In a task of its own."""
-    own, failure = call.begin_run(), None
+    is_producing.set(True)
+    call.begin_run()
     try:
         hit = await call.find()
         if hit:
             stream.hit = (hit, call.recording)
+            call.end_run(None)
             return
         await abefore_request(call.question.model)
         await stream.feed(call.question.ask_untold("_astream"))
+        await stream.read_to_its_end(PATIENCE)
         stream.answer = await _keep(call, stream)
+        call.end_run(None)
     except BaseException as error:
-        failure = error
+        call.end_run(error)
         raise
     finally:
-        call.end_run(own, failure)
         if key is not None:
-            call.tiers.live.end(key, stream.loop, stream)
+            call.tiers.live.end(key, stream)
+
+
+def _abandoned(call: ModelCall, key: bytes | None, stream: SharedStream) -> None:
+    """The next caller does not wait until the model has closed its stream."""
+    call.let_go()
+    if key is not None:
+        call.tiers.live.end(key, stream)
 
 
 async def _keep(call: ModelCall, stream: SharedStream) -> list[Any]:
-    log = stream.log
-    if log.refusal is not None:
-        call.refuse(log.refusal)
+    if stream.log.refusal is not None:
         return []
-    model = call.question.model
-    answer = merged(chunks_to_merge(log.recorder, model), model, call.question.run_manager)
+    recorder = stream.log.recorder
+    work = functools.partial(call.answer_of, recorder)
+    if stream.log.count > LONG:
+        answer = await call.tiers.large_reads.run(work)
+    else:
+        answer = work()
     if answer:
-        await call.keep(answer, log.recorder.bytes())
+        await call.keep(answer, recorder.bytes())
     return answer

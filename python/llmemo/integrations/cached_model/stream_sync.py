@@ -9,12 +9,13 @@ import time
 from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any
 
-from llmemo.integrations.cached_model.as_langchain import chunks_to_merge, merged
 from llmemo.integrations.cached_model.calls import call_of
 from llmemo.integrations.cached_model.chunks import chunks_of, tells_tokens, told_with
 from llmemo.integrations.cached_model.limiter import before_request
 from llmemo.integrations.cached_model.stream_async import FAILURES_MAX, RECORDED_MAX
 from llmemo.single_flight.chunk_log import NOTHING_YET, ChunkLog
+from llmemo.single_flight.holding import hold_apart
+from llmemo.single_flight.live_streams import THREADS, StreamLostError, is_producing
 from llmemo.single_flight.shared_iterator import SharedIterator
 from llmemo.store_io.calls import Call, run_inline
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from llmemo.integrations.cached_model.calls import ModelCall, Question
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.shared_iterator import IteratorReader
-
-THREADS = "threads"
-"""The place of streams that any thread may read."""
 
 
 def stream(
@@ -60,12 +58,10 @@ def _chunks(call: ModelCall, *, is_paced: bool) -> Generator[ChatGenerationChunk
         try:
             yield from _read(reader)
         except BaseException as error:
-            # Another caller's failure, before it has given this one anything.
-            if leads or reader.position or error is not shared.error:
+            if reader.position or not _may_retry(error, shared, leads=leads):
                 raise
-            if not isinstance(error, Exception):
-                raise
-            failures += 1
+            error.__traceback__ = shared.traceback
+            failures += FAILURES_MAX if isinstance(error, StreamLostError) else 1
             continue
         finally:
             reader.leave()
@@ -77,33 +73,55 @@ def _chunks(call: ModelCall, *, is_paced: bool) -> Generator[ChatGenerationChunk
         if not leads:
             call.count_as_coalesced(hit)
             hit = copy.deepcopy(hit)
+    yield from _replayed(call, hit, recording, is_paced=is_paced)
+
+
+def _may_retry(error: BaseException, shared: SharedIterator, *, leads: bool) -> bool:
+    """Whether another caller's failure need not be that of one who has been given nothing yet."""
+    if isinstance(error, StreamLostError):
+        return True
+    return not (leads or shared.is_lost) and error is shared.error
+
+
+def _replayed(
+    call: ModelCall, hit: Any, recording: bytes | None, *, is_paced: bool
+) -> Generator[ChatGenerationChunk, None, None]:
     for chunk, delay in chunks_of(hit, recording, fresh_ids=call.tiers.settings.fresh_ids):
-        if is_paced and delay:
+        # A loop that runs in this thread is not held up.
+        if is_paced and delay and _get_running_loop() is None:
             time.sleep(delay)
         yield chunk
 
 
 def _joined(call: ModelCall, *, is_alone: bool) -> tuple[IteratorReader, bool]:
     """A reader of the stream of this question; and whether it has begun it."""
-    live, place = call.tiers.live, THREADS
+    live = call.tiers.live
     # To wait for a thread would hold up the loop.
     may_share = call.is_shared and not is_alone and _get_running_loop() is None
     key = run_inline(call.key()) if may_share else None
     while True:
-        found = None if key is None else live.find(key, place)
-        own = SharedIterator(
-            ChunkLog(RECORDED_MAX, fresh_ids=call.tiers.settings.fresh_ids),
-            functools.partial(_produce, call, key),
-            contextvars.copy_context(),
-        )
-        if found is None and key is not None:
-            found = live.begin(key, place, own)
-        shared = own if found is None else found
-        reader = shared.join(is_first=shared is own)
+        own, found = None, None if key is None else live.find(key, THREADS)
+        if found is None:
+            own = _begun(call, key)
+            found = own if key is None else live.begin(key, own)
+        reader = found.join(is_first=found is own)
         if reader is not None:
-            return reader, shared is own
-        if key is not None:
-            live.end(key, place, shared)
+            return reader, found is own
+
+
+def _begun(call: ModelCall, key: bytes | None) -> SharedIterator:
+    fresh_ids = call.tiers.settings.fresh_ids
+    log = ChunkLog(RECORDED_MAX, fresh_ids=fresh_ids, refused=call.refuse)
+    produce = functools.partial(_produce, call, key)
+    abandoned = functools.partial(_abandoned, call, key)
+    return SharedIterator(log, produce, contextvars.copy_context(), abandoned)
+
+
+def _abandoned(call: ModelCall, key: bytes | None, shared: SharedIterator) -> None:
+    """The next caller does not wait until the model has closed its stream."""
+    call.let_go()
+    if key is not None:
+        call.tiers.live.end(key, shared)
 
 
 def _read(reader: IteratorReader) -> Generator[ChatGenerationChunk, None, None]:
@@ -115,31 +133,34 @@ def _produce(
     call: ModelCall, key: bytes | None, shared: SharedIterator
 ) -> Generator[Any, None, None]:
     """Find the answer, or ask the model and keep what it says. In whichever thread wants it."""
-    own, failure = call.begin_run(), None
+    is_producing.set(True)
+    hold_apart()
+    call.begin_run()
     try:
         hit = run_inline(call.find())
         if hit:
             shared.hit = (hit, call.recording)
+            call.end_run(None)
             return
+        call.held_by(shared.turns)
         before_request(call.question.model)
+        shared.log.ask()
         yield from call.question.ask_untold("_stream")
         shared.answer = _keep(call, shared)
+        call.end_run(None)
     except BaseException as error:
-        failure = error
+        call.end_run(error)
         raise
     finally:
-        call.end_run(own, failure)
         if key is not None:
-            call.tiers.live.end(key, THREADS, shared)
+            call.tiers.live.end(key, shared)
 
 
 def _keep(call: ModelCall, shared: SharedIterator) -> list[Any]:
-    log = shared.log
-    if log.refusal is not None:
-        call.refuse(log.refusal)
+    if shared.log.refusal is not None:
         return []
-    model = call.question.model
-    answer = merged(chunks_to_merge(log.recorder, model), model, call.question.run_manager)
+    recorder = shared.log.recorder
+    answer = call.answer_of(recorder)
     if answer:
-        run_inline(call.keep(answer, log.recorder.bytes()))
+        run_inline(call.keep(answer, recorder.bytes()))
     return answer
