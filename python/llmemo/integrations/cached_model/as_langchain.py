@@ -162,7 +162,7 @@ def as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
     message = generation.message
     fields = {name: getattr(message, name) for name in ("content", "additional_kwargs", "name")}
     if isinstance(message, AIMessage):
-        calls = [(call, json.dumps(call["args"])) for call in message.tool_calls]
+        calls = [(call, json.dumps(call["args"], default=str)) for call in message.tool_calls]
         wrong = [(call, call["args"]) for call in message.invalid_tool_calls]
         fields["tool_call_chunks"] = [
             {
@@ -181,6 +181,10 @@ def as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
         response_metadata=message.response_metadata,
         chunk_position="last",
     )
+    if isinstance(message, AIMessage):
+        # A chunk takes the beginning of arguments for arguments.
+        chunk.tool_calls = message.tool_calls
+        chunk.invalid_tool_calls = message.invalid_tool_calls
     # LangChain puts the generation's before the message's. In another order, the next turn of a
     # conversation had another key.
     info, metadata = generation.generation_info, message.response_metadata
