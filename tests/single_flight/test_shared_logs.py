@@ -56,7 +56,7 @@ def test_no_reader_joins_once_chunks_may_be_gone() -> None:
     reader = log.reader(is_first=False)
     assert reader is not None
     log.add(OddChunk(message=chunk("b").message))
-    assert told == [("unsupported_type", "support.streaming.OddChunk")]
+    assert told == [("unsupported_type", "support.streaming.Odd")]
     assert log.reader(is_first=False) is None
     assert all_of(reader) == ["a", "b"]
 

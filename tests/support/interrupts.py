@@ -69,7 +69,9 @@ class Interrupts:
     def __enter__(self) -> Self:
         self._handler = signal.signal(signal.SIGINT, self._handle)
         self._tracer = sys.gettrace()
-        sys.settrace(self._called)
+        # CPython 3.11 goes on calling what it has let go of, where a finalizer is interrupted.
+        self._functions = (self._called, self._step)
+        sys.settrace(self._functions[0])
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
@@ -82,19 +84,20 @@ class Interrupts:
         if not _is_own(frame):
             return None
         frame.f_trace_opcodes = True
-        return self._step
+        return self._functions[1]
 
     def _step(self, frame: FrameType, event: str, arg: object) -> Any:
+        step = self._functions[1]
         if event != "opcode":
-            return self._step
+            return step
         self.count += 1
         if self.count != self.at:
-            return self._step
+            return step
         if self.is_signal:
             return _trip
         if dis.opname[frame.f_code.co_code[frame.f_lasti]] in AWAITING:
             self.at += 1
-            return self._step
+            return step
         self._raise(frame)
         return None
 

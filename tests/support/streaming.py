@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import Field
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -23,8 +24,19 @@ class BrokenError(Exception):
     """What the models here raise."""
 
 
+class Odd:
+    """What no value can hold."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Odd)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class OddChunk(ChatGenerationChunk):
-    """Of a class that cannot be recorded."""
+    """One that cannot be recorded."""
+
+    odd: Any = Field(default_factory=Odd)
 
 
 def chunk(text: str, *, is_odd: bool = False) -> ChatGenerationChunk:
