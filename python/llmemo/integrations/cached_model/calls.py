@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import inspect
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from llmemo.config.options import current
 from llmemo.errors import CacheMiss
-from llmemo.integrations.cached_model.as_langchain import chunks_to_merge, has_usage, merged
+from llmemo.integrations.cached_model.as_langchain import has_usage
 from llmemo.integrations.cached_model.serialize import prompt_of
 from llmemo.keys.caller import Caller
 from llmemo.keys.model_class import is_official
@@ -26,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from langchain_core.language_models import BaseChatModel
-    from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGeneration, Generation
 
     from llmemo._core import Recorder, ValueRefused
+    from llmemo.integrations.cached_model.question import Question
+    from llmemo.keys.request import Request
     from llmemo.langchain.model_runs import Run
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.lease import Lease
@@ -39,46 +37,6 @@ if TYPE_CHECKING:
 
 FAKES = "langchain_core.language_models.fake"
 """Models of LangChain's that answer nobody's requests, and count no tokens."""
-
-
-class Question:
-    """What a model is asked, and how."""
-
-    __slots__ = ("messages", "model", "options", "run_manager", "stop")
-
-    def __init__(
-        self,
-        model: BaseChatModel,
-        messages: list[BaseMessage],
-        stop: list[str] | None,
-        run_manager: Any,
-        options: dict[str, Any],
-    ) -> None:
-        """Arguments as for `_generate`. `model`: the plain one."""
-        self.model = model
-        self.messages = messages
-        self.stop = stop
-        self.run_manager = run_manager
-        self.options = options
-
-    def ask(self, method: str) -> Any:
-        """Call a method of the plain model: `_generate`, `_stream` and their like."""
-        run = self.run_manager
-        # As LangChain does: a stream's run is given on to whatever takes options.
-        is_told = run is not None if "stream" in method else _takes_run(type(self.model), method)
-        known = {"run_manager": run} if is_told else {}
-        return getattr(self.model, method)(self.messages, stop=self.stop, **known, **self.options)
-
-    def ask_untold(self, method: str) -> Any:
-        """As `ask`. The run is not told of tokens: each reader tells its own."""
-        return getattr(self.model, method)(self.messages, stop=self.stop, **self.options)
-
-
-@functools.lru_cache(maxsize=512)
-def _takes_run(cls: type, method: str) -> bool:
-    """Whether a method wants to know the run."""
-    parameters = inspect.signature(getattr(cls, method)).parameters
-    return "run_manager" in parameters
 
 
 class ModelCall:
@@ -94,14 +52,18 @@ class ModelCall:
             question.model, question.options, question.stop, question.messages, None
         )
         self._make_call = make_call
-        request = request_of(self._caller, prompt_of(question.messages))
-        self._request = request
+        request = self._request = self._asked(prompt_of(question.messages))
         with self._in_its_mode():
             self.lookup = begin(tiers, request, current.get(), make_call)
         self.lookup.wants_recording = streams
         self._own: Run | None = None
         self.has_failed = False
         """Whether a defect of the cache was survived: the model is asked without it."""
+
+    def _asked(self, prompt: str) -> Request:
+        request = request_of(self._caller, prompt)
+        # What has no key has none in any form.
+        return request if request.bypass else self.question.form.request(request)
 
     def _in_its_mode(self) -> AbstractContextManager[None]:
         watcher = self.tiers.watcher
@@ -189,7 +151,7 @@ class ModelCall:
         if self.has_failed:
             return
         try:
-            request = unchanged(self._request, request_of(self._caller, self._request.prompt))
+            request = unchanged(self._request, self._asked(self._request.prompt))
             recorded = None
             if recording is not None:
                 recorded = Recording(recording, self._is_for_streams(answer))
@@ -246,9 +208,9 @@ class ModelCall:
 
     def answer_of(self, recorder: Recorder) -> list[ChatGeneration]:
         """What the chunks of a stream amount to; empty if there is nothing to be kept."""
-        model = self.question.model
+        question = self.question
         try:
-            return merged(chunks_to_merge(recorder, model), model, self.question.run_manager)
+            return question.form.answer(recorder, question.model, question.run_manager)
         except SURVIVED as error:
             # LangChain will not be able to put them together, either.
             self._survive(error)

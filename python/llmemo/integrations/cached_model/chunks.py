@@ -8,12 +8,53 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from llmemo._core import Playback, ValueDamaged
-from llmemo.integrations.cached_model.as_langchain import as_chunk, chat_generations
+from llmemo.integrations.cached_model.as_langchain import (
+    as_chunk,
+    chat_generations,
+    chunks_to_merge,
+    merged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from langchain_core.outputs import ChatGenerationChunk, Generation
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation
+
+    from llmemo._core import Recorder
+    from llmemo.keys.request import Request
+
+
+class Chunks:
+    """The chunks of a stream: the form in which most models stream."""
+
+    stream, astream = "_stream", "_astream"
+    """The model's methods."""
+    tells_tokens = True
+    """Whether the model's method may tell its run of tokens: see the function of that name."""
+
+    def request(self, request: Request) -> Request:
+        """The request of an answer in this form: the same as without a stream."""
+        return request
+
+    def steps(
+        self, hit: Sequence[Generation], recording: bytes | None, *, fresh_ids: bool
+    ) -> Iterator[tuple[Any, float]]:
+        """Fresh chunks of a hit, each with the seconds that it took to come."""
+        return chunks_of(hit, recording, fresh_ids=fresh_ids)
+
+    def to_its_end(self, steps: Iterator[Any]) -> Iterator[Any]:
+        """The same steps: they are asked for until there are no more."""
+        return steps
+
+    def answer(
+        self, recorder: Recorder, model: BaseChatModel, run_manager: Any
+    ) -> list[ChatGeneration]:
+        """What the chunks amount to; empty if that is no answer."""
+        return merged(chunks_to_merge(recorder, model), model, run_manager)
+
+
+CHUNKS = Chunks()
 
 
 def chunks_of(

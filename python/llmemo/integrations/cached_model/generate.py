@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
-    from llmemo.integrations.cached_model.calls import ModelCall, Question
+    from llmemo.integrations.cached_model.calls import ModelCall
+    from llmemo.integrations.cached_model.question import Question
     from llmemo.pipeline.tiers import Tiers
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from typing_extensions import Self
 
 from llmemo.integrations.cached_model.calls import call_of
-from llmemo.integrations.cached_model.chunks import chunks_of, tells_tokens, told_with
+from llmemo.integrations.cached_model.chunks import tells_tokens, told_with
 from llmemo.integrations.cached_model.limiter import abefore_request
 from llmemo.single_flight.chunk_log import NOTHING_YET, ChunkLog
 from llmemo.single_flight.live_streams import is_producing
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import ChatGenerationChunk
 
-    from llmemo.integrations.cached_model.calls import ModelCall, Question
+    from llmemo.integrations.cached_model.calls import ModelCall
+    from llmemo.integrations.cached_model.question import Question
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.shared_stream import StreamReader
 
@@ -54,9 +55,9 @@ class AsyncStream:
         self._tiers = tiers
         self._question = question
         self._is_paced = is_paced
-        self._tells = question.run_manager is not None and tells_tokens(
-            type(question.model), "_astream"
-        )
+        form = question.form
+        is_told = question.run_manager is not None and form.tells_tokens
+        self._tells = is_told and tells_tokens(type(question.model), form.astream)
         self._has_begun = False
         self._call: ModelCall | None = None
         self._plain: AsyncIterator[ChatGenerationChunk] | None = None
@@ -144,7 +145,7 @@ class AsyncStream:
             if call is not None:
                 call.go_without("no_event_loop")
             await abefore_request(question.model)
-            self._plain = question.ask("_astream")
+            self._plain = question.ask(question.form.astream)
             return
         key = await call.key() if call.is_shared and self._failures < FAILURES_MAX else None
         live = None if key is None else tiers.live.find(key, loop)
@@ -166,7 +167,7 @@ class AsyncStream:
 
     def _play(self, call: ModelCall, hit: Any, recording: bytes | None) -> None:
         fresh_ids = call.tiers.settings.fresh_ids
-        self._replay = chunks_of(hit, recording, fresh_ids=fresh_ids)
+        self._replay = self._question.form.steps(hit, recording, fresh_ids=fresh_ids)
 
     async def _read(self) -> Any:
         """The next chunk of the shared stream; `NOTHING_YET` if there is another way to go on."""
@@ -231,7 +232,7 @@ async def _produce(call: ModelCall, key: bytes | None, stream: SharedStream) -> 
             call.end_run(None)
             return
         await abefore_request(call.question.model)
-        await stream.feed(call.question.ask_untold("_astream"))
+        await stream.feed(call.question.ask_untold(call.question.form.astream))
         await stream.read_to_its_end(PATIENCE)
         stream.answer = await _keep(call, stream)
         call.end_run(None)

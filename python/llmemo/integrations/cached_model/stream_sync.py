@@ -10,7 +10,7 @@ from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any
 
 from llmemo.integrations.cached_model.calls import call_of
-from llmemo.integrations.cached_model.chunks import chunks_of, tells_tokens, told_with
+from llmemo.integrations.cached_model.chunks import tells_tokens, told_with
 from llmemo.integrations.cached_model.limiter import before_request
 from llmemo.integrations.cached_model.stream_async import FAILURES_MAX, RECORDED_MAX
 from llmemo.single_flight.chunk_log import NOTHING_YET, ChunkLog
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import ChatGenerationChunk
 
-    from llmemo.integrations.cached_model.calls import ModelCall, Question
+    from llmemo.integrations.cached_model.calls import ModelCall
+    from llmemo.integrations.cached_model.question import Question
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.shared_iterator import IteratorReader
 
@@ -36,13 +37,14 @@ def stream(
     call = None if tiers is None else call_of(tiers, question, Call.blocking, streams=True)
     if call is None:
         before_request(question.model)
-        yield from question.ask("_stream")
+        yield from question.ask(question.form.stream)
         return
     chunks = _chunks(call, is_paced=is_paced)
     run, cls = question.run_manager, type(question.model)
-    tells = run is not None and tells_tokens(cls, "_stream")
+    form = question.form
+    tells = run is not None and form.tells_tokens and tells_tokens(cls, form.stream)
     try:
-        for chunk in chunks:
+        for chunk in form.to_its_end(chunks):
             if tells:
                 run.on_llm_new_token(chunk.text, **told_with(chunk))
             yield chunk
@@ -86,7 +88,8 @@ def _may_retry(error: BaseException, shared: SharedIterator, *, leads: bool) -> 
 def _replayed(
     call: ModelCall, hit: Any, recording: bytes | None, *, is_paced: bool
 ) -> Generator[ChatGenerationChunk, None, None]:
-    for chunk, delay in chunks_of(hit, recording, fresh_ids=call.tiers.settings.fresh_ids):
+    fresh_ids, form = call.tiers.settings.fresh_ids, call.question.form
+    for chunk, delay in form.steps(hit, recording, fresh_ids=fresh_ids):
         # A loop that runs in this thread is not held up.
         if is_paced and delay and _get_running_loop() is None:
             time.sleep(delay)
@@ -145,7 +148,7 @@ def _produce(
         call.held_by(shared.turns)
         before_request(call.question.model)
         shared.log.ask()
-        yield from call.question.ask_untold("_stream")
+        yield from call.question.ask_untold(call.question.form.stream)
         shared.answer = _keep(call, shared)
         call.end_run(None)
     except BaseException as error:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from langchain_core.globals import get_llm_cache
 
 from llmemo.cache import LLMCache
-from llmemo.integrations.cached_model.calls import Question
+from llmemo.integrations.cached_model.chunks import CHUNKS
+from llmemo.integrations.cached_model.events import EVENTS
 from llmemo.integrations.cached_model.generate import agenerate, generate, undone
+from llmemo.integrations.cached_model.question import Form, Question
 from llmemo.integrations.cached_model.stream_async import AsyncStream
 from llmemo.integrations.cached_model.stream_sync import stream
 from llmemo.integrations.cached_model.twin import SLOT, STATE, share, twin_of
@@ -136,6 +138,10 @@ def _make_class(plain: Any, caching: Caching) -> type:
         members["_stream"] = _stream
     if has_stream or plain._astream is not BaseChatModel._astream:  # noqa: SLF001
         members["_astream"] = _astream
+    if getattr(plain, EVENTS.stream, None) is not None:
+        members[EVENTS.stream] = _stream_events
+    if getattr(plain, EVENTS.astream, None) is not None:
+        members[EVENTS.astream] = _astream_events
     make: Any = type(plain)
     cls = make(plain.__name__, (plain,), members)
     # Afterwards, since Pydantic lets no property take the place of a field.
@@ -156,12 +162,17 @@ def _hidden(name: str, value: object) -> property:
     return property(lambda _: value, put)
 
 
-def _question(
-    self: Any, messages: Any, stop: Any, run_manager: Any, options: dict[str, Any]
+def _question(  # noqa: PLR0917 (as LangChain gives them)
+    self: Any,
+    messages: Any,
+    stop: Any,
+    run_manager: Any,
+    options: dict[str, Any],
+    form: Form = CHUNKS,
 ) -> tuple[Caching, Question]:
     caching: Caching = getattr(type(self), CACHING)
     plain = twin_of(self, caching.plain)
-    return caching, Question(plain, messages, stop, run_manager, options)
+    return caching, Question(plain, messages, stop, run_manager, options, form)
 
 
 def _generate(
@@ -199,6 +210,20 @@ def _astream(
     self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
 ) -> AsyncIterator[ChatGenerationChunk]:
     caching, question = _question(self, messages, stop, run_manager, kwargs)
+    return caching.astream(question)
+
+
+def _stream_events(
+    self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+) -> Iterator[Any]:
+    caching, question = _question(self, messages, stop, run_manager, kwargs, EVENTS)
+    return caching.stream(question)
+
+
+def _astream_events(
+    self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+) -> AsyncIterator[Any]:
+    caching, question = _question(self, messages, stop, run_manager, kwargs, EVENTS)
     return caching.astream(question)
 
 

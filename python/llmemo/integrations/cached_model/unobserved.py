@@ -17,7 +17,8 @@ from typing_extensions import Self
 
 from llmemo.config.options import current
 from llmemo.integrations.cached_model.as_langchain import Completion, chat_generations
-from llmemo.integrations.cached_model.calls import Question, call_of
+from llmemo.integrations.cached_model.calls import call_of
+from llmemo.integrations.cached_model.question import Question
 from llmemo.langchain.model_runs import RunWatch
 
 if TYPE_CHECKING:
