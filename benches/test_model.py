@@ -75,6 +75,30 @@ def counts(name: str) -> pytest.MarkDecorator:
     )
 
 
+def measure_hits(
+    measure: Measure,
+    rival: Rival,
+    loop: AbstractEventLoop,
+    model: Any,
+    messages: int,
+    config: Any = None,
+) -> AIMessage:
+    """Time calls that hit. Returns the answer of one."""
+    history = conversation(messages)
+    reply: AIMessage = loop.run_until_complete(model.ainvoke(history, config))
+
+    async def invoke(calls: int) -> list[AIMessage]:
+        return [await model.ainvoke(history, config) for _ in range(calls)]
+
+    def run(calls: int) -> int:
+        text = str(answer(0)[0].message.content)
+        return sum(reply.content == text for reply in loop.run_until_complete(invoke(calls)))
+
+    measure(rival, run, lambda: CALLS[messages], operations=CALLS[messages])
+    (reply,) = loop.run_until_complete(invoke(1))
+    return reply
+
+
 @pytest.mark.parametrize("rival", ALL, ids=str)
 @counts("cached ainvoke")
 def test_ainvoke(
@@ -85,18 +109,8 @@ def test_ainvoke(
     messages: int,
 ) -> None:
     opened = rival.open(folder())
-    model, history = AnswersOnce(cache=opened), conversation(messages)
-    loop.run_until_complete(model.ainvoke(history))
-
-    async def invoke(calls: int) -> list[AIMessage]:
-        return [await model.ainvoke(history) for _ in range(calls)]
-
-    def run(calls: int) -> int:
-        text = str(answer(0)[0].message.content)
-        return sum(reply.content == text for reply in loop.run_until_complete(invoke(calls)))
-
-    measure(rival, run, lambda: CALLS[messages], operations=CALLS[messages])
-    (reply,) = loop.run_until_complete(invoke(1))
+    model = AnswersOnce(cache=opened)
+    reply = measure_hits(measure, rival, loop, model, messages)
     assert same([answer(0)[0].model_copy(update={"message": reply})], 0)
     close(opened)
 

@@ -15,16 +15,14 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from benches.rivals import IN_MEMORY, MEMORY, SUBJECT, Rival, close
-from benches.test_model import CALLS, AnswersOnce, counts
-from benches.workload import answer, conversation
+from benches.test_model import CALLS, AnswersOnce, counts, measure_hits
+from benches.workload import conversation
 from llmemo import LLMCache, cached
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
-
-    from langchain_core.messages import AIMessage
 
     from benches.conftest import Measure
 
@@ -70,17 +68,7 @@ def test_ainvoke_of_a_cached_model(
     messages: int,
 ) -> None:
     opened = rival.open(folder())
-    model, history = model_of(rival, opened), conversation(messages)
-    loop.run_until_complete(model.ainvoke(history))
-
-    async def invoke(calls: int) -> list[AIMessage]:
-        return [await model.ainvoke(history) for _ in range(calls)]
-
-    def run(calls: int) -> int:
-        text = str(answer(0)[0].message.content)
-        return sum(reply.content == text for reply in loop.run_until_complete(invoke(calls)))
-
-    measure(rival, run, lambda: CALLS[messages], operations=CALLS[messages])
+    measure_hits(measure, rival, loop, model_of(rival, opened), messages)
     close(opened)
 
 
@@ -94,18 +82,8 @@ def test_ainvoke_that_is_observed(
     messages: int,
 ) -> None:
     opened = rival.open(folder())
-    model, history = model_of(rival, opened), conversation(messages)
     config: Any = {"callbacks": [Watches()]}
-    loop.run_until_complete(model.ainvoke(history, config))
-
-    async def invoke(calls: int) -> list[AIMessage]:
-        return [await model.ainvoke(history, config) for _ in range(calls)]
-
-    def run(calls: int) -> int:
-        text = str(answer(0)[0].message.content)
-        return sum(reply.content == text for reply in loop.run_until_complete(invoke(calls)))
-
-    measure(rival, run, lambda: CALLS[messages], operations=CALLS[messages])
+    measure_hits(measure, rival, loop, model_of(rival, opened), messages, config)
     close(opened)
 
 
