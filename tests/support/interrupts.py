@@ -69,7 +69,9 @@ class Interrupts:
     def __enter__(self) -> Self:
         self._handler = signal.signal(signal.SIGINT, self._handle)
         self._tracer = sys.gettrace()
-        sys.settrace(self._called)
+        # Python keeps it only for as long as it is set, and may be in it when it is not.
+        self._kept = self._called
+        sys.settrace(self._kept)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
