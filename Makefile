@@ -22,6 +22,7 @@ PROPERTIES := $(wildcard tests/keys/test_key*.py tests/codec/test_values*.py) \
 NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py \
   tests/keys/test_sweep_fields.py $(wildcard tests/store_io/test_leasing*.py) \
   $(wildcard tests/concurrency/test_interrupts*.py) tests/soak/test_flight_schedules.py \
+  tests/soak/test_stream_schedules.py $(wildcard tests/single_flight/test_shared_*.py) \
   tests/single_flight/test_flight_executors.py tests/single_flight/test_flight_holders.py \
   tests/soak/test_model.py tests/soak/test_concurrency.py tests/cache/test_removal_sweep.py \
   tests/cache/test_large.py tests/concurrency/test_small_stacks.py tests/keys/test_keys.py \
@@ -130,7 +131,8 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 soak: $(VENV)/.built ## the tests of crashes, faults and processes, a hundred times as long
 	LLMEMO_VERSIONS=1 $(BIN)/python -m pytest -q tests/keys/test_sweep_versions.py
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/store_io/test_process_end.py \
-	  tests/soak/test_concurrency.py tests/soak/test_flight_schedules.py tests/cache/test_namespaces.py \
+	  tests/soak/test_concurrency.py tests/soak/test_flight_schedules.py \
+	  tests/soak/test_stream_schedules.py tests/cache/test_namespaces.py \
 	  tests/cache/test_removal_sweep.py tests/concurrency tests/keys/test_sweep_fields.py $(LOAD)
 
 fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzzer (needs g++ too)

@@ -119,7 +119,6 @@ class SharedStream:
                     await asyncio.sleep(0)
                 while log.refusal is not None and log.is_full:
                     await self._until_read(None)
-                log.ask()
 
     async def read_to_its_end(self, patience: float) -> None:
         """Wait until a reader has come to the last chunk: until then all may leave the stream.
