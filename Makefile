@@ -17,6 +17,8 @@ SWEEPS := $(wildcard tests/keys/test_sweep_*.py)
 # The property tests, those of keys and of values.
 PROPERTIES := $(wildcard tests/keys/test_key*.py tests/codec/test_values*.py) \
   tests/langchain/test_accelerate.py tests/soak/test_model.py
+# What plugs llmemo into LangChain, LangGraph and pytest.
+INTEGRATIONS := tests/integrations tests/testing tests/examples
 # And those of the store, of leases, of what Rust does by itself and of what is decided by clocks and
 # settings alone: on the newest version only.
 NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py \
@@ -30,7 +32,8 @@ NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py
   tests/codec/test_values_limits.py tests/codec/test_values_damage.py \
   tests/codec/test_values_compressed.py tests/cache/test_freshness.py tests/cache/test_removal.py \
   tests/cache/test_namespaces.py tests/cache/test_configuration.py tests/store_io/test_trouble.py \
-  tests/importing/test_import_trouble.py
+  tests/importing/test_import_trouble.py tests/testing tests/examples \
+  $(wildcard tests/integrations/test_embeddings_*.py) $(wildcard tests/integrations/test_streams_*.py)
 # What runs at the same time shows its output when it is done.
 SYNC := $(filter --output-sync,$(.FEATURES:output-sync=--output-sync))
 # How long each of the two fuzzers runs.
@@ -78,16 +81,20 @@ demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside Lang
 
 test: $(VENV)/.built $(OLDEST)/.built ## everything that must hold, on the newest and the oldest langchain-core
 	cargo test --locked -q
-	@echo "The tests in five groups, two at a time; each shows its output when it is done."
+	@echo "The tests in six groups, two at a time; each shows its output when it is done."
 	@$(MAKE) -k -j2 $(SYNC) --no-print-directory \
-	  test-rest test-oldest test-properties test-processes test-sweeps
+	  test-rest test-oldest test-integrations test-properties test-processes test-sweeps
 
 # The groups of `make test`; the longest begin, so that both cores end at about the same time. They
 # take a slice of the random examples, and of what `tests/support/slices.py` says: `make fuzz` and `make
 # soak` take all.
-.PHONY: test-rest test-oldest test-properties test-processes test-sweeps
+.PHONY: test-rest test-oldest test-integrations test-properties test-processes test-sweeps
 test-rest: $(VENV)/.built
-	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(patsubst %,--ignore=%,$(WAITING) $(SWEEPS) $(PROPERTIES))
+	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q \
+	  $(patsubst %,--ignore=%,$(WAITING) $(SWEEPS) $(PROPERTIES) $(INTEGRATIONS))
+
+test-integrations: $(VENV)/.built
+	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(INTEGRATIONS)
 
 # A tenth of the random examples: those that all ran on the newest.
 test-oldest: $(OLDEST)/.built
