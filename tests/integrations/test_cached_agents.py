@@ -128,7 +128,9 @@ def test_streamed(client: str, server: StreamServer, cache: LLMCache) -> None:
 
 
 @every_client
-def test_streamed_by_tasks(client: str, server: StreamServer, cache: LLMCache) -> None:
+def test_streamed_by_tasks(client: str, server: StreamServer) -> None:
+    cache = LLMCache()
+
     async def parts(agent: Any) -> list[Any]:
         return shown([part async for part in agent.astream(QUESTION, stream_mode=MODES)])
 
@@ -144,7 +146,9 @@ def test_streamed_by_tasks(client: str, server: StreamServer, cache: LLMCache) -
 
 
 @every_client
-def test_events(client: str, server: StreamServer, cache: LLMCache) -> None:
+def test_events(client: str, server: StreamServer) -> None:
+    cache = LLMCache()
+
     async def models(agent: Any) -> list[Any]:
         events = agent.astream_events(QUESTION, version="v2")
         kinds = "on_chat_model"
@@ -189,6 +193,7 @@ def test_a_run_and_then_a_streamed_one(client: str, server: StreamServer, cache:
     assert len(replies) == 5
 
 
+@pytest.mark.slow
 def test_fifty_streamed_runs_at_once(server: StreamServer, cache: LLMCache) -> None:
     async def final(agent: Any) -> Any:
         last: Any = None

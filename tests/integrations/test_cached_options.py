@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.globals import set_llm_cache
@@ -15,7 +15,8 @@ from support.streaming_models import Asked, Beside, OnlyStreams, Streams, SyncSt
 from llmemo import REQUIRED, CacheMiss, LLMCache, NamespaceRequiredError, cached, options, track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     MakeCache = Callable[..., LLMCache]
 
@@ -23,6 +24,21 @@ HAS_V3 = hasattr(BaseChatModel, "_chat_model_stream_v3")
 every_path = pytest.mark.parametrize(
     "path", [path for path in PATHS if HAS_V3 or not path.endswith("v3")]
 )
+
+
+@pytest.fixture(params=["memory", "sqlite without memory"])
+def make_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeCache]:
+    made: list[LLMCache] = []
+
+    def make(**settings: Any) -> LLMCache:
+        if request.param != "memory":
+            settings = {"store": tmp_path / "cache.db", "max_bytes": 0, **settings}
+        made.append(LLMCache(**settings))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.close()
 
 
 def counts(cache: LLMCache) -> tuple[int, int, int]:
