@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from llmemo._core import __version__, prepare
@@ -87,7 +88,20 @@ _LATER = {
 """Names that are imported when they are first asked for: not every program uses them."""
 
 
+_NEEDS = {"CacheMiddleware": "langchain", "LangGraphCache": "langgraph.graph"}
+"""Names that cannot be imported without another package: `from llmemo import *` leaves them out."""
+
 if not TYPE_CHECKING:  # it would let a type checker take any name
+
+    def _is_there(package: str) -> bool:
+        try:
+            spec = find_spec(package)
+        except ModuleNotFoundError:
+            return False
+        # Any folder of that name would have a spec.
+        return spec is not None and spec.origin is not None
+
+    __all__ = [name for name in __all__ if name not in _NEEDS or _is_there(_NEEDS[name])]
 
     def __getattr__(name: str) -> Any:
         """Import one of `_LATER`."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, Generation
 from support.strategies import examples
+from support.streaming import OddChunk
 
 from llmemo._core import (
     Memory,
@@ -122,12 +123,9 @@ def test_what_a_reader_changes_is_not_taken_for_what_passed(field: str) -> None:
 
 
 def test_a_chunk_of_another_class_is_refused_and_leaves_the_rest() -> None:
-    class Own(ChatGenerationChunk):
-        pass
-
     recorder = Recorder(ROOM)
     recorder.add(chunk("one"))
-    for wrong in (Own(message=AIMessageChunk(content="two")), object()):
+    for wrong in (OddChunk(message=AIMessageChunk(content="two")), object()):
         with pytest.raises(ValueRefused):
             recorder.add(wrong)
     recorder.add(chunk("three"))
