@@ -98,6 +98,24 @@ def test_a_stream_that_fails(
 
 
 @every_client
+@pytest.mark.parametrize("path", STREAMS)
+def test_a_stream_that_ends_in_the_middle_is_not_kept(
+    path: str, client: str, server: StreamServer, cache: LLMCache
+) -> None:
+    """As where a proxy closes the line: nothing tells the client that there would be more."""
+    plain, model = CLIENTS[client](server.url), cached(CLIENTS[client](server.url), cache)
+    server.turn = failing(ends_at=3)
+    for _ in range(2):
+        assert heard(path, model) == heard(path, plain)
+    assert server.requests == 4
+    assert (cache.stats().updates, cache.stats().hits) == (0, 0)
+    server.turn = turn_of
+    fine = heard(path, model)
+    assert fine == heard(path, plain) == heard(path, model)
+    assert cache.stats().hits == 1
+
+
+@every_client
 @pytest.mark.parametrize("path", ["invoke", "ainvoke"])
 def test_a_call_that_fails(path: str, client: str, server: StreamServer, cache: LLMCache) -> None:
     model = cached(CLIENTS[client](server.url), cache)

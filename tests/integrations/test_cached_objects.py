@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core.language_models import FakeListLLM
+from langchain_core.language_models import FakeListChatModel, FakeListLLM
 from langchain_core.load import dumpd
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
@@ -208,3 +210,16 @@ def test_chains() -> None:
         [HumanMessage("a", id="2")]
     )
     assert cache.stats().misses == 3
+
+
+def test_a_class_is_made_once_for_a_cache_and_goes_with_it() -> None:
+    plain = FakeListChatModel(responses=["one"])
+    cache = LLMCache()
+    made = {type(cached(plain, cache)) for _ in range(3)}
+    assert len(made) == 1
+    assert len({type(cached(plain)) for _ in range(3)}) == 1
+    gone = weakref.ref(made.pop())
+    cache.close()
+    del cache
+    gc.collect()
+    assert gone() is None

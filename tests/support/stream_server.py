@@ -41,6 +41,8 @@ class Turn:
     """Number of the chunk in whose place there is an error."""
     hangs_up_at: int | None = None
     """Number of the chunk before which the connection is closed."""
+    ends_at: int | None = None
+    """Number of the chunk before which it ends, as if it were whole."""
     mark: str = "0"
     """Of the request: part of all ids."""
     finish: str = ""
@@ -158,6 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
             if number == turn.fails_at:
                 is_anthropic = self.path.endswith("/messages")
                 text = wire_anthropic.ERROR if is_anthropic else wire_openai.ERROR_EVENT
+            if number == turn.ends_at:
+                break
             data = text.encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
             self.server.sent.append(number)

@@ -109,6 +109,8 @@ class Tiers:
         self.flights = Flights(self.durable) if settings.single_flight else None
         self.live: LiveStreams[Any] = LiveStreams()
         """The streams that callers may read along."""
+        self.model_classes: dict[object, type] = {}
+        """The classes of its cached models, by what they are made of: see `cached`."""
         self.watcher: Watcher | None = None
 
     @property

@@ -223,6 +223,16 @@ def _run_id(run_manager: Any) -> str:
     return f"lc_run--{uuid4() if run_manager is None else run_manager.run_id}"
 
 
+ENDS = frozenset({"done_reason", "finish_reason", "status", "stop_reason"})
+"""Names by which providers tell why an answer ended."""
+
+
+def says_why_it_ended(generation: ChatGeneration) -> bool:
+    """Whether an answer tells why it ended."""
+    told = {**(generation.generation_info or {}), **generation.message.response_metadata}
+    return any(told.get(name) for name in ENDS)
+
+
 def has_usage(message: BaseMessage) -> bool:
     """Whether a message says what it has cost."""
     return bool(getattr(message, "usage_metadata", None))

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, cast
 
+from llmemo._core import ValueRefused
 from llmemo.config.options import current
 from llmemo.errors import CacheMiss
-from llmemo.integrations.cached_model.as_langchain import has_usage
+from llmemo.integrations.cached_model.as_langchain import has_usage, says_why_it_ended
+from llmemo.integrations.cached_model.chunks import CHUNKS
 from llmemo.integrations.cached_model.serialize import prompt_of
 from llmemo.keys.caller import Caller
 from llmemo.keys.model_class import is_official
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import ChatGeneration, Generation
 
-    from llmemo._core import Recorder, ValueRefused
+    from llmemo._core import Recorder
     from llmemo.integrations.cached_model.question import Question
     from llmemo.keys.request import Request
     from llmemo.langchain.model_runs import Run
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from llmemo.single_flight.lease import Lease
     from llmemo.single_flight.turns import Turns
     from llmemo.store_io.client import MakeCall
+
+TELL_ENDS = frozenset({"langchain_anthropic", "langchain_openai"})
+"""Packages whose providers tell at the end of each stream why it ended."""
 
 FAKES = "langchain_core.language_models.fake"
 """Models of LangChain's that answer nobody's requests, and count no tokens."""
@@ -210,11 +215,22 @@ class ModelCall:
         """What the chunks of a stream amount to; empty if there is nothing to be kept."""
         question = self.question
         try:
-            return question.form.answer(recorder, question.model, question.run_manager)
+            answer = question.form.answer(recorder, question.model, question.run_manager)
         except SURVIVED as error:
             # LangChain will not be able to put them together, either.
             self._survive(error)
             return []
+        if self._tells_ends and not all(map(says_why_it_ended, answer)):
+            # A proxy may have closed the line in the middle: to the client that is an end.
+            self.refuse(ValueRefused("cut_off"))
+            return []
+        return answer
+
+    @property
+    def _tells_ends(self) -> bool:
+        """Whether the provider tells at the end of each stream why it ended."""
+        packages = {cls.__module__.partition(".")[0] for cls in type(self.question.model).__mro__}
+        return self.question.form is CHUNKS and not TELL_ENDS.isdisjoint(packages)
 
     def refuse(self, refusal: ValueRefused) -> None:
         """Count a stream that could not be recorded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from langchain_core.globals import get_llm_cache
@@ -102,15 +103,21 @@ def _of(model: BaseChatModel, plain: type, cache: LLMCache | None, replay: Pace)
     return new
 
 
-_classes: weakref.WeakValueDictionary[tuple[type, int, str], type] = weakref.WeakValueDictionary()
+_classes: weakref.WeakValueDictionary[tuple[type, Pace], type] = weakref.WeakValueDictionary()
+_recent: deque[type] = deque(maxlen=64)
+"""The classes without a cache of their own, and the last ones of these: to make one takes long."""
 
 
 def _class_of(plain: type, cache: LLMCache | None, replay: Pace) -> type[BaseChatModel]:
-    """The class of cached models of a class. It has the cache, so that it outlives its number."""
-    key = (plain, id(cache), replay)
-    cls = _classes.get(key)
+    """The class of cached models of a class. Its cache keeps it, and it keeps its cache."""
+    known: Any = _classes if cache is None else cache._tiers.model_classes  # noqa: SLF001
+    key = (plain, replay)
+    cls = known.get(key)
     if cls is None:
-        cls = _classes.setdefault(key, _make_class(plain, Caching(plain, cache, replay)))
+        made = _make_class(plain, Caching(plain, cache, replay))
+        if cache is None:
+            _recent.append(made)
+        cls = known.setdefault(key, made)
     return cast("type[BaseChatModel]", cls)
 
 
