@@ -11,15 +11,14 @@ from langchain_core.globals import get_llm_cache
 
 from llmemo.cache import LLMCache
 from llmemo.integrations.cached_model.chunks import CHUNKS
+from llmemo.integrations.cached_model.entry_points import SHORT
 from llmemo.integrations.cached_model.events import EVENTS
 from llmemo.integrations.cached_model.generate import agenerate, generate, undone
 from llmemo.integrations.cached_model.question import Form, Question
 from llmemo.integrations.cached_model.stream_async import AsyncStream
 from llmemo.integrations.cached_model.stream_sync import stream
 from llmemo.integrations.cached_model.twin import SLOT, STATE, share, twin_of
-from llmemo.integrations.cached_model.unobserved import Asked, Unobserved, unobserved
 from llmemo.langchain.only_mode import CACHING
-from llmemo.store_io.calls import Call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -134,12 +133,15 @@ def _make_class(plain: Any, caching: Caching) -> type:
         "_agenerate": _agenerate,
         "_generate_with_cache": _generate_with_cache,
         "_agenerate_with_cache": _agenerate_with_cache,
-        "invoke": _invoke,
-        "ainvoke": _ainvoke,
-        "stream": _stream_messages,
-        "astream": _astream_messages,
         "__reduce__": _reduce,
     }
+    # A class may have its own way to them.
+    short = {
+        name: it
+        for name, it in SHORT.items()
+        if getattr(plain, name) is getattr(BaseChatModel, name)
+    }
+    members.update(short)
     has_stream = plain._stream is not BaseChatModel._stream  # noqa: SLF001
     if has_stream:
         members["_stream"] = _stream
@@ -232,60 +234,6 @@ def _astream_events(
 ) -> AsyncIterator[Any]:
     caching, question = _question(self, messages, stop, run_manager, kwargs, EVENTS)
     return caching.astream(question)
-
-
-def _asked(self: Any, *call: Any) -> tuple[Caching, Asked]:
-    caching: Caching = getattr(type(self), CACHING)
-    return caching, Asked(self, twin_of(self, caching.plain), *call)
-
-
-def _invoke(self: Any, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any) -> Any:  # noqa: A002
-    caching, asked = _asked(self, input, config, stop, kwargs)
-    tiers = caching.tiers()
-    hit = None if tiers is None else asked.message(tiers, Call.blocking)
-    return hit or caching.plain.invoke(self, input, config, stop=stop, **kwargs)
-
-
-async def _ainvoke(
-    self: Any,
-    input: Any,  # noqa: A002
-    config: Any = None,
-    *,
-    stop: Any = None,
-    **kwargs: Any,
-) -> Any:
-    caching, asked = _asked(self, input, config, stop, kwargs)
-    tiers = caching.tiers()
-    hit = None if tiers is None else asked.message(tiers, Call.awaited)
-    return hit or await caching.plain.ainvoke(self, input, config, stop=stop, **kwargs)
-
-
-def _stream_messages(
-    self: Any,
-    input: Any,  # noqa: A002
-    config: Any = None,
-    *,
-    stop: Any = None,
-    **kwargs: Any,
-) -> Iterator[Any]:
-    caching, asked = _asked(self, input, config, stop, kwargs)
-    if not asked.may_stream(is_async=False):
-        return caching.plain.stream(self, input, config, stop=stop, **kwargs)
-    return unobserved(caching.stream(asked.question()), asked.plain)
-
-
-def _astream_messages(
-    self: Any,
-    input: Any,  # noqa: A002
-    config: Any = None,
-    *,
-    stop: Any = None,
-    **kwargs: Any,
-) -> AsyncIterator[Any]:
-    caching, asked = _asked(self, input, config, stop, kwargs)
-    if not asked.may_stream(is_async=True):
-        return caching.plain.astream(self, input, config, stop=stop, **kwargs)
-    return Unobserved(caching.astream(asked.question()), asked.plain)
 
 
 def _reduce(self: Any) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from llmemo.config.options import current
 from llmemo.integrations.cached_model.as_langchain import Completion, chat_generations
 from llmemo.integrations.cached_model.calls import call_of
 from llmemo.integrations.cached_model.question import Question
-from llmemo.langchain.model_runs import RunWatch
+from llmemo.langchain.model_runs import RunWatch, guards
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +64,8 @@ class Asked:
     def is_observed(self) -> bool:
         """Whether a handler other than llmemo's own is to be told of the call."""
         config, model = self.config, self.model
+        if guards:
+            return True
         if config is not None and not TOLD_ONLY.issuperset(
             name for name, value in config.items() if value is not None
         ):
