@@ -131,3 +131,12 @@ def test_only_holds_without_a_cache() -> None:
         for read in (streamed, lambda it: asyncio.run(astreamed(it)), lambda it: it.invoke("?")):
             with pytest.raises(CacheMiss):
                 read(model)
+
+
+def test_a_recording_has_no_more_room_than_memory() -> None:
+    with LLMCache(max_bytes=20_000) as cache:
+        model = cached(FakeListChatModel(responses=["x" * 20_000, "two"]), cache)
+        assert len(streamed(model)) >= 20_000
+        assert cache.stats().skipped == {"too_large": 1}
+        assert cache.stats().bytes < 20_000
+        assert "".join(streamed(model)) == "two"

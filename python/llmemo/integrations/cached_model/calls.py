@@ -19,6 +19,7 @@ from llmemo.langchain.model_runs import begin_own
 from llmemo.pipeline.failures import ASKED_FOR, SURVIVED, interrupted, survive
 from llmemo.pipeline.lookup import at_once, begin, key_of, run
 from llmemo.pipeline.update import Recording, keep
+from llmemo.single_flight.chunk_log import ChunkLog
 from llmemo.single_flight.holding import holds_anything
 from llmemo.single_flight.live_streams import is_producing
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from llmemo.single_flight.lease import Lease
     from llmemo.single_flight.turns import Turns
     from llmemo.store_io.client import MakeCall
+
+RECORDED_MAX = 16 * 2**20
+"""Largest recording, in bytes: some million chunks of a word each."""
 
 TELL_ENDS = frozenset({"langchain_anthropic", "langchain_openai"})
 """Packages whose providers tell at the end of each stream why it ended."""
@@ -73,6 +77,14 @@ class ModelCall:
     def _in_its_mode(self) -> AbstractContextManager[None]:
         watcher = self.tiers.watcher
         return contextlib.nullcontext() if watcher is None else watcher.in_its_mode()
+
+    def new_log(self) -> ChunkLog:
+        """An empty log for the chunks of the model."""
+        settings, room = self.tiers.settings, RECORDED_MAX
+        if self.tiers.durable is None:
+            # More would not be kept.
+            room = min(room, settings.max_bytes)
+        return ChunkLog(room, fresh_ids=settings.fresh_ids, refused=self.refuse)
 
     @property
     def recording(self) -> bytes | None:

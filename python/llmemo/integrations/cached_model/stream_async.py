@@ -14,7 +14,7 @@ from typing_extensions import Self
 from llmemo.integrations.cached_model.calls import call_of
 from llmemo.integrations.cached_model.chunks import tells_tokens, told_with
 from llmemo.integrations.cached_model.limiter import abefore_request
-from llmemo.single_flight.chunk_log import NOTHING_YET, ChunkLog
+from llmemo.single_flight.chunk_log import NOTHING_YET
 from llmemo.single_flight.live_streams import is_producing
 from llmemo.single_flight.shared_stream import SharedStream
 from llmemo.store_io.calls import Call
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from llmemo.integrations.cached_model.question import Question
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.shared_stream import StreamReader
-
-RECORDED_MAX = 16 * 2**20
-"""Largest recording, in bytes: some million chunks of a word each."""
 
 FAILURES_MAX = 2
 """Streams of others that may fail for a caller that has been given nothing yet. Then it goes alone:
@@ -154,10 +151,9 @@ class AsyncStream:
             self._lead(call, key)
 
     def _lead(self, call: ModelCall, key: bytes | None) -> None:
-        log = ChunkLog(RECORDED_MAX, fresh_ids=call.tiers.settings.fresh_ids, refused=call.refuse)
         produce = functools.partial(_produce, call, key)
         abandoned = functools.partial(_abandoned, call, key)
-        stream = SharedStream(log, produce, contextvars.copy_context(), abandoned)
+        stream = SharedStream(call.new_log(), produce, contextvars.copy_context(), abandoned)
         self._leads = True
         self._reader = stream.join(is_first=True)
         if key is not None:

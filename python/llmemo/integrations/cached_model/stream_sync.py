@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from llmemo.integrations.cached_model.calls import call_of
 from llmemo.integrations.cached_model.chunks import tells_tokens, told_with
 from llmemo.integrations.cached_model.limiter import before_request
-from llmemo.integrations.cached_model.stream_async import FAILURES_MAX, RECORDED_MAX
-from llmemo.single_flight.chunk_log import NOTHING_YET, ChunkLog
+from llmemo.integrations.cached_model.stream_async import FAILURES_MAX
+from llmemo.single_flight.chunk_log import NOTHING_YET
 from llmemo.single_flight.holding import hold_apart
 from llmemo.single_flight.live_streams import THREADS, StreamLostError, is_producing
 from llmemo.single_flight.shared_iterator import SharedIterator
@@ -113,11 +113,9 @@ def _joined(call: ModelCall, *, is_alone: bool) -> tuple[IteratorReader, bool]:
 
 
 def _begun(call: ModelCall, key: bytes | None) -> SharedIterator:
-    fresh_ids = call.tiers.settings.fresh_ids
-    log = ChunkLog(RECORDED_MAX, fresh_ids=fresh_ids, refused=call.refuse)
     produce = functools.partial(_produce, call, key)
     abandoned = functools.partial(_abandoned, call, key)
-    return SharedIterator(log, produce, contextvars.copy_context(), abandoned)
+    return SharedIterator(call.new_log(), produce, contextvars.copy_context(), abandoned)
 
 
 def _abandoned(call: ModelCall, key: bytes | None, shared: SharedIterator) -> None:
