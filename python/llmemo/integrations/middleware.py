@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from llmemo.cache import LLMCache
     from llmemo.config.options import Mode
-    from llmemo.integrations.cached_model.subclass import Pace
+    from llmemo.integrations.cached_model.caching import Pace
 
 
 class CacheMiddleware(AgentMiddleware[Any, Any]):

@@ -12,7 +12,7 @@ from llmemo.store_io.calls import Call
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from llmemo.integrations.cached_model.subclass import Caching
+    from llmemo.integrations.cached_model.caching import Caching
 
 
 def _asked(self: Any, *call: Any) -> tuple[Caching, Asked]:

@@ -6,7 +6,8 @@ from typing import Any, TypeVar, cast, get_args
 
 from llmemo.cache import LLMCache
 from llmemo.errors import ConfigurationError
-from llmemo.integrations.cached_model.subclass import Pace, cached_chat_model
+from llmemo.integrations.cached_model.caching import Pace
+from llmemo.integrations.cached_model.subclass import cached_chat_model
 from llmemo.langchain.model_classes import is_chat_model, is_completion_model
 
 Model = TypeVar("Model")
