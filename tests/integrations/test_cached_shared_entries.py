@@ -10,6 +10,7 @@ pytest.importorskip("langchain_openai")
 
 from langchain_core.globals import set_llm_cache
 from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
+from langchain_openai import ChatOpenAI
 from support import cached_calls as calls
 from support.cached_calls import CLIENTS
 from support.stream_server import StreamServer
@@ -193,6 +194,17 @@ def test_a_stream_without_usage_is_for_streams(server: StreamServer, cache: LLMC
     assert server.requests == 2
     stats = cache.stats()
     assert (stats.hits, stats.misses, stats.updates, stats.errors) == (4, 2, 2, {})
+
+
+def test_so_is_one_of_a_users_subclass(server: StreamServer, cache: LLMCache) -> None:
+    class Mine(ChatOpenAI):
+        """Of a module that is no provider's."""
+
+    given: Any = {"base_url": server.url, "api_key": "unused", "model": "m", "max_retries": 0}
+    model = cached(Mine(**given), cache)
+    assert not any(chunk.usage_metadata for chunk in model.stream("Why?"))
+    assert model.invoke("Why?").usage_metadata
+    assert server.requests == 2
 
 
 def test_langchains_way_does_not_find_it_either(server: StreamServer, cache: LLMCache) -> None:

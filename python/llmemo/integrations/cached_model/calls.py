@@ -13,7 +13,6 @@ from llmemo.integrations.cached_model.as_langchain import has_usage, says_why_it
 from llmemo.integrations.cached_model.chunks import CHUNKS
 from llmemo.integrations.cached_model.serialize import prompt_of
 from llmemo.keys.caller import Caller
-from llmemo.keys.model_class import is_official
 from llmemo.keys.request import request_of, unchanged
 from llmemo.langchain.model_runs import begin_own
 from llmemo.pipeline.failures import ASKED_FOR, SURVIVED, interrupted, survive
@@ -43,9 +42,6 @@ RECORDED_MAX = 16 * 2**20
 
 TELL_ENDS = frozenset({"langchain_anthropic", "langchain_openai"})
 """Packages whose providers tell at the end of each stream why it ended."""
-
-FAKES = "langchain_core.language_models.fake"
-"""Models of LangChain's that answer nobody's requests, and count no tokens."""
 
 
 class ModelCall:
@@ -186,9 +182,13 @@ class ModelCall:
 
     def _is_for_streams(self, answer: list[ChatGeneration]) -> bool:
         """Whether the provider would have said more without a stream: what it costs."""
-        cls = type(self.question.model)
-        is_counted = is_official(cls) and not cls.__module__.startswith(FAKES)
-        return is_counted and not any(has_usage(each.message) for each in answer)
+        return bool(self._providers) and not any(has_usage(each.message) for each in answer)
+
+    @property
+    def _providers(self) -> set[str]:
+        """The packages that integrate the provider; empty for models of users, and for fakes."""
+        packages = {cls.__module__.partition(".")[0] for cls in type(self.question.model).__mro__}
+        return {it for it in packages if it.startswith("langchain_")} - {"langchain_core"}
 
     def begin_run(self) -> None:
         """Stand behind the lease from now on, whatever becomes of the caller's own run."""
@@ -241,8 +241,7 @@ class ModelCall:
     @property
     def _tells_ends(self) -> bool:
         """Whether the provider tells at the end of each stream why it ended."""
-        packages = {cls.__module__.partition(".")[0] for cls in type(self.question.model).__mro__}
-        return self.question.form is CHUNKS and not TELL_ENDS.isdisjoint(packages)
+        return self.question.form is CHUNKS and not TELL_ENDS.isdisjoint(self._providers)
 
     def refuse(self, refusal: ValueRefused) -> None:
         """Count a stream that could not be recorded."""
