@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmemo._core import __version__, prepare
@@ -88,20 +89,19 @@ _LATER = {
 """Names that are imported when they are first asked for: not every program uses them."""
 
 
-_NEEDS = {"CacheMiddleware": "langchain", "LangGraphCache": "langgraph.graph"}
+_NEEDS = {"CacheMiddleware": ("langchain", "agents"), "LangGraphCache": ("langgraph", "graph")}
 """Names that cannot be imported without another package: `from llmemo import *` leaves them out."""
 
 if not TYPE_CHECKING:  # it would let a type checker take any name
 
-    def _is_there(package: str) -> bool:
-        try:
-            spec = find_spec(package)
-        except ModuleNotFoundError:
-            return False
+    def _is_there(package: str, part: str) -> bool:
+        """Whether there is such a package, which is not imported."""
         # Any folder of that name would have a spec.
-        return spec is not None and spec.origin is not None
+        spec = find_spec(package)
+        folders = () if spec is None else spec.submodule_search_locations or ()
+        return any(Path(folder, part, "__init__.py").is_file() for folder in folders)
 
-    __all__ = [name for name in __all__ if name not in _NEEDS or _is_there(_NEEDS[name])]
+    __all__ = [name for name in __all__ if name not in _NEEDS or _is_there(*_NEEDS[name])]
 
     def __getattr__(name: str) -> Any:
         """Import one of `_LATER`."""
