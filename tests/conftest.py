@@ -8,11 +8,12 @@ import ssl
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import figures, slices, starting
 from support.doubles import LIMIT
+from support.stream_server import StreamServer
 
 from llmemo import LLMCache
 from llmemo.single_flight.holding import _holding, holds_anything
@@ -108,3 +109,25 @@ def make_cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
     yield make
     for cache in made:
         cache.close()
+
+
+@pytest.fixture(params=["memory", "sqlite without memory"])
+def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LLMCache]:
+    """A cache of one tier."""
+    is_memory = request.param == "memory"
+    settings: dict[str, Any] = {} if is_memory else {"store": tmp_path / "c.db", "max_bytes": 0}
+    with LLMCache(**settings) as cache:
+        yield cache
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[StreamServer]:
+    with StreamServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: StreamServer) -> StreamServer:
+    """A provider that streams, and was asked nothing so far."""
+    running.reset()
+    return running

@@ -13,6 +13,7 @@ import anyio.to_thread
 from langchain_core.caches import BaseCache
 from typing_extensions import Self, override
 
+from llmemo.concurrency.closing import Closing
 from llmemo.config.options import REQUIRED, Required, current
 from llmemo.config.settings import Settings
 from llmemo.config.validation import seconds_of
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
-    from types import TracebackType
 
     from langchain_core.caches import RETURN_VAL_TYPE
     from langchain_core.outputs import Generation
@@ -49,7 +49,7 @@ UNASKED: Recalled = False
 """Memory was not asked: `fetch` finds the answer, if there is one."""
 
 
-class LLMCache(BaseCache):
+class LLMCache(Closing, BaseCache):
     """A response cache for LangChain's models: in memory, and in a persistent store.
 
     Give it to `langchain_core.globals.set_llm_cache`, or to one model as `cache=`.
@@ -447,32 +447,6 @@ class LLMCache(BaseCache):
         with anyio.CancelScope(shield=True):
             dropped = await anyio.to_thread.run_sync(self.close, timeout)
         return dropped  # noqa: RET504 (mypy: a `with` may swallow)
-
-    def __enter__(self) -> Self:
-        """Use as a context manager, to close at the end."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        """Use as an async context manager, to close at the end."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        await self.aclose()
 
     def __copy__(self) -> Self:
         """The cache itself: copying a model must not copy what it shares with others."""

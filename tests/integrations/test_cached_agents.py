@@ -46,25 +46,10 @@ def five_calls(ask: Ask) -> Turn:
     return Turn(f"On to {CITIES[done]}.", thinking, (("weather", city), ("clock", city)))
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[StreamServer]:
-    with StreamServer() as server:
-        yield server
-
-
 @pytest.fixture
-def server(running: StreamServer) -> StreamServer:
-    running.reset()
-    running.turn = five_calls
-    return running
-
-
-@pytest.fixture(params=["memory", "sqlite without memory"])
-def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LLMCache]:
-    is_memory = request.param == "memory"
-    settings: dict[str, Any] = {} if is_memory else {"store": tmp_path / "c.db", "max_bytes": 0}
-    with LLMCache(**settings) as cache:
-        yield cache
+def server(server: StreamServer) -> StreamServer:
+    server.turn = five_calls
+    return server
 
 
 @pytest.fixture(autouse=True)

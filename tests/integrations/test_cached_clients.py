@@ -20,7 +20,6 @@ from support.stream_server import Ask, StreamServer, Turn, turn_of
 from llmemo import LLMCache, cached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.clients]
@@ -51,17 +50,10 @@ def thoughtful(ask: Ask) -> Turn:
     return turn
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[StreamServer]:
-    with StreamServer() as server:
-        yield server
-
-
 @pytest.fixture
-def server(running: StreamServer) -> StreamServer:
-    running.reset()
-    running.turn = thoughtful
-    return running
+def server(server: StreamServer) -> StreamServer:
+    server.turn = thoughtful
+    return server
 
 
 def build(variant: str, server_url: str, cache: LLMCache | None) -> Any:

@@ -19,33 +19,12 @@ from support.stream_server import Ask, StreamServer, Turn, turn_of
 from llmemo import LLMCache, cached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
 pytestmark = [pytest.mark.clients]
 
 every_client = pytest.mark.parametrize("client", CLIENTS)
 STREAMS = ["stream", "astream"]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[StreamServer]:
-    with StreamServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: StreamServer) -> StreamServer:
-    running.reset()
-    return running
-
-
-@pytest.fixture(params=["memory", "sqlite without memory"])
-def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LLMCache]:
-    is_memory = request.param == "memory"
-    settings: dict[str, Any] = {} if is_memory else {"store": tmp_path / "c.db", "max_bytes": 0}
-    with LLMCache(**settings) as cache:
-        yield cache
 
 
 def heard(path: str, model: Any) -> tuple[list[Any], str, Any]:

@@ -13,13 +13,11 @@ from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 from support import cached_calls as calls
 from support.cached_calls import CLIENTS
-from support.stream_server import StreamServer
 
 from llmemo import LLMCache, cached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from support.stream_server import StreamServer
 
 pytestmark = [pytest.mark.clients]
 
@@ -29,26 +27,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "anthropic": {},
 }
 every_client = pytest.mark.parametrize("client", CLIENTS)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[StreamServer]:
-    with StreamServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: StreamServer) -> StreamServer:
-    running.reset()
-    return running
-
-
-@pytest.fixture(params=["memory", "sqlite without memory"])
-def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LLMCache]:
-    is_memory = request.param == "memory"
-    settings: dict[str, Any] = {} if is_memory else {"store": tmp_path / "c.db", "max_bytes": 0}
-    with LLMCache(**settings) as cache:
-        yield cache
 
 
 def message(answer: Any) -> Any:

@@ -20,7 +20,7 @@ from support.stream_server import Ask, StreamServer, Turn, turn_of
 from llmemo import LLMCache, cached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     Wrap = Callable[[Any], Any]
@@ -113,17 +113,10 @@ ROWS: dict[str, Made] = {
 }
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[StreamServer]:
-    with StreamServer() as server:
-        yield server
-
-
 @pytest.fixture
-def server(running: StreamServer) -> StreamServer:
-    running.reset()
-    running.turn = in_json
-    return running
+def server(server: StreamServer) -> StreamServer:
+    server.turn = in_json
+    return server
 
 
 def compare(row: str, client: str, paths: list[str], server: StreamServer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, cast
 
-from typing_extensions import Self, override
+from typing_extensions import override
 
 try:
     from langgraph.cache.base import BaseCache, ValueT
@@ -14,25 +14,19 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from llmemo.cache import LLMCache
+from llmemo.concurrency.closing import Closing
 from llmemo.errors import NamespaceRequiredError
 from llmemo.integrations.message_key import is_unique
 from llmemo.integrations.nodes import NODE, namespace_of, packed, place_of, unpacked
+from llmemo.pipeline.failures import SURVIVED
 from llmemo.pipeline.invalidate import invalidate
-from llmemo.pipeline.node_results import (
-    SURVIVED,
-    Result,
-    fetch_all,
-    keep_all,
-    options_here,
-    survive,
-)
+from llmemo.pipeline.node_results import Result, fetch_all, keep_all, options_here, survive
 from llmemo.store_io.calls import Call, run_inline
 from llmemo.stores.base import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import timedelta
-    from types import TracebackType
 
     from langgraph.cache.base import FullKey, Namespace
 
@@ -41,7 +35,7 @@ if TYPE_CHECKING:
     from llmemo.telemetry.stats import CacheStats
 
 
-class LangGraphCache(BaseCache[ValueT]):
+class LangGraphCache(Closing, BaseCache[ValueT]):
     """A cache for the nodes of LangGraph's graphs, in memory and in a persistent store.
 
     Give it to `StateGraph.compile(cache=…)` or `entrypoint(cache=…)`. A node or task with a
@@ -229,32 +223,6 @@ class LangGraphCache(BaseCache[ValueT]):
     ) -> int:
         """As `close`, without holding up the event loop."""
         return 0 if self._is_shared else await self._cache.aclose(timeout)
-
-    def __enter__(self) -> Self:
-        """Use as a context manager, to close at the end."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        """Use as an async context manager, to close at the end."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        await self.aclose()
 
     def __repr__(self) -> str:
         """What it keeps results in."""

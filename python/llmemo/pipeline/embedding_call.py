@@ -6,14 +6,14 @@ import asyncio
 import copy
 from typing import TYPE_CHECKING, Any
 
-from llmemo._core import PanicException, RequestBypassed
+from llmemo._core import RequestBypassed
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, REQUIRED, in_force
-from llmemo.errors import CacheMiss, NamespaceRequiredError
 from llmemo.keys.request import Request
 from llmemo.pipeline.embedding_batch import EmbeddingBatch, WrongAnswer
 from llmemo.pipeline.embedding_lookup import EmbeddingLookup
 from llmemo.pipeline.embedding_request import TextLookup, embedding_request
+from llmemo.pipeline.failures import ASKED_FOR, SURVIVED, count_defect
 from llmemo.pipeline.lookup_state import LookupState
 
 if TYPE_CHECKING:
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from llmemo.store_io.client import MakeCall
 
     Ask = Callable[[Any], Awaitable[Any]]
-
-SURVIVED = (Exception, PanicException)
-"""What must not reach the caller, unless the provider has raised it."""
-
-ASKED_FOR = (CacheMiss, NamespaceRequiredError)
-"""Exceptions that the user has asked for."""
 
 
 class EmbeddingModel:
@@ -126,8 +120,7 @@ class EmbeddingCall:
             if (batch is not None and batch.has_raised(error)) or is_interrupt(error):
                 self._interrupted()
                 raise
-            said = "llmemo: a defect of the cache was survived (%s)"
-            tiers.tally.note("errors", "internal", said, type(error).__name__)
+            count_defect(tiers, error)
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException:

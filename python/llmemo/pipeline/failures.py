@@ -41,10 +41,15 @@ def survive(tiers: Tiers, error: BaseException, prompt: object, llm_string: obje
         tiers.note_damage(error)
         tally.add("misses")
     else:
-        # The type only: a message of unknown origin may quote a prompt.
-        text = "llmemo: a defect of the cache was survived (%s)"
-        tally.note("errors", "internal", text, type(error).__name__)
+        count_defect(tiers, error)
     raise_if_only(in_force(), "trouble")
+
+
+def count_defect(tiers: Tiers, error: BaseException) -> None:
+    """Count an error that should not have come."""
+    # The type only: a message of unknown origin may quote a prompt.
+    text = "llmemo: a defect of the cache was survived (%s)"
+    tiers.tally.note("errors", "internal", text, type(error).__name__)
 
 
 def interrupted(tiers: Tiers, error: BaseException) -> None:

@@ -16,7 +16,7 @@ from llmemo.keys.identity import seek
 from llmemo.langchain.chains import current_chain
 from llmemo.pipeline.coordinate import coordinate, leads_at_once, leads_early
 from llmemo.pipeline.lookup_state import LookupState
-from llmemo.pipeline.tier_reads import read_by_key, read_by_text, read_store
+from llmemo.pipeline.tier_reads import read_by_key, read_by_text, read_store, recall
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -89,19 +89,12 @@ def at_once(lookup: LookupState) -> Hit | None:
     may_ask = lookup.options.mode in {"default", "only"} and lookup.request.bypass is None
     if tiers.is_closed or not may_ask:
         return None
-    hit = tiers.memory.lookup(
-        lookup.prompt,
-        lookup.request.name(),
-        lookup.namespace,
-        at_once=True,
-        streams=lookup.wants_recording,
-    )
+    hit = recall(lookup, lookup.request.name())
+    lookup.has_asked_memory = hit is None
     if not hit:
         return None
-    hit = lookup.hit_in_memory(hit)
-    if lookup.chain is not None and (key := lookup.key_of_hit()):
-        lookup.chain.remember(tiers, key)
-    return hit
+    lookup.remember_hit(lookup.chain)
+    return lookup.hit_in_memory(hit)
 
 
 async def key_of(lookup: LookupState) -> bytes:
@@ -123,9 +116,8 @@ async def _named(lookup: LookupState) -> None:
 async def _run_in(chain: Chain, lookup: LookupState) -> Hit | None:
     """Do a lookup, and have the chain remember what it gives."""
     hit = await _run(lookup, ask_memory=True)
-    key = b"" if hit is None else lookup.key_of_hit()
-    if key:
-        chain.remember(lookup.tiers, key)
+    if hit is not None:
+        lookup.remember_hit(chain)
     return hit
 
 

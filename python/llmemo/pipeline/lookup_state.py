@@ -59,6 +59,8 @@ class LookupState:
     """The store's record, if it has expired."""
     chain: Chain | None = None
     """The innermost chain around it."""
+    has_asked_memory = False
+    """Whether memory was asked for the request as it is written, and has no answer."""
     wants_recording = False
     """Whether the caller replays a stream."""
     recording: bytes | None = None
@@ -156,6 +158,12 @@ class LookupState:
             known = self.tiers.memory.known(self.prompt, name, self.namespace)
             self.key = known or b""
         return self.key
+
+    def remember_hit(self, chain: Chain | None) -> None:
+        """Have the chain around it, if there is one, remember that it was given this hit."""
+        key = b"" if chain is None else self.key_of_hit()
+        if chain is not None and key:
+            chain.remember(self.tiers, key)
 
     def _shown_key(self) -> str | None:
         return self.key.hex() or None

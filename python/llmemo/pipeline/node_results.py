@@ -10,11 +10,12 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from llmemo._core import PanicException, ValueDamaged
+from llmemo._core import ValueDamaged
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, Options, in_force
 from llmemo.keys.identity import seek
 from llmemo.langchain.chains import current_chain
+from llmemo.pipeline.failures import SURVIVED, count_defect
 from llmemo.pipeline.lookup_state import LookupState
 from llmemo.pipeline.tier_reads import accept, read_by_key, read_by_text
 from llmemo.pipeline.update import Postponed, Sent, finish, keep_under, send
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     Hit = list[Generation]
 
 T = TypeVar("T")
-
-SURVIVED = (Exception, PanicException)
-"""What must not reach a graph: everything but cancellation and interrupts."""
 
 
 class Place(NamedTuple):
@@ -79,9 +77,9 @@ async def fetch_all(tiers: Tiers, places: Sequence[Place], make_call: MakeCall) 
     for lookup, hit in zip(lookups, hits, strict=True):
         if hit is None:
             tiers.tally.add("misses")
-        elif chain is not None and lookup.key_of_hit():
+        else:
             # A parser after the node may refuse it: see `langchain.chains`.
-            chain.remember(tiers, lookup.key)
+            lookup.remember_hit(chain)
     return hits
 
 
@@ -141,6 +139,4 @@ def survive(tiers: Tiers, error: BaseException) -> None:
     if isinstance(error, ValueDamaged):
         tiers.note_damage(error)
     else:
-        # The type only: a message of unknown origin may quote a state.
-        text = "llmemo: a defect of the cache was survived (%s)"
-        tiers.tally.note("errors", "internal", text, type(error).__name__)
+        count_defect(tiers, error)

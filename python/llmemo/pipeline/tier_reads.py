@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from llmemo._core import LARGE as LIMIT
 from llmemo._core import ValueDamaged, recording_of
@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     Hit = list[Generation]
 
 
+def recall(lookup: LookupState, name: str) -> Hit | Literal[False] | None:
+    """Memory's answer to the request as it is written; False if request or answer is large."""
+    return lookup.tiers.memory.lookup(
+        lookup.prompt, name, lookup.namespace, at_once=True, streams=lookup.wants_recording
+    )
+
+
 async def read_by_text(lookup: LookupState, name: str) -> Hit | None:
     """Memory's answer to the request as it is written."""
     if lookup.is_awaited:
-        hit = lookup.tiers.memory.lookup(
-            lookup.prompt, name, lookup.namespace, at_once=True, streams=lookup.wants_recording
-        )
+        hit = recall(lookup, name)
         if hit is not False:
             return hit
     work = functools.partial(_read_by_text, lookup, name)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import weakref
 from contextvars import ContextVar
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from llmemo import lifecycle
+
+if TYPE_CHECKING:
+    from llmemo.single_flight.chunk_log import LogReader
 
 THREADS = "threads"
 """The place of streams that any thread may read; that of others is their event loop."""
@@ -106,3 +109,39 @@ def _remove(
 ) -> None:
     if streams.get(name) is reference:
         streams.pop(name, None)
+
+
+class Readable(Protocol):
+    """A stream that readers join and leave."""
+
+    def leave(self) -> None:
+        """One reader less."""
+
+
+S = TypeVar("S", bound=Readable)
+
+
+class JoinedReader(Generic[S]):
+    """One reader of a stream."""
+
+    __slots__ = ("_has_left", "_reader", "stream")
+
+    def __init__(self, stream: S, reader: LogReader) -> None:
+        """Made by the stream's `join`."""
+        self.stream = stream
+        self._reader = reader
+        self._has_left = False
+
+    @property
+    def position(self) -> int:
+        """Chunks that were read."""
+        return self._reader.position
+
+    def leave(self) -> None:
+        """Read no more. Without effect the second time."""
+        if not self._has_left:
+            self._has_left = True
+            self._reader.leave()
+            self.stream.leave()
+
+    __del__ = leave

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.single_flight.chunk_log import NOTHING_YET
-from llmemo.single_flight.live_streams import THREADS, StreamLostError, without_frames
+from llmemo.single_flight.live_streams import (
+    THREADS,
+    JoinedReader,
+    StreamLostError,
+    without_frames,
+)
 from llmemo.single_flight.liveness import Look
 from llmemo.single_flight.turns import Turns
 from llmemo.single_flight.watchdog import DOUBT
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from types import TracebackType
 
-    from llmemo.single_flight.chunk_log import ChunkLog, LogReader
+    from llmemo.single_flight.chunk_log import ChunkLog
 
 STUCK = 60.0
 """Seconds after which a reader that has been given chunks no longer waits for a step that stands
@@ -154,16 +159,10 @@ class SharedIterator:
             raise
 
 
-class IteratorReader:
+class IteratorReader(JoinedReader[SharedIterator]):
     """One reader of a shared iterator."""
 
-    __slots__ = ("_has_left", "_reader", "stream")
-
-    def __init__(self, stream: SharedIterator, reader: LogReader) -> None:
-        """Made by `SharedIterator.join`."""
-        self.stream = stream
-        self._reader = reader
-        self._has_left = False
+    __slots__ = ()
 
     def next(self) -> Any:
         """The next chunk; `NOTHING_YET` at the end.
@@ -201,17 +200,3 @@ class IteratorReader:
             raise error.with_traceback(self.stream.traceback)
         finally:
             del error
-
-    @property
-    def position(self) -> int:
-        """Chunks that were read."""
-        return self._reader.position
-
-    def leave(self) -> None:
-        """Read no more. Without effect the second time."""
-        if not self._has_left:
-            self._has_left = True
-            self._reader.leave()
-            self.stream.leave()
-
-    __del__ = leave

@@ -15,14 +15,14 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from llmemo.single_flight.chunk_log import RECENT_MAX
-from llmemo.single_flight.live_streams import without_frames
+from llmemo.single_flight.live_streams import JoinedReader, without_frames
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import AsyncIterator, Callable, Coroutine
     from types import TracebackType
 
-    from llmemo.single_flight.chunk_log import ChunkLog, LogReader
+    from llmemo.single_flight.chunk_log import ChunkLog
 
 
 class SharedStream:
@@ -193,16 +193,10 @@ async def _close(chunks: AsyncIterator[Any]) -> None:
         await close()
 
 
-class StreamReader:
+class StreamReader(JoinedReader[SharedStream]):
     """One reader of a shared stream."""
 
-    __slots__ = ("_has_left", "_reader", "stream")
-
-    def __init__(self, stream: SharedStream, reader: LogReader) -> None:
-        """Made by `SharedStream.join`."""
-        self.stream = stream
-        self._reader = reader
-        self._has_left = False
+    __slots__ = ()
 
     def next_at_once(self) -> Any:
         """The next chunk, or `NOTHING_YET`."""
@@ -230,17 +224,3 @@ class StreamReader:
         if stream.error is not None:
             # Without the frames of other readers: who keeps the error would keep their streams.
             raise stream.error.with_traceback(stream._traceback)  # noqa: SLF001
-
-    @property
-    def position(self) -> int:
-        """Chunks that were read."""
-        return self._reader.position
-
-    def leave(self) -> None:
-        """Read no more. Without effect the second time."""
-        if not self._has_left:
-            self._has_left = True
-            self._reader.leave()
-            self.stream.leave()
-
-    __del__ = leave

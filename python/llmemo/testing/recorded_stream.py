@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.outputs import ChatGenerationChunk
 
 from llmemo._core import Playback, Recorder, decode, encode, recording_of
+from llmemo.integrations.cached_model.as_langchain import with_text
 from llmemo.testing import recorded_answer
 from llmemo.testing.recorded_answer import NotReadableError, built, model_json
 
@@ -75,14 +76,9 @@ def _recording(stream: Json) -> bytes:
             for text in texts or [None]:
                 chunk = built(first, ChatGenerationChunk)
                 if text is not None:
-                    chunk = _with_text(chunk, text)
+                    chunk = with_text(chunk, text)
                 recorder.add(chunk)
     except (TypeError, ValueError) as error:
         msg = f'its "stream" cannot be read: {error}'
         raise NotReadableError(msg) from error
     return recorder.bytes()
-
-
-def _with_text(chunk: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
-    chunk.message.content = text
-    return ChatGenerationChunk(message=chunk.message, generation_info=chunk.generation_info)

@@ -67,10 +67,8 @@ def merged(
         whole = _sum(whole, batch)
     if whole is None:
         return []
-    message = whole.message
-    if not getattr(message, "chunk_position", None):
-        content: Any = "" if isinstance(message.content, str) else []
-        last = AIMessageChunk(content=content, chunk_position="last")
+    last = last_after(whole.message)
+    if last is not None:
         whole = _sum(whole, [ChatGenerationChunk(message=last)])
     run_id = _run_id(run_manager)
     generation = _generation(whole)
@@ -78,6 +76,14 @@ def merged(
         generation.message.id = f"{run_id}-0"
     generation.message.response_metadata = _metadata(generation)
     return [generation]
+
+
+def last_after(message: BaseMessage, run_id: str | None = None) -> AIMessageChunk | None:
+    """The chunk that LangChain adds to a stream whose last one is not marked as that."""
+    if getattr(message, "chunk_position", None) or not isinstance(message, AIMessageChunk):
+        return None
+    content: Any = "" if isinstance(message.content, str) else []
+    return AIMessageChunk(content=content, chunk_position="last", id=run_id)
 
 
 def chunks_to_merge(recorder: Recorder, model: BaseChatModel) -> Iterator[ChatGenerationChunk]:
@@ -88,9 +94,9 @@ def chunks_to_merge(recorder: Recorder, model: BaseChatModel) -> Iterator[ChatGe
     is_v1 = getattr(model, "output_version", None) == "v1"
     for chunk, texts in recorder.runs():
         if len(texts) < 2 or (not is_v1 and _adds_only_text(chunk)):
-            yield chunk if len(texts) < 2 else _with_text(chunk, "".join(texts))
+            yield chunk if len(texts) < 2 else with_text(chunk, "".join(texts))
         else:
-            yield from (_with_text(copy.deepcopy(chunk), text) for text in texts)
+            yield from (with_text(copy.deepcopy(chunk), text) for text in texts)
 
 
 def _adds_only_text(chunk: ChatGenerationChunk) -> bool:
@@ -104,7 +110,8 @@ def _adds_only_text(chunk: ChatGenerationChunk) -> bool:
     return not any(others) and not any(parts) and SAID_ONCE.issuperset(message.response_metadata)
 
 
-def _with_text(chunk: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
+def with_text(chunk: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
+    """A chunk that has another text. Its message is changed."""
     chunk.message.content = text
     return ChatGenerationChunk(message=chunk.message, generation_info=chunk.generation_info)
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from llmemo.langchain.model_runs import Run
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.lease import Lease
+    from llmemo.single_flight.shared_iterator import SharedIterator
+    from llmemo.single_flight.shared_stream import SharedStream
     from llmemo.single_flight.turns import Turns
     from llmemo.store_io.client import MakeCall
 
@@ -149,7 +151,7 @@ class ModelCall:
 
     async def _found(self) -> Sequence[Generation] | None:
         try:
-            return await run(self.lookup, ask_memory=True)
+            return await run(self.lookup, ask_memory=not self.lookup.has_asked_memory)
         except ASKED_FOR:
             raise
         except SURVIVED as error:
@@ -207,6 +209,12 @@ class ModelCall:
         """End the lease, if this call has it: another caller's is left alone."""
         for lease in [] if self._own is None else self._own.dependents():
             lease.end(failed=False)
+
+    def abandon(self, key: bytes | None, stream: SharedStream | SharedIterator) -> None:
+        """Leave a stream: the next caller does not wait until the model has closed it."""
+        self.let_go()
+        if key is not None:
+            self.tiers.live.end(key, stream)
 
     def held_by(self, turns: Turns) -> None:
         """The threads that read the stream have the lease, whichever takes its turn."""

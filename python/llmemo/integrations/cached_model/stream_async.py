@@ -152,7 +152,7 @@ class AsyncStream:
 
     def _lead(self, call: ModelCall, key: bytes | None) -> None:
         produce = functools.partial(_produce, call, key)
-        abandoned = functools.partial(_abandoned, call, key)
+        abandoned = functools.partial(call.abandon, key)
         stream = SharedStream(call.new_log(), produce, contextvars.copy_context(), abandoned)
         self._leads = True
         self._reader = stream.join(is_first=True)
@@ -238,13 +238,6 @@ async def _produce(call: ModelCall, key: bytes | None, stream: SharedStream) -> 
     finally:
         if key is not None:
             call.tiers.live.end(key, stream)
-
-
-def _abandoned(call: ModelCall, key: bytes | None, stream: SharedStream) -> None:
-    """The next caller does not wait until the model has closed its stream."""
-    call.let_go()
-    if key is not None:
-        call.tiers.live.end(key, stream)
 
 
 async def _keep(call: ModelCall, stream: SharedStream) -> list[Any]:

@@ -114,15 +114,8 @@ def _joined(call: ModelCall, *, is_alone: bool) -> tuple[IteratorReader, bool]:
 
 def _begun(call: ModelCall, key: bytes | None) -> SharedIterator:
     produce = functools.partial(_produce, call, key)
-    abandoned = functools.partial(_abandoned, call, key)
+    abandoned = functools.partial(call.abandon, key)
     return SharedIterator(call.new_log(), produce, contextvars.copy_context(), abandoned)
-
-
-def _abandoned(call: ModelCall, key: bytes | None, shared: SharedIterator) -> None:
-    """The next caller does not wait until the model has closed its stream."""
-    call.let_go()
-    if key is not None:
-        call.tiers.live.end(key, shared)
 
 
 def _read(reader: IteratorReader) -> Generator[ChatGenerationChunk, None, None]:

@@ -11,12 +11,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables.config import var_child_runnable_config
 from typing_extensions import Self
 
 from llmemo.config.options import current
-from llmemo.integrations.cached_model.as_langchain import Completion, chat_generations
+from llmemo.integrations.cached_model.as_langchain import Completion, chat_generations, last_after
 from llmemo.integrations.cached_model.calls import call_of
 from llmemo.integrations.cached_model.question import Question
 from llmemo.langchain.model_runs import RunWatch, guards
@@ -24,7 +23,7 @@ from llmemo.langchain.model_runs import RunWatch, guards
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_core.messages import AIMessage
+    from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.outputs import ChatGenerationChunk
 
     from llmemo.integrations.cached_model.stream_async import AsyncStream
@@ -137,11 +136,9 @@ class Messages:
         if last is None:
             msg = "No generation chunks were returned"  # as LangChain says
             raise ValueError(msg)
-        if getattr(last, "chunk_position", None) or not isinstance(last, AIMessageChunk):
-            return None
-        content: Any = "" if isinstance(last.content, str) else []
-        self._last = AIMessageChunk(content=content, chunk_position="last", id=self._run_id)
-        return self._last  # type: ignore[no-any-return]
+        after = last_after(last, self._run_id)
+        self._last = after or last
+        return after
 
 
 class Unobserved:
