@@ -1,4 +1,4 @@
-"""`cached(model)`: calls and streams that nobody observes, and what recording a stream costs.
+"""`cached(model)`: calls and streams without a handler, and what recording a stream costs.
 
 The rivals are what a user would do instead: a model with LangChain's InMemoryCache, which knows no
 streams, and a plain model, whose stream asks no cache.

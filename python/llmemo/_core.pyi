@@ -659,10 +659,10 @@ class Recorder:
     """
 
     def __new__(cls, max_bytes: int) -> Recorder:
-        """An empty one, of at most so many bytes."""
+        """An empty one. `max_bytes`: its largest size, in bytes."""
 
     def add(self, step: object, delay: int = 0) -> int:
-        """Record a chunk, which came so many milliseconds after the one before.
+        """Record a chunk. `delay`: milliseconds since the one before.
 
         Returns the number of chunks.
 
@@ -691,7 +691,7 @@ class Playback:
         """Begin. The recorder may go on. `fresh_ids`: see `decode`; the same for all chunks."""
 
     def skip(self, steps: int) -> None:
-        """Pass over so many chunks, at most to the end."""
+        """Pass over this number of chunks, at most to the end."""
 
     def next(self) -> tuple[Any, int] | None:
         """The next chunk, and the milliseconds that it came after the one before; None at the end.

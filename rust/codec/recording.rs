@@ -20,7 +20,7 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Appends a step, which came so many milliseconds after the one before.
+    /// Appends a step. `delay`: milliseconds since the one before.
     pub fn push(&mut self, step: &[u8], delay: u64) {
         let head = shared(step.iter(), self.last.iter());
         let tail = shared(step[head..].iter().rev(), self.last[head..].iter().rev());

@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 STEP = max(1, 41 // ROUNDS)
-"""Every so many instructions, others each day."""
+"""Instructions from one interrupt to the next; others each day."""
 
 HANGS = 3600.0
 """Seconds for which leases are believed: a call that waits for one that was lost hangs."""

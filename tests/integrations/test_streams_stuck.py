@@ -50,7 +50,7 @@ class Gate:
 
 
 def cache_has(model: Any, readers: int) -> None:
-    """Wait until so many read the only stream that is live."""
+    """Wait until this number of callers read the only stream that is live."""
     [reference] = _live(model)._streams.values()
     shared = reference()
     end = time.monotonic() + LIMIT

@@ -162,7 +162,7 @@ def script(
     odd_at: int | None = None,
     before: Callable[[Stream, int], Any] = lambda stream, at: None,
 ) -> Callable[[Stream], AsyncIterator[ChatGenerationChunk]]:
-    """`act`: so many chunks. `before` each (and the end), what it returns is awaited."""
+    """`act`: makes this number of chunks; awaits what `before` returns before each and the end."""
 
     async def act(stream: Stream) -> AsyncIterator[ChatGenerationChunk]:
         for at in range(count):

@@ -44,29 +44,6 @@ class Asked(BaseChatModel):
             yield ChatGenerationChunk(message=AIMessageChunk(content=word))
 
 
-class Streams(Asked):
-    """Streams, for threads and for tasks."""
-
-    def _stream(
-        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> Iterator[ChatGenerationChunk]:
-        self.asked.append("_stream")
-        for chunk in self.chunks():
-            if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-
-    async def _astream(
-        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        self.asked.append("_astream")
-        for chunk in self.chunks():
-            await asyncio.sleep(0)
-            if run_manager:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-
-
 class SyncStreams(Asked):
     """Streams for threads only: LangChain reads it in threads, for tasks."""
 
@@ -77,6 +54,20 @@ class SyncStreams(Asked):
         for chunk in self.chunks():
             if run_manager:
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+
+class Streams(SyncStreams):
+    """Streams, for threads and for tasks."""
+
+    async def _astream(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        self.asked.append("_astream")
+        for chunk in self.chunks():
+            await asyncio.sleep(0)
+            if run_manager:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
 
 

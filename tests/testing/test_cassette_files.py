@@ -1,4 +1,4 @@
-"""The file of a cassette: whole lines in one order, whoever writes; unreadable lines are named."""
+"""The file of a cassette: whole lines in one order, and the names of lines that cannot be read."""
 
 from __future__ import annotations
 

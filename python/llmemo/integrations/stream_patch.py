@@ -103,7 +103,7 @@ def install() -> StreamPatch | None:
 
 
 def uninstall(patch: StreamPatch) -> None:
-    """Put LangChain's methods back, once nobody needs these."""
+    """Put LangChain's methods back, once no acceleration needs these."""
     global _latest  # noqa: PLW0603 (one per process)
     with _lock:
         patch.holders -= 1

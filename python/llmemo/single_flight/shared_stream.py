@@ -81,7 +81,7 @@ class SharedStream:
             await self._produce(self)
         except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
             self.error = error
-            raise  # to whoever runs the loop, or drops what is left of a closed one
+            raise  # to the caller that runs the loop, or drops what is left of a closed one
         except BaseException as error:  # noqa: BLE001 (the readers raise it)
             self.error, self._traceback = error, error.__traceback__
         finally:

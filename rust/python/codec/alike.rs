@@ -14,7 +14,7 @@ pub(super) const TEXT_AT: usize = 8;
 /// The tag of that string, and its length.
 pub(super) const TEXT_HEAD: usize = 5;
 
-/// All of a chunk but its text. The containers are copies: nobody else can change them.
+/// All of a chunk but its text. The containers are copies: no other code can change them.
 pub(super) struct Shape {
     fields: [Vec<Option<Py<PyAny>>>; 2],
     set: [Py<PyAny>; 2],

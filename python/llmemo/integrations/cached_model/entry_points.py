@@ -1,4 +1,4 @@
-"""`invoke`, `stream` and their like of cached models: the short way, where nobody observes."""
+"""`invoke`, `stream` and their like of cached models: the short way, without a handler."""
 
 from __future__ import annotations
 
@@ -75,4 +75,4 @@ SHORT = {
     "stream": _stream_messages,
     "astream": _astream_messages,
 }
-"""The methods of calls that nobody observes."""
+"""Methods with a short way for calls that have no handler."""

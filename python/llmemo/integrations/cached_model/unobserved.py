@@ -1,4 +1,4 @@
-"""Calls that nobody observes: there is no handler to be told, so LangChain's path is not taken.
+"""Calls without a handler: there is nothing to tell, so LangChain's path is not taken.
 
 Most of the time of a cached call is LangChain's: its callback managers, and what they would be
 told. With any handler but llmemo's own, of the call, the model, the chain around it, a tracer or a
@@ -82,7 +82,7 @@ class Asked:
         return Question(self.plain, messages, self.stop, None, options)
 
     def message(self, tiers: Tiers, make_call: MakeCall) -> AIMessage | None:
-        """The answer, if it is a hit in memory that nobody observes."""
+        """The answer, if it is a hit in memory and the call has no handler."""
         if current.get() is not None or self.is_observed:
             return None
         call = call_of(tiers, self.question(), make_call)
@@ -91,7 +91,7 @@ class Asked:
         return chat_generations(hit)[0].message if hit else None  # type: ignore[return-value]
 
     def may_stream(self, *, is_async: bool) -> bool:
-        """Whether it is a stream that nobody observes."""
+        """Whether it is a stream without a handler."""
         options = {**self.options, "stream": True}
         return (
             self.plain._should_stream(async_api=is_async, **options)  # noqa: SLF001
