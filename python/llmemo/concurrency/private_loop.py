@@ -26,18 +26,30 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """As `asyncio.run`, in a real thread: with a selector that waits for the system, not a hub."""
     if patched_by() is None:
         return asyncio.run(main)
-    loop = asyncio.SelectorEventLoop(_selector())
+    loop = new()
     try:
         return loop.run_until_complete(main)
     finally:
-        try:
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
-                with contextlib.suppress(BaseException):
-                    loop.run_until_complete(task)
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            loop.close()
+        close(loop)
+
+
+def new() -> asyncio.AbstractEventLoop:
+    """An event loop for a real thread, to be closed with `close`."""
+    if patched_by() is None:
+        return asyncio.new_event_loop()
+    return asyncio.SelectorEventLoop(_selector())
+
+
+def close(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what still runs in a loop, and close it, as `asyncio.run` does at its end."""
+    try:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+            with contextlib.suppress(BaseException):
+                loop.run_until_complete(task)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
 
 
 def _selector() -> selectors.BaseSelector:

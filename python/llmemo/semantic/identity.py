@@ -1,0 +1,138 @@
+"""The name of a certificate: which embedder and which judge it speaks of.
+
+A certificate holds for one embedder, one judge and one promise. When one of them changes, its name
+changes, and the checks begin again. So what is left out here has to be what no vector and no
+verdict depends on; what is told without need costs some checks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import hashlib
+import itertools
+import json
+import re
+import types
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from llmemo.introspection.type_signature import mro_of, vars_of
+from llmemo.keys.stand_ins import kind_of
+from llmemo.semantic.judges import LLMJudge, same_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from llmemo.semantic.settings import Semantic
+
+DEPTH_MAX = 4
+"""Embeddings within embeddings, lists within lists: what is nested deeper is left out."""
+
+SMALL = 64
+"""Items of a list or dict that is still a setting. A larger one is data."""
+
+_SECRET = re.compile(
+    "secret|password|passwd|credential|authorization|cookie|key(?:_?id)?$|token$", re.IGNORECASE
+)
+"""Names of what signs a request in. Another key makes the same vectors."""
+
+_TRANSPORT = {
+    "batch_size", "cache_folder", "callbacks", "chunk_size", "max_concurrency", "max_retries",
+    "request_timeout", "retry_max_seconds", "retry_min_seconds", "show_progress",
+    "show_progress_bar", "timeout", "verbose",
+}  # fmt: skip
+"""Names of how requests are sent, and how many texts in each."""
+
+
+class _LeftOut:
+    """Stands for a value that cannot be told."""
+
+
+_LEFT_OUT = _LeftOut()
+
+
+def identity(semantic: Semantic) -> bytes:
+    """A digest that names a certificate: of embedder, judge, and promise. 16 bytes.
+
+    It is the same in every process. Secrets are left out, and so is what is no plain value.
+    """
+    told = [
+        _of_object(semantic.embeddings, DEPTH_MAX),
+        _of_judge(semantic.judge),
+        [float(semantic.max_error), float(semantic.confidence), float(semantic.min_score)],
+    ]
+    text = json.dumps(told, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16, person=b"llmemo semantic").digest()
+
+
+def _of_object(value: object, depth: int) -> list[Any]:
+    """The class of an object, and its settings."""
+    return [kind_of(type(value)), _of_settings(dict(_settings(value)), depth)]
+
+
+def _settings(value: object) -> Iterator[tuple[str, object]]:
+    """The attributes of an object, by way of no code of its class."""
+    members = [vars_of(base) for base in reversed(mro_of(type(value)))]
+    for name, member in itertools.chain.from_iterable(each.items() for each in members):
+        if type(member) is types.MemberDescriptorType:  # of `__slots__`
+            yield name, getattr(value, name, _LEFT_OUT)
+        elif not isinstance(value, BaseModel) and not name.startswith("__"):
+            yield name, member
+    with contextlib.suppress(AttributeError):  # it has slots only
+        yield from dict(object.__getattribute__(value, "__dict__")).items()
+    if isinstance(value, BaseModel):
+        yield from (value.__pydantic_extra__ or {}).items()
+
+
+def _of_settings(settings: dict[Any, object], depth: int) -> dict[str, Any]:
+    told = {
+        name: _of_value(value, depth - 1)
+        for name, value in settings.items()
+        if isinstance(name, str) and not _SECRET.search(name) and name not in _TRANSPORT
+    }
+    return {name: value for name, value in told.items() if value is not _LEFT_OUT}
+
+
+def _of_value(value: object, depth: int) -> Any:
+    """A value as JSON has it, `_LEFT_OUT` if it is not plain. Embeddings are told as a whole."""
+    found: Any = _LEFT_OUT
+    if isinstance(value, enum.Enum):
+        found = value.name
+    elif value is None or isinstance(value, (str, float)):
+        found = value
+    elif isinstance(value, int):
+        found = value if abs(value) < 1 << 64 else _LEFT_OUT
+    elif depth <= 0 or isinstance(value, type):
+        pass
+    elif isinstance(value, dict):
+        found = _of_settings(value, depth) if len(value) <= SMALL else _LEFT_OUT
+    elif isinstance(value, (list, tuple)):
+        if len(value) <= SMALL:
+            items = (_of_value(item, depth - 1) for item in value)
+            found = [item for item in items if item is not _LEFT_OUT]
+    elif _is_embeddings(value):
+        found = _of_object(value, depth)
+    return found
+
+
+def _is_embeddings(value: object) -> bool:
+    return any("embed_documents" in vars_of(base) for base in mro_of(type(value)))
+
+
+def _of_judge(judge: Callable[..., Any] | None) -> Any:
+    judged: Any = same_answer if judge is None else judge
+    if isinstance(judged, LLMJudge):
+        return [kind_of(type(judged)), judged.prompt, _of_model(judged.model)]
+    name = getattr(judged, "__qualname__", None)
+    if isinstance(name, str):
+        return f"{getattr(judged, '__module__', '')}.{name}"
+    return kind_of(type(judged))
+
+
+def _of_model(model: object) -> list[Any]:
+    """The class of a model, and its name. Of one with bound arguments the model inside."""
+    inner = getattr(model, "bound", model)
+    name = getattr(inner, "model_name", None) or getattr(inner, "model", None)
+    return [kind_of(type(inner)), name if isinstance(name, str) else None]
