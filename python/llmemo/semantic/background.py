@@ -156,6 +156,8 @@ class Background:
         if self.is_stuck and not self._replace():
             return False
         shift = self._shift
+        if shift.is_over:  # what replaced it was interrupted
+            self._shift = shift = shift.successor()
         if not shift.has_thread.locked():
             try:
                 unpatched.RealThread(_Work(self._step, shift, self._stuck, self._clock)).start()

@@ -105,7 +105,8 @@ class Embedder:
         self._is_async = False
         self._is_closed = False
         self._known = VectorMemory()
-        self._background = Background(self._step, PATIENCE * timeout, clock)
+        self._patience = PATIENCE * timeout
+        self._background = Background(self._step, self._patience, clock)
         self._begin()
         lifecycle.has_lock(self)
 
@@ -195,7 +196,7 @@ class Embedder:
     def _step(self, loop: Loop) -> bool:
         """Embed some of the texts that wait. Returns whether there are more. In the thread."""
         now = self._clock()
-        stuck = now - PATIENCE * self._timeout
+        stuck = now - self._patience
         # Those that a stuck thread has taken are asked for again.
         left = [t for t in list(self._tickets.values()) if t.begun is None or t.begun < stuck]
         batch = left[:BATCH_MAX]
@@ -243,7 +244,6 @@ class Embedder:
         return packed
 
     def _answer(self, texts: list[str], loop: Loop) -> Any:
-        limit = PATIENCE * self._timeout
         if not self._is_async:
             try:
                 answer: Any = self._embeddings.embed_documents(texts)
@@ -252,8 +252,8 @@ class Embedder:
                     raise
                 self._is_async = True
             else:
-                return loop.run(answer, limit) if inspect.isawaitable(answer) else answer
-        return loop.run(self._embeddings.aembed_documents(texts), limit)
+                return loop.run(answer, self._patience) if inspect.isawaitable(answer) else answer
+        return loop.run(self._embeddings.aembed_documents(texts), self._patience)
 
 
 def _has_async(embeddings: object) -> bool:

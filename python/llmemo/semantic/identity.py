@@ -92,7 +92,8 @@ def _of_settings(settings: dict[Any, object], depth: int) -> dict[str, Any]:
         for name, value in settings.items()
         if isinstance(name, str) and not _SECRET.search(name) and name not in _TRANSPORT
     }
-    return {name: value for name, value in told.items() if value is not _LEFT_OUT}
+    # None: not set. A client may take its place at the first call.
+    return {name: value for name, value in told.items() if value not in (None, _LEFT_OUT)}
 
 
 def _of_value(value: object, depth: int) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-
-from llmemo.concurrency import bounded_dict
 
 TEXTS_MAX = 4_096
 """Vectors that are kept at most."""
@@ -39,9 +38,14 @@ class VectorMemory:
         self._note(_digest(text), vector)
 
     def _note(self, key: bytes, vector: bytes) -> None:
-        # All vectors of one embedder are of one size. After a change there may be more, or less.
+        # All vectors of one embedder are of one size, unless it has changed.
         most = min(TEXTS_MAX, BYTES_MAX // (len(vector) + OVERHEAD))
-        bounded_dict.note(self._vectors, key, vector, max(1, most))
+        self._vectors.pop(key, None)
+        self._vectors[key] = vector
+        while len(self._vectors) > max(1, most):
+            # Other threads do the same at the same time.
+            with contextlib.suppress(RuntimeError, StopIteration):
+                self._vectors.pop(next(iter(self._vectors)), None)
 
 
 def _digest(text: str) -> bytes:
