@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from llmemo.store_io.calls import Call
 
-BATCH_MAX = 64
-"""Texts of one call of `embed_documents`, at most."""
+BATCH_MAX = 32
+"""Texts of one call of `embed_documents`, at most. All of its callers wait for the last text."""
 
 WAITING_MAX = 1_024
 """Texts that wait, at most. A caller with another text gets None at once."""
