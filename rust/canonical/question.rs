@@ -15,9 +15,9 @@ use std::ops::Range;
 pub fn take_question(form: &mut Vec<u8>) -> Option<String> {
     let place = content(form)?;
     let content = &form[place.clone()];
-    let (texts, rest) = match content.first()? {
-        &tag::STR => (vec![text_of(content)?], vec![tag::NONE]),
-        &tag::LIST => {
+    let (texts, rest) = match *content.first()? {
+        tag::STR => (vec![text_of(content)?], vec![tag::NONE]),
+        tag::LIST => {
             let texts = members(content).map(block).collect::<Option<Vec<_>>>()?;
             // None stands for each text. So no list counts as another, and none as a text.
             let rest = [&[tag::LIST], &*vec![tag::NONE; texts.len()], &[tag::END]].concat();

@@ -15,6 +15,8 @@ fn said(class: &str, text: &str) -> String {
     message(class, &format!(r#""content": "{text}""#))
 }
 
+type Change = fn(&mut Asked);
+
 /// A request to be changed in one place.
 #[derive(Clone)]
 struct Asked {
@@ -54,9 +56,10 @@ impl Asked {
     }
 
     fn with<T>(&self, call: impl FnOnce(&Keyer, &Request<'_>, Context<'_>) -> T) -> T {
-        let prompt = match self.is_text {
-            true => self.messages.concat(),
-            false => format!("[{}]", self.messages.join(", ")),
+        let prompt = if self.is_text {
+            self.messages.concat()
+        } else {
+            format!("[{}]", self.messages.join(", "))
         };
         let request = Request {
             namespace: self.namespace.as_bytes(),
@@ -97,7 +100,7 @@ fn requests_that_differ_in_their_question_share_a_partition() {
 #[test]
 fn everything_else_counts() {
     let asked = Asked::new();
-    let changes: [(&str, fn(&mut Asked)); 18] = [
+    let changes: [(&str, Change); 18] = [
         ("namespace", |it| it.namespace = "other"),
         ("temperature", |it| it.model = it.model.replace("0.5", "0.6")),
         ("tools", |it| it.model = it.model.replace("'f'", "'g'")),
@@ -220,9 +223,10 @@ fn random_message(dice: &mut Dice) -> (String, String, bool) {
     let extra = if is_list { dice.of(&["", "", "", r#", "x": 1"#]) } else { "" };
     let written = |texts: &[&str]| {
         let block = |text: &&str| format!(r#"{{"type": "text", "text": "{text}"{extra}}}"#);
-        let content = match is_list {
-            true => format!("[{}]", texts.iter().map(block).collect::<Vec<_>>().join(",")),
-            false => format!("\"{}\"", texts[0]),
+        let content = if is_list {
+            format!("[{}]", texts.iter().map(block).collect::<Vec<_>>().join(","))
+        } else {
+            format!("\"{}\"", texts[0])
         };
         message(class, &format!(r#"{before}"content": {content}{after}"#))
     };
@@ -236,7 +240,7 @@ fn partitions_are_equal_exactly_if_keys_with_another_question_are() {
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
     let (mut keys, mut partitions) = (HashMap::new(), HashMap::new());
     let (mut all_keys, mut questions, mut shared) = (HashSet::new(), 0, 0);
-    for _ in 0..6000 {
+    for _ in 0..3000 {
         let mut asked = Asked::new();
         asked.namespace = dice.of(&["", "a"]);
         asked.model = dice.of(&["m", "[('n', 1)]", "[('f', <class 'm.A'>)]"]).to_owned();
@@ -257,6 +261,6 @@ fn partitions_are_equal_exactly_if_keys_with_another_question_are() {
         assert_eq!(*partitions.entry(found.digest).or_insert(key), key);
         assert_eq!(*keys.entry(key).or_insert(found.digest), found.digest);
     }
-    assert!(questions > 1000 && shared > 300, "{questions}, {shared}");
+    assert!(questions > 500 && shared > 150, "{questions}, {shared}");
     assert!(partitions.keys().all(|digest| !all_keys.contains(digest)));
 }
