@@ -197,6 +197,15 @@ fn the_prompt_of_a_completion_model_is_its_question() {
     assert_eq!(Keyer::new(None).partition(&surrogate, Context::default(), |_| None), Ok(None));
 }
 
+#[test]
+fn a_partition_is_no_key_of_what_is_left() {
+    // Its form is that of the partition: the kind of the part tells them apart.
+    let asked = Asked::new();
+    let null = asked.but(|it| it.messages[3] = message("HumanMessage", r#""content": null"#));
+    assert_ne!(Ok(asked.digest()), null.key());
+    assert_eq!(null.partition(), Ok(None));
+}
+
 /// xorshift64*: enough for a test, and the same on every run.
 struct Dice(u64);
 

@@ -83,7 +83,8 @@ def test_a_long_question_is_whole(character: str) -> None:
 
 
 def test_other_threads_go_on_while_a_long_request_is_read() -> None:
-    request = Request(dumps([HumanMessage("x" * LARGE)] * 4), LLM)
+    # A long question would release the GIL while its str is made.
+    request = Request(dumps([*[HumanMessage("x" * LARGE)] * 4, HumanMessage("q")]), LLM)
     begin, seen = threading.Event(), threading.Event()
 
     def other() -> None:
@@ -93,7 +94,7 @@ def test_other_threads_go_on_while_a_long_request_is_read() -> None:
     thread = threading.Thread(target=other)
     thread.start()
     interval = sys.getswitchinterval()
-    # From now on a thread goes on only where this one lets go of the GIL.
+    # From now on a thread goes on only where this one releases the GIL.
     sys.setswitchinterval(1000)
     try:
         begin.set()
