@@ -375,6 +375,24 @@ class Memory:
             RequestBypassed: It does not say what is asked.
         """
 
+    def partition(
+        self, request: Asked, namespace: str, schemas: Mapping[str, bytes] | None = None
+    ) -> tuple[bytes, str] | None:
+        """The request's partition for semantic lookups, and its question (docs/keys.md).
+
+        Requests share a partition exactly if they differ in their question only. Arguments as for
+        `key`.
+
+        Returns:
+            The partition (32 bytes, the same in every process, never equal to a key) and the
+            question. The question is the text of the last message, or a completion model's prompt.
+            None if there is no question: the last message is not a human's, its content is not
+            plain text or is empty, or a surrogate in it is alone.
+
+        Raises:
+            RequestBypassed: The request has no key, and so no partition.
+        """
+
     def seek(
         self, request: Asked, namespace: str, schemas: Mapping[str, bytes] | None = None
     ) -> tuple[bytes, int | None]:

@@ -98,6 +98,15 @@ pub(super) fn extent(bytes: &[u8]) -> usize {
     at.min(bytes.len())
 }
 
+/// The members of a container, one by one.
+pub(super) fn members(container: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = container.get(1..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let is_there = rest.first().is_some_and(|&kind| kind != tag::END);
+        is_there.then(|| rest.split_off(..extent(rest))).flatten()
+    })
+}
+
 /// The size of a leaf's length and bytes, which `bytes` start with.
 fn leaf_extent(bytes: &[u8]) -> usize {
     let (mut length, mut digits) = (0_usize, 0);

@@ -11,6 +11,7 @@
 //! |---------------|--------------------------------------------------------------------------------|
 //! | `llm_string`  | reads an `llm_string`                                                          |
 //! | `prompt`      | reads messages                                                                 |
+//! | `question`    | takes the question out of messages                                             |
 //! | `description` | writes what a model object says of itself, in canonical bytes                  |
 //! | `reading`     | the settings of an `llm_string` while it is read                               |
 //! | `immaterial`  | the settings that cannot change an answer                                      |
@@ -39,6 +40,7 @@ mod literal;
 mod llm_string;
 mod objects;
 mod prompt;
+mod question;
 mod reading;
 mod thin;
 
@@ -47,6 +49,7 @@ pub use form::{Canonical, ClassMention, Form, Part, Place};
 pub use llm_string::llm_string;
 pub use objects::Objects;
 pub use prompt::{messages, prompt};
+pub use question::take_question;
 
 #[cfg(test)]
 mod golden_tests;

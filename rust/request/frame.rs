@@ -38,6 +38,8 @@ pub enum Part<'a> {
     Verbatim(&'a [u8]),
     /// Its canonical form.
     Canonical(&'a [u8]),
+    /// What a prompt says apart from its question: see [`super::partition`].
+    Open(&'a [u8]),
 }
 
 /// Feeds the beginning of a frame to `write`: [`VERSION`] (1 byte). Then come its [`part`]s, whose
@@ -48,11 +50,12 @@ pub fn begin(mut write: impl FnMut(&[u8])) {
 
 /// Feeds a framed part to `write`, piece by piece: no copy of a prompt is made.
 ///
-/// 0 (verbatim) or 1 (canonical) (1 byte), its length (8 bytes, little-endian) and its bytes.
+/// 0 (verbatim), 1 (canonical) or 2 (open) (1 byte), its length (8 bytes, little-endian) and its bytes.
 pub fn part(part: Part<'_>, mut write: impl FnMut(&[u8])) {
     let (kind, bytes) = match part {
         Part::Verbatim(bytes) => (0, bytes),
         Part::Canonical(bytes) => (1, bytes),
+        Part::Open(bytes) => (2, bytes),
     };
     // In one piece: each of them costs a hasher as much as some 20 bytes.
     let mut header = [kind; 9];
@@ -100,7 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn a_canonical_form_is_not_a_text_of_the_same_bytes() {
-        assert_ne!(framed(&[Part::Verbatim(b"x")]), framed(&[Part::Canonical(b"x")]));
+    fn parts_of_different_kinds_and_the_same_bytes_frame_differently() {
+        let [verbatim, canonical, open] =
+            [Part::Verbatim(b"x"), Part::Canonical(b"x"), Part::Open(b"x")];
+        assert_ne!(framed(&[verbatim]), framed(&[canonical]));
+        assert_ne!(framed(&[verbatim]), framed(&[open]));
+        assert_ne!(framed(&[canonical]), framed(&[open]));
     }
 }

@@ -5,7 +5,7 @@
 
 use super::frame::{self, Part, Request};
 use super::parsed::{Context, Model, ParsedRequest};
-use crate::canonical::{self, Bypass, Form, Reason};
+use crate::canonical::{self, Bypass, Form};
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 
 /// BLAKE3 context of unkeyed request keys (BLAKE3 specification, section 2.3).
@@ -61,28 +61,21 @@ impl KeyPrefix {
         parsed: &ParsedRequest<'_>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,
     ) -> Result<Key, Bypass> {
-        let mut schemas = Vec::new();
-        if let Form::Params(canonical) = &parsed.model.form {
-            let mut classes: Vec<_> = canonical.classes.iter().collect();
-            // Within a set they come in the order of their hashes, which are another process's.
-            classes.sort_unstable_by_key(|class| (class.part, &class.name));
-            for class in classes {
-                let digest = schema_of(&class.name).ok_or_else(|| Bypass {
-                    reason: Reason::UnknownClass,
-                    parameter: canonical.parts.get(class.part).map(|part| part.name.clone()),
-                })?;
-                schemas.extend_from_slice(&digest);
-            }
-        }
+        let schemas = parsed.model.schemas(schema_of)?;
         let prompt = match &parsed.messages {
             Some(messages) => Part::Canonical(messages),
             None => Part::Verbatim(parsed.request.prompt),
         };
+        Ok(Key(self.digest(prompt, &schemas, parsed.supplement)))
+    }
+
+    /// The digest of a frame that begins with this.
+    pub(super) fn digest(&self, prompt: Part<'_>, schemas: &[u8], supplement: &[u8]) -> [u8; 32] {
         let mut hasher = self.hasher.clone();
         frame::part(prompt, updating(&mut hasher));
-        frame::part(Part::Verbatim(&schemas), updating(&mut hasher));
-        frame::part(Part::Verbatim(parsed.supplement), updating(&mut hasher));
-        Ok(Key(*hasher.finalize().as_bytes()))
+        frame::part(Part::Verbatim(schemas), updating(&mut hasher));
+        frame::part(Part::Verbatim(supplement), updating(&mut hasher));
+        *hasher.finalize().as_bytes()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Keys and labels.
 
 use super::*;
+use crate::canonical::Reason;
 
 const A: Request<'_> = Request { namespace: b"", llm_string: b"model", prompt: b"hello" };
 

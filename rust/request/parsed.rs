@@ -25,6 +25,29 @@ impl Model {
         let is_thin = matches!(&form, Form::Params(settings) if settings.is_thin());
         Ok(Self { text: text.into(), form, is_thin })
     }
+
+    /// The digests of the classes that it names, one after the other.
+    ///
+    /// # Errors
+    /// [`Bypass`], if a class has none.
+    pub(super) fn schemas(
+        &self,
+        schema_of: impl Fn(&str) -> Option<[u8; 32]>,
+    ) -> Result<Vec<u8>, Bypass> {
+        let Form::Params(canonical) = &self.form else { return Ok(Vec::new()) };
+        let mut classes: Vec<_> = canonical.classes.iter().collect();
+        // Within a set they come in the order of their hashes, which are another process's.
+        classes.sort_unstable_by_key(|class| (class.part, &class.name));
+        let mut schemas = Vec::new();
+        for class in classes {
+            let digest = schema_of(&class.name).ok_or_else(|| Bypass {
+                reason: Reason::UnknownClass,
+                parameter: canonical.parts.get(class.part).map(|part| part.name.clone()),
+            })?;
+            schemas.extend_from_slice(&digest);
+        }
+        Ok(schemas)
+    }
 }
 
 /// What was seen of a request beside its texts.
@@ -48,6 +71,8 @@ pub struct ParsedRequest<'a> {
     pub supplement: &'a [u8],
     /// The canonical form of its prompt; `None` for one that is no list of messages.
     pub messages: Option<Vec<u8>>,
+    /// Whether its prompt is known to be a completion model's.
+    pub is_text: bool,
 }
 
 impl<'a> ParsedRequest<'a> {
@@ -69,6 +94,7 @@ impl<'a> ParsedRequest<'a> {
             model,
             supplement: context.supplement.unwrap_or_default(),
             messages: None,
+            is_text: context.is_text,
         };
         if context.is_text {
             return Ok(parsed);

@@ -2,8 +2,8 @@
 
 use super::clock::{Clock, nanoseconds};
 use super::conversions::{
-    Answered, Bytes, KnownTexts, Price, Recalled, Times, known_texts, not_asked, price_of, times,
-    to_bytes, worth_of,
+    Answered, Bytes, KnownTexts, Partitioned, Price, Recalled, Times, known_texts, not_asked,
+    price_of, times, to_bytes, worth_of,
 };
 use super::counts::MemoryCounts;
 use super::keying::Keying;
@@ -99,13 +99,7 @@ impl Memory {
         key: [u8; 32],
         streams: bool,
     ) -> Answered {
-        // An entry that has expired is met below, and removed.
-        if !self.tier.lock().knows(&Key(key)) {
-            return Ok(None);
-        }
-        let (py, texts) = (prompt.py(), Texts::of(prompt, llm_string, namespace)?);
-        let hit = self.tier.lookup_key(py, &texts.request(), Key(key))?;
-        self.decoded(py, hit, streams)
+        self.found_by_key(prompt, llm_string, namespace, Key(key), streams)
     }
 
     fn stale(&self, prompt: Text, llm_string: Text, namespace: Text, key: [u8; 32]) -> Answered {
@@ -137,6 +131,11 @@ impl Memory {
     fn key(&self, request: RequestArg, namespace: Text, schemas: Schemas) -> PyResult<Bytes> {
         let (py, key) = (namespace.py(), self.keying.key(&request, namespace, schemas)?);
         Ok(to_bytes(py, &key.0))
+    }
+
+    #[pyo3(signature = (request, namespace, schemas=None))]
+    fn partition(&self, request: RequestArg, namespace: Text, schemas: Schemas) -> Partitioned {
+        self.keying.partition(&request, namespace, schemas)
     }
 
     #[pyo3(signature = (request, namespace, schemas=None))]

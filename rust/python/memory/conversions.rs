@@ -2,8 +2,10 @@
 
 use super::clock::seconds;
 use crate::memory::{About, FOREVER, KnownRequest, Worth};
+use crate::python::runtime::{long_work::LARGE, text::text};
+use crate::request::Partition;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyList};
+use pyo3::types::{PyBool, PyBytes, PyList, PyString};
 
 /// Fresh objects of an answer, if there is one.
 pub(super) type Answered = PyResult<Option<Py<PyList>>>;
@@ -16,6 +18,9 @@ pub(super) type Bytes = Py<PyBytes>;
 
 /// Key, `llm_string` and prompt.
 pub(super) type KnownTexts = (Bytes, Bytes, Option<Bytes>);
+
+/// Partition and question, if there is one.
+pub(super) type Partitioned = PyResult<Option<(Bytes, Py<PyString>)>>;
 
 /// Tokens in, tokens out, money.
 pub(super) type Price = (u64, u64, f64);
@@ -30,6 +35,18 @@ pub(super) fn to_bytes(py: Python<'_>, bytes: &[u8]) -> Bytes {
 pub(super) fn known_texts(py: Python<'_>, known: &KnownRequest) -> KnownTexts {
     let bytes = |bytes: &[u8]| to_bytes(py, bytes);
     (bytes(&known.key.0), bytes(&known.llm_string), known.prompt.as_deref().map(bytes))
+}
+
+pub(super) fn partitioned(
+    py: Python<'_>,
+    partition: &Partition,
+) -> PyResult<(Bytes, Py<PyString>)> {
+    let question = &partition.question;
+    let question = match question.len() {
+        0..=LARGE => PyString::new(py, question),
+        _ => text(py, question.as_bytes())?,
+    };
+    Ok((to_bytes(py, &partition.digest), question.unbind()))
 }
 
 pub(super) fn price_of(worth: Worth) -> Price {

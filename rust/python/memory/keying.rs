@@ -1,5 +1,6 @@
-//! Names requests: keys, labels and outlines, with the GIL released while that is long work.
+//! Names requests: keys, partitions, labels and outlines, with the GIL released while that is long work.
 
+use super::conversions::{Partitioned, partitioned};
 use super::request_args::{RequestArg, Schemas, Text};
 use crate::canonical::{Bypass, Form};
 use crate::python::errors::bypassed;
@@ -49,7 +50,26 @@ impl Keying {
         let schemas = schemas.unwrap_or_default();
         let schema_of = |class: &str| schemas.get(class).copied();
         let (texts, context) = (request.texts(namespace)?, request.context());
-        Ok(self.key_and(namespace.py(), texts.request(), context, schema_of, |_, _| ())?.0)
+        self.read(namespace.py(), texts.request(), context, |recent, parsed| {
+            recent.key_prefix.key(&parsed, schema_of)
+        })
+    }
+
+    /// The partition of a request, and its question.
+    pub(super) fn partition(
+        &self,
+        request: &RequestArg<'_>,
+        namespace: Text<'_, '_>,
+        schemas: Schemas,
+    ) -> Partitioned {
+        let schemas = schemas.unwrap_or_default();
+        let schema_of = |class: &str| schemas.get(class).copied();
+        let (texts, context) = (request.texts(namespace)?, request.context());
+        let py = namespace.py();
+        let found = self.read(py, texts.request(), context, |recent, parsed| {
+            recent.key_prefix.partition(parsed, schema_of)
+        })?;
+        found.map(|it| partitioned(py, &it)).transpose()
     }
 
     /// Key, label of the `llm_string`, outline: what a record is named by, read only once.
@@ -64,15 +84,14 @@ impl Keying {
         let schema_of = |class: &str| schemas.get(class).copied();
         let (texts, context) = (request.texts(namespace)?, request.context());
         let (py, request) = (namespace.py(), texts.request());
-        let (key, (label, outline)) =
-            self.key_and(py, request, context, schema_of, |recent, parsed| {
-                let digests = &mut recent.digests;
-                let digests = digests.get_or_insert_with(|| self.digests(parsed.model).into());
-                let settings = digests.settings.as_deref();
-                let outline = self.outliner.outline_of(parsed, settings, schema_of, tail);
-                (digests.label, outline)
-            })?;
-        Ok((key, label, outline))
+        self.read(py, request, context, |recent, parsed| {
+            let key = recent.key_prefix.key(&parsed, schema_of)?;
+            let digests = &mut recent.digests;
+            let digests = digests.get_or_insert_with(|| self.digests(parsed.model).into());
+            let settings = digests.settings.as_deref();
+            let outline = self.outliner.outline_of(&parsed, settings, schema_of, tail);
+            Ok((key, digests.label, outline))
+        })
     }
 
     /// The outline of a request.
@@ -111,27 +130,25 @@ impl Keying {
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The key of a request, and what `more` makes of it while it is read.
-    fn key_and<T: Send>(
+    /// Reads a request, and returns what `name` makes of it.
+    fn read<T: Send>(
         &self,
         py: Python<'_>,
         request: Request<'_>,
         context: Context<'_>,
-        schema_of: impl Fn(&str) -> Option<[u8; 32]> + Sync,
-        more: impl Send + FnOnce(&mut RecentModel, &ParsedRequest<'_>) -> T,
-    ) -> PyResult<(Key, T)> {
+        name: impl Send + FnOnce(&mut RecentModel, ParsedRequest<'_>) -> Result<T, Bypass>,
+    ) -> PyResult<T> {
         let known = self.models().get(request.llm_string);
         let named = long_work(py, &request, || {
             let mut recent = self.recognised(known, &request)?;
             let model = Arc::clone(&recent.model);
             let parsed = ParsedRequest::read(request, context, &model)?;
-            let key = recent.key_prefix.key(&parsed, &schema_of)?;
-            let more = more(&mut recent, &parsed);
-            Ok((recent, key, more))
+            let named = name(&mut recent, parsed)?;
+            Ok((recent, named))
         });
-        let (recent, key, more) = named.map_err(bypassed)?;
+        let (recent, named) = named.map_err(bypassed)?;
         self.models().put(recent);
-        Ok((key, more))
+        Ok(named)
     }
 
     /// The model of a request: `known`, or read. Long work.

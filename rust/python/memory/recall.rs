@@ -46,6 +46,24 @@ impl Memory {
         Ok(self.decoded(py, Some(hit), streams)?.map(|list| list.into_bound(py).into_any()))
     }
 
+    /// The answer to a request of this key, which may have been asked in another form.
+    pub(super) fn found_by_key(
+        &self,
+        prompt: Text<'_, '_>,
+        llm_string: Text<'_, '_>,
+        namespace: Text<'_, '_>,
+        key: Key,
+        streams: bool,
+    ) -> Answered {
+        // An entry that has expired is met below, and removed.
+        if !self.tier.lock().knows(&key) {
+            return Ok(None);
+        }
+        let (py, texts) = (prompt.py(), Texts::of(prompt, llm_string, namespace)?);
+        let hit = self.tier.lookup_key(py, &texts.request(), key)?;
+        self.decoded(py, hit, streams)
+    }
+
     pub(super) fn decoded(&self, py: Python<'_>, hit: Option<Hit>, streams: bool) -> Answered {
         let Some(hit) = hit else { return Ok(None) };
         if !streams && is_for_streams(&hit.value) {
