@@ -292,7 +292,7 @@ def test_the_file_says_what_it_is_and_is_for_its_owner_only(tmp_path: Path) -> N
     assert set(modes) - {"a.db-lock"} == {"a.db", "a.db-wal", "a.db-shm"}
     assert set(modes.values()) == {"0o600"}
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
-        facts = {"application_id": 0x6C6D656D, "user_version": 3, "journal_mode": "wal"}
+        facts = {"application_id": 0x6C6D656D, "user_version": 4, "journal_mode": "wal"}
         for name, value in {**facts, "auto_vacuum": 2}.items():
             assert connection.execute(f"PRAGMA {name}").fetchone() == (value,), name
 

@@ -21,6 +21,9 @@ PLAIN = (b"llmv", b"llmz")
 REQUEST = b"request"
 """Tells the encrypted request of a key from the answer to it."""
 
+QUESTION = b"question"
+"""The same of its question, for semantic lookups."""
+
 
 class Envelope:
     """Seals values for a store, and opens what the store returns. Shows no key."""
@@ -75,6 +78,19 @@ class Envelope:
             return self.decrypted(stored, key + REQUEST)
         except ValueDamaged:
             return None
+
+    def seal_question(self, packed: bytes, key: bytes) -> bytes:
+        """Encrypt a question. Unencrypted, it must not begin as encrypted content does."""
+        return packed if self._keyring is None else self._keyring.encrypt(packed, key + QUESTION)
+
+    def open_question(self, stored: bytes, key: bytes) -> bytes:
+        """The question that was sealed for this key.
+
+        Raises:
+            ValueDamaged: It is not authentic, or not encrypted where it has to be. What is stored
+                in clear is returned as it is.
+        """
+        return self.decrypted(stored, key + QUESTION)
 
     def decrypted(self, stored: bytes, belongs_to: bytes) -> bytes:
         """The content, which may still be compressed. Raises as `open`."""

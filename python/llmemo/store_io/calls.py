@@ -104,12 +104,12 @@ class Call(Submission[T]):
             raise error
         return result  # type: ignore[no-any-return]
 
-    def when_over(self, callback: Callable[[Exception | None], None]) -> None:
-        """Of a blocking call, before it is sent: have a callback get the error, or None.
+    def when_over(self, callback: Callable[[T | None, Exception | None], object]) -> None:
+        """Of a blocking call, before it is sent: have a callback get the result and the error.
 
         On the private thread, as a rule.
         """
-        self._future.add_done_callback(lambda outcome: callback(outcome[1]))
+        self._future.add_done_callback(lambda outcome: callback(*outcome))
 
     def set(self, result: T | None, error: Exception | None) -> None:
         """Hand the outcome over, unless the caller has left."""

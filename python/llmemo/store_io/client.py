@@ -20,6 +20,7 @@ from llmemo.store_io.operations import Found, Get, Set
 from llmemo.store_io.read_batcher import ReadBatcher
 from llmemo.store_io.store_health import StoreHealth
 from llmemo.store_io.time_budget import WAITED, TimeBudget
+from llmemo.store_io.vector_client import VectorClient
 from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class StoreClient:
         self.waited = WAITED * timeout
         """Seconds that one model call may wait for the store."""
         self._unclaimed = functools.partial(give_back_all, self.executor.submit)
+        vectors = VectorClient(store, self.executor, self.health, self.waited, tally)
+        self.questions, self.state = vectors.questions, vectors.state
+        self.amend_soon = vectors.amend_soon
         self._batcher = ReadBatcher(self.executor, self.health, self.waited, self._unclaimed)
 
     def time_budget(self, left: float | None = None) -> TimeBudget:
@@ -65,7 +69,7 @@ class StoreClient:
         health = self.health
         if health.reads.is_open:
             health.reads_refused(1)
-            self._probe(key)
+            health.probe(key)
             return self._unread()
         wants_lease = wants_lease and self.store.leases is not None and not health.writes.is_open
         if make_call == Call.awaited:
@@ -100,7 +104,7 @@ class StoreClient:
         health = self.health
         if health.reads.is_open:
             health.reads_refused(1)
-            self._probe(keys[0])
+            health.probe(keys[0])
             return Found({}, {})
         budget = budget or TimeBudget(self.waited, health.waiting_reads)
         if not budget.left:
@@ -191,9 +195,9 @@ class StoreClient:
         health = self.health
         if health.reads.is_open or health.writes.is_open or not budget.left:
             # It gets there when the store does, without a wait.
-            self._try("write", operation)
+            health.attempt(operation)
             # A caller that writes without reading would otherwise never be waited for again.
-            self._probe(operation.record.key)
+            health.probe(operation.record.key)
             return None
         try:
             call = make_call(operation)
@@ -279,19 +283,3 @@ class StoreClient:
         fence = self.held.fence(key)
         if fence is not None:
             self.release(key, fence, 0)
-
-    def _try(self, verb: str, operation: Operation) -> None:
-        """Send an operation that no caller waits for, and see whether the store is well again."""
-        call: Call[Any] = Call.blocking(operation)
-        call.when_over(self.health.read_ended if verb == "read" else self.health.write_ended)
-        try:
-            self.executor.submit(call)
-        except Exception as error:  # as in `begin_write`
-            if is_interrupt(error):
-                raise
-            self.health.note(verb, error)
-
-    def _probe(self, key: bytes) -> None:
-        """Now and then, ask a store that is in trouble, without waiting."""
-        if self.health.reads.may_try():
-            self._try("read", Get([key]))

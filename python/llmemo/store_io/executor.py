@@ -24,9 +24,9 @@ from llmemo._core import Insisting
 from llmemo.concurrency.interrupts import aside
 from llmemo.concurrency.monkey_patching import patched_by
 from llmemo.errors import ConfigurationError, StoreError
+from llmemo.store_io.batches import shared_by
 from llmemo.store_io.calls import CLOSED, Submission, settle
 from llmemo.store_io.leases.held import HeldLeases
-from llmemo.store_io.operations import Set
 from llmemo.store_io.worker import Worker
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Executor:
             if worker is not None:
                 worker.submit(call, at_once=True)
                 continue
-            if isinstance(call.operation, Set):
+            if shared_by(call.operation) is not None:
                 self._tally.store_failed("write", error, 1)
             settle([(call, None, error)])
 

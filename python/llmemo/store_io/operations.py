@@ -89,6 +89,31 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True)
+class ListQuestions:
+    """List the questions of a partition: see `VectorStore.questions`. None if it keeps none."""
+
+    partition: bytes
+    after: int
+    before: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadState:
+    """Read a state: see `VectorStore.state`. None if there is none, or the store keeps none."""
+
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AmendState:
+    """Replace a state: see `VectorStore.amend`. Returns what is stored afterwards."""
+
+    name: bytes
+    change: Callable[[bytes | None], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
     """Wait for an answer that another caller computes. Not for a store: see `single_flight`."""
 
@@ -136,7 +161,7 @@ class Resume:
 
 Operation: TypeAlias = (
     "Get | Set | Add | Delete | Invalidate | Discard | Recent"
-    " | Join | Acquire | Follow | Release | Resume"
+    " | ListQuestions | ReadState | AmendState | Join | Acquire | Follow | Release | Resume"
 )
 
 

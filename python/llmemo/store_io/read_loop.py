@@ -10,7 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from llmemo.store_io.calls import Outcome, Submission, settle
-from llmemo.store_io.operations import Found, Get
+from llmemo.store_io.operations import Found, Get, ListQuestions, ReadState, Recent
 from llmemo.store_io.store_opener import TROUBLE
 from llmemo.stores.lease_store import Grant
 from llmemo.stores.records import Record
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from llmemo.store_io.leases.manager import LeaseManager
+    from llmemo.store_io.operations import Operation
     from llmemo.store_io.shutdown import Shutdown
     from llmemo.store_io.store_opener import StoreOpener
     from llmemo.stores.base import Store
@@ -105,16 +106,16 @@ class ReadLoop:
         self._leases.note_granted(leases, wanted)
         return dict(records), leases
 
-    def begin_listing(self, call: Submission[Sequence[Record]], limit: int) -> None:
-        """List recent records beside the reads, which must not wait for as long as that takes."""
-        listing = asyncio.ensure_future(self._list(call, limit))
+    def begin_listing(self, call: Submission[Any]) -> None:
+        """List something beside the reads, which must not wait for as long as that takes."""
+        listing = asyncio.ensure_future(self._list(call))
         self._listings.add(listing)
         listing.add_done_callback(self._listings.discard)
 
-    async def _list(self, call: Submission[Sequence[Record]], limit: int) -> None:
+    async def _list(self, call: Submission[Any]) -> None:
         try:
             store = await self._opener.open()
-            outcome: Outcome = (call, await store.recent(limit), None)
+            outcome: Outcome = (call, await _listed(store, call.operation), None)
         except TROUBLE as error:
             outcome = (call, None, self._opener.translated(error))
         settle([outcome])
@@ -122,6 +123,20 @@ class ReadLoop:
     async def finish_listings(self) -> None:
         """Wait for the listings that were begun."""
         await asyncio.gather(*self._listings)
+
+
+async def _listed(store: Store, operation: Operation) -> object:
+    if isinstance(operation, Recent):
+        return await store.recent(operation.limit)
+    if store.vectors is not None and isinstance(operation, ReadState):
+        return await store.vectors.state(operation.name)
+    if store.vectors is not None and isinstance(operation, ListQuestions):
+        partition, after = operation.partition, operation.after
+        before, limit = operation.before, operation.limit
+        listed = store.vectors.questions(partition, after=after, before=before, limit=limit)
+        # A store may return anything, or what runs its code in the caller's thread.
+        return list(await listed)
+    return None
 
 
 def _gets(reads: Sequence[Submission[Any]]) -> list[Get]:

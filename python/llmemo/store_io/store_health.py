@@ -10,12 +10,15 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.blocking_future import NotYetError
-from llmemo.store_io.calls import settle
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.store_io.calls import Call, settle
 from llmemo.store_io.circuit_breaker import CircuitBreaker
+from llmemo.store_io.operations import Get
 
 if TYPE_CHECKING:
-    from llmemo.store_io.calls import Call, Submission
+    from llmemo.store_io.calls import Submission
     from llmemo.store_io.executor import Executor
+    from llmemo.store_io.operations import Operation
     from llmemo.telemetry.stats import Tally
 
 
@@ -61,6 +64,24 @@ class StoreHealth:
             if self.reads.is_open:
                 # Maybe that is over, too. But reads may hang where writes do not.
                 self.reads.hurry()
+
+    def attempt(self, operation: Operation) -> None:
+        """Send an operation that no caller waits for, and see whether the store is well again."""
+        is_read = isinstance(operation, Get)
+        call: Call[Any] = Call.blocking(operation)
+        ended = self.read_ended if is_read else self.write_ended
+        call.when_over(lambda _, error: ended(error))
+        try:
+            self._executor.submit(call)
+        except Exception as error:  # it may be closed, or find no thread
+            if is_interrupt(error):
+                raise
+            self.note("read" if is_read else "write", error)
+
+    def probe(self, key: bytes) -> None:
+        """Now and then, ask a store that is in trouble, without waiting."""
+        if self.reads.may_try():
+            self.attempt(Get([key]))
 
     def failed(self, verb: str, error: Exception, calls: int = 1) -> None:
         """Count and log a failure of N calls, and tell the breaker."""

@@ -16,7 +16,17 @@ from llmemo.store_io.calls import CLOSED, Submission, settle
 from llmemo.store_io.leases.manager import LeaseManager
 from llmemo.store_io.mailbox import Mailbox
 from llmemo.store_io.maintenance import Maintenance
-from llmemo.store_io.operations import Acquire, Discard, Get, Recent, Release, Resume, Set
+from llmemo.store_io.operations import (
+    Acquire,
+    Discard,
+    Get,
+    ListQuestions,
+    ReadState,
+    Recent,
+    Release,
+    Resume,
+    Set,
+)
 from llmemo.store_io.read_loop import ReadLoop
 from llmemo.store_io.shutdown import Shutdown
 from llmemo.store_io.store_opener import StoreOpener
@@ -186,8 +196,8 @@ class Worker:
                 self._reads.queue.append(call)
                 continue
             has_writes = True
-            if isinstance(operation, Recent):
-                self._reads.begin_listing(call, operation.limit)
+            if isinstance(operation, (Recent, ListQuestions, ReadState)):
+                self._reads.begin_listing(call)
             elif isinstance(operation, Discard):
                 self._maintenance.note_damaged(operation.record)
             elif isinstance(operation, (Acquire, Release, Resume)):

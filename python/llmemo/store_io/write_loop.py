@@ -1,4 +1,4 @@
-"""Writes of a store: up to 1,024 pending records in one transaction; maintenance in between."""
+"""Writes of a store: batches of pending writes; maintenance in between."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from llmemo.errors import StoreError, text_of
+from llmemo.store_io.batches import carry_out, shared_by, size_of, take_batch
 from llmemo.store_io.calls import Submission, settle
-from llmemo.store_io.operations import Add, Delete, Invalidate, Set, forget
+from llmemo.store_io.operations import Invalidate, forget
 from llmemo.store_io.store_opener import TROUBLE
 from llmemo.stores.base import StoreUnavailableError
 
@@ -20,14 +21,10 @@ if TYPE_CHECKING:
     from llmemo.store_io.maintenance import Maintenance
     from llmemo.store_io.shutdown import Shutdown
     from llmemo.store_io.store_opener import StoreOpener
-    from llmemo.stores.base import Store
     from llmemo.telemetry.stats import Tally
 
 MAX_QUEUED_BYTES = 64 * 2**20
 """Memory that updates waiting to be written may take; beyond it the oldest are dropped."""
-
-AROUND = 2_048
-"""Bytes that a queued update takes besides value, outline and request (measured with 200,000)."""
 
 MAX_RECORDS_PER_SET = 1024
 """Most records in one transaction, so that no write keeps other processes waiting for long."""
@@ -116,7 +113,7 @@ class WriteLoop:
         """Hand out the outcomes of a batch. Returns False if there is more to remove."""
         self._leases.is_in_trouble = False
         self._leases.wrote(batch, is_done=error is None)
-        if error is not None and isinstance(batch[0].operation, Set):
+        if error is not None and shared_by(batch[0].operation) is not None:
             # Here, since the caller may not wait for the outcome any more.
             self._tally.store_failed("write", error, len(batch))
         if not _is_brief(batch[0]) and error is None and results[0] is None:
@@ -132,12 +129,7 @@ class WriteLoop:
 
     def _take_batch(self) -> list[Submission[Any]]:
         """The oldest write, and with it all that can share its transaction."""
-        writes = self.queue
-        batch = [writes.popleft()]
-        if not isinstance(batch[0].operation, Set):
-            return batch
-        while writes and len(batch) < MAX_RECORDS_PER_SET and isinstance(writes[0].operation, Set):
-            batch.append(writes.popleft())
+        batch = take_batch(self.queue, MAX_RECORDS_PER_SET)
         self._queued_bytes -= sum(map(_size, batch))
         return batch
 
@@ -149,7 +141,7 @@ class WriteLoop:
         while True:
             try:
                 store = await self._opener.open()
-                return await _carry_out(store, batch), None
+                return await carry_out(store, batch, self._tally), None
             except StoreUnavailableError as error:
                 text = "llmemo: the store is unavailable: %s"
                 self._tally.note("errors", "store_unavailable", text, text_of(error))
@@ -164,28 +156,9 @@ class WriteLoop:
                 return nothing, self._opener.translated(error)
 
 
-async def _carry_out(store: Store, batch: list[Submission[Any]]) -> Sequence[Any]:
-    """The results of a batch: several writes, or one of the other operations."""
-    operation = batch[0].operation
-    if isinstance(operation, Delete):
-        return [await store.delete(operation.keys)]
-    if isinstance(operation, Invalidate):
-        return [await store.invalidate(operation.selection)]
-    if isinstance(operation, Add):
-        return [await store.add(operation.records)]
-    # One record for each key, and for each lease: the last.
-    sets = [call.operation for call in batch if isinstance(call.operation, Set)]
-    if store.leases is not None and any(one.fence is not None for one in sets):
-        last = {(one.record.key, one.fence): one for one in sets}.values()
-        refused = await store.leases.set([(one.record, one.fence) for one in last])
-        return [one.fence in refused for one in sets]
-    await store.set(list({one.record.key: one.record for one in sets}.values()))
-    return [None] * len(batch)
-
-
 def _is_brief(call: Submission[Any]) -> bool:
     return not isinstance(call.operation, Invalidate)
 
 
 def _size(call: Submission[Any]) -> int:
-    return call.operation.record.size + AROUND if isinstance(call.operation, Set) else 0
+    return size_of(call.operation)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
     from llmemo.stores.records import Record, Selection
+    from llmemo.stores.vector_store import VectorStore
 
 
 class StoreUnavailableError(Exception):
@@ -40,6 +41,9 @@ class Store(ABC):
 
     leases: LeaseStore | None = None
     """Leases between the processes that share the store; None if it has none."""
+
+    vectors: VectorStore | None = None
+    """Questions for semantic lookups; None if it keeps none."""
 
     store_requests: bool = False
     """Whether records bring their requests, in clear."""

@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+class StoredQuestion(NamedTuple):
+    """What a semantic lookup finds an answer by. A store reads neither field."""
+
+    partition: bytes
+    """32 bytes: a digest that all questions share which are compared with each other."""
+    sealed: bytes
+    """The vector and the text of the question, packed by the caller and maybe encrypted."""
+
+
 class Record(NamedTuple):
     """One stored answer: digests, times, a value; and the request, if the store asks for it."""
 
@@ -24,11 +33,14 @@ class Record(NamedTuple):
     """Short digests of the request's parts: what `explain` compares. `get` may leave it out."""
     request: bytes | None = None
     """The request itself, if the store asked for it. `get` may leave it out."""
+    question: StoredQuestion | None = None
+    """What semantic lookups find it by. `get` may leave it out."""
 
     @property
     def size(self) -> int:
-        """Bytes of value, outline and request together: all of it that may be large."""
-        return len(self.value) + len(self.outline) + len(self.request or b"")
+        """Bytes of all that may be large: value, outline, request and question together."""
+        size = len(self.value) + len(self.outline) + len(self.request or b"")
+        return size if self.question is None else size + len(self.question.sealed)
 
 
 class Selection(NamedTuple):

@@ -29,13 +29,15 @@ SELECT page_count, freelist_count, page_size
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
 # The least recently used rows that together free the bytes asked for. A row takes 200 bytes beside
-# its content.
+# its content, and so does its question.
 LEAST_USED = """
 DELETE FROM entries WHERE id IN (
     SELECT id FROM (
         SELECT id, size, sum(size) OVER (ORDER BY used, id) AS freed FROM (
             SELECT id, used,
-                length(value) + length(outline) + ifnull(length(request), 0) + 200 AS size
+                length(value) + length(outline) + ifnull(length(request), 0) + 200 + ifnull(
+                    (SELECT length(sealed) + 200 FROM questions WHERE key = entries.key), 0
+                ) AS size
             FROM entries ORDER BY used, id LIMIT ?
         )
     ) WHERE freed - size < ?

@@ -1,4 +1,4 @@
-"""Removing the records of a selection, a little at a time: other processes write in between."""
+"""Removals: of all records at once, and of a selection, a little at a time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from llmemo.stores.sqlite.change_log import CHANGED, packed
+from llmemo.stores.sqlite.schema import CASCADE
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Sequence
 
     import aiosqlite
@@ -29,8 +31,25 @@ REST_MAX = 0.03
 LAST = "SELECT ifnull(max(id), 0) FROM entries"
 
 
+def clear(connection: sqlite3.Connection, writer: bytes) -> int:
+    """Remove all records and questions, in a transaction. Returns how many records there were.
+
+    Without the trigger, with which SQLite removes row by row: that takes three times as long
+    (sqlite.org/lang_delete.html, "The Truncate Optimization").
+    """
+    connection.execute("DROP TRIGGER IF EXISTS entries_removed")
+    connection.execute("DELETE FROM questions")
+    removed = connection.execute("DELETE FROM entries").rowcount
+    connection.execute(CASCADE)
+    connection.execute(CHANGED, (None, writer))
+    return removed
+
+
 class Sweep:
-    """A walk over all rows that there were when it began, which can be interrupted."""
+    """A walk over all rows that there were when it began, which can be interrupted.
+
+    Other processes write in between.
+    """
 
     def __init__(self, selection: Selection, writer: bytes) -> None:
         """`writer`: by which a store knows its own changes."""

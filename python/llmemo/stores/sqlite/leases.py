@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from llmemo.concurrency.bounded_dict import note
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
 from llmemo.stores.sqlite.fast_reads import queries
 from llmemo.stores.sqlite.lease_slots import LeaseSlots, SlotsBusyError
-from llmemo.stores.sqlite.rows import record_of, size_of
-from llmemo.stores.sqlite.schema import UPSERT
+from llmemo.stores.sqlite.rows import questions_of, record_of, row_of, size_of
+from llmemo.stores.sqlite.schema import ASK, UPSERT
 
 if TYPE_CHECKING:
     import sqlite3
@@ -48,12 +48,10 @@ class SQLiteLeaseStore(LeaseStore):
     def __init__(
         self,
         session: Session,
-        row: Callable[[Record], tuple[Any, ...]],
         clock: Callable[[], float],
     ) -> None:
-        """Leases of the file of a session. `row`: what a record is written as."""
+        """Leases of the file of a session. `clock`: see `Store.clock`."""
         self._session = session
-        self._row = row
         self._clock = clock
         self._grants: dict[int, tuple[bytes, float]] = {}
         """By fence: birth of the lock file, and Unix time, of what was granted here."""
@@ -184,9 +182,12 @@ class SQLiteLeaseStore(LeaseStore):
 
         def work(connection: sqlite3.Connection) -> set[int]:
             slots, refused = self._slots(), set()
+            writer = self._session.change_log.writer
             for record, fence in records:
                 if fence is None or self._is_last(slots, record.key, fence, connection):
-                    connection.execute(UPSERT, self._row(record))
+                    connection.execute(UPSERT, row_of(record, writer))
+                    if record.question is not None:
+                        connection.executemany(ASK, questions_of([record]))
                 else:
                     refused.add(fence)
             return refused

@@ -6,13 +6,19 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from llmemo.stores.records import Record
-from llmemo.stores.sqlite.schema import ADD, ADDED_AT_ONCE
+from llmemo.stores.sqlite.schema import ADD, ADDED_AT_ONCE, ASK
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Sequence
 
+    Row = tuple[Any, ...]
+
 AROUND = 200
-"""Bytes that a row takes beside its value, outline and request: a key, digests, indexes."""
+"""Bytes that a row takes beside what is large in it: a key, digests, indexes. A question's, too."""
+
+COLUMNS_WRITTEN = 8
+"""Fields of a record that are columns of its row, from the first."""
 
 
 def record_of(row: Iterable[Any]) -> Record:
@@ -31,13 +37,39 @@ def record_of(row: Iterable[Any]) -> Record:
 
 
 def size_of(record: Record) -> int:
-    """About how many bytes its row takes."""
-    return record.size + AROUND
+    """About how many bytes its row takes, and that of its question."""
+    return record.size + (AROUND if record.question is None else 2 * AROUND)
 
 
-def additions(
-    rows: Sequence[tuple[Any, ...]], now: float
-) -> list[tuple[str, Sequence[tuple[Any, ...]]]]:
+def row_of(record: Record, writer: bytes) -> Row:
+    """The row that `UPSERT` writes of a record."""
+    return (*record[:COLUMNS_WRITTEN], record.created, writer)
+
+
+def questions_of(records: Iterable[Record]) -> list[Row]:
+    """The rows that `ASK` writes of the records that have questions."""
+    return [(one.key, *one.question) for one in records if one.question is not None]
+
+
+def add(
+    connection: sqlite3.Connection, records: Sequence[Record], now: float, writer: bytes
+) -> int:
+    """Add records whose keys are not there, or have expired at `now`. Returns how many came."""
+    rows = [row_of(record, writer) for record in records if record.question is None]
+    count = sum(
+        max(0, connection.executemany(step, some).rowcount) for step, some in _additions(rows, now)
+    )
+    for record in records:
+        # One at a time: a question is written with an answer that came, and with no other.
+        if record.question is not None:
+            added = connection.execute(ADD[1], (*row_of(record, writer), now)).rowcount
+            if added > 0:
+                connection.executemany(ASK, questions_of([record]))
+                count += 1
+    return count
+
+
+def _additions(rows: Sequence[Row], now: float) -> list[tuple[str, Sequence[Row]]]:
     """Statements that add rows whose keys are not there, or have expired at `now`."""
     border = len(rows) - len(rows) % ADDED_AT_ONCE
     together = [

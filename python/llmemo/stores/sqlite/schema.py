@@ -1,4 +1,4 @@
-"""The table of an SQLite store: how it is made, written and read."""
+"""The tables of an SQLite store: how they are made, written and read."""
 
 from __future__ import annotations
 
@@ -61,11 +61,35 @@ REMOVALS = (
     """,
 )
 REMOVED = "INSERT OR IGNORE INTO removals (id) VALUES (1)"
-MIGRATIONS = (SCHEMA, (LEASES,), REMOVALS)
+# However an entry is removed, and by whichever version of llmemo, its question goes with it. Not by
+# a foreign key: each connection would have to ask for that.
+CASCADE = """
+CREATE TRIGGER entries_removed AFTER DELETE ON entries
+BEGIN DELETE FROM questions WHERE key = old.key; END
+"""
+QUESTIONS = (
+    # AUTOINCREMENT: a reader asks for what came after the last id that it has seen.
+    """
+    CREATE TABLE questions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        key BLOB NOT NULL UNIQUE,
+        partition BLOB NOT NULL,
+        sealed BLOB NOT NULL
+    )
+    """,
+    # The id is the end of each of its rows (sqlite.org/queryplanner.html, 1.4).
+    "CREATE INDEX questions_by_partition ON questions (partition)",
+    CASCADE,
+    "CREATE TABLE states (name BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID",
+)
+MIGRATIONS = (SCHEMA, (LEASES,), REMOVALS, QUESTIONS)
 """What takes a file from each version of the schema, by its place here, to the next one; an empty
 file is of version 0. A change of the schema is a new entry at the end, of statements that leave in
 its place what processes of older versions use: they may have the file open meanwhile.
 """
+
+WITH_QUESTIONS = 4
+"""The first version of the schema that has questions and states."""
 
 COLUMNS = "key, value, namespace, llm, created, expires"
 # The large ones last: what is read without them is then read without their overflow pages.
@@ -76,6 +100,13 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value, namespace = excluded.nam
     llm = excluded.llm, created = excluded.created, expires = excluded.expires,
     outline = excluded.outline, request = excluded.request, used = excluded.used,
     writer = excluded.writer
+"""
+
+# A question that is another one gets another id, since readers have seen the old one.
+ASK = """
+INSERT OR REPLACE INTO questions (key, partition, sealed)
+SELECT ?1, ?2, ?3 WHERE NOT EXISTS
+    (SELECT 1 FROM questions WHERE key = ?1 AND partition = ?2 AND sealed = ?3)
 """
 
 ADDED_AT_ONCE = 64

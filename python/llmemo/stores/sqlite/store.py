@@ -11,7 +11,7 @@ from llmemo.stores.records import Record, Selection
 from llmemo.stores.sqlite.change_log import CHANGED
 from llmemo.stores.sqlite.fast_reads import queries
 from llmemo.stores.sqlite.inherited_files import identity_of, inherit
-from llmemo.stores.sqlite.invalidation import Sweep
+from llmemo.stores.sqlite.invalidation import Sweep, clear
 from llmemo.stores.sqlite.leases import SQLiteLeaseStore
 from llmemo.stores.sqlite.path_checks import check_file, wal_of
 from llmemo.stores.sqlite.read_only import (
@@ -21,21 +21,17 @@ from llmemo.stores.sqlite.read_only import (
     check_read_only,
 )
 from llmemo.stores.sqlite.repair import RepairedSession
-from llmemo.stores.sqlite.rows import additions, record_of, size_of
-from llmemo.stores.sqlite.schema import (
-    RECENT,
-    REMOVED,
-    UPSERT,
-    check_version,
-)
+from llmemo.stores.sqlite.rows import add, questions_of, record_of, row_of, size_of
+from llmemo.stores.sqlite.schema import ASK, RECENT, REMOVED, UPSERT, check_version
 from llmemo.stores.sqlite.session import opened
 from llmemo.stores.sqlite.settings import check_settings
 from llmemo.stores.sqlite.upkeep import Upkeep
+from llmemo.stores.sqlite.vectors import SQLiteVectorStore
 
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 
 T = TypeVar("T")
@@ -102,8 +98,9 @@ class SQLiteStore(Store):
         self._session = RepairedSession(self.path, durability, self._upkeep)
         self._sweeps: dict[int, Sweep] = {}
         """By the identity of what they were asked for."""
-        self._leases = SQLiteLeaseStore(self._session, self._row, self._now)
+        self._leases = SQLiteLeaseStore(self._session, self._now)
         self.leases = None if read_only else self._leases
+        self.vectors = SQLiteVectorStore(self._session, self._read_only_file)
 
     def __repr__(self) -> str:
         """Path and settings. Never raises."""
@@ -194,16 +191,18 @@ class SQLiteStore(Store):
 
     async def set(self, records: Sequence[Record]) -> None:
         """See `Store.set`."""
-        rows = [self._row(record) for record in records]
-        await self._transaction((UPSERT, rows), size=sum(map(size_of, records)))
-
-    def _row(self, record: Record) -> tuple[Any, ...]:
-        return (*record, record.created, self._session.change_log.writer)
+        writer = self._session.change_log.writer
+        steps: list[tuple[str, Sequence[tuple[Any, ...]]]]
+        steps = [(UPSERT, [row_of(record, writer) for record in records])]
+        if questions := questions_of(records):
+            steps.append((ASK, questions))
+        await self._transaction(*steps, size=sum(map(size_of, records)))
 
     async def add(self, records: Sequence[Record]) -> int:
         """See `Store.add`."""
-        steps = additions([self._row(record) for record in records], self.clock())
-        return sum(await self._transaction(*steps, size=sum(map(size_of, records))))
+        now, writer = self.clock(), self._session.change_log.writer
+        size = sum(map(size_of, records))
+        return await self._commit(lambda raw: add(raw, records, now, writer), size)
 
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """See `Store.delete`."""
@@ -211,15 +210,11 @@ class SQLiteStore(Store):
             raise StoreError(REMOVAL_REFUSED)
         writer = self._session.change_log.writer
         if keys is None:
-            everything: Sequence[tuple[Any, ...]] = [()]
-            touched = await self._transaction(
-                ("DELETE FROM entries", everything), (CHANGED, [(None, writer)])
-            )
-        else:
-            touched = await self._transaction(
-                ("DELETE FROM entries WHERE key = ?", [(key,) for key in keys]),
-                (CHANGED, [(key, writer) for key in keys]),
-            )
+            return await self._commit(lambda raw: clear(raw, writer))
+        touched = await self._transaction(
+            ("DELETE FROM entries WHERE key = ?", [(key,) for key in keys]),
+            (CHANGED, [(key, writer) for key in keys]),
+        )
         return touched[0]
 
     async def invalidate(self, selection: Selection) -> int | None:
@@ -264,6 +259,9 @@ class SQLiteStore(Store):
             counts = [connection.executemany(step, rows).rowcount for step, rows in steps]
             return [max(count, 0) for count in counts]  # -1: there were none
 
+        return await self._commit(work, size)
+
+    async def _commit(self, work: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
         if self.read_only:
             raise StoreError(WRITE_REFUSED)
         return await self._session.commit(work, size)
