@@ -15,7 +15,7 @@ from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from support import oracle
 from support.oracle_forms import data_of
-from support.partitions import LLM, MEMORY, conversation, found, partition, question, text
+from support.partitions import LLM, MEMORY, found, question, text
 from support.strategies import TEXTS, examples
 
 from llmemo.keys.request import Request
@@ -41,12 +41,8 @@ def by_the_docs(messages: list[BaseMessage], namespace: str, supplement: bytes) 
 texts = st.sampled_from(TEXTS)
 contents: st.SearchStrategy[Any] = st.text(min_size=1, max_size=5)
 contents |= st.lists(contents.map(text), min_size=1, max_size=3)
-histories = st.lists(
-    st.builds(AIMessage, texts) | st.builds(HumanMessage, contents), max_size=3
-)
-humans = st.builds(
-    HumanMessage, contents, name=st.sampled_from(["a", "bb"]), id=st.none() | texts
-)
+histories = st.lists(st.builds(AIMessage, texts) | st.builds(HumanMessage, contents), max_size=3)
+humans = st.builds(HumanMessage, contents, name=st.sampled_from(["a", "bb"]), id=st.none() | texts)
 
 
 @pytest.mark.slow
