@@ -8,6 +8,9 @@
 //!
 //! `find` times all that a hit in memory does before it decodes, beside hashing the same strings;
 //! `benches/run.py` puts it into its table.
+//!
+//! `search` times the search for near vectors: all of a partition, and by sketches first. It is why
+//! partitions of more than some 20,000 vectors are searched by sketches.
 
 use std::hint::black_box;
 
@@ -16,6 +19,7 @@ use llmemo::memory::{Answer, Settings, Tier};
 use llmemo::request::Fingerprinter;
 use llmemo::request::Key;
 use llmemo::request::Request;
+use llmemo::vectors::{Packed, VectorIndex, pack};
 use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
@@ -33,8 +37,13 @@ const SECRET_BYTES: usize = 192;
 
 /// Bytes without a pattern that a hash or a comparison could profit from.
 fn noise(length: usize) -> Vec<u8> {
+    noise_of(length as u64, length)
+}
+
+/// The same for each seed.
+fn noise_of(seed: u64, length: usize) -> Vec<u8> {
     // SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-    let mut state = length as u64;
+    let mut state = seed;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -107,10 +116,45 @@ fn find(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Vectors without a pattern, of the 384 dimensions that small models of embeddings have.
+fn vector(number: u64) -> Packed {
+    let values: Vec<f64> =
+        noise_of(number << 20, 384).iter().map(|byte| f64::from(*byte) - 127.5).collect();
+    Packed::read(&pack(&values).expect("it has a direction")).expect("it was packed")
+}
+
+fn search(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("search");
+    let (partition, query) = ([0; 32], vector(u64::MAX));
+    let mut index = VectorIndex::new(usize::MAX);
+    let mut number = 0_u64;
+    for vectors in [1_000, 10_000, 100_000] {
+        while number < vectors {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&number.to_le_bytes());
+            index.add(
+                &partition,
+                &key,
+                "a question of some forty characters, say",
+                &vector(number),
+            );
+            number += 1;
+        }
+        let view = index.view(&partition).expect("it has vectors");
+        for (way, sketched_above) in [("whole", usize::MAX), ("sketches", 0)] {
+            group.bench_function(BenchmarkId::new(way, vectors), |bencher| {
+                bencher.iter(|| view.search(black_box(&query), 8, 0.8, sketched_above));
+            });
+        }
+    }
+    group.finish();
+}
+
 // Instead of criterion's two macros, whose functions are public and carry no documentation.
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     hash(&mut criterion);
     find(&mut criterion);
+    search(&mut criterion);
     criterion.final_summary();
 }

@@ -10,13 +10,15 @@
 //! | [`memory`]        | the memory tier: answers by request, bounded, with expiry                        |
 //! | [`request`]       | what a request is called: durable key, fingerprint, outline                      |
 //! | [`canonical`]     | what a prompt and an `llm_string` say, whatever the way it is written            |
+//! | [`vectors`]       | near vectors: packed, bounded by bytes, and searched by cosine                   |
 //! | [`pages`]         | the pages of an SQLite file that some rows are on                                |
 //!
 //! A request meets them in this order: `canonical` reads its texts, `request` names it, `memory` finds
 //! its answer, `codec` turns the answer's bytes into tokens, and `python` makes objects of them.
 //!
 //! All rooms but `python` are pure: no lock, no clock, no interpreter, no `unsafe`. Run `cargo test` to
-//! exercise them. Locks and clocks belong to the border.
+//! exercise them. Locks and clocks belong to the border. (`vectors` has `unsafe` in one place: the call
+//! of what was compiled for some processors only.)
 
 pub mod canonical;
 pub mod codec;
@@ -24,6 +26,7 @@ pub mod memory;
 pub mod pages;
 pub mod request;
 pub mod single_flight;
+pub mod vectors;
 
 #[cfg(feature = "python")]
 mod python;

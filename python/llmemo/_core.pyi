@@ -1,8 +1,19 @@
 """Native core of llmemo: requests to keys, keys to entries, answers to bytes and back."""
 
-from collections.abc import Callable, Mapping, Sequence
+import builtins
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType
-from typing import Any, Final, Literal, Protocol, final, overload, type_check_only
+from typing import (
+    Any,
+    Final,
+    Literal,
+    Protocol,
+    SupportsFloat,
+    SupportsIndex,
+    final,
+    overload,
+    type_check_only,
+)
 
 from langchain_core.outputs import Generation
 
@@ -27,6 +38,7 @@ __all__ = [
     "ValueDamaged",
     "ValueRefused",
     "ValueUnknown",
+    "VectorIndex",
     "__version__",
     "announce_rows",
     "compress",
@@ -36,10 +48,13 @@ __all__ = [
     "entries",
     "fold_digests",
     "leak",
+    "pack_question",
+    "pack_vector",
     "prepare",
     "recording_of",
     "seed_ids",
     "settings",
+    "unpack_question",
 ]
 
 __version__: Final[str]
@@ -776,6 +791,111 @@ def announce_rows(
         table: First page of the table.
         keys: The keys.
     """
+
+def pack_vector(values: Iterable[SupportsFloat | SupportsIndex]) -> bytes | None:
+    """A vector as bytes: one for each dimension, and two for their number.
+
+    The dimension of the largest magnitude becomes 127 or -127. The others keep their ratio to it,
+    and are rounded. The length of the vector is lost, since a cosine does not depend on it.
+
+    Returns None if the vector has no direction: no dimension, only zeros, a NaN or an infinity.
+    Also if it has more than 65,535 dimensions.
+
+    Raises:
+        TypeError: It is not an iterable of numbers, or it is bytes.
+    """
+
+def pack_question(key: bytes, vector: bytes, question: str) -> bytes:
+    """A packed vector and its question, as a store keeps them beside the entry of a key.
+
+    Args:
+        key: The entry's, 32 bytes. It is part of the checksum.
+        vector: What `pack_vector` made of the question.
+        question: The text.
+
+    Raises:
+        ValueError: The vector is not packed, the key has another length, or the question holds a
+            lone surrogate.
+    """
+
+def unpack_question(stored: bytes, key: bytes) -> tuple[bytes, str]:
+    """The packed vector and the question that `pack_question` stored for this key.
+
+    Raises:
+        ValueUnknown: They are of another version.
+        ValueDamaged: The bytes are damaged, or were stored for another key.
+    """
+
+@final
+class VectorIndex:
+    """Packed vectors by partition, in memory, and the search for those near another. Thread-safe.
+
+    Over its bound, the largest partition lets go of its oldest vectors. So a partition that takes
+    no more than an equal share loses nothing, whatever is added to the others.
+    """
+
+    def __new__(cls, max_bytes: int) -> VectorIndex:
+        """An empty index. `max_bytes`: the most memory that it may take, as estimated, in bytes."""
+
+    def add(
+        self, partition: builtins.bytes, key: builtins.bytes, question: str, vector: builtins.bytes
+    ) -> bool:
+        """Add a vector, in the place of the one that the key had, in whichever partition.
+
+        Returns whether it is kept. A vector that is too large for the bound is not. If the vector
+        is not packed, or the partition has another number of dimensions, nothing is done.
+
+        Args:
+            partition: 32 bytes. Vectors are compared only with those of their partition.
+            key: What the vector belongs to, 32 bytes.
+            question: What a search returns with the key.
+            vector: What `pack_vector` made.
+
+        Raises:
+            ValueError: Partition or key have another length, or the question holds a lone
+                surrogate.
+        """
+
+    def remove(self, key: builtins.bytes) -> bool:
+        """Remove the vector of a key. Returns whether there was one."""
+
+    def drop(self, partition: builtins.bytes) -> int:
+        """Remove all vectors of a partition. Returns how many there were."""
+
+    def clear(self) -> None:
+        """Remove all vectors."""
+
+    def size(self, partition: builtins.bytes) -> int:
+        """Number of vectors of a partition."""
+
+    def search(
+        self, partition: builtins.bytes, vector: builtins.bytes, limit: int, least: float
+    ) -> list[tuple[builtins.bytes, str, float]]:
+        """The nearest vectors of a partition: key, question and score of each, the best first.
+
+        The score is the cosine of the packed vectors, from -1 to 1, and exactly 1 for equal ones.
+        Of equal scores the newest comes first. Above 20,000 vectors, only those are compared whose
+        signs agree most with the vector's.
+
+        Empty if the vector is not packed, or has another number of dimensions.
+
+        Args:
+            partition: 32 bytes.
+            vector: What `pack_vector` made.
+            limit: Most vectors to return.
+            least: Lowest score to return.
+        """
+
+    def __contains__(self, key: builtins.bytes, /) -> bool:
+        """Whether the key has a vector."""
+
+    @property
+    def vectors(self) -> int:
+        """Number of all vectors."""
+
+    @property
+    def bytes(self) -> int:
+        """Their estimated memory, with questions, keys and all that finds them, in bytes."""
 
 def leak(object: object) -> None:
     """Keep an object alive until the process ends, whatever else lets go of it."""

@@ -9,6 +9,7 @@
 //! | `dumps`         | LangChain's `dumps`, written straight from the objects                       |
 //! | `codec`         | answers: Python objects to bytes and back                                    |
 //! | `single_flight` | leases within one process                                                    |
+//! | `vectors`       | vectors: packed, stored beside an entry, and an index of them with a lock    |
 //! | `pages`         | pages of an SQLite file that is in use, announced to the disk                |
 //! | `telemetry`     | counters, each of whose methods is one step                                  |
 //! | `errors`        | the exceptions, and what Rust errors become in Python                        |
@@ -23,6 +24,7 @@ mod pages;
 mod runtime;
 mod single_flight;
 mod telemetry;
+mod vectors;
 
 use pyo3::prelude::*;
 
@@ -83,6 +85,8 @@ mod _core {
     use crate::python::single_flight::FlightTable;
     #[pymodule_export]
     use crate::python::telemetry::Counts;
+    #[pymodule_export]
+    use crate::python::vectors::{SharedIndex, pack_question, pack_vector, unpack_question};
 
     use pyo3::prelude::*;
 

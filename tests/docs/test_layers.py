@@ -41,7 +41,16 @@ LAYERS = (
 )
 """From the top down: a room imports only rooms below it."""
 
-RUST_LAYERS = ("python", "single_flight", "memory", "codec", "request", "canonical", "pages")
+RUST_LAYERS = (
+    "python",
+    "single_flight",
+    "memory",
+    "codec",
+    "request",
+    "canonical",
+    "vectors",
+    "pages",
+)
 
 LONGEST = 300
 """Lines of a source file."""

@@ -1,0 +1,153 @@
+//! Vectors: packed, stored and searched; see [`crate::vectors`].
+
+use crate::python::errors::{ValueDamaged, ValueUnknown};
+use crate::python::runtime::long_work::detached;
+use crate::vectors::{
+    DIMENSIONS_MAX, Damage, Found, Id, Packed, SKETCHED_ABOVE, VectorIndex, open, pack, seal,
+};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyString};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn pack_vector<'py>(values: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let packed = numbers(values)?.and_then(|numbers| pack(&numbers));
+    Ok(packed.map(|packed| PyBytes::new(values.py(), &packed)))
+}
+
+/// The numbers of an iterable. `None` if there are too many for a vector, or one is too large.
+fn numbers(values: &Bound<'_, PyAny>) -> PyResult<Option<Vec<f64>>> {
+    if values.is_instance_of::<PyBytes>() || values.is_instance_of::<PyByteArray>() {
+        return Err(PyTypeError::new_err("give the numbers of a vector, not bytes"));
+    }
+    let mut numbers = Vec::with_capacity(values.len().unwrap_or(0).min(DIMENSIONS_MAX));
+    for value in values.try_iter()? {
+        if numbers.len() == DIMENSIONS_MAX {
+            return Ok(None);
+        }
+        match value?.extract::<f64>() {
+            Ok(number) => numbers.push(number),
+            Err(error) if error.is_instance_of::<PyOverflowError>(values.py()) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(numbers))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn pack_question<'py>(
+    py: Python<'py>,
+    key: Id,
+    vector: &[u8],
+    question: &str,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let stored = seal(&key, vector, question);
+    let stored = stored.ok_or_else(|| PyValueError::new_err("not a packed vector"))?;
+    Ok(PyBytes::new(py, &stored))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn unpack_question<'py>(
+    py: Python<'py>,
+    stored: &'py [u8],
+    key: Id,
+) -> PyResult<(Bound<'py, PyBytes>, &'py str)> {
+    let (vector, question) = open(stored, &key).map_err(|damage| match damage {
+        Damage::UnknownVersion => ValueUnknown::new_err(damage.name()),
+        _ => ValueDamaged::new_err(damage.name()),
+    })?;
+    Ok((PyBytes::new(py, vector), question))
+}
+
+/// More codes than this are scanned with the GIL released: they take longer than some 50 µs. To get
+/// the GIL back from a busy thread takes milliseconds.
+const SCANNED_AT_ONCE: usize = 2 * 1024 * 1024;
+
+/// See `_core.pyi`.
+#[pyclass(frozen, name = "VectorIndex", module = "llmemo._core")]
+pub struct SharedIndex {
+    /// Taken only with the GIL held, and never while Python code runs: so it is never contended,
+    /// and a fork cannot copy it locked. Searches work on a view.
+    index: Mutex<VectorIndex>,
+}
+
+impl SharedIndex {
+    fn lock(&self) -> MutexGuard<'_, VectorIndex> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl SharedIndex {
+    #[new]
+    fn new(max_bytes: usize) -> Self {
+        Self { index: Mutex::new(VectorIndex::new(max_bytes)) }
+    }
+
+    fn add(&self, partition: Id, key: Id, question: &str, vector: &[u8]) -> bool {
+        let Some(vector) = Packed::read(vector) else { return false };
+        self.lock().add(&partition, &key, question, &vector)
+    }
+
+    fn remove(&self, key: Id) -> bool {
+        self.lock().remove(&key)
+    }
+
+    fn drop(&self, py: Python<'_>, partition: Id) -> usize {
+        let Some(dropped) = self.lock().drop_partition(&partition) else { return 0 };
+        let (len, bytes) = (dropped.len(), dropped.bytes());
+        detached(py, bytes, || drop(dropped));
+        len
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        let all = self.lock().take_all();
+        let bytes = all.bytes();
+        detached(py, bytes, || drop(all));
+    }
+
+    fn size(&self, partition: Id) -> usize {
+        self.lock().size(&partition)
+    }
+
+    fn __contains__(&self, key: Id) -> bool {
+        self.lock().contains(&key)
+    }
+
+    #[getter]
+    fn vectors(&self) -> usize {
+        self.lock().len()
+    }
+
+    #[getter]
+    fn bytes(&self) -> usize {
+        self.lock().bytes()
+    }
+
+    fn search<'py>(
+        &self,
+        py: Python<'py>,
+        partition: Id,
+        vector: &[u8],
+        limit: usize,
+        least: f64,
+    ) -> Vec<(Bound<'py, PyBytes>, Bound<'py, PyString>, f64)> {
+        let Some(vector) = Packed::read(vector) else { return Vec::new() };
+        let Some(view) = self.lock().view(&partition) else { return Vec::new() };
+        let is_long = view.len() * vector.codes().len() > SCANNED_AT_ONCE;
+        let scan = || {
+            let found = view.search(&vector, limit, least, SKETCHED_ABOVE);
+            // It may be the last to hold the vectors: freed here, where the GIL may be released.
+            drop(view);
+            found
+        };
+        let found = if is_long { py.detach(scan) } else { scan() };
+        let told =
+            |it: &Found| (PyBytes::new(py, &it.key), PyString::new(py, &it.question), it.score);
+        found.iter().map(told).collect()
+    }
+}
