@@ -45,12 +45,10 @@ PATIENCE = 10
 class _Ticket:
     """One text, and the callers that wait for its vector. Each step is atomic."""
 
-    __slots__ = ("_calls", "_vectors", "begun", "text")
+    __slots__ = ("_calls", "_vectors", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.begun: float | None = None
-        """When a thread took it, in seconds of the clock."""
         self._calls: deque[Call[bytes | None]] = deque()
         self._vectors: list[bytes | None] = []
 
@@ -196,14 +194,11 @@ class Embedder:
     def _step(self, loop: Loop) -> bool:
         """Embed some of the texts that wait. Returns whether there are more. In the thread."""
         now = self._clock()
-        stuck = now - self._patience
-        # Those that a stuck thread has taken are asked for again.
-        left = [t for t in list(self._tickets.values()) if t.begun is None or t.begun < stuck]
+        # Those that a stuck thread has taken are among them: they are asked for again.
+        left = list(self._tickets.values())
         batch = left[:BATCH_MAX]
         if not batch:
             return False
-        for ticket in batch:
-            ticket.begun = now
         vectors: Sequence[bytes | None] = [None] * len(batch)
         try:
             vectors = self._embedded([ticket.text for ticket in batch], loop)
