@@ -116,12 +116,13 @@ class Intent:
         count = len(self.family.templates)
         wordings: list[Wording] = []
         for template in [*range(count), *rng.sample(range(count), RESTYLED)]:
-            text = self._render(template, rng)
+            text = self.worded(template, rng)
             if all(text != other.text for other in wordings):
                 wordings.append(Wording(text, template))
         return tuple(wordings)
 
-    def _render(self, template: int, rng: random.Random) -> str:
+    def worded(self, template: int, rng: random.Random) -> str:
+        """A text of one template, in synonyms and a style that `rng` draws."""
         places = {slot.name: at for at, slot in enumerate(self.family.slots)}
 
         def fill(match: re.Match[str]) -> str:

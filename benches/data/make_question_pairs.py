@@ -111,4 +111,4 @@ def lines() -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(lines(), encoding="utf-8")
+    TARGET.write_text(lines(), encoding="utf-8", newline="\n")

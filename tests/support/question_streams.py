@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from benches.data.families import families
 from langchain_core.embeddings import Embeddings
+
+from benches.data.families import families
 from support.minilm import embed
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ EXPONENT = 0.9
 """Of the Zipf law: the intent of rank r is asked in proportion to r to the minus this."""
 
 
+FRESH = 0.5
+"""Share of the requests whose synonyms and style are drawn for them alone."""
+
+
 class Request(NamedTuple):
     """A question, and the only answer that is right for it."""
 
@@ -41,6 +46,7 @@ def stream(
     intents: int = INTENTS,
     traps: float = TRAPS,
     exponent: float = EXPONENT,
+    fresh: float = FRESH,
     changes_after: int | None = None,
     distinct: bool = False,
 ) -> list[Request]:
@@ -52,6 +58,8 @@ def stream(
         intents: Number of intents to draw from.
         traps: Share of the intents that differ from another one of the stream in a single slot.
         exponent: Exponent of the Zipf law; 0 draws all intents equally often.
+        fresh: Share of the requests in synonyms and a style of their own. The others repeat one of
+            the intent's `wordings`, and thus each other.
         changes_after: Requests after which the answer to every question is a new one.
         distinct: Every request has an answer of its own, even that of a repeated question.
     """
@@ -60,7 +68,7 @@ def stream(
     weights = list(itertools.accumulate(rank**-exponent for rank in range(1, len(pool) + 1)))
     drawn = rng.choices(pool, cum_weights=weights, k=requests)
     return [
-        Request(rng.choice(intent.wordings).text, _answer(intent, at, changes_after, distinct))
+        Request(_question(intent, rng, fresh), _answer(intent, at, changes_after, distinct))
         for at, intent in enumerate(drawn)
     ]
 
@@ -80,6 +88,12 @@ def _pool(rng: random.Random, intents: int, traps: float) -> list[Intent]:
     ranked = list(pool)
     rng.shuffle(ranked)
     return ranked
+
+
+def _question(intent: Intent, rng: random.Random, fresh: float) -> str:
+    if rng.random() < fresh:
+        return intent.worded(rng.randrange(len(intent.family.templates)), rng)
+    return rng.choice(intent.wordings).text
 
 
 def _answer(intent: Intent, at: int, changes_after: int | None, distinct: bool) -> str:
