@@ -145,11 +145,11 @@ def test_every_answer_is_another() -> None:
 
 
 def test_the_nearest_earlier_question_is_looked_up() -> None:
-    requests = [Request(*each) for each in (("a", "1"), ("b", "2"), ("a", "3"), ("b", "2"))]
-    found = list(lookups(requests, EqualVectors()))
-    assert [each.repeat for each in found] == [False, False, True, True]
-    assert [each.right for each in found] == [False, False, False, True]
-    assert [round(each.score, 3) for each in found] == [-1, 1, 1, 1]
+    asked = (("a", "1"), ("b", "2"), ("a", "3"), ("b", "2"), ("a", "3"))
+    found = list(lookups([Request(*each) for each in asked], EqualVectors()))
+    assert [each.repeat for each in found] == [False, False, True, True, True]
+    assert [each.right for each in found] == [False, False, False, True, True]
+    assert [round(each.score, 3) for each in found] == [-1, 1, 1, 1, 1]
     assert shares(found).wrong[0.95] == (1, 1)
 
 
