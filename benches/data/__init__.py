@@ -1,0 +1,1 @@
+"""Data that the benches ship, and what writes it."""
