@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from itertools import pairwise
 from typing import Any
 
@@ -173,6 +174,15 @@ def test_damaged_bytes_are_a_fresh_certificate() -> None:
     damaged += [random.Random(i).randbytes(len(stored)) for i in range(100)]
     assert all(loads(rule, each) == fresh for each in damaged)
     assert loads(rule, None) == fresh
+
+
+@pytest.mark.parametrize("extra", [1, 17])
+def test_bytes_of_another_length_are_refused_whatever_their_checksum(extra: int) -> None:
+    rule = Rule(0.05)
+    stored = dumps(certified())
+    for body in (stored[9:] + bytes(extra), stored[9:-extra]):
+        forged = stored[:5] + zlib.crc32(body).to_bytes(4, "little") + body
+        assert loads(rule, forged) == Certificate.fresh(rule)
 
 
 @pytest.mark.parametrize(
