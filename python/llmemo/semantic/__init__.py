@@ -1,0 +1,1 @@
+"""Near matches: certified, or not served."""
