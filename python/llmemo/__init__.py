@@ -24,7 +24,7 @@ from llmemo.errors import (
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.stores.base import Store
 from llmemo.telemetry.savings import Worth
-from llmemo.telemetry.stats import CacheStats
+from llmemo.telemetry.stats import CacheStats, SemanticStats
 from llmemo.telemetry.tracking import LookupEvent, Tracker
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from llmemo.integrations.langgraph_cache import LangGraphCache
     from llmemo.integrations.message_key import message_key
     from llmemo.integrations.middleware import CacheMiddleware
+    from llmemo.semantic.calibration import CalibrationReport
+    from llmemo.semantic.judges import LLMJudge
+    from llmemo.semantic.settings import Semantic
     from llmemo.stores.sqlite import SQLiteStore
 
 __all__ = [
@@ -47,10 +50,12 @@ __all__ = [
     "CacheMiddleware",
     "CacheMiss",
     "CacheStats",
+    "CalibrationReport",
     "ConfigurationError",
     "Explanation",
     "ImportReport",
     "LLMCache",
+    "LLMJudge",
     "LLMemoError",
     "LangGraphCache",
     "LookupEvent",
@@ -59,6 +64,8 @@ __all__ = [
     "NotACacheError",
     "Required",
     "SQLiteStore",
+    "Semantic",
+    "SemanticStats",
     "Store",
     "StoreError",
     "Tracker",
@@ -76,11 +83,14 @@ __all__ = [
 _LATER = {
     "Acceleration": "llmemo.integrations.accelerate",
     "CacheMiddleware": "llmemo.integrations.middleware",
+    "CalibrationReport": "llmemo.semantic.calibration",
     "Explanation": "llmemo.explain.explain",
     "ImportReport": "llmemo.importing.importer",
+    "LLMJudge": "llmemo.semantic.judges",
     "LangGraphCache": "llmemo.integrations.langgraph_cache",
     "Neighbour": "llmemo.explain.comparison",
     "SQLiteStore": "llmemo.stores.sqlite",
+    "Semantic": "llmemo.semantic.settings",
     "accelerate": "llmemo.integrations.accelerate",
     "cached": "llmemo.integrations.cached_model",
     "message_key": "llmemo.integrations.message_key",

@@ -464,6 +464,12 @@ class Memory:
     def recording(self, key: bytes) -> bytes | None:
         """The recording in the value of this key; None if there is none. Not a use of it."""
 
+    def use_value(self, key: bytes) -> bytes | None:
+        """The value of this key; None if there is none, or it has expired.
+
+        A use of it, though no hit is counted: the caller asked for another request.
+        """
+
     def holds(self, key: bytes) -> bool:
         """Whether there is an entry of this key, and it has not expired. Not a use of it."""
 

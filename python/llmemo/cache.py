@@ -32,7 +32,7 @@ from llmemo.store_io.calls import Call, run_inline
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from langchain_core.caches import RETURN_VAL_TYPE
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from llmemo.explain.explain import Explanation
     from llmemo.importing.importer import ImportReport
+    from llmemo.semantic.calibration import CalibrationReport
+    from llmemo.semantic.settings import Semantic
     from llmemo.stores import Store
     from llmemo.telemetry.stats import CacheStats
 
@@ -113,6 +115,8 @@ class LLMCache(Closing, BaseCache):
             environment variable LLMEMO_ENCRYPTION_KEY gives the keys, separated by commas. If it
             has none, nothing is encrypted. With a key, an answer without encryption, or under
             another key, is a miss. docs/values.md says what encryption does not hide.
+        semantic: Answers similar questions, too, once it is certified that at most so many of these
+            answers are wrong: `Semantic(embeddings, max_error=0.02)`. None: exact answers alone.
         clock: Returns Unix time in seconds; for tests.
 
     Raises:
@@ -151,6 +155,7 @@ class LLMCache(Closing, BaseCache):
         prices: Mapping[str, tuple[float, float]] | None = None,
         secret: str | bytes | None = None,
         encryption_key: str | bytes | Sequence[str | bytes] | None = None,
+        semantic: Semantic | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """See the class."""
@@ -172,6 +177,7 @@ class LLMCache(Closing, BaseCache):
             store_timeout=seconds_of(store_timeout),
             prices=prices,
             clock=clock,
+            semantic=semantic,
         )
         tiers = Tiers(store, settings, secret=secret, encryption_key=encryption_key)
         self._tiers = tiers
@@ -419,6 +425,57 @@ class LLMCache(Closing, BaseCache):
         try:
             return await anyio.to_thread.run_sync(
                 import_langchain, self._tiers, path, progress, stop, abandon_on_cancel=True
+            )
+        finally:
+            stop.set()
+
+    def calibrate(
+        self,
+        pairs: Iterable[tuple[str, str, bool]],
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> CalibrationReport:
+        """Certify near matches by labelled pairs of questions, instead of waiting for checks.
+
+        Each pair that would be a near match counts as a check. The certificate of this cache, in
+        every process that shares its store, begins again with these. So pairs have to resemble what
+        users ask: best are pairs of real questions.
+
+        Args:
+            pairs: Two questions, and whether an answer to the second would do for the first.
+            progress: Called now and then with the number of questions embedded and of all. None: a
+                line on stderr shows the progress, if that is a terminal and it takes more than a
+                second.
+
+        Returns:
+            The threshold that is served from now on, the hits and errors among the pairs, and the
+            upper confidence bound on the error. `str()` of it is a table.
+
+        Raises:
+            CacheClosedError: The cache is closed.
+            ConfigurationError: The cache has no `semantic=`, or the pairs are too few, or no pairs.
+            Exception: What the embeddings raise.
+        """
+        from llmemo.pipeline.calibrate import calibrate  # noqa: PLC0415 (seldom used)
+
+        return calibrate(self._tiers, pairs, progress, None)
+
+    async def acalibrate(
+        self,
+        pairs: Iterable[tuple[str, str, bool]],
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> CalibrationReport:
+        """As `calibrate`, without blocking the event loop. A cancelled one changes nothing.
+
+        `progress` is called in another thread.
+        """
+        from llmemo.pipeline.calibrate import calibrate  # noqa: PLC0415 (seldom used)
+
+        stop = threading.Event()
+        try:
+            return await anyio.to_thread.run_sync(
+                calibrate, self._tiers, pairs, progress, stop, abandon_on_cancel=True
             )
         finally:
             stop.set()

@@ -8,6 +8,7 @@ use super::report::{Counts, Found, Hit};
 use super::request_index::RequestIndex;
 use crate::request::{Key, Probe, Request};
 use std::mem::replace;
+use std::sync::Arc;
 
 /// See [`Tier::epoch`].
 const EPOCHS: usize = 256;
@@ -140,6 +141,14 @@ impl Tier {
         let hit = self.entries.get(&key)?.hit();
         self.learn(request, probe, key);
         Some(hit)
+    }
+
+    /// The value of this key, unless it has expired. A use of it, though no hit is counted: the
+    /// caller asked for another request.
+    pub fn use_value(&mut self, key: &Key, now: u64) -> Option<Arc<[u8]>> {
+        let entry = self.entries.get(key).filter(|entry| !entry.is_expired_at(now))?;
+        note_use(&mut self.used, entry);
+        Some(Arc::clone(&entry.answer.value))
     }
 
     /// Keys of entries that were hit since this was asked last: some of them, where they are many.

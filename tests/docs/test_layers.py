@@ -25,6 +25,7 @@ LAYERS = (
     "explain",
     "importing",
     "pipeline",
+    "semantic",
     "single_flight",
     "store_io",
     "stores",

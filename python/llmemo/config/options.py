@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
 
 from llmemo.config import misplaced_options
-from llmemo.config.validation import check_seconds
+from llmemo.config.validation import check_flag, check_seconds
 from llmemo.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class Options:
     """None: the cache's own."""
     ttl: float | _Unset | None = UNSET
     mode: Mode = "default"
+    semantic: bool | None = None
+    """Whether near matches may be served. None: unless the mode is "only"."""
+    session: str | None = None
+    """A session that is given no near match twice."""
     trackers: tuple[Tracker, ...] = ()
     """Trackers of the lookups inside: see `track`."""
     block: Block | None = field(default=None, compare=False, repr=False)
@@ -205,6 +209,8 @@ def options(
     namespace: str | None = None,
     ttl: float | timedelta | None = _UNSAID,
     mode: Mode | None = None,
+    semantic: bool | None = None,
+    session: str | None = None,
 ) -> Block:
     """Set how the calls inside use a cache, through chains, agents, batches, tasks and threads.
 
@@ -219,6 +225,10 @@ def options(
             the answer in place of an older one. "only" raises `CacheMiss` instead of calling the
             model, on every path: for tests and offline work. "default" undoes an outer
             block's mode.
+        semantic: False: no answer to a similar question, from a cache with `semantic=`. True: also
+            under `mode="only"`, which otherwise serves exact answers alone.
+        session: Names a conversation or a user's visit. Within one session, a cache serves an
+            answer for similar questions only once: a user that asks again wants another one.
 
     Raises:
         ConfigurationError: An argument has no valid value, or the decorated function is a
@@ -250,4 +260,12 @@ def options(
             msg = f"mode={mode!r} is not known: it is one of {known}"
             raise ConfigurationError(msg)
         given["mode"] = mode
+    if semantic is not None:
+        check_flag("semantic", semantic)
+        given["semantic"] = semantic
+    if session is not None:
+        if not isinstance(session, str):
+            msg = f"session={session!r} is not a str: a name, such as the id of a conversation"
+            raise ConfigurationError(msg)
+        given["session"] = session
     return Block(**given)

@@ -50,6 +50,8 @@ class Settings:
     store_timeout: float
     prices: Mapping[str, tuple[float, float]] | None
     clock: Callable[[], float]
+    semantic: Any = None
+    """A `Semantic`, which the room above checks."""
 
     def __post_init__(self) -> None:
         """Check."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmemo._core import RequestBypassed, ValueDamaged, decode
@@ -32,7 +32,7 @@ STORE_ENTRIES = 10_000
 class Explanation:
     """The outcome of a lookup, and why. `str()` of it is for people."""
 
-    outcome: Literal["hit", "miss", "bypass"]
+    outcome: Literal["hit", "semantic", "miss", "bypass"]
     """The outcome that a lookup would have."""
     reason: str
     """Why, in a few words."""
@@ -42,11 +42,15 @@ class Explanation:
     """The parameter because of which it is bypassed."""
     nearest: tuple[Neighbour, ...] = field(default=())
     """For a miss: the entries that differ least, the nearest first."""
+    semantic: tuple[str, ...] = field(default=())
+    """For an exact miss of a cache with `semantic=`: the most similar questions, and why the answer
+    of each is served or not, a line for each."""
 
     def __str__(self) -> str:
         """One line for the outcome, one for each neighbour."""
         lines = [f"{self.outcome}: {self.reason}"]
         lines += [f"  nearest in {one.tier}: {one}" for one in self.nearest]
+        lines += [f"  semantic: {one}" for one in self.semantic]
         return "\n".join(lines)
 
 
@@ -86,7 +90,17 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
     reason = trouble or (
         "no entry for this request" if found else "nothing is kept for this namespace"
     )
-    return Explanation("miss", reason, name, nearest=found)
+    explanation = Explanation("miss", reason, name, nearest=found)
+    if tiers.semantic is not None:
+        from llmemo.explain.near_matches import near_matches  # noqa: PLC0415 (few caches have any)
+
+        request = Request(prompt, llm_string)
+        is_served, lines = near_matches(tiers, tiers.semantic, request, namespace)
+        explanation = replace(explanation, semantic=tuple(lines))
+        if is_served:
+            why = "the answer to a similar question is served"
+            explanation = replace(explanation, outcome="semantic", reason=why)
+    return explanation
 
 
 def _in_clear(tiers: Tiers, record: Record) -> Record:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.config.options import DEFAULT, in_force
 from llmemo.errors import CacheClosedError, StoreError, text_of
-from llmemo.importing.progress import ProgressBar
 from llmemo.importing.row_parser import RowRefused, read
 from llmemo.importing.rows_by_request import ImportedRequest, LangChainFile
 from llmemo.keys.identity import describe, identify
@@ -23,6 +22,7 @@ from llmemo.pipeline.admission import refusal_of
 from llmemo.pipeline.answer_record import record_of, times
 from llmemo.store_io.calls import Call, run_inline, store_errors
 from llmemo.store_io.operations import Add
+from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
     import os

@@ -95,6 +95,17 @@ def describe(memory: Memory, request: Request, namespace: str) -> Identity:
     return Identity(request.name(known), key, known, request, label, outline)
 
 
+def partition_of(memory: Memory, request: Request, namespace: str) -> tuple[bytes, str] | None:
+    """All of a request but its question, as 32 bytes, and the question.
+
+    None if it does not end in a question of plain text.
+
+    Raises:
+        RequestBypassed: It does not say what is asked.
+    """
+    return _resolved(request, namespace, memory.partition)[2]
+
+
 def _resolved(
     request: Request, namespace: str, ask: Callable[..., T]
 ) -> tuple[Request, dict[str, bytes] | None, T]:

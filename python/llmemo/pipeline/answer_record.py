@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmemo.keys.identity import Identity
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.lease import Lease
+    from llmemo.stores.records import StoredQuestion
 
 EARLIEST = 0.1
 """Largest fraction of a TTL before its end at which XFetch refreshes on average, however slow the
@@ -27,6 +28,8 @@ def record_of(
     identity: Identity,
     value: bytes,
     times: tuple[float, float | None],
+    *,
+    question: StoredQuestion | None = None,
 ) -> Record:
     """The record of an answer in a store.
 
@@ -36,6 +39,7 @@ def record_of(
         identity: As `describe` returns it.
         value: The answer in the value format.
         times: When it was made, and when it expires, as Unix times in seconds.
+        question: What a semantic tier keeps with it.
     """
     namespace, llm_string, prompt = request
     key = identity.key
@@ -47,6 +51,7 @@ def record_of(
         *times,
         identity.outline,
         _request(tiers, prompt, llm_string, namespace, key),
+        question,
     )
 
 

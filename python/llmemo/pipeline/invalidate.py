@@ -94,6 +94,9 @@ def _begin(
     at_once: bool = False,
 ) -> tuple[int, Call[int] | None]:
     found = forget(tiers.memory, operation)
+    if tiers.semantic is not None and isinstance(operation, Delete):
+        # Of what `Invalidate` removes, the vectors go when they are met.
+        tiers.semantic.forget(operation.keys)
     if tiers.executor is None:
         return found, None
     call = make_call(operation)

@@ -16,6 +16,7 @@ from llmemo.keys.identity import seek
 from llmemo.langchain.chains import current_chain
 from llmemo.pipeline.coordinate import coordinate, leads_at_once, leads_early
 from llmemo.pipeline.lookup_state import LookupState
+from llmemo.pipeline.near_match import find_near
 from llmemo.pipeline.tier_reads import read_by_key, read_by_text, read_store, recall
 
 if TYPE_CHECKING:
@@ -146,8 +147,8 @@ async def _run(lookup: LookupState, *, ask_memory: bool) -> Hit | None:
         if hit is not None:
             return lookup.hit_in_memory(hit)
         epoch = tiers.memory.epoch(lookup.key)
-    if tiers.durable is not None:
-        hit = await read_store(lookup, tiers.durable, epoch)
+    if tiers.durable is not None or tiers.semantic is not None:
+        hit = await _beyond_memory(lookup, epoch)
     flights = None if hit is not None or lookup.options.mode == "only" else tiers.flights
     if flights is not None:
         try:
@@ -157,6 +158,24 @@ async def _run(lookup: LookupState, *, ask_memory: bool) -> Hit | None:
             lookup.give_back_lease()
     if hit is None:
         lookup.miss("absent")
+    return hit
+
+
+async def _beyond_memory(lookup: LookupState, epoch: int) -> Hit | None:
+    """What the store has, or else the answer to a similar question."""
+    tiers, hit = lookup.tiers, None
+    if tiers.durable is not None:
+        hit = await read_store(lookup, tiers.durable, epoch)
+    if hit is not None or tiers.semantic is None:
+        return hit
+    try:
+        hit = await find_near(lookup, tiers.semantic)
+    except BaseException:
+        lookup.give_back_lease()
+        raise
+    if hit is not None:
+        # The lease that came with the read is for a miss.
+        lookup.give_back_lease()
     return hit
 
 

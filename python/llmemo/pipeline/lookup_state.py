@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from llmemo._core import LARGE as LIMIT
+from llmemo._core import recording_of
 from llmemo.errors import CacheMiss
 from llmemo.keys.request import remember
 from llmemo.store_io.calls import Call
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from llmemo.keys.request import Request
     from llmemo.langchain.chains import Chain
     from llmemo.pipeline.tiers import Tiers
+    from llmemo.semantic.neighbours import Neighbour
     from llmemo.store_io.client import MakeCall
     from llmemo.stores import Record
     from llmemo.stores.lease_store import Grant, LeaseState
@@ -65,6 +68,10 @@ class LookupState:
     """Whether the caller replays a stream."""
     recording: bytes | None = None
     """Of the hit, if it came by a stream that was recorded, and one is wanted."""
+    neighbour_key = b""
+    """The key of the similar question whose answer was served."""
+    near: tuple[float, str] | None = None
+    """Score and text of a similar question whose answer was not served."""
     is_unreadable = False
     """Whether the store has an answer that is not for this caller: it would be offered again."""
 
@@ -103,7 +110,10 @@ class LookupState:
         self.tiers.tally.add("misses")
         remember(self.request)
         if self.options.trackers:
-            self._track(LookupEvent("miss", key=self._shown_key(), reason=reason))
+            event = LookupEvent("miss", key=self._shown_key(), reason=reason)
+            if self.near is not None:
+                event = replace(event, score=self.near[0], neighbour=self.near[1])
+            self._track(event)
         raise_if_only(self.options, reason, self.key)
 
     def bypass(self, reason: str) -> None:
@@ -144,6 +154,22 @@ class LookupState:
             self.track_hit(tier, created, worth, is_stale=is_stale)
         return hit
 
+    def near_hit(self, neighbour: Neighbour) -> Hit:
+        """Count a hit with the answer to a similar question, and note it."""
+        tiers, answer = self.tiers, neighbour.answer
+        hit = neighbour.generations(fresh_ids=tiers.settings.fresh_ids)
+        self.neighbour_key = neighbour.key
+        if self.wants_recording:
+            self.recording = recording_of(answer.value, neighbour.key)
+        worth = Worth(*tiers.memory.worth(hit))
+        tiers.tally.hit("semantic", worth)
+        if self.options.trackers:
+            age = max(0.0, tiers.clock() - answer.created)
+            event = LookupEvent("semantic", answer.tier, age, self._shown_key(), worth=worth)
+            event = replace(event, score=neighbour.score, neighbour=neighbour.question)
+            self._track(event)
+        return hit
+
     def track_hit(
         self, tier: Source, created: float | None, worth: Worth, *, is_stale: bool = False
     ) -> None:
@@ -161,7 +187,7 @@ class LookupState:
 
     def remember_hit(self, chain: Chain | None) -> None:
         """Have the chain around it, if there is one, remember that it was given this hit."""
-        key = b"" if chain is None else self.key_of_hit()
+        key = b"" if chain is None else self.neighbour_key or self.key_of_hit()
         if chain is not None and key:
             chain.remember(self.tiers, key)
 

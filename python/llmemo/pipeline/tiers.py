@@ -12,7 +12,7 @@ from llmemo.codec.envelope import Envelope
 from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.config.validation import secret_bytes
-from llmemo.errors import NamespaceRequiredError
+from llmemo.errors import ConfigurationError, NamespaceRequiredError
 from llmemo.keys.identity import REMEDIES, identify
 from llmemo.keys.memory_name import MARK
 from llmemo.keys.model_description import snapshots
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from llmemo._core import ValueDamaged
     from llmemo.config.settings import Settings
+    from llmemo.semantic.tier import SemanticTier
     from llmemo.store_io.executor import Executor
     from llmemo.stores import Record, Store
 
@@ -107,11 +108,43 @@ class Tiers:
         self.large_reads = LargeWorker(lasts=False)
         self.large_writes = LargeWorker(lasts=self.store is not None)
         self.flights = Flights(self.durable) if settings.single_flight else None
+        self.semantic = self._semantic()
         self.live: LiveStreams[Any] = LiveStreams()
         """The streams that callers may read along."""
         self.model_classes: dict[object, type] = {}
         """The classes of its cached models, by what they are made of: see `cached`."""
         self.watcher: Watcher | None = None
+
+    def _semantic(self) -> SemanticTier | None:
+        """The semantic tier, if one is asked for; nothing of it is imported otherwise.
+
+        Raises:
+            ConfigurationError: `semantic` is none of ours.
+        """
+        given, settings = self.settings.semantic, self.settings
+        if given is None:
+            return None
+        from llmemo.semantic.settings import Semantic  # noqa: PLC0415 (see above)
+        from llmemo.semantic.tier import SemanticTier  # noqa: PLC0415
+
+        if not isinstance(given, Semantic):
+            msg = (
+                f"semantic=… of type {type(given).__name__} is not allowed: give"
+                " Semantic(embeddings), or None for exact answers alone"
+            )
+            raise ConfigurationError(msg)
+        self._beside = LargeWorker(lasts=False)
+        return SemanticTier(
+            given,
+            memory=self.memory,
+            durable=self.durable,
+            envelope=self.envelope,
+            tally=self.tally,
+            clock=self.clock,
+            beside=self._beside,
+            max_bytes=settings.max_bytes,
+            is_rejected=self.rejected.has,
+        )
 
     @property
     def executor(self) -> Executor | None:
@@ -211,7 +244,9 @@ class Tiers:
             if since:
                 groups["errors"][reason] = since
         saved = saved.plus(Worth(memory.input_tokens, memory.output_tokens, memory.money))
-        others = counts["coalesced"] + counts["stale"]
+        abstained, others = groups.pop("abstained"), counts["coalesced"] + counts["stale"]
+        others += counts["semantic"]
+        semantic = None if self.semantic is None else self.semantic.stats(counts, abstained)
         return CacheStats(
             hits=memory.hits + memory.fills + others,
             misses=counts["misses"],
@@ -228,6 +263,7 @@ class Tiers:
             input_tokens_saved=saved.input_tokens,
             output_tokens_saved=saved.output_tokens,
             money_saved=saved.money,
+            semantic=semantic,
             **groups,
         )
 
@@ -236,6 +272,8 @@ class Tiers:
         self.is_closed = True
         end = time.monotonic() + timeout
         self.large_writes.close(timeout)
+        if self.semantic is not None:
+            self.semantic.close(max(0.0, end - time.monotonic()))
         self.large_reads.close(0.0)
         if self.flights is not None:
             self.flights.close()

@@ -14,6 +14,7 @@ from llmemo.langchain import chains
 from llmemo.pipeline.admission import refusal_of, refuse
 from llmemo.pipeline.answer_record import record_of, times
 from llmemo.pipeline.large_work import LARGE, Large
+from llmemo.pipeline.near_match import expected_answer, learned
 from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Set
 from llmemo.stores.lease_store import FAILURES_MAX
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from llmemo.keys.identity import Identity
     from llmemo.keys.request import Request
     from llmemo.pipeline.tiers import Tiers
+    from llmemo.semantic.tier import Expected
     from llmemo.store_io.client import MakeCall
     from llmemo.store_io.time_budget import TimeBudget
 
@@ -67,20 +69,27 @@ async def keep_under(  # noqa: PLR0917 (as `send`)
 ) -> None:
     """As `keep`, with these options and in this namespace."""
     arguments = tiers, request, generations, options, namespace
+    expected = None
+    if tiers.semantic is not None:
+        expected = await expected_answer(tiers, request, namespace, make_call)
     is_awaited = make_call == Call.awaited
     sent: Sent | Postponed | None = UNKNOWN
     if not (is_awaited and len(request.prompt) > LIMIT):
-        sent = send(*arguments, make_call, at_once=is_awaited, recording=recording)
+        sent = send(
+            *arguments, make_call, at_once=is_awaited, recording=recording, expected=expected
+        )
     if isinstance(sent, Postponed):
         key = sent.key
         if is_awaited:
             there = functools.partial(Call[Any], loop=asyncio.get_running_loop())
-            work = functools.partial(send, *arguments, there, is_in_turn=True, recording=recording)
+            work = functools.partial(
+                send, *arguments, there, is_in_turn=True, recording=recording, expected=expected
+            )
             late = functools.partial(serve_late, tiers)
             sent = await tiers.large_writes.run(work, key, late)
         else:
             work = functools.partial(
-                send, *arguments, make_call, is_in_turn=True, recording=recording
+                send, *arguments, make_call, is_in_turn=True, recording=recording, expected=expected
             )
             sent = tiers.large_writes.wait(work, key)
     if isinstance(sent, Sent):
@@ -130,6 +139,7 @@ def send(  # noqa: PLR0917 (given on the way of every update)
     at_once: bool = False,
     is_in_turn: bool = False,
     recording: Recording | None = None,
+    expected: Expected | None = None,
 ) -> Sent | Postponed | None:
     """Encode the answer, give it to the waiters, keep it in memory, and send it to the store.
 
@@ -166,6 +176,8 @@ def send(  # noqa: PLR0917 (given on the way of every update)
             worth=tiers.memory.worth(generations),
         )
         chains.remember(tiers, key)
+        is_whole = recording is None or not recording.for_streams
+        question = learned(tiers, expected, key, generations, is_whole=is_whole)
         served = _for_waiters(value, recording)
         if durable is None or durable.store.read_only:
             serve(tiers, key, served)
@@ -177,7 +189,7 @@ def send(  # noqa: PLR0917 (given on the way of every update)
             # Later lookups find it there, and waiters need not wait for a disk.
             serve(tiers, key, served, is_stored=True)
         texts = (namespace, request.llm_string, request.prompt)
-        record = record_of(tiers, texts, identity, value, (now, expires))
+        record = record_of(tiers, texts, identity, value, (now, expires), question=question)
         operation = Set(record, None if lease is None else lease.fence)
         call = durable.begin_write(operation, make_call, budget, at_once=is_in_turn)
         return Sent(identity, served, is_kept, call, budget)

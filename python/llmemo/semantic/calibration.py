@@ -138,13 +138,7 @@ def report_of(
             sample.append((score, not same))
         else:
             refused[guard] += 1
-    needed = rule.checks_needed()
-    if pairs < needed:
-        msg = (
-            f"{needed} pairs without an error are needed for max_error={rule.max_error:g}, "
-            f"confidence={rule.confidence:g}; {pairs} were given"
-        )
-        raise ConfigurationError(msg)
+    check_enough(rule, pairs)
     certificate = Certificate.of_sample(rule, sample)
     hits = 0 if certificate.served is None else certificate.counts[certificate.served].checks
     report = CalibrationReport(
@@ -157,10 +151,25 @@ def report_of(
         max_error=rule.max_error,
         confidence=rule.confidence,
         refused=dict(refused),
-        checks_needed=needed,
+        checks_needed=rule.checks_needed(),
         rows=_rows(certificate),
     )
     return report, certificate
+
+
+def check_enough(rule: Rule, pairs: int) -> None:
+    """Raise unless this number of pairs can certify anything.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
+    needed = rule.checks_needed()
+    if pairs < needed:
+        msg = (
+            f"{needed} pairs without an error are needed for max_error={rule.max_error:g}, "
+            f"confidence={rule.confidence:g}; {pairs} were given"
+        )
+        raise ConfigurationError(msg)
 
 
 def _rows(certificate: Certificate) -> tuple[ThresholdRow, ...]:

@@ -261,9 +261,8 @@ def _packed(values: Any) -> bytes | None:
     """A vector as `_core.pack_vector` packs it; None for what is none."""
     if isinstance(values, (str, bytes, bytearray, memoryview)):
         return None  # an array would take bytes for numbers
-    core: Any = _core
     try:
-        packed: bytes | None = core.pack_vector(array("d", values).tolist())
+        packed = _core.pack_vector(array("d", values).tolist())
     except (TypeError, ValueError, OverflowError):
         return None
     return packed

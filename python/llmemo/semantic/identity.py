@@ -67,6 +67,12 @@ def identity(semantic: Semantic) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16, person=b"llmemo semantic").digest()
 
 
+def identity_of_embedder(embeddings: object) -> bytes:
+    """A digest that names an embedder, as `identity` does: vectors of two are never compared."""
+    text = json.dumps(_of_object(embeddings, DEPTH_MAX), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16, person=b"llmemo embedder").digest()
+
+
 def _of_object(value: object, depth: int) -> list[Any]:
     """The class of an object, and its settings."""
     return [kind_of(type(value)), _of_settings(dict(_settings(value)), depth)]

@@ -24,8 +24,26 @@ from outside belong into a log line, never into a reason."""
 OTHER = "other"
 """What the rest are counted as."""
 
-GROUPS = ("bypassed", "skipped", "errors")
+GROUPS = ("bypassed", "skipped", "errors", "abstained")
 """What is counted by reason."""
+
+
+@dataclass(frozen=True)
+class SemanticStats:
+    """What near matches have done, in this process."""
+
+    hits: int
+    """Lookups that were answered with the answer to a similar question."""
+    checks: int
+    """Verdicts on such answers: each was compared with what the model said instead."""
+    wrong: int
+    """Those of them that would not have done."""
+    threshold: float | None
+    """Least score that is served now; None: nothing is served yet."""
+    bound: float | None
+    """Upper confidence bound on the share of served hits that are wrong; None likewise."""
+    abstained: dict[str, int] = field(default_factory=dict)
+    """Exact misses for which no near match was served, by reason."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +51,8 @@ class CacheStats:
     """What a cache has done since it was made. Plain counts, but for `entries` and `bytes`."""
 
     hits: int
-    """Lookups that were answered: `memory_hits + store_hits + coalesced + stale`."""
+    """Lookups that were answered: `memory_hits + store_hits + coalesced + stale`, and the
+    semantic ones."""
     misses: int
     """Lookups that were not."""
     memory_hits: int
@@ -70,6 +89,8 @@ class CacheStats:
     not read them."""
     errors: dict[str, int] = field(default_factory=dict)
     """Troubles that were survived, by kind."""
+    semantic: SemanticStats | None = None
+    """Of near matches; None without `semantic=`."""
 
 
 class Tally:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from llmemo.telemetry.savings import NOTHING, Worth
 
-Outcome = Literal["hit", "miss", "bypass"]
+Outcome = Literal["hit", "semantic", "miss", "bypass"]
 Source = Literal["memory", "store", "flight"]
 
 
@@ -17,8 +17,9 @@ class LookupEvent:
     """One lookup."""
 
     outcome: Outcome
-    """`hit`: answered. `miss`: the caller goes on to the model. `bypass`: likewise, since the
-    request does not say what is asked, or the caller said so."""
+    """`hit`: answered. `semantic`: answered with the answer to a similar question. `miss`: the
+    caller goes on to the model. `bypass`: likewise, since the request does not say what is asked,
+    or the caller said so."""
     tier: Source | None = None
     """Where a hit came from; `flight`: from another caller, which asked the model meanwhile."""
     age: float | None = None
@@ -32,6 +33,11 @@ class LookupEvent:
     said, or a retry wants), or `closed`. Of a bypass: as in `stats().bypassed`."""
     worth: Worth = NOTHING
     """What a hit saved."""
+    score: float | None = None
+    """Of a semantic hit: the cosine of the two questions' vectors. Of a miss: the same, if the
+    answer to a similar question was not served."""
+    neighbour: str | None = None
+    """The similar question."""
 
 
 class Tracker:
@@ -43,8 +49,8 @@ class Tracker:
 
     @property
     def hits(self) -> int:
-        """Lookups that were answered."""
-        return self._count("hit")
+        """Lookups that were answered, exactly or with the answer to a similar question."""
+        return self._count("hit") + self._count("semantic")
 
     @property
     def misses(self) -> int:

@@ -122,9 +122,12 @@ impl Memory {
         self.recorded(py, &Key(key))
     }
 
+    fn use_value(&self, py: Python<'_>, key: [u8; 32]) -> PyResult<Option<Bytes>> {
+        Ok(self.tier.use_value(py, &Key(key))?.map(|value| to_bytes(py, &value)))
+    }
+
     fn about(&self, py: Python<'_>, key: [u8; 32]) -> PyResult<Option<Times>> {
-        let now = self.tier.clock.now(py)?;
-        Ok(self.tier.lock().about(&Key(key), now).map(times))
+        Ok(self.tier.about(py, &Key(key))?.map(times))
     }
 
     #[pyo3(signature = (request, namespace, schemas=None))]
@@ -175,8 +178,7 @@ impl Memory {
     }
 
     fn holds(&self, py: Python<'_>, key: [u8; 32]) -> PyResult<bool> {
-        let now = self.tier.clock.now(py)?;
-        Ok(self.tier.lock().holds(&Key(key), now))
+        self.tier.holds(py, &Key(key))
     }
 
     fn recent(
@@ -190,8 +192,7 @@ impl Memory {
     }
 
     fn llm_label(&self, llm_string: Text) -> PyResult<Bytes> {
-        let label = self.keying.keyer.llm_label(&bytes_of(llm_string)?);
-        Ok(to_bytes(llm_string.py(), &label))
+        Ok(to_bytes(llm_string.py(), &self.keying.keyer.llm_label(&bytes_of(llm_string)?)))
     }
 
     fn label(&self, text: Text) -> PyResult<Bytes> {

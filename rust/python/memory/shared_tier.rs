@@ -2,12 +2,12 @@
 
 use super::clock::{Clock, nanoseconds};
 use super::keying::long_work;
-use crate::memory::{Answer, Bounds, Found, Hit, Remains, Settings, Tier};
+use crate::memory::{About, Answer, Bounds, Found, Hit, Remains, Settings, Tier};
 use crate::python::runtime::long_work::in_steps;
 use crate::request::{Fingerprinter, Key, Probe, Request};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Fewer entries than this are freed in the thread that removes them: some 0.5 ms.
 const FREED_AT_ONCE: usize = 2_000;
@@ -91,6 +91,24 @@ impl SharedTier {
     ) -> PyResult<Option<Hit>> {
         let (probe, now) = self.probe_now(py, request)?;
         Ok(self.lock().stale(request, &probe, key, now))
+    }
+
+    /// The value of a key, unless it has expired. A use of it, though no hit is counted.
+    pub(super) fn use_value(&self, py: Python<'_>, key: &Key) -> PyResult<Option<Arc<[u8]>>> {
+        let now = self.clock.now(py)?;
+        Ok(self.lock().use_value(key, now))
+    }
+
+    /// The times of an entry. Not a use of it.
+    pub(super) fn about(&self, py: Python<'_>, key: &Key) -> PyResult<Option<About>> {
+        let now = self.clock.now(py)?;
+        Ok(self.lock().about(key, now))
+    }
+
+    /// Whether there is an entry of this key that has not expired. Not a use of it.
+    pub(super) fn holds(&self, py: Python<'_>, key: &Key) -> PyResult<bool> {
+        let now = self.clock.now(py)?;
+        Ok(self.lock().holds(key, now))
     }
 
     /// The epoch of a key; none if there is an entry of it, expired or not.

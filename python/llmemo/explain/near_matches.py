@@ -1,0 +1,82 @@
+"""Why a similar question is answered, or is not, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmemo._core import RequestBypassed
+from llmemo.keys.identity import partition_of
+from llmemo.semantic.guards import refusal
+from llmemo.store_io.calls import Call, run_inline
+from llmemo.store_io.time_budget import TimeBudget
+
+if TYPE_CHECKING:
+    from llmemo.keys.request import Request
+    from llmemo.pipeline.tiers import Tiers
+    from llmemo.semantic.tier import SemanticTier
+
+SHOWN = 3
+"""Questions that are told."""
+
+SHORT = 60
+"""Longest part of a question that is quoted, in characters."""
+
+WHY_NOT = {
+    "no_question": "the request does not end in a question of plain text",
+    "too_long": "the question is longer than an embedder reads",
+}
+"""By the reason for which a question is not compared."""
+
+NO_JUDGE = (
+    "without a judge an answer counts as wrong unless its text is equal: long free text never"
+    " certifies (give Semantic(judge=LLMJudge(model)))"
+)
+
+
+def near_matches(
+    tiers: Tiers, semantic: SemanticTier, request: Request, namespace: str
+) -> tuple[bool, list[str]]:
+    """Whether an answer to a similar question would be served, and a line for each neighbour."""
+    try:
+        found = partition_of(tiers.memory, request, namespace)
+    except RequestBypassed:
+        found = None
+    question, reason = (None, "no_question") if found is None else semantic.question_in(found[1])
+    if found is None or question is None:
+        return False, [WHY_NOT[reason]]
+    budget = None
+    if tiers.durable is not None:
+        budget = TimeBudget(tiers.durable.waited, tiers.durable.health.waiting_reads)
+    asked = run_inline(semantic.prepared(found[0], question, Call.blocking, budget))
+    if asked is None:
+        return False, ["the embedder gives no vector for the question"]
+    lines, would_serve = [], False
+    for _, neighbour, score in semantic.neighbours.candidates(asked)[:SHOWN]:
+        against = refusal(question, neighbour)
+        verdict = f"refused, {against.reason}" if against else _verdict(semantic, score)
+        would_serve |= verdict == SERVED
+        lines.append(f"nearest {score:.2f}: {verdict} ({_short(neighbour)})")
+    if not lines:
+        least = semantic.settings.min_score
+        return False, [f"no question of the same context has a score of {least:g} or more"]
+    if not would_serve and semantic.settings.judge is None:
+        lines.append(NO_JUDGE)
+    return would_serve, lines
+
+
+SERVED = "served"
+
+
+def _verdict(semantic: SemanticTier, score: float) -> str:
+    certificate = semantic.certification.certificate
+    threshold = certificate.threshold
+    if threshold is not None and score >= threshold:
+        return SERVED
+    if threshold is not None:
+        return f"not served, below the certified {threshold:.2f}"
+    return f"not served yet, {certificate.needed} more checks without an error are needed"
+
+
+def _short(question: str) -> str:
+    text = " ".join(question.split())
+    return repr(text if len(text) <= SHORT else text[: SHORT - 1] + "…")

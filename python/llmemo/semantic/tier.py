@@ -1,0 +1,287 @@
+"""The semantic tier of a cache: finds near matches, and serves those that are certified.
+
+question ──► vector ──► the nearest of its partition ──► guards ──► certified? ──► serve
+                                                                       │ not yet, or a shadow check
+                                                                       ▼
+                        the model answers anyway ──► the judge compares ──► a verdict counts
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from llmemo._core import VectorIndex, pack_question
+from llmemo.concurrency.bounded_dict import note
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config.validation import seconds_of
+from llmemo.semantic.background_judge import BackgroundJudge
+from llmemo.semantic.certification import Certification
+from llmemo.semantic.checks import Check, Checks
+from llmemo.semantic.embedder import Embedder
+from llmemo.semantic.identity import identity, identity_of_embedder
+from llmemo.semantic.neighbours import Neighbours
+from llmemo.semantic.partitions import Partitions
+from llmemo.semantic.question import LONGEST_QUESTION, Asked, partition_for, text_of_answer
+from llmemo.semantic.rule import Rule
+from llmemo.semantic.sessions import Sessions
+from llmemo.stores.records import StoredQuestion
+from llmemo.telemetry.stats import SemanticStats
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Sequence
+
+    from langchain_core.outputs import Generation
+
+    from llmemo._core import Memory
+    from llmemo.codec.envelope import Envelope
+    from llmemo.semantic.neighbours import Neighbour
+    from llmemo.semantic.partitions import Beside
+    from llmemo.semantic.settings import Semantic
+    from llmemo.store_io.client import MakeCall, StoreClient
+    from llmemo.store_io.time_budget import TimeBudget
+    from llmemo.telemetry.stats import Tally
+
+INDEX_SHARE = 4
+"""Vectors take a fourth of what the entries in memory may take, beside it."""
+
+INDEX_LEAST = 16 * 2**20
+"""Bytes that vectors may take in any case: 30,000 of 384 dimensions."""
+
+ASKED_MAX = 1_024
+"""Questions that are remembered until their answers come."""
+
+
+class Expected(NamedTuple):
+    """What is known of a question whose answer is to come."""
+
+    asked: Asked
+    check: Check | None = None
+
+
+class Match(NamedTuple):
+    """A similar question that nothing speaks against."""
+
+    neighbour: Neighbour
+    is_served: bool
+    """Whether its answer is to be served."""
+
+
+class SemanticTier:
+    """Near matches of one cache."""
+
+    def __init__(
+        self,
+        semantic: Semantic,
+        *,
+        memory: Memory,
+        durable: StoreClient | None,
+        envelope: Envelope,
+        tally: Tally,
+        clock: Callable[[], float],
+        beside: Beside,
+        max_bytes: int,
+        is_rejected: Callable[[bytes, float], bool],
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            semantic: The settings.
+            memory: Has the answers.
+            durable: Has them, too, with their questions.
+            envelope: Of the store.
+            tally: Counts what happens.
+            clock: Unix time in seconds.
+            beside: Loads vectors beside the event loop.
+            max_bytes: Bound on the entries in memory.
+            is_rejected: Whether the answer of a key, made then, was rejected since.
+        """
+        self.settings, timeout = semantic, seconds_of(semantic.timeout)
+        room = max(max_bytes // INDEX_SHARE, INDEX_LEAST)
+        self.index = VectorIndex(room)
+        self._envelope, self._tally = envelope, tally
+        self._partitions: Partitions | None = None
+        if durable is not None and durable.store.vectors is not None:
+            self._partitions = Partitions(
+                self.index, durable, envelope, tally, room=room, beside=beside, timeout=timeout
+            )
+        self._embedder_name = identity_of_embedder(semantic.embeddings)
+        self.embedder = Embedder(semantic.embeddings, timeout, self._note)
+        self.judge = BackgroundJudge(semantic.judge, self._note)
+        self.rule = Rule(semantic.max_error, semantic.confidence, semantic.min_score)
+        self.certification = Certification(self.rule, identity(semantic), durable)
+        self.checks = Checks(semantic, self.certification, self.judge, tally)
+        self.neighbours = Neighbours(
+            self.index,
+            semantic.min_score,
+            memory=memory,
+            durable=durable,
+            envelope=envelope,
+            clock=clock,
+            is_rejected=is_rejected,
+        )
+        self._sessions = Sessions()
+        self._expected: dict[tuple[bytes, str], Expected | None] = {}
+
+    # Lookups.
+
+    def question_in(self, text: str) -> tuple[str | None, str]:
+        """What is asked in a text; or None, and why it is not to be compared."""
+        question: object = text
+        if self.settings.question is not None:
+            question = self._own_question(self.settings.question, text)
+        if not isinstance(question, str) or not question.strip():
+            return None, "no_question"
+        if len(question) > LONGEST_QUESTION:
+            return None, "too_long"
+        return question, ""
+
+    def _own_question(self, function: Callable[[str], str | None], text: str) -> object:
+        try:
+            return function(text)
+        except Exception as error:  # a user's function may raise anything
+            if is_interrupt(error):
+                raise
+            text = "llmemo: `question` raised, and no near match was looked for: %s"
+            self._note("question", text, type(error).__name__)
+            return None
+
+    async def match(
+        self,
+        rest: bytes,
+        question: str,
+        session: str | None,
+        make_call: MakeCall,
+        budget: TimeBudget | None,
+        *,
+        must_serve: bool,
+    ) -> Match | None:
+        """Look for a similar question. Counts why its answer is not served.
+
+        Args:
+            rest: Digest of the request without its question.
+            question: As `question_in` returns it.
+            session: Of the caller.
+            make_call: Makes the kind of call that the caller can wait for.
+            budget: Of the model call's waits for the store; None without a store.
+            must_serve: Whether the model cannot be asked for a check.
+        """
+        asked = await self.prepared(rest, question, make_call, budget)
+        if asked is None:
+            self._expect(rest, question, None)
+            self.abstain("no_vector")
+            return None
+        given = self._sessions.given(session)
+        neighbour, reason = await self.neighbours.nearest(asked, given, make_call, budget)
+        if neighbour is None:
+            self._expect(rest, question, Expected(asked))
+            self.abstain(reason)
+            return None
+        decision = self.checks.decide(asked.text, neighbour, must_serve=must_serve)
+        if decision.is_served:
+            self._sessions.add(session, neighbour.key)
+        else:
+            self._expect(rest, question, Expected(asked, decision.check))
+            self.abstain(decision.reason)
+        return Match(neighbour, decision.is_served)
+
+    async def prepared(
+        self, rest: bytes, question: str, make_call: MakeCall, budget: TimeBudget | None
+    ) -> Asked | None:
+        """A question ready to be compared, with all that other processes have found; or None.
+
+        Arguments as for `match`.
+        """
+        asked = await self._asked(rest, question, make_call)
+        if asked is not None and budget is not None:
+            if self._partitions is not None:
+                await self._partitions.refresh(asked.partition, make_call, budget)
+            await self.certification.refresh(make_call, budget)
+        return asked
+
+    async def _asked(self, rest: bytes, question: str, make_call: MakeCall) -> Asked | None:
+        """A question ready to be compared; None if it has no vector."""
+        vector = await self.embedder.vector(question, make_call)
+        if vector is None:
+            return None
+        return Asked(partition_for(rest, self._embedder_name, vector), question, vector)
+
+    # Updates.
+
+    async def expected(self, rest: bytes, question: str, make_call: MakeCall) -> Expected | None:
+        """What is known of a question whose answer has come; None if it has no vector.
+
+        Arguments as for `match`.
+        """
+        if (rest, question) in self._expected:
+            return self._expected.pop((rest, question), None)
+        asked = await self._asked(rest, question, make_call)
+        return None if asked is None else Expected(asked)
+
+    def learn(
+        self,
+        expected: Expected,
+        key: bytes,
+        generations: Sequence[Generation],
+        *,
+        is_whole: bool,
+    ) -> StoredQuestion | None:
+        """Learn an answer: what it says of a near match, and that it may be one from now on.
+
+        Returns what is to be stored with it, if it may be served for similar questions. Not if it
+        is not `is_whole`: it then lacks what only a call without a stream is told.
+        """
+        asked, text = expected.asked, text_of_answer(generations)
+        if expected.check is not None:
+            self.checks.compare(expected.check, text)
+        if text is None or not is_whole:
+            return None
+        self.index.add(asked.partition, key, asked.text, asked.vector)
+        if self._partitions is None:
+            return None
+        packed = pack_question(key, asked.vector, asked.text)
+        return StoredQuestion(asked.partition, self._envelope.seal_question(packed, key))
+
+    def score(self, one: bytes, other: bytes) -> float:
+        """The cosine of two vectors; 0 if their dimensions differ."""
+        index = VectorIndex(INDEX_LEAST)
+        index.add(bytes(32), bytes(32), "", other)
+        return max((score for *_, score in index.search(bytes(32), one, 1, -1.0)), default=0.0)
+
+    def forget(self, keys: Sequence[bytes] | None) -> None:
+        """Forget the questions of some keys, or all."""
+        if keys is None:
+            self.index.clear()
+        for key in keys or ():
+            self.index.remove(key)
+
+    # The rest.
+
+    def abstain(self, reason: str) -> None:
+        """Count an exact miss for which no near match is served."""
+        self._tally.count("abstained", reason)
+
+    def stats(self, counts: Counter[str], abstained: dict[str, int]) -> SemanticStats:
+        """What near matches have done. Arguments: the counts of this cache."""
+        certificate = self.certification.certificate
+        return SemanticStats(
+            hits=counts["semantic"],
+            checks=counts["semantic_checks"],
+            wrong=counts["semantic_wrong"],
+            threshold=certificate.threshold,
+            bound=certificate.bound,
+            abstained=abstained,
+        )
+
+    def close(self, timeout: float) -> None:
+        """Wait for judgements that are under way, for `timeout` seconds at most, and end."""
+        self.judge.flush(timeout)
+        self.judge.close()
+        self.embedder.close()
+        self.index.clear()
+
+    def _expect(self, rest: bytes, question: str, expected: Expected | None) -> None:
+        note(self._expected, (rest, question), expected, ASKED_MAX)
+
+    def _note(self, reason: str, message: str, *args: object) -> None:
+        self._tally.note("errors", reason, message, *args)
