@@ -150,6 +150,7 @@ class SemanticTier:
         self,
         rest: bytes,
         question: str,
+        key: bytes,
         session: str | None,
         make_call: MakeCall,
         budget: TimeBudget | None,
@@ -161,6 +162,7 @@ class SemanticTier:
         Args:
             rest: Digest of the request without its question.
             question: As `question_in` returns it.
+            key: Of the request.
             session: Of the caller.
             make_call: Makes the kind of call that the caller can wait for.
             budget: Of the model call's waits for the store; None without a store.
@@ -172,7 +174,7 @@ class SemanticTier:
             self.abstain("no_vector")
             return None
         given = self._sessions.given(session)
-        neighbour, reason = await self.neighbours.nearest(asked, given, make_call, budget)
+        neighbour, reason = await self.neighbours.nearest(asked, key, given, make_call, budget)
         if neighbour is None:
             self._expect(rest, question, Expected(asked))
             self.abstain(reason)
@@ -277,6 +279,8 @@ class SemanticTier:
         """Wait for judgements that are under way, for `timeout` seconds at most, and end."""
         self.judge.flush(timeout)
         self.judge.close()
+        if self._partitions is not None:
+            self._partitions.close()
         self.embedder.close()
         self.index.clear()
 
