@@ -151,10 +151,10 @@ class SemanticTier:
         rest: bytes,
         question: str,
         key: bytes,
-        session: str | None,
         make_call: MakeCall,
         budget: TimeBudget | None,
         *,
+        session: str | None,
         must_serve: bool,
     ) -> Match | None:
         """Look for a similar question. Counts why its answer is not served.
@@ -163,9 +163,9 @@ class SemanticTier:
             rest: Digest of the request without its question.
             question: As `question_in` returns it.
             key: Of the request.
-            session: Of the caller.
             make_call: Makes the kind of call that the caller can wait for.
             budget: Of the model call's waits for the store; None without a store.
+            session: Of the caller.
             must_serve: Whether the model cannot be asked for a check.
         """
         asked = await self.prepared(rest, question, make_call, budget)
