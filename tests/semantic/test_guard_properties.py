@@ -11,7 +11,7 @@ from support.doubles import ROUNDS
 
 from llmemo.semantic.guards import refusal
 from llmemo.semantic.guards.decision import GUARDS
-from llmemo.semantic.guards.features import READ_MAX, features
+from llmemo.semantic.guards.extraction import READ_MAX, features
 
 FRAGMENTS = [
     "from",
