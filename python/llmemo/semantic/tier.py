@@ -18,6 +18,7 @@ from llmemo.semantic.background_judge import BackgroundJudge
 from llmemo.semantic.certification import Certification
 from llmemo.semantic.checks import Check, Checks
 from llmemo.semantic.embedder import Embedder
+from llmemo.semantic.guards.lexicon import lexicon
 from llmemo.semantic.identity import identity, identity_of_embedder
 from llmemo.semantic.neighbours import Neighbours
 from llmemo.semantic.partitions import Partitions
@@ -121,6 +122,8 @@ class SemanticTier:
             is_rejected=is_rejected,
         )
         self._sessions = Sessions()
+        # 45 ms, here rather than in the first lookup.
+        lexicon("en")
         self._expected: dict[tuple[bytes, str], Expected | None] = {}
 
     # Lookups.
