@@ -21,24 +21,35 @@ LONGEST_ANSWER = 64 * 1024
 """Characters of the longest answer that is served for another question."""
 
 
+class Rest(NamedTuple):
+    """All of a request but its question."""
+
+    tenant: bytes
+    """Label of its namespace: 16 bytes."""
+    digest: bytes
+    """Of all of it, the namespace too: 32 bytes."""
+
+
 class Asked(NamedTuple):
     """A question, ready to be compared."""
 
+    tenant: bytes
+    """See `Rest.tenant`: tenants share the memory for vectors fairly."""
     partition: bytes
     """Digest of the rest of its request, and of the embedder: 32 bytes."""
     text: str
     vector: bytes
 
 
-def partition_for(rest: bytes, embedder: bytes, vector: bytes) -> bytes:
+def partition_for(rest: Rest, embedder: bytes, vector: bytes) -> bytes:
     """The partition of the questions that may be compared with one: 32 bytes.
 
     Args:
-        rest: Digest of the request without its question.
+        rest: Of its request.
         embedder: What names the embedder.
         vector: Of the question. Vectors of different dimensions are never compared.
     """
-    digest = hashlib.blake2b(embedder, digest_size=32, key=rest)
+    digest = hashlib.blake2b(embedder, digest_size=32, key=rest.digest)
     # Packed vectors have one length for each dimension.
     digest.update(len(vector).to_bytes(8, "little"))
     return digest.digest()

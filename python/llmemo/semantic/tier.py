@@ -22,7 +22,7 @@ from llmemo.semantic.guards.lexicon import lexicon
 from llmemo.semantic.identity import identity, identity_of_embedder
 from llmemo.semantic.neighbours import Neighbours
 from llmemo.semantic.partitions import Partitions
-from llmemo.semantic.question import LONGEST_QUESTION, Asked, partition_for, text_of_answer
+from llmemo.semantic.question import LONGEST_QUESTION, Asked, Rest, partition_for, text_of_answer
 from llmemo.semantic.rule import Rule
 from llmemo.semantic.sessions import Sessions
 from llmemo.stores.records import StoredQuestion
@@ -100,7 +100,7 @@ class SemanticTier:
         self.settings, timeout = semantic, seconds_of(semantic.timeout)
         room = max(max_bytes // INDEX_SHARE, INDEX_LEAST)
         self.index = VectorIndex(room)
-        self._envelope, self._tally = envelope, tally
+        self._memory, self._envelope, self._tally = memory, envelope, tally
         self._partitions: Partitions | None = None
         if durable is not None and durable.store.vectors is not None:
             self._partitions = Partitions(
@@ -124,7 +124,7 @@ class SemanticTier:
         self._sessions = Sessions()
         # 45 ms, here rather than in the first lookup.
         lexicon("en")
-        self._expected: dict[tuple[bytes, str], Expected | None] = {}
+        self._expected: dict[tuple[Rest, str], Expected | None] = {}
 
     # Lookups.
 
@@ -149,9 +149,13 @@ class SemanticTier:
             self._note("question", text, type(error).__name__)
             return None
 
+    def rest(self, namespace: str, digest: bytes) -> Rest:
+        """All of a request but its question, by a digest of 32 bytes."""
+        return Rest(self._memory.label(namespace), digest)
+
     async def match(
         self,
-        rest: bytes,
+        rest: Rest,
         question: str,
         key: bytes,
         make_call: MakeCall,
@@ -163,7 +167,7 @@ class SemanticTier:
         """Look for a similar question. Counts why its answer is not served.
 
         Args:
-            rest: Digest of the request without its question.
+            rest: Of the request, without its question.
             question: As `question_in` returns it.
             key: Of the request.
             make_call: Makes the kind of call that the caller can wait for.
@@ -191,7 +195,7 @@ class SemanticTier:
         return Match(neighbour, decision.is_served)
 
     async def prepared(
-        self, rest: bytes, question: str, make_call: MakeCall, budget: TimeBudget | None
+        self, rest: Rest, question: str, make_call: MakeCall, budget: TimeBudget | None
     ) -> Asked | None:
         """A question ready to be compared, with all that other processes have found; or None.
 
@@ -200,20 +204,21 @@ class SemanticTier:
         asked = await self._asked(rest, question, make_call)
         if asked is not None and budget is not None:
             if self._partitions is not None:
-                await self._partitions.refresh(asked.partition, make_call, budget)
+                await self._partitions.refresh(asked, make_call, budget)
             await self.certification.refresh(make_call, budget)
         return asked
 
-    async def _asked(self, rest: bytes, question: str, make_call: MakeCall) -> Asked | None:
+    async def _asked(self, rest: Rest, question: str, make_call: MakeCall) -> Asked | None:
         """A question ready to be compared; None if it has no vector."""
         vector = await self.embedder.vector(question, make_call)
         if vector is None:
             return None
-        return Asked(partition_for(rest, self._embedder_name, vector), question, vector)
+        partition = partition_for(rest, self._embedder_name, vector)
+        return Asked(rest.tenant, partition, question, vector)
 
     # Updates.
 
-    async def expected(self, rest: bytes, question: str, make_call: MakeCall) -> Expected | None:
+    async def expected(self, rest: Rest, question: str, make_call: MakeCall) -> Expected | None:
         """What is known of a question whose answer has come; None if it has no vector.
 
         Arguments as for `match`.
@@ -241,7 +246,7 @@ class SemanticTier:
             self.checks.compare(expected.check, text)
         if text is None or not is_whole:
             return None
-        self.index.add(asked.partition, key, asked.text, asked.vector)
+        self.index.add(asked.tenant, asked.partition, key, asked.text, asked.vector)
         if self._partitions is None:
             return None
         packed = pack_question(key, asked.vector, asked.text)
@@ -250,7 +255,7 @@ class SemanticTier:
     def score(self, one: bytes, other: bytes) -> float:
         """The cosine of two vectors; 0 if their dimensions differ."""
         index = VectorIndex(INDEX_LEAST)
-        index.add(bytes(32), bytes(32), "", other)
+        index.add(bytes(16), bytes(32), bytes(32), "", other)
         return max((score for *_, score in index.search(bytes(32), one, 1, -1.0)), default=0.0)
 
     def forget(self, keys: Sequence[bytes] | None) -> None:
@@ -287,7 +292,7 @@ class SemanticTier:
         self.embedder.close()
         self.index.clear()
 
-    def _expect(self, rest: bytes, question: str, expected: Expected | None) -> None:
+    def _expect(self, rest: Rest, question: str, expected: Expected | None) -> None:
         note(self._expected, (rest, question), expected, ASKED_MAX)
 
     def _note(self, reason: str, message: str, *args: object) -> None:
