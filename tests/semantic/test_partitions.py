@@ -134,6 +134,21 @@ async def test_callers_at_once_load_once() -> None:
 
 def test_threads_at_once_load_once() -> None:
     loading = Loading(Durable(rows(MANY)))
+    all_know, another = threading.Barrier(20), threading.Event()
+    loads: list[int] = []
+
+    def before(limit: int) -> None:
+        if limit == PAGE:
+            all_know.wait(LONG)
+            return
+        loads.append(limit)
+        if len(loads) > 1:
+            another.set()
+        else:
+            # A second load could begin here.
+            another.wait(0.2)
+
+    loading.durable.before = before
     with ThreadPoolExecutor(20) as threads:
         for done in [threads.submit(loading.blocking) for _ in range(20)]:
             done.result()
