@@ -57,6 +57,7 @@ REFUSED = {
     ],
     "quotes": [
         ('What does "lol" mean?', 'What does "rofl" mean?'),
+        ('What does "table" mean?', 'What does "chair" mean?'),
         ("What does `len(x)` do?", "What does `max(x)` do?"),
         ("Fix ```a = b```", "Fix ```a = c```"),
     ],
@@ -76,7 +77,9 @@ REFUSED = {
         ("Can I enter with a visa?", "Can I enter without a visa?"),
         ("What should I eat?", "What should I avoid to eat?"),
         ("Is it working?", "Is it never working?"),
-        ("Why is it on and not warm?", "Why is it not on and warm?"),
+        ("Is it allowed to park?", "Is it not allowed to park?"),
+        ("Foods with gluten", "Gluten-free foods"),
+        ("Is tea cheap and wine not good?", "Is tea not cheap and wine good?"),
     ],
     "polarity": [
         ("How do I turn on alerts?", "How do I turn off alerts?"),
@@ -88,6 +91,7 @@ REFUSED = {
         ("How do I install it?", "How can I uninstall it?"),
         ("Is the fee refundable?", "Is the fee non-refundable?"),
         ("What do underloaded ships do?", "What do overloaded ships do?"),
+        ("Why do cats like boxes?", "Why do cats dislike boxes?"),
         ("Is it harmless?", "Is it harm?"),
     ],
     "quantities": [
@@ -153,6 +157,8 @@ ALLOWED = [
     ("What is covid-19?", "What is Covid 19?"),
     ('What does "lol" mean?', "What does lol mean?"),
     ("Who is the CEO of PayPal?", "who is the ceo of pay pal"),
+    ("Is there Wi-Fi?", "is there wifi?"),
+    ("I'm trying to send an e-mail", "I am trying to send an email"),
     ("When does it open?", "What time does it open?"),
     ("Do I need electricity?", "do i need electricty"),
     ("The fee for adults?", "The fee for children under supervision?"),

@@ -132,13 +132,19 @@ def _affixes_differ(asked: Features, stored: Features) -> str | None:
     prefixes, suffixes = lexicon.prefixes, lexicon.suffixes
     for word in extra:
         found = opposite(word, missing, prefixes, suffixes)
-        if found is not None and word not in lexicon.negation.firsts:
+        if found is not None and not _negates(word, lexicon):
             return f"{asked.texts[word]!r} was {stored.texts[found]!r}"
     for word in missing:
         found = opposite(word, extra, prefixes, suffixes)
-        if found is not None and word not in lexicon.negation.firsts:
+        if found is not None and not _negates(word, lexicon):
             return f"{asked.texts[found]!r} was {stored.texts[word]!r}"
     return None
+
+
+def _negates(word: str, words: Lexicon) -> bool:
+    """Whether the guard of negation sees to the word: `unable`."""
+    match = words.negation.at([word], 0)
+    return match is not None and match[1] in {"hard", "cues"}
 
 
 def _name(token: Token, lowers: Sequence[str], at: int, words: Lexicon) -> tuple[int, str]:

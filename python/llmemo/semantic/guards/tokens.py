@@ -130,9 +130,17 @@ def _mixed(bare: str, words: Lexicon) -> list[tuple[str, str]]:
         return [(bare.replace(".", ""), "word")]
     if IDENTIFIER.search(bare):
         return _compound(bare, words) or [(bare.casefold().rstrip("/"), "identifier")]
-    parts = [part for part in SPLIT.split(bare) if part]
-    if parts[0].lower() == "non":
+    return _hyphenated([part for part in SPLIT.split(bare) if part], words)
+
+
+def _hyphenated(parts: list[str], words: Lexicon) -> list[tuple[str, str]]:
+    """The tokens of words that hyphens or slashes join."""
+    first = parts[0].lower()
+    if first == "non" or (len(parts) == 2 and len(first) < 3 and first not in words.function):
+        # "e-mail" and "Wi-Fi" are often written in one word.
         return [("".join(parts), "word")]
+    if len(parts) == 2 and parts[1].lower() == "free":
+        return [("without", "word"), (parts[0], "word")]
     return [(part, "word") for part in parts]
 
 
