@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # By name, for these look like other characters.
 TIMES, NOTHING = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+BENCH, PAIRS = "bench", "semantic"
+"""What the markers of each table are called."""
 
 
 @dataclass(frozen=True)
@@ -309,16 +310,17 @@ class MissingMarkersError(Exception):
     """A document does not say where its table goes."""
 
 
-def splice(document: str, table: str) -> str:
-    """`document` with `table` between its markers.
+def splice(document: str, table: str, name: str = BENCH) -> str:
+    """`document` with `table` between the markers of a name.
 
     Raises:
         MissingMarkersError: A marker is missing, or they come the other way round.
     """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, begin, rest = document.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
         raise MissingMarkersError(
-            f"README.md and docs/benchmarks.md need the lines {BEGIN} and {END}, in this order"
+            f"README.md and docs/benchmarks.md need the lines {first} and {last}, in this order"
         )
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    return f"{before}{first}\n{table}\n{last}{after}"
