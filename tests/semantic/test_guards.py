@@ -92,6 +92,7 @@ REFUSED = {
         ("Is the fee refundable?", "Is the fee non-refundable?"),
         ("What do underloaded ships do?", "What do overloaded ships do?"),
         ("Why do cats like boxes?", "Why do cats dislike boxes?"),
+        ("Is it in stock?", "Is it out of stock?"),
         ("Is it harmless?", "Is it harm?"),
     ],
     "quantities": [
@@ -107,6 +108,9 @@ REFUSED = {
         ("Is Rome older than Paris?", "Is Paris older than Rome?"),
         ("Did Alice beat Bob?", "Did Bob beat Alice?"),
         ("Did Alice hire Bob?", "Was Alice hired by Bob?"),
+        ("Is Alice Bob's boss?", "Is Bob Alice's boss?"),
+        ("Is Alice the aunt of Bob?", "Is Bob Alice's aunt?"),
+        ("Is Go older than Rust?", "Is Rust older than Go?"),
         ("Who taught Plato?", "Who was taught by Plato?"),
         ("Move files from inbox to archive", "Move files to inbox from archive"),
         ("Do cats often chase mice?", "Do mice often chase cats?"),

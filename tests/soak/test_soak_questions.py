@@ -73,10 +73,12 @@ def judge(path):
         print(len(asked - has), len(expected - asked), len(asked), flush=True)
     is_sound(path)
 
-def state_of(path, who):
-    with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
-        rows = connection.execute("SELECT state FROM states WHERE name = ?", (who.encode(),))
-        return int(next(rows, (b"0",))[0])
+async def state_of(path, who):
+    store = SQLiteStore(path)
+    await store.open()  # Its writer may have been killed before there were tables.
+    state = await store.vectors.state(who.encode())
+    await store.close()
+    return int(state or b"0")
 
 def apart(work, *args):
     pid, source = child(work, *args)
@@ -85,7 +87,7 @@ def apart(work, *args):
     return [int(count) for count in said]
 
 def tell_state(path, who):
-    print(state_of(path, who), flush=True)
+    print(asyncio.run(state_of(path, who)), flush=True)
 
 orphans = unasked = seen = behind = changes = 0
 for first in range(0, kills, per_file):

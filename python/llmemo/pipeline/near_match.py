@@ -42,7 +42,13 @@ async def find_near(lookup: LookupState, semantic: SemanticTier) -> Hit | None:
     durable = tiers.durable
     budget = None if durable is None else TimeBudget(lookup.time_left, durable.health.waiting_reads)
     match = await semantic.match(
-        rest, question, options.session, make_call, budget, must_serve=is_only
+        rest,
+        question,
+        lookup.key,
+        make_call,
+        budget,
+        session=options.session,
+        must_serve=is_only,
     )
     if budget is not None:
         lookup.time_left = budget.left

@@ -133,7 +133,6 @@ class Tiers:
                 " Semantic(embeddings), or None for exact answers alone"
             )
             raise ConfigurationError(msg)
-        self._beside = LargeWorker(lasts=False)
         return SemanticTier(
             given,
             memory=self.memory,
@@ -141,7 +140,7 @@ class Tiers:
             envelope=self.envelope,
             tally=self.tally,
             clock=self.clock,
-            beside=self._beside,
+            beside=LargeWorker(lasts=False),
             max_bytes=settings.max_bytes,
             is_rejected=self.rejected.has,
         )

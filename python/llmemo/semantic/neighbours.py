@@ -76,6 +76,7 @@ class Neighbours:
     async def nearest(
         self,
         asked: Asked,
+        own: bytes,
         given: Collection[bytes],
         make_call: MakeCall,
         budget: TimeBudget | None,
@@ -84,12 +85,15 @@ class Neighbours:
 
         Args:
             asked: The question.
+            own: The key of its request, whose exact answer may just have come.
             given: Keys of the answers that its session was given before.
             make_call: Makes the kind of call that the caller can wait for.
             budget: Of the model call's waits for the store, if there is one.
         """
         reason = "no_neighbour"
         for key, question, score in self.candidates(asked, len(given)):
+            if key == own:
+                continue
             if key in given:
                 reason = "session"
                 continue

@@ -46,6 +46,9 @@ class Beside(Protocol):
     async def run(self, work: Callable[[], T]) -> T:
         """Do some work there, and await it."""
 
+    def close(self, timeout: float) -> None:
+        """Wait for the present jobs, for `timeout` seconds at most, and end the thread."""
+
 
 class Partitions:
     """Keeps an index in step with a store."""
@@ -79,6 +82,7 @@ class Partitions:
         self._beside = beside
         self._room = room
         self._timeout = timeout
+        self._is_closed = False
         self._seen: dict[bytes, int] = {}
         """The highest id that was loaded, by partition."""
 
@@ -115,7 +119,7 @@ class Partitions:
         newest: Sequence[QuestionRow] = ()
         room = self._room
         end = time.monotonic() + 60 * self._timeout
-        while time.monotonic() < end:
+        while time.monotonic() < end and not self._is_closed:
             rows = run_inline(
                 self._durable.questions(
                     partition,
@@ -154,6 +158,7 @@ class Partitions:
             return
         self._index.add(partition, row.key, question, vector)
 
-    def forget(self) -> None:
-        """Begin again: nothing is loaded."""
-        self._seen.clear()
+    def close(self) -> None:
+        """Load nothing any more."""
+        self._is_closed = True
+        self._beside.close(0.0)

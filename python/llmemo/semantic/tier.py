@@ -18,6 +18,7 @@ from llmemo.semantic.background_judge import BackgroundJudge
 from llmemo.semantic.certification import Certification
 from llmemo.semantic.checks import Check, Checks
 from llmemo.semantic.embedder import Embedder
+from llmemo.semantic.guards.lexicon import lexicon
 from llmemo.semantic.identity import identity, identity_of_embedder
 from llmemo.semantic.neighbours import Neighbours
 from llmemo.semantic.partitions import Partitions
@@ -121,6 +122,8 @@ class SemanticTier:
             is_rejected=is_rejected,
         )
         self._sessions = Sessions()
+        # 45 ms, here rather than in the first lookup.
+        lexicon("en")
         self._expected: dict[tuple[bytes, str], Expected | None] = {}
 
     # Lookups.
@@ -150,10 +153,11 @@ class SemanticTier:
         self,
         rest: bytes,
         question: str,
-        session: str | None,
+        key: bytes,
         make_call: MakeCall,
         budget: TimeBudget | None,
         *,
+        session: str | None,
         must_serve: bool,
     ) -> Match | None:
         """Look for a similar question. Counts why its answer is not served.
@@ -161,9 +165,10 @@ class SemanticTier:
         Args:
             rest: Digest of the request without its question.
             question: As `question_in` returns it.
-            session: Of the caller.
+            key: Of the request.
             make_call: Makes the kind of call that the caller can wait for.
             budget: Of the model call's waits for the store; None without a store.
+            session: Of the caller.
             must_serve: Whether the model cannot be asked for a check.
         """
         asked = await self.prepared(rest, question, make_call, budget)
@@ -172,7 +177,7 @@ class SemanticTier:
             self.abstain("no_vector")
             return None
         given = self._sessions.given(session)
-        neighbour, reason = await self.neighbours.nearest(asked, given, make_call, budget)
+        neighbour, reason = await self.neighbours.nearest(asked, key, given, make_call, budget)
         if neighbour is None:
             self._expect(rest, question, Expected(asked))
             self.abstain(reason)
@@ -277,6 +282,8 @@ class SemanticTier:
         """Wait for judgements that are under way, for `timeout` seconds at most, and end."""
         self.judge.flush(timeout)
         self.judge.close()
+        if self._partitions is not None:
+            self._partitions.close()
         self.embedder.close()
         self.index.clear()
 

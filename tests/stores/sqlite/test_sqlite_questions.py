@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.outputs import Generation
@@ -59,11 +59,24 @@ def execute(path: Path, *statements: str) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
-    store = SQLiteStore(tmp_path / "a.db")
+async def opened() -> AsyncIterator[list[SQLiteStore]]:
+    """Stores to close at the end, even of a test that fails."""
+    stores: list[SQLiteStore] = []
+    yield stores
+    for store in stores:
+        await store.close()
+
+
+async def open_at(opened: list[SQLiteStore], path: Path, **settings: Any) -> SQLiteStore:
+    store = SQLiteStore(path, **settings)
+    opened.append(store)
     await store.open()
-    yield store
-    await store.close()
+    return store
+
+
+@pytest.fixture
+async def store(tmp_path: Path, opened: list[SQLiteStore]) -> SQLiteStore:
+    return await open_at(opened, tmp_path / "a.db")
 
 
 async def settled(store: SQLiteStore) -> None:
@@ -90,11 +103,12 @@ async def test_what_another_program_or_version_removes_has_no_question(store: SQ
     assert await keys(store) == []
 
 
-async def test_clear_leaves_the_schema_as_it_was(store: SQLiteStore) -> None:
+async def test_clear_leaves_the_schema_as_it_was(
+    store: SQLiteStore, opened: list[SQLiteStore]
+) -> None:
     tables = "SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2"
     before = execute(store.path, tables)
-    reader = SQLiteStore(store.path)
-    await reader.open()
+    reader = await open_at(opened, store.path)
     for _ in range(3):
         await store.set([asked(n) for n in range(10)])
         assert set(await reader.get([key(1)])) == {key(1)}
@@ -103,12 +117,13 @@ async def test_clear_leaves_the_schema_as_it_was(store: SQLiteStore) -> None:
         assert await reader.get([key(1)]) == {}
         assert await keys(reader) == []
     assert execute(store.path, tables) == before
-    await reader.close()
 
 
-async def test_a_file_stays_within_its_bound_whatever_questions_take(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "a.db", max_store_bytes=2_000_000)
-    await store.open()
+@pytest.mark.slow
+async def test_a_file_stays_within_its_bound_whatever_questions_take(
+    tmp_path: Path, opened: list[SQLiteStore]
+) -> None:
+    store = await open_at(opened, tmp_path / "a.db", max_store_bytes=2_000_000)
     for first in range(0, 4_000, 100):
         await store.set([asked(n, size=2_000) for n in range(first, first + 100)])
     await settled(store)
@@ -123,7 +138,6 @@ async def test_a_file_stays_within_its_bound_whatever_questions_take(tmp_path: P
     assert found == list(range(3_999, 3_999 - len(found), -1)), "the newest stay"
     [(answers,)] = execute(store.path, "SELECT count(*) FROM entries")
     assert answers == len(found)
-    await store.close()
 
 
 async def test_one_round_of_eviction_counts_what_questions_take(store: SQLiteStore) -> None:
@@ -163,41 +177,37 @@ async def test_an_older_file_gets_what_it_lacks(store: SQLiteStore) -> None:
 
 
 async def test_an_older_process_that_has_the_file_open_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, opened: list[SQLiteStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.db"
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:3])
-        was = SQLiteStore(path)
-        await was.open()
+        was = await open_at(opened, path)
     await was.set([asked(1)._replace(question=None)])
-    now = SQLiteStore(path)
-    await now.open()
+    now = await open_at(opened, path)
     await now.set([asked(2)])
     await was.set([asked(3)._replace(question=None)])
     await was.delete([key(2)])
     assert set(await now.get([key(n) for n in range(5)])) == {key(1), key(3)}
     assert await listed(now) == []
-    await was.close()
-    await now.close()
 
 
 @pytest.mark.parametrize("is_older", [False, True])
-async def test_a_file_that_is_only_read(store: SQLiteStore, is_older: bool) -> None:
+async def test_a_file_that_is_only_read(
+    store: SQLiteStore, opened: list[SQLiteStore], is_older: bool
+) -> None:
     await store.set([asked(n) for n in range(1_200)])
     await vectors(store).amend(b"a", lambda state: b"1")
     rows = list(await listed(store))
     await store.close()
     if is_older:
         older(store.path)
-    reading = SQLiteStore(store.path, read_only=True)
-    await reading.open()
+    reading = await open_at(opened, store.path, read_only=True)
     assert await listed(reading) == ([] if is_older else rows)
     assert await vectors(reading).state(b"a") == (None if is_older else b"1")
     with pytest.raises(StoreError, match="read_only"):
         await vectors(reading).amend(b"a", lambda state: b"2")
     assert set(await reading.get([key(1)])) == {key(1)}
-    await reading.close()
 
 
 async def test_a_damaged_row_is_an_empty_one_and_the_others_are_sound(store: SQLiteStore) -> None:

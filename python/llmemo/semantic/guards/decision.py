@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from llmemo.semantic.guards.features import Features, features
+from llmemo.semantic.guards.extraction import features
 from llmemo.semantic.guards.grammar import negation_differs, persons_differ, question_words_differ
 from llmemo.semantic.guards.lexical import (
     polarity_differs,
@@ -19,6 +19,8 @@ from llmemo.semantic.guards.roles import roles_differ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from llmemo.semantic.guards.features import Features
 
 GUARDS: tuple[tuple[str, Callable[[Features, Features], str | None]], ...] = (
     ("numbers", numbers_differ),

@@ -1,27 +1,76 @@
-"""What the guards compare, extracted from a question once."""
+"""What the guards compare."""
 
 from __future__ import annotations
 
-import functools
-import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
-from llmemo.semantic.guards import grammar, lexical, naming, numerals, quoting
-from llmemo.semantic.guards.lexicon import lexicon
-from llmemo.semantic.guards.roles import Roles, roles
-from llmemo.semantic.guards.tokens import plain, tokens
-
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     from llmemo.semantic.guards.lexicon import Lexicon, Mark
-    from llmemo.semantic.guards.tokens import Token
 
-READ_MAX = 4096
-"""Characters that are analysed. What follows has to be equal."""
 
-KEPT = 4096
-"""Questions whose features are remembered."""
+class Numbers(NamedTuple):
+    """The numbers of a question."""
+
+    values: tuple[str, ...]
+    """In order. A lone `one` is not among them: it is mostly a pronoun."""
+    counted: frozenset[tuple[str, str]]
+    """Each number with the word that follows it."""
+    has_one: bool
+
+
+class Names(NamedTuple):
+    """The names of a question, as pairs of what is compared and what is printed."""
+
+    certain: dict[str, str]
+    """Names by their capital or by the list of names."""
+    unusual: dict[str, str]
+    """Words in lower case that the language's list does not have."""
+    leading: str
+    """A usual word that begins the question: `Mark` may be a name there."""
+    order: tuple[str, ...]
+    """The first words of the certain ones in order, each once."""
+    acronyms: frozenset[str]
+    initials: str
+    """First letters of the content words, to tell what an acronym stands for."""
+    spelled: tuple[str, ...]
+    """The words whose first letters these are."""
+
+
+class Negation(NamedTuple):
+    """How often a question negates."""
+
+    least: int
+    """Words that always negate: `not`, `never`, `avoid`."""
+    neutral: frozenset[str]
+    """Words that may stand for a negation: `cancel`, `remove`."""
+    scopes: frozenset[str]
+    """The content word after each negation."""
+
+
+class Persons(NamedTuple):
+    """Whom a question is about."""
+
+    possessed: frozenset[tuple[str, str]]
+    """Pairs of a content word and the person it belongs to."""
+    pronouns: frozenset[str]
+    """Persons of the pronouns that are no possessives."""
+    relations: frozenset[str]
+    """People that belong to somebody: the boss in `my boss`."""
+    mentioned: frozenset[str]
+    """All people of this kind that are mentioned."""
+
+
+class Roles(NamedTuple):
+    """The place of each content word in a question."""
+
+    labels: dict[str, str]
+    """By content word: the preposition that governs it, or an empty text."""
+    sequence: tuple[str, ...]
+    """The content words in order."""
+    coordinated: frozenset[str]
+    """Words beside `and`, `or` and `versus`: their order means nothing."""
+    has_clauses: bool
+    """Whether there is a pause inside."""
 
 
 class Features(NamedTuple):
@@ -40,71 +89,15 @@ class Features(NamedTuple):
     marks: dict[str, frozenset[Mark]]
     """By guard: what the words mean by the lists."""
     particles: frozenset[str]
-    numbers: numerals.Numbers
+    numbers: Numbers
     identifiers: frozenset[str]
     rest: str
     """The text after `READ_MAX` characters."""
     operators: tuple[str, ...]
     quotes: frozenset[str]
-    names: naming.Names
-    negation: grammar.Negation
+    names: Names
+    negation: Negation
     roles: Roles
-    persons: grammar.Persons
+    persons: Persons
     question: str
     """The question word, `yes or no`, or an empty text."""
-
-
-@functools.lru_cache(maxsize=KEPT)
-def features(text: str, language: str) -> Features:
-    """The features of a question.
-
-    Raises:
-        ConfigurationError: There are no words for the language.
-    """
-    words = lexicon(language)
-    text, rest = plain(text[:READ_MAX]), text[READ_MAX:]
-    found = tokens(text, words)
-    bases = [token.base for token in found]
-    lowers = [token.lower for token in found]
-    marked = lexical.marked(found, bases, lowers, words)
-    covered = marked.covered
-    places = roles(found, words)
-    return Features(
-        lexicon=words,
-        words=_spellings(lowers, bases),
-        bases=frozenset(bases),
-        texts={token.base: token.text for token in reversed(found)},
-        content=places.sequence,
-        countable=frozenset(places.sequence).union(
-            *({m.value, *words.either.get(m.value, ())} for m in marked.marks.get("units", ()))
-        ),
-        marks={guard: frozenset(marks) for guard, marks in marked.marks.items()},
-        particles=lexical.particles(found, words),
-        numbers=numerals.numbers(found, marked.places, words),
-        identifiers=_identifiers(found, marked.places),
-        rest=rest,
-        operators=tuple(token.lower for token in found if token.kind == "operator"),
-        quotes=quoting.quotes(text),
-        names=naming.names(found, marked.named, covered, words),
-        negation=grammar.negation(found, bases, words),
-        roles=places,
-        persons=grammar.persons(found, words),
-        question=grammar.question(found, lowers, words),
-    )
-
-
-def _identifiers(found: Sequence[Token], places: Collection[int]) -> frozenset[str]:
-    return frozenset(
-        token.lower
-        for at, token in enumerate(found)
-        if token.kind == "identifier" and at not in places
-    )
-
-
-def _spellings(lowers: Sequence[str], bases: Sequence[str]) -> frozenset[str]:
-    """All forms in which a word of another question may be found in this one."""
-    found = {*lowers, *bases}
-    found.update(map(quoting.squeezed, (word for word in lowers if not word.isalpha())))
-    found.update(map("".join, itertools.pairwise(lowers)))
-    found.update(map("".join, zip(lowers, bases[1:], strict=False)))
-    return frozenset(found)

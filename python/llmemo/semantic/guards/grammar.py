@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from llmemo.semantic.guards.features import Negation, Persons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,30 +27,6 @@ SIMILAR = frozenset(
         frozenset({"how fast", "how long"}),
     }
 )
-
-
-class Negation(NamedTuple):
-    """How often a question negates."""
-
-    least: int
-    """Words that always negate: `not`, `never`, `avoid`."""
-    neutral: frozenset[str]
-    """Words that may stand for a negation: `cancel`, `remove`."""
-    scopes: frozenset[str]
-    """The content word after each negation."""
-
-
-class Persons(NamedTuple):
-    """Whom a question is about."""
-
-    possessed: frozenset[tuple[str, str]]
-    """Pairs of a content word and the person it belongs to."""
-    pronouns: frozenset[str]
-    """Persons of the pronouns that are no possessives."""
-    relations: frozenset[str]
-    """People that belong to somebody: the boss in `my boss`."""
-    mentioned: frozenset[str]
-    """All people of this kind that are mentioned."""
 
 
 def negation(found: Sequence[Token], bases: Sequence[str], words: Lexicon) -> Negation:

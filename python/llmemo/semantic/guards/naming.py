@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from llmemo.semantic.guards.features import Names
 from llmemo.semantic.guards.morphology import is_misspelt
 from llmemo.semantic.guards.numerals import ROMAN, described
 from llmemo.semantic.guards.tokens import is_function
@@ -17,24 +18,6 @@ if TYPE_CHECKING:
 
 TITLED = 0.6
 """Share of capitalised words from which a text is written like a title."""
-
-
-class Names(NamedTuple):
-    """The names of a question, as pairs of what is compared and what is printed."""
-
-    certain: dict[str, str]
-    """Names by their capital or by the list of names."""
-    unusual: dict[str, str]
-    """Words in lower case that the language's list does not have."""
-    leading: str
-    """A usual word that begins the question: `Mark` may be a name there."""
-    order: tuple[str, ...]
-    """The first words of the certain ones in order, each once."""
-    acronyms: frozenset[str]
-    initials: str
-    """First letters of the content words, to tell what an acronym stands for."""
-    spelled: tuple[str, ...]
-    """The words whose first letters these are."""
 
 
 def names(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from llmemo.semantic.guards.features import Numbers
 from llmemo.semantic.guards.literals import scaled
 
 if TYPE_CHECKING:
@@ -16,16 +17,6 @@ if TYPE_CHECKING:
 ROMAN = {"II": "2", "III": "3", "IV": "4", "VI": "6", "VII": "7", "VIII": "8", "IX": "9"}
 BEFORE_SECONDS = frozenset({"a", "per", "each", "every", "one"})
 """Words after which `second` is a unit of time."""
-
-
-class Numbers(NamedTuple):
-    """The numbers of a question."""
-
-    values: tuple[str, ...]
-    """In order. A lone `one` is not among them: it is mostly a pronoun."""
-    counted: frozenset[tuple[str, str]]
-    """Each number with the word that follows it."""
-    has_one: bool
 
 
 def numbers(found: Sequence[Token], covered: Collection[int], words: Lexicon) -> Numbers:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from llmemo.semantic.guards.features import Roles
 from llmemo.semantic.guards.tokens import is_function
 
 if TYPE_CHECKING:
@@ -14,21 +15,9 @@ if TYPE_CHECKING:
     from llmemo.semantic.guards.tokens import Token
 
 AMBIGUOUS = "?"
+POSSESSIVE = "of"
 OPPOSED = frozenset({frozenset({"from", "to"})})
 """Labels that exclude each other: one word is enough to tell."""
-
-
-class Roles(NamedTuple):
-    """The place of each content word in a question."""
-
-    labels: dict[str, str]
-    """By content word: the preposition that governs it, or an empty text."""
-    sequence: tuple[str, ...]
-    """The content words in order."""
-    coordinated: frozenset[str]
-    """Words beside `and`, `or` and `versus`: their order means nothing."""
-    has_clauses: bool
-    """Whether there is a pause inside."""
 
 
 def roles(found: Sequence[Token], words: Lexicon) -> Roles:
@@ -54,7 +43,8 @@ def roles(found: Sequence[Token], words: Lexicon) -> Roles:
             phrase.append(base)
             if is_joined:
                 coordinated.add(base)
-            if labels.setdefault(base, label) != label:
+            own = POSSESSIVE if token.is_owner else label
+            if labels.setdefault(base, own) != own:
                 labels[base] = AMBIGUOUS
         if token.has_pause:
             label = ""

@@ -45,6 +45,8 @@ class Token(NamedTuple):
     """Whether it begins a sentence."""
     has_pause: bool
     """Whether a comma or the end of a sentence follows."""
+    is_owner: bool = False
+    """Whether it is possessive: `Anna's`."""
 
 
 def tokens(text: str, words: Lexicon) -> list[Token]:
@@ -82,13 +84,15 @@ def _tokens(text: str, words: Lexicon) -> list[Token]:
         bare = chunk.lstrip(OPENING).rstrip(CLOSING)
         is_first = is_first or (bare[:1].isalpha() and chunk[0] in QUOTING)
         tail = chunk[chunk.rfind(bare) + len(bare) :] if bare else chunk
+        is_owner = bare[-2:] == "'s" and bare[:-2].lower() not in words.function
         has_pause = not PAUSES.isdisjoint(tail)
         parts = _parts(bare, words, after_number=after_number) if bare else []
         for at, (part, kind) in enumerate(parts):
             lower = part.lower()
             stem = base(lower) if kind == "word" else lower
             is_last = at == len(parts) - 1
-            found.append(Token(part, lower, stem, kind, is_first, has_pause and is_last))
+            pause, owner = has_pause and is_last, is_owner and is_last
+            found.append(Token(part, lower, stem, kind, is_first, pause, owner))
             is_first = False
         if parts:
             after_number = parts[-1][1] == "number"
