@@ -56,8 +56,9 @@ NOTE = (
     "`calibrate` certifies on other pairs: the other half of a set, or the part of fow-cache "
     "(Mabon ap Gwyn, CC BY 4.0) that is not held out. `static, same error` is the lowest static "
     "threshold whose error is not larger, found by looking at the answers, and its hits; the ratio "
-    "is llmemo's hits by these. With 0 hits llmemo abstains: no threshold is certified. Every rule gets the vectors of all-MiniLM-L6-v2. The thresholds of "
-    "RedisVL and GPTCache are their defaults. Labels of the Quora pairs, where they are shown, are "
+    "is llmemo's hits by these. With 0 hits llmemo abstains: no threshold is certified. "
+    "Every rule gets the vectors of all-MiniLM-L6-v2. The thresholds of RedisVL and "
+    "GPTCache are their defaults. Labels of the Quora pairs, where they are shown, are "
     "noisy: of 40 pairs above 0.95 that are labelled as different, 27 ask the same."
 )
 
