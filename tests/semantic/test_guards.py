@@ -130,6 +130,7 @@ REFUSED = {
 }
 
 ALLOWED = [
+    ("Which wine is French?", "Which wine is from France?"),
     ("How do I cancel my order?", "how do i cancel my order"),
     ("How do I cancel my order?", "HOW DO I CANCEL MY ORDER"),
     ("Do you accept Apple Pay?", "Do You Accept Apple Pay?"),
