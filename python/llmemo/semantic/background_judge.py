@@ -81,7 +81,8 @@ class BackgroundJudge:
             stored: The answer that a hit would have served.
             fresh: What the model has answered.
             done: Called with the verdict in any thread, or in this one before this returns. None:
-                there is no verdict, or the judge is in trouble. Never called for a dropped check.
+                there is no verdict, or the judge is in trouble. Never called for a dropped check,
+                nor once this is closed.
         """
         job = _Job(question, stored, fresh, done)
         if self._is_quick and len(stored) + len(fresh) <= INLINE_MAX:
@@ -115,7 +116,7 @@ class BackgroundJudge:
         return True
 
     def close(self) -> None:
-        """End the thread after its present judgement. The others are dropped."""
+        """End the thread after its present judgement. That one and the others are dropped."""
         self._is_closed = True
         self._background.close()
         self._jobs.clear()
@@ -127,10 +128,13 @@ class BackgroundJudge:
         except IndexError:
             return False
         try:
-            if isinstance(job, _Job):
-                job.done(self._verdict(job, loop))
-            else:
+            if not isinstance(job, _Job):
                 job()
+                return bool(self._jobs)
+            verdict = self._verdict(job, loop)
+            # The store that would keep it may be closed, too.
+            if not self._is_closed:
+                job.done(verdict)
         except BaseException as error:  # noqa: BLE001 (the thread goes on)
             self._failed(type(error).__name__)
         return bool(self._jobs)

@@ -101,7 +101,7 @@ class Neighbours:
             if against is not None:
                 reason = f"guard_{against.guard}"
                 continue
-            answer = await self._answer(key, make_call, budget)
+            answer = await self.answer(key, make_call, budget)
             if answer is not None:
                 return Neighbour(key, question, score, answer), ""
             # Its entry has expired, or was removed or evicted.
@@ -113,10 +113,13 @@ class Neighbours:
         most = NEIGHBOURS + more
         return self._index.search(asked.partition, asked.vector, most, self._min_score)
 
-    async def _answer(
+    async def answer(
         self, key: bytes, make_call: MakeCall, budget: TimeBudget | None
     ) -> Answer | None:
-        """The answer of a key, if it may be served for another question."""
+        """The answer of a key, if it is still there and may be served for another question.
+
+        Arguments as for `nearest`.
+        """
         value = self._memory.use_value(key)
         if value is not None:
             about = self._memory.about(key)
