@@ -216,10 +216,7 @@ CHANGES: dict[str, Pair] = {
         lambda: name(judge=functools.partial(nearly, 1)),
         lambda: name(judge=functools.partial(nearly, 2)),
     ),
-    "the object of a method": (
-        lambda: name(judge=Nearly(1).judge),
-        lambda: name(judge=Nearly(2).judge),
-    ),
+    "a method": (lambda: name(judge=Nearly(1).judge), lambda: name(judge=Nearly(2).judge)),
     "a judge with a setting": (lambda: name(judge=Nearly(1)), lambda: name(judge=Nearly(2))),
     "the judge": (lambda: name(judge=judge_a), lambda: name(judge=judge_b)),
     "a judge": (name, lambda: name(judge=judge_b)),

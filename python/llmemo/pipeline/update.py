@@ -74,7 +74,6 @@ async def keep_under(  # noqa: PLR0917 (as `send`)
         try:
             expected = await expected_answer(tiers, request, options, namespace, make_call)
         except BaseException:
-            # Its caller has left.
             serve_late(tiers, send(*arguments, Call.blocking, recording=recording))
             raise
     sent: Sent | Postponed | None = UNKNOWN
