@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo import lifecycle
 from llmemo.concurrency.blocking_future import NotYetError, blocking_future
+from llmemo.config.options import options
 from llmemo.semantic.background import Background, Loop, Note
 from llmemo.semantic.judges import judge_of, same_answer
 
@@ -141,9 +142,11 @@ class BackgroundJudge:
 
     def _verdict(self, job: _Job, loop: Loop) -> bool | None:
         try:
-            verdict: Any = self._judge(job.question, job.stored, job.fresh)
-            if inspect.isawaitable(verdict):
-                verdict = loop.run(verdict, TIME_LIMIT)
+            # A judge may ask a model with the same cache: each check would lead to another.
+            with options(semantic=False):
+                verdict: Any = self._judge(job.question, job.stored, job.fresh)
+                if inspect.isawaitable(verdict):
+                    verdict = loop.run(verdict, TIME_LIMIT)
         except BaseException as error:  # noqa: BLE001 (of a user's code, in a thread of ours)
             self._failed(type(error).__name__)
             return None

@@ -104,9 +104,16 @@ class Neighbours:
             answer = await self.answer(key, make_call, budget)
             if answer is not None:
                 return Neighbour(key, question, score, answer), ""
-            # Its entry has expired, or was removed or evicted.
-            self._index.remove(key)
+            if self._is_told(budget):
+                # Its entry has expired, or was removed or evicted.
+                self._index.remove(key)
         return None, reason
+
+    def _is_told(self, budget: TimeBudget | None) -> bool:
+        """Whether the store was neither in trouble nor late when it found nothing."""
+        if self._durable is None:
+            return True
+        return self._durable.health.reads.is_well and (budget is None or bool(budget.left))
 
     def candidates(self, asked: Asked, more: int = 0) -> list[tuple[bytes, str, float]]:
         """Key, question and score of the nearest, the best first: 8 and `more` of them."""

@@ -39,6 +39,8 @@ PARTITIONS_MAX = 10_000
 NEWEST = 2**63 - 1
 """More than any row's id."""
 
+_NO_BYTES = "not_a_question"
+
 
 class Beside(Protocol):
     """A thread beside the event loop, which does one job after the other."""
@@ -150,6 +152,8 @@ class Partitions:
 
     def _take(self, partition: bytes, row: QuestionRow) -> None:
         try:
+            if not row.key:
+                raise ValueDamaged(_NO_BYTES)
             packed = self._envelope.open_question(row.sealed, row.key)
             vector, question = unpack_question(packed, row.key)
         except ValueDamaged as damage:

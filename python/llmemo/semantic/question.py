@@ -69,3 +69,16 @@ def _is_text(content: object) -> bool:
         isinstance(block, str) or (isinstance(block, dict) and block.get("type") == "text")
         for block in content
     )
+
+
+def checked(question: object) -> tuple[str | None, str]:
+    """A question that may be compared; or None, and why it is not."""
+    if not isinstance(question, str) or not question.strip():
+        return None, "no_question"
+    if len(question) > LONGEST_QUESTION:
+        return None, "too_long"
+    try:
+        question.encode()
+    except UnicodeEncodeError:  # a function has cut a character in two
+        return None, "no_question"
+    return question, ""
