@@ -141,12 +141,13 @@ def test_embeddings_that_ask_a_model_of_the_same_cache_are_not_waited_for() -> N
 
 
 def test_a_question_may_be_found_by_a_model_of_the_same_cache() -> None:
-    cache = LLMCache(
-        semantic=semantic(question=lambda text: str(model.invoke(f"in: {text}").content))
-    )
-    model = Model(answer=lambda text: question(5), cache=cache, part="inner")
+    def found(text: str) -> str:
+        return str(models[0].invoke(f"in: {text}").content)
+
+    cache = LLMCache(semantic=semantic(question=found))
+    models = [Model(answer=lambda text: question(5), cache=cache, part="inner")]
     ask(cache, lambda text: "yes", QUESTIONS[:2])
-    assert len(model.asked) == 2
+    assert len(models[0].asked) == 2
     assert not cache.stats().errors
     cache.close()
 
