@@ -93,11 +93,12 @@ def test_would_be_hits_that_are_wrong_too_often_are_seldom_certified() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("max_error", ERRORS if ROUNDS > 1 else [0.05])
 def test_hits_end_when_all_answers_change(max_error: float, seed: int) -> None:
-    changed = 2500
-    twins = [each._replace(fresh="of late") for each in right_twins(changed + 500, start=10_000)]
+    changed, known = 2500, 5000
+    twins = [each._replace(fresh="of late") for each in right_twins(changed + 200, start=10_000)]
     with LLMCache(semantic=Semantic(Twins(), max_error=max_error)) as cache:
-        before = serve_twins(seeded(cache, seed), right_twins(600))
-        assert len(before.hits) > 200
+        # So many right checks that only the detector sees the change soon.
+        before = serve_twins(seeded(cache, seed), right_twins(known))
+        assert len(before.hits) > 0.9 * known
         assert before.wrong == []
         after = serve_twins(cache, twins)
         assert counted(cache).threshold is None
