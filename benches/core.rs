@@ -19,7 +19,7 @@ use llmemo::memory::{Answer, Settings, Tier};
 use llmemo::request::Fingerprinter;
 use llmemo::request::Key;
 use llmemo::request::Request;
-use llmemo::vectors::{Packed, VectorIndex, pack};
+use llmemo::vectors::{New, Packed, VectorIndex, pack};
 use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
@@ -132,12 +132,13 @@ fn search(criterion: &mut Criterion) {
         while number < vectors {
             let mut key = [0; 32];
             key[..8].copy_from_slice(&number.to_le_bytes());
-            index.add(
-                &partition,
-                &key,
-                "a question of some forty characters, say",
-                &vector(number),
-            );
+            index.add(&New {
+                tenant: [0; 16],
+                partition,
+                key,
+                question: "a question of some forty characters, say",
+                vector: vector(number),
+            });
             number += 1;
         }
         let view = index.view(&partition).expect("it has vectors");

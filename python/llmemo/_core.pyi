@@ -836,37 +836,70 @@ def unpack_question(stored: bytes, key: bytes) -> tuple[bytes, str]:
 class VectorIndex:
     """Packed vectors by partition, in memory, and the search for those near another. Thread-safe.
 
-    Over its bound, the largest partition lets go of its oldest vectors. So a partition that takes
-    no more than an equal share loses nothing, whatever is added to the others.
+    Over its bound, the largest tenant lets go of its oldest vectors, across its partitions. So a
+    tenant that takes no more than an equal share loses nothing, whatever is added for the others.
     """
 
     def __new__(cls, max_bytes: int) -> VectorIndex:
         """An empty index. `max_bytes`: the most memory that it may take, as estimated, in bytes."""
 
     def add(
-        self, partition: builtins.bytes, key: builtins.bytes, question: str, vector: builtins.bytes
+        self,
+        tenant: builtins.bytes,
+        partition: builtins.bytes,
+        key: builtins.bytes,
+        question: str,
+        vector: builtins.bytes,
     ) -> bool:
         """Add a vector, in the place of the one that the key had, in whichever partition.
 
         Returns whether it is kept. A vector that is too large for the bound is not. If the vector
-        is not packed, or the partition has another number of dimensions, nothing is done.
+        is not packed, or the partition has another number of dimensions or another tenant, nothing
+        is done.
 
         Args:
+            tenant: Whose it is, 16 bytes. A partition is the tenant's who added to it first, until
+                it is empty.
             partition: 32 bytes. Vectors are compared only with those of their partition.
             key: What the vector belongs to, 32 bytes.
             question: What a search returns with the key.
             vector: What `pack_vector` made.
 
         Raises:
-            ValueError: Partition or key have another length, or the question holds a lone
+            ValueError: Tenant, partition or key have another length, or the question holds a lone
                 surrogate.
+        """
+
+    def begin_load(self) -> int:
+        """Begin to load stored vectors, the newest first. Returns the age to `load` them with.
+
+        What is added afterwards is newer than they are.
+        """
+
+    def load(
+        self,
+        tenant: builtins.bytes,
+        partition: builtins.bytes,
+        rows: list[tuple[builtins.bytes, builtins.bytes]],
+        age: int,
+    ) -> list[int]:
+        """Add vectors as they are stored, the newest first. Returns the places of damaged rows.
+
+        Lets other threads have the GIL every millisecond. Rows are not kept where `add` would not.
+
+        Args:
+            tenant: As for `add`.
+            partition: As for `add`.
+            rows: Keys, and what `pack_question` made for each.
+            age: What `begin_load` gave, less the number of rows that were loaded since.
+
+        Raises:
+            ValueError: Tenant or partition have another length.
+            TypeError: A row is something else. Those before it are added.
         """
 
     def remove(self, key: builtins.bytes) -> bool:
         """Remove the vector of a key. Returns whether there was one."""
-
-    def drop(self, partition: builtins.bytes) -> int:
-        """Remove all vectors of a partition. Returns how many there were."""
 
     def clear(self) -> None:
         """Remove all vectors."""

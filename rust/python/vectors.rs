@@ -1,13 +1,14 @@
 //! Vectors: packed, stored and searched; see [`crate::vectors`].
 
 use crate::python::errors::{ValueDamaged, ValueUnknown};
-use crate::python::runtime::long_work::detached;
+use crate::python::runtime::long_work::{Breath, detached};
 use crate::vectors::{
-    DIMENSIONS_MAX, Damage, Found, Id, Packed, SKETCHED_ABOVE, VectorIndex, open, pack, seal,
+    DIMENSIONS_MAX, Damage, Found, Id, New, Packed, SKETCHED_ABOVE, Tenant, VectorIndex, open,
+    pack, seal,
 };
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyList, PyString};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// See `_core.pyi`.
@@ -67,6 +68,16 @@ pub fn unpack_question<'py>(
 /// the GIL back from a busy thread takes milliseconds.
 const SCANNED_AT_ONCE: usize = 2 * 1024 * 1024;
 
+/// Vectors that are loaded between two looks at the clock: some 50 µs.
+const LOADED_AT_ONCE: usize = 32;
+
+/// What was sealed for a key; None if it is damaged.
+fn opened<'a>(key: &[u8], stored: &'a [u8]) -> Option<(Id, &'a str, Packed)> {
+    let key = key.try_into().ok()?;
+    let (vector, question) = open(stored, &key).ok()?;
+    Some((key, question, Packed::read(vector)?))
+}
+
 /// See `_core.pyi`.
 #[pyclass(frozen, name = "VectorIndex", module = "llmemo._core")]
 pub struct SharedIndex {
@@ -88,20 +99,42 @@ impl SharedIndex {
         Self { index: Mutex::new(VectorIndex::new(max_bytes)) }
     }
 
-    fn add(&self, partition: Id, key: Id, question: &str, vector: &[u8]) -> bool {
+    fn add(&self, tenant: Tenant, partition: Id, key: Id, question: &str, vector: &[u8]) -> bool {
         let Some(vector) = Packed::read(vector) else { return false };
-        self.lock().add(&partition, &key, question, &vector)
+        self.lock().add(&New { tenant, partition, key, question, vector })
+    }
+
+    fn begin_load(&self) -> u64 {
+        self.lock().begin_load()
+    }
+
+    fn load(
+        &self,
+        tenant: Tenant,
+        partition: Id,
+        rows: &Bound<'_, PyList>,
+        age: u64,
+    ) -> PyResult<Vec<usize>> {
+        let (mut breath, mut damaged) = (Breath::new(), Vec::new());
+        for ((at, row), age) in rows.iter().enumerate().zip((0..=age).rev()) {
+            let (key, stored) = row.extract::<(Bound<'_, PyBytes>, Bound<'_, PyBytes>)>()?;
+            match opened(key.as_bytes(), stored.as_bytes()) {
+                Some((key, question, vector)) => {
+                    let new = New { tenant, partition, key, question, vector };
+                    self.lock().add_aged(&new, age);
+                }
+                None => damaged.push(at),
+            }
+            // Between two of them the lock is free.
+            if at % LOADED_AT_ONCE == LOADED_AT_ONCE - 1 {
+                breath.take(rows.py());
+            }
+        }
+        Ok(damaged)
     }
 
     fn remove(&self, key: Id) -> bool {
         self.lock().remove(&key)
-    }
-
-    fn drop(&self, py: Python<'_>, partition: Id) -> usize {
-        let Some(dropped) = self.lock().drop_partition(&partition) else { return 0 };
-        let (len, bytes) = (dropped.len(), dropped.bytes());
-        detached(py, bytes, || drop(dropped));
-        len
     }
 
     fn clear(&self, py: Python<'_>) {

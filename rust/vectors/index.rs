@@ -1,29 +1,44 @@
 //! The vectors of all partitions, bounded by bytes.
 //!
-//! Over the bound the largest partition lets go of its oldest vectors. So a partition that takes no more
-//! than an equal share loses nothing, whatever is added to the others.
+//! Over the bound the largest tenant lets go of its oldest vectors, across its partitions. So a tenant
+//! that takes no more than an equal share loses nothing, whatever is added for the others.
 #![forbid(unsafe_code)]
 
 use super::packed::Packed;
-use super::partition::Partition;
+use super::partition::{Partition, Removed};
+use super::places::{Place, Places};
 use super::search::View;
-use std::collections::{BTreeSet, HashMap};
+use super::tenants::Tenants;
+use std::collections::HashMap;
 
 /// The name of a partition, or the key of what a vector belongs to.
 pub type Id = [u8; 32];
 
-struct Place {
-    partition: Id,
-    row: u32,
+/// Whose vectors share a bound.
+pub type Tenant = [u8; 16];
+
+/// More vectors than any memory holds: the ages that are left free for a load.
+const LOAD: u64 = 1 << 32;
+
+/// What is added to an index.
+pub struct New<'a> {
+    /// Whose it is. A partition is the tenant's who added to it first.
+    pub tenant: Tenant,
+    /// Vectors are compared only with those of their partition.
+    pub partition: Id,
+    /// What the vector belongs to.
+    pub key: Id,
+    /// What a search finds with the key.
+    pub question: &'a str,
+    /// The vector.
+    pub vector: Packed,
 }
 
 /// See the module's documentation.
 pub struct VectorIndex {
     partitions: HashMap<Id, Partition>,
-    places: HashMap<Id, Place>,
-    /// The partitions by their bytes.
-    by_bytes: BTreeSet<(usize, Id)>,
-    bytes: usize,
+    places: Places,
+    tenants: Tenants,
     bytes_max: usize,
     /// The age of the next vector.
     next: u64,
@@ -35,9 +50,8 @@ impl VectorIndex {
     pub fn new(bytes_max: usize) -> Self {
         Self {
             partitions: HashMap::new(),
-            places: HashMap::new(),
-            by_bytes: BTreeSet::new(),
-            bytes: 0,
+            places: Places::new(),
+            tenants: Tenants::default(),
             bytes_max,
             next: 0,
         }
@@ -45,54 +59,70 @@ impl VectorIndex {
 
     /// Adds a vector, in the place of the one that the key had, in whichever partition.
     ///
-    /// Returns whether it is kept. One of another number of dimensions than those of its partition is
-    /// not, and nothing is done.
-    pub fn add(&mut self, partition: &Id, key: &Id, question: &str, vector: &Packed) -> bool {
+    /// Returns whether it is kept. One of another number of dimensions than those of its partition, or
+    /// of another tenant, is not, and nothing is done.
+    pub fn add(&mut self, new: &New<'_>) -> bool {
+        let age = self.next;
+        self.next += 1;
+        self.add_aged(new, age)
+    }
+
+    /// Begins to load vectors, the newest first. Returns the age of the first one; the age of each
+    /// other one is less by one. What is added afterwards is newer than all of them.
+    pub fn begin_load(&mut self) -> u64 {
+        self.next += LOAD;
+        self.next - 1
+    }
+
+    /// Adds a vector that has this age already: see [`Self::begin_load`]. Else as [`Self::add`].
+    pub fn add_aged(&mut self, new: &New<'_>, age: u64) -> bool {
+        let New { tenant, partition: name, key, question, vector } = new;
         let dimensions = vector.codes().len();
-        if self.partitions.get(partition).is_some_and(|it| it.dimensions() != dimensions) {
+        let is_other = |it: &Partition| it.dimensions() != dimensions || it.tenant() != tenant;
+        if self.partitions.get(name).is_some_and(is_other) {
             return false;
         }
         self.remove(key);
-        let age = self.next;
-        self.next += 1;
-        let row = self.change(partition, dimensions, |it| it.push(*key, question, age, vector));
-        self.places.insert(*key, Place { partition: *partition, row });
-        while self.bytes > self.bytes_max && self.evict() {}
+        let partition =
+            self.partitions.entry(*name).or_insert_with(|| Partition::new(*tenant, dimensions));
+        // A partition counts only while it has vectors.
+        let before = if partition.len() == 0 { 0 } else { partition.bytes() };
+        let row = partition.push(*key, question, age, vector);
+        self.tenants.added(tenant, age, *key, partition.bytes() - before);
+        self.places.set(*key, Place { partition: *name, row });
+        while self.tenants.bytes() > self.bytes_max && self.evict() {}
         self.contains(key)
     }
 
     /// Removes a vector. Returns whether there was one.
     pub fn remove(&mut self, key: &Id) -> bool {
-        let Some(Place { partition, row }) = self.places.remove(key) else { return false };
-        let moved = self.change(&partition, 0, |it| it.remove(row));
-        if let Some(place) = moved.and_then(|moved| self.places.get_mut(&moved)) {
-            place.row = row;
+        let Some(Place { partition: name, row }) = self.places.remove(key) else { return false };
+        let Some(partition) = self.partitions.get_mut(&name) else { return false };
+        let (tenant, before) = (*partition.tenant(), partition.bytes());
+        let Some(Removed { age, moved }) = partition.remove(row) else { return false };
+        let mut left = partition.bytes();
+        if partition.len() == 0 {
+            self.partitions.remove(&name);
+            left = 0;
+        }
+        self.tenants.removed(&tenant, age, before - left);
+        if let Some(moved) = moved {
+            self.places.set(moved, Place { partition: name, row });
         }
         true
-    }
-
-    /// Removes a partition, and returns it. To free it takes a while: that is the caller's.
-    #[must_use]
-    pub fn drop_partition(&mut self, partition: &Id) -> Option<Partition> {
-        let dropped = self.partitions.remove(partition)?;
-        self.by_bytes.remove(&(dropped.bytes(), *partition));
-        self.bytes -= dropped.bytes();
-        for key in dropped.keys() {
-            self.places.remove(key);
-        }
-        Some(dropped)
     }
 
     /// Removes everything, and returns it. To free it takes a while: that is the caller's.
     #[must_use]
     pub fn take_all(&mut self) -> Self {
-        std::mem::replace(self, Self::new(self.bytes_max))
+        // What is being loaded meanwhile stays older than what is added.
+        std::mem::replace(self, Self { next: self.next, ..Self::new(self.bytes_max) })
     }
 
     /// Whether the key has a vector.
     #[must_use]
     pub fn contains(&self, key: &Id) -> bool {
-        self.places.contains_key(key)
+        self.places.contains(key)
     }
 
     /// Number of vectors of a partition.
@@ -110,13 +140,13 @@ impl VectorIndex {
     /// Whether there is no vector.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.len() == 0
     }
 
     /// Estimated memory, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.tenants.bytes()
     }
 
     /// The vectors of a partition as they are now, to be searched.
@@ -125,32 +155,9 @@ impl VectorIndex {
         self.partitions.get(partition).map(Partition::view)
     }
 
-    /// Removes the oldest vector of the largest partition. Returns whether there was one.
+    /// Removes the oldest vector of the largest tenant. Returns whether there was one.
     fn evict(&mut self) -> bool {
-        let largest = self.by_bytes.last().and_then(|(_, name)| self.partitions.get(name));
-        largest.and_then(Partition::oldest).is_some_and(|oldest| self.remove(&oldest))
-    }
-
-    /// Changes a partition, which is made if there is none, and goes when it is empty.
-    fn change<T>(
-        &mut self,
-        name: &Id,
-        dimensions: usize,
-        work: impl FnOnce(&mut Partition) -> T,
-    ) -> T {
-        let partition = self.partitions.entry(*name).or_insert_with(|| Partition::new(dimensions));
-        let before = partition.bytes();
-        self.by_bytes.remove(&(before, *name));
-        // A partition counts only while it has vectors.
-        self.bytes -= if partition.len() == 0 { 0 } else { before };
-        let result = work(partition);
-        if partition.len() == 0 {
-            self.partitions.remove(name);
-        } else {
-            self.bytes += partition.bytes();
-            self.by_bytes.insert((partition.bytes(), *name));
-        }
-        result
+        self.tenants.oldest_of_largest().is_some_and(|oldest| self.remove(&oldest))
     }
 }
 

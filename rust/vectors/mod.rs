@@ -2,8 +2,10 @@
 //!
 //! | module            | what it does                                                               |
 //! |-------------------|----------------------------------------------------------------------------|
-//! | `index`           | all partitions, bounded by bytes: the largest partition makes room         |
-//! | `partition`       | the vectors of one partition, and their order of age                       |
+//! | `index`           | all partitions, bounded by bytes: the largest tenant makes room            |
+//! | `tenants`         | what each tenant holds, and its order of age                               |
+//! | `places`          | the partition and the row of each key                                      |
+//! | `partition`       | the vectors of one partition                                               |
 //! | `search`          | the best of a partition: all of it, or those whose sketches are near       |
 //! | `block`           | up to 1,024 vectors side by side                                           |
 //! | `best`            | the best few of many                                                       |
@@ -17,10 +19,12 @@ mod index;
 mod kernels;
 mod packed;
 mod partition;
+mod places;
 mod search;
 mod stored_question;
+mod tenants;
 
-pub use index::{Id, VectorIndex};
+pub use index::{Id, New, Tenant, VectorIndex};
 pub use packed::{DIMENSIONS_MAX, Packed, pack};
 pub use search::{Found, SKETCHED_ABOVE, View};
 pub use stored_question::{Damage, open, seal};

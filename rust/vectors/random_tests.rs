@@ -1,7 +1,8 @@
 //! Random operations against a model that is too simple to be wrong: a list in order of age.
 
 use super::partition::{PARTITION_BYTES, vector_bytes};
-use super::{Found, Id, Packed, SKETCHED_ABOVE, VectorIndex, pack};
+use super::tenants::TENANT_BYTES;
+use super::{Found, Id, New, Packed, SKETCHED_ABOVE, Tenant, VectorIndex, pack};
 
 /// xorshift64*: enough for a test, and the same on every run.
 pub struct Dice(pub u64);
@@ -35,10 +36,28 @@ impl Dice {
 }
 
 struct Kept {
+    age: u64,
     partition: Id,
     key: Id,
     question: String,
     vector: Packed,
+}
+
+impl Kept {
+    fn tenant(&self) -> Tenant {
+        tenant_of(&self.partition)
+    }
+
+    fn to_add(&self) -> New<'_> {
+        let Self { partition, key, question, vector, .. } = self;
+        let (tenant, vector) = (self.tenant(), vector.clone());
+        New { tenant, partition: *partition, key: *key, question, vector }
+    }
+}
+
+/// Two tenants have two partitions each, or three.
+fn tenant_of(partition: &Id) -> Tenant {
+    [partition[0] % 2; 16]
 }
 
 /// Oldest first.
@@ -64,8 +83,20 @@ impl Model {
         names
     }
 
+    fn bytes_by_tenant(&self) -> Vec<(usize, Tenant)> {
+        let mut tenants: Vec<Tenant> = self.kept.iter().map(Kept::tenant).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        let partitions = self.partitions();
+        let bytes = |tenant: Tenant| -> usize {
+            let own = partitions.iter().filter(|it| tenant_of(it) == tenant);
+            TENANT_BYTES + own.map(|it| self.bytes_of(it)).sum::<usize>()
+        };
+        tenants.into_iter().map(|it| (bytes(it), it)).collect()
+    }
+
     fn bytes(&self) -> usize {
-        self.partitions().iter().map(|it| self.bytes_of(it)).sum()
+        self.bytes_by_tenant().iter().map(|(bytes, _)| bytes).sum()
     }
 
     fn add(&mut self, new: Kept) -> bool {
@@ -75,9 +106,10 @@ impl Model {
         }
         self.kept.retain(|it| it.key != key);
         self.kept.push(new);
+        self.kept.sort_by_key(|it| it.age);
         while self.bytes() > self.bytes_max {
-            let largest = self.partitions().into_iter().max_by_key(|it| (self.bytes_of(it), *it));
-            let oldest = self.kept.iter().position(|it| Some(it.partition) == largest);
+            let largest = self.bytes_by_tenant().into_iter().max().map(|(_, tenant)| tenant);
+            let oldest = self.kept.iter().position(|it| Some(it.tenant()) == largest);
             self.kept.remove(oldest.expect("it has some"));
         }
         self.kept.iter().any(|it| it.key == key)
@@ -128,7 +160,7 @@ fn compare(seed: u64, bytes_max: usize, turns: usize) -> usize {
     let mut dice = Dice(seed);
     let mut index = VectorIndex::new(bytes_max);
     let mut model = Model { kept: Vec::new(), bytes_max };
-    let mut hits = 0;
+    let (mut hits, mut next) = (0, 0);
     for turn in 0..turns {
         let (name, key) = (partition(&mut dice, 5), id(100 + dice.roll(120)));
         let dimensions = if dice.roll(50) == 0 { 3 } else { 70 };
@@ -136,17 +168,25 @@ fn compare(seed: u64, bytes_max: usize, turns: usize) -> usize {
             0..=19 => {
                 let question = "q".repeat(dice.roll(40));
                 let vector = dice.vector(dimensions);
-                let was = index.add(&name, &key, &question, &vector);
-                let new = Kept { partition: name, key, question, vector };
-                assert_eq!(was, model.add(new), "turn {turn}");
+                let new = Kept { age: next, partition: name, key, question, vector };
+                next += 1;
+                assert_eq!(index.add(&new.to_add()), model.add(new), "turn {turn}");
             }
             20..=24 => {
                 let removed = model.remove_where(|it| it.key == key);
                 assert_eq!(index.remove(&key), removed == 1, "turn {turn}");
             }
             25 if dice.roll(4) == 0 => {
-                let dropped = index.drop_partition(&name).map_or(0, |it| it.len());
-                assert_eq!(dropped, model.remove_where(|it| it.partition == name), "turn {turn}");
+                let newest = index.begin_load();
+                assert!(newest >= next, "turn {turn}");
+                next = newest + 1;
+                for before in 0..u64::try_from(dice.roll(20)).expect("small") {
+                    let (key, question) = (id(100 + dice.roll(120)), before.to_string());
+                    let (age, vector) = (newest - before, dice.vector(70));
+                    let new = Kept { age, partition: name, key, question, vector };
+                    let was = index.add_aged(&new.to_add(), age);
+                    assert_eq!(was, model.add(new), "turn {turn}");
+                }
             }
             26 if dice.roll(20) == 0 => {
                 let _ = index.take_all();
@@ -197,8 +237,10 @@ fn large(dice: &mut Dice) -> (VectorIndex, Model) {
     };
     for number in 0..5_000 {
         let (question, vector) = (number.to_string(), dice.vector(70));
-        index.add(&id(0), &key(number), &question, &vector);
-        model.kept.push(Kept { partition: id(0), key: key(number), question, vector });
+        let age = u64::try_from(number).expect("small");
+        let new = Kept { age, partition: id(0), key: key(number), question, vector };
+        index.add(&new.to_add());
+        model.kept.push(new);
         if number % 3 == 0 {
             let gone = key(dice.roll(number + 1));
             assert_eq!(index.remove(&gone), model.remove_where(|it| it.key == gone) == 1);

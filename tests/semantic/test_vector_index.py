@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from support.doubles import ROUNDS
 
-from llmemo._core import VectorIndex, pack_vector
+from llmemo._core import VectorIndex, pack_question, pack_vector
 
-PARTITION = bytes(32)
+TENANT, PARTITION = bytes(16), bytes(32)
 
 
 def name(number: int) -> bytes:
@@ -61,21 +61,36 @@ class Model(RuleBasedStateMachine):
     @rule(partition=NAMES, key=KEYS, question=st.text(max_size=5), vector=VECTORS)
     def add(self, partition: bytes, key: bytes, question: str, vector: bytes) -> None:
         fits = all(len(it) == len(vector) for _, it in self.of(partition).values())
-        assert self.index.add(partition, key, question, vector) is fits
+        assert self.index.add(TENANT, partition, key, question, vector) is fits
         if fits:
             self.kept.pop(key, None)
             self.kept[key] = (partition, question, vector)
 
+    @rule(
+        partition=NAMES,
+        keys=st.lists(KEYS, max_size=5, unique=True),
+        question=st.text(max_size=5),
+        vector=VECTORS,
+        damaged=st.integers(0, 9),
+    )
+    def load(
+        self, partition: bytes, keys: list[bytes], question: str, vector: bytes, damaged: int
+    ) -> None:
+        rows = [(key, pack_question(key, vector, question)) for key in keys]
+        if damaged < len(rows):
+            rows[damaged] = (keys[damaged], rows[damaged][1][:-1] + b"\xff")
+        age = self.index.begin_load()
+        lost = self.index.load(TENANT, partition, rows, age)
+        assert lost == [damaged] * (damaged < len(rows))
+        for at, key in reversed(list(enumerate(keys))):
+            fits = all(len(it) == len(vector) for _, it in self.of(partition).values())
+            if at != damaged and fits:
+                self.kept.pop(key, None)
+                self.kept[key] = (partition, question, vector)
+
     @rule(key=KEYS)
     def remove(self, key: bytes) -> None:
         assert self.index.remove(key) is (self.kept.pop(key, None) is not None)
-
-    @rule(partition=NAMES)
-    def drop(self, partition: bytes) -> None:
-        gone = self.of(partition)
-        assert self.index.drop(partition) == len(gone)
-        for key in gone:
-            del self.kept[key]
 
     @rule()
     def clear(self) -> None:
@@ -111,17 +126,18 @@ TestModel = Model.TestCase
 TestModel.settings = settings(max_examples=25 * ROUNDS, stateful_step_count=30, deadline=None)
 
 
-def test_the_largest_partition_makes_room() -> None:
+def test_the_largest_tenant_makes_room() -> None:
     index = VectorIndex(100_000)
     vector = packed([1.0] * 384)
     small = [name(number) for number in range(20)]
-    assert all(index.add(PARTITION, key, "q", vector) for key in small)
+    assert all(index.add(TENANT, PARTITION, key, "q", vector) for key in small)
     for number in range(1_000, 2_000):
-        assert index.add(name(1), name(number), "q" * (number % 90), vector)
+        # Each in a partition of its own, as in the middle of a conversation.
+        assert index.add(b"t" * 16, name(number), name(number), "q" * (number % 90), vector)
         assert index.bytes <= 100_000
     assert index.size(PARTITION) == 20
-    kept = index.size(name(1))
-    assert 50 < kept < 200
+    kept = index.vectors - 20
+    assert 20 < kept < 100
     assert [number for number in range(1_000, 2_000) if name(number) in index] == list(
         range(2_000 - kept, 2_000)
     )
@@ -129,28 +145,59 @@ def test_the_largest_partition_makes_room() -> None:
 
 def test_a_bound_of_nothing_keeps_nothing() -> None:
     index = VectorIndex(0)
-    assert index.add(PARTITION, name(1), "q", packed([1.0])) is False
+    assert index.add(TENANT, PARTITION, name(1), "q", packed([1.0])) is False
     assert (index.vectors, index.bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("vector", [b"", b"\x02\x00\x7f", b"\x01\x00\x00", b"\x01\x00\x80"])
 def test_what_is_not_packed_changes_and_finds_nothing(vector: bytes) -> None:
     index = VectorIndex(2**20)
-    index.add(PARTITION, name(1), "q", packed([1.0]))
-    assert index.add(PARTITION, name(1), "other", vector) is False
+    index.add(TENANT, PARTITION, name(1), "q", packed([1.0]))
+    assert index.add(TENANT, PARTITION, name(1), "other", vector) is False
     assert index.search(PARTITION, vector, 8, -1.0) == []
     assert index.search(PARTITION, packed([1.0]), 8, -1.0) == [(name(1), "q", 1.0)]
 
 
-def test_names_have_32_bytes() -> None:
+def test_names_have_their_lengths() -> None:
     index = VectorIndex(2**20)
     with pytest.raises(ValueError, match="length"):
-        index.add(b"short", name(1), "q", packed([1.0]))
+        index.add(TENANT, b"short", name(1), "q", packed([1.0]))
+    with pytest.raises(ValueError, match="length"):
+        index.add(bytes(32), PARTITION, name(1), "q", packed([1.0]))
     with pytest.raises(ValueError, match="length"):
         index.remove(bytes(33))
     with pytest.raises(ValueError, match="surrogates"):
-        index.add(PARTITION, name(1), "a lone \ud800", packed([1.0]))
+        index.add(TENANT, PARTITION, name(1), "a lone \ud800", packed([1.0]))
     assert index.vectors == 0
+
+
+def test_a_load_over_the_bound_keeps_the_newest() -> None:
+    index = VectorIndex(20_000)
+    vector = packed([1.0] * 64)
+    keys = [name(number) for number in range(100)]
+    rows = [(key, pack_question(key, vector, "q")) for key in keys]
+    age = index.begin_load()
+    assert index.add(TENANT, name(1), name(900), "asked meanwhile", vector)
+    assert index.load(TENANT, PARTITION, rows[:10], age) == []
+    assert index.load(TENANT, PARTITION, rows[10:], age - 10) == []
+    kept = index.size(PARTITION)
+    assert 20 < kept < 80
+    assert all((key in index) is (at < kept) for at, key in enumerate(keys))
+    assert name(900) in index
+    # Of equal ones the newest is found first.
+    assert [key for key, *_ in index.search(PARTITION, vector, 3, 0.9)] == keys[:3]
+
+
+def test_damaged_rows_are_told() -> None:
+    index = VectorIndex(2**20)
+    stored = pack_question(name(1), packed([1.0]), "q")
+    rows = [(b"", stored), (name(1), b""), (name(2), stored), (name(1), stored), (name(1), b"llmz")]
+    assert index.load(TENANT, PARTITION, rows, index.begin_load()) == [0, 1, 2, 4]
+    assert index.search(PARTITION, packed([1.0]), 8, -1.0) == [(name(1), "q", 1.0)]
+    with pytest.raises(TypeError):
+        index.load(TENANT, PARTITION, [(name(1), "text")], 9)  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="length"):
+        index.load(b"", PARTITION, rows, 9)
 
 
 def near_each_other(count: int, seed: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -164,7 +211,7 @@ def test_a_large_partition_finds_what_is_near() -> None:
     index = VectorIndex(2**30)
     vectors = near_each_other(21_000, 1)
     for number, vector in enumerate(vectors):
-        assert index.add(PARTITION, name(number), str(number), packed(vector.tolist()))
+        assert index.add(TENANT, PARTITION, name(number), str(number), packed(vector.tolist()))
     noise = np.random.default_rng(2).normal(size=vectors.shape) * 0.04
     for number in range(0, 21_000, 100):
         query = packed((vectors[number] + noise[number]).tolist())
@@ -179,7 +226,7 @@ def test_threads_share_an_index() -> None:
     # Above what is scanned at once with the GIL held.
     wide = [packed(codes(vector) * 40) for vector in vectors]
     for number, vector in enumerate(wide):
-        index.add(PARTITION, name(number), str(number), vector)
+        index.add(TENANT, PARTITION, name(number), str(number), vector)
     stop = threading.Event()
 
     def change(seed: int) -> None:
@@ -188,7 +235,7 @@ def test_threads_share_an_index() -> None:
             number = dice.randrange(600)
             if dice.random() < 0.5:
                 index.remove(name(number))
-            index.add(PARTITION, name(number), str(number), wide[number])
+            index.add(TENANT, PARTITION, name(number), str(number), wide[number])
 
     with ThreadPoolExecutor(2) as threads:
         changing = [threads.submit(change, seed) for seed in range(2)]

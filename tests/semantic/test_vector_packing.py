@@ -36,7 +36,7 @@ def packed(*values: float) -> bytes:
 
 def score(a: bytes, b: bytes) -> float:
     index = VectorIndex(2**20)
-    assert index.add(ELSEWHERE, KEY, "", a)
+    assert index.add(bytes(16), ELSEWHERE, KEY, "", a)
     [(_, _, score)] = index.search(ELSEWHERE, b, 1, -1.0)
     return score
 

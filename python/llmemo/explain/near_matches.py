@@ -47,7 +47,8 @@ def near_matches(
     budget = None
     if tiers.durable is not None:
         budget = TimeBudget(tiers.durable.waited, tiers.durable.health.waiting_reads)
-    asked = run_inline(semantic.prepared(found[0], question, Call.blocking, budget))
+    rest = semantic.rest(namespace, found[0])
+    asked = run_inline(semantic.prepared(rest, question, Call.blocking, budget))
     if asked is None:
         return False, ["the embedder gives no vector for the question"]
     lines: list[str] = []

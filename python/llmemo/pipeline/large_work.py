@@ -98,7 +98,9 @@ class _Job(Generic[T]):
                 self._callbacks.popleft()()
 
     def result(self) -> T:
-        """Its result, once it is done. Raises what the work raised."""
+        """Its result, once it is done. Raises what the work raised, NotYetError before."""
+        if not self._outcomes:
+            raise NotYetError
         result, error = self._outcomes[0]
         if error is not None:
             raise error
@@ -177,13 +179,23 @@ class LargeWorker:
             raise
         return job.result()
 
-    def wait(self, work: Callable[[], T], key: bytes | None = None) -> T:
-        """Do some work after the present jobs, and wait for it in this thread."""
+    def wait(
+        self,
+        work: Callable[[], T],
+        key: bytes | None = None,
+        *,
+        timeout: float = threading.TIMEOUT_MAX,
+    ) -> T:
+        """Do some work after the present jobs, and wait for it in this thread.
+
+        Raises:
+            NotYetError: It is not done after `timeout` seconds. It goes on.
+        """
         if self.doing == threading.get_ident():
             # Of the job's own: it would wait for itself.
             return work()
         job = self._submit(work, key)
-        job.wait(threading.TIMEOUT_MAX)
+        job.wait(timeout)
         return job.result()
 
     def afterwards(self, work: Callable[[], object]) -> None:

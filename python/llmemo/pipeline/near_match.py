@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmemo.keys.request import Request
     from llmemo.pipeline.lookup_state import LookupState
     from llmemo.pipeline.tiers import Tiers
+    from llmemo.semantic.question import Rest
     from llmemo.semantic.tier import Expected, SemanticTier
     from llmemo.store_io.client import MakeCall
     from llmemo.stores.records import StoredQuestion
@@ -34,17 +35,14 @@ async def find_near(lookup: LookupState, semantic: SemanticTier) -> Hit | None:
     is_wanted = not is_only if options.semantic is None else options.semantic
     if not is_wanted or lookup.is_unreadable:
         return None
-    rest, question, reason = await _question(
-        semantic, tiers, lookup.request, lookup.namespace, make_call
-    )
-    if question is None:
+    asked, reason = await _question(semantic, tiers, lookup.request, lookup.namespace, make_call)
+    if asked is None:
         semantic.abstain(reason)
         return None
     durable = tiers.durable
     budget = None if durable is None else TimeBudget(lookup.time_left, durable.health.waiting_reads)
     match = await semantic.match(
-        rest,
-        question,
+        *asked,
         lookup.key,
         make_call,
         budget,
@@ -69,8 +67,8 @@ async def expected_answer(
     semantic = tiers.semantic
     if semantic is None or options.semantic is False or request.is_node or request.changes:
         return None
-    rest, question, _ = await _question(semantic, tiers, request, namespace, make_call)
-    return None if question is None else await semantic.expected(rest, question, make_call)
+    asked, _ = await _question(semantic, tiers, request, namespace, make_call)
+    return None if asked is None else await semantic.expected(*asked, make_call)
 
 
 def learned(
@@ -98,8 +96,8 @@ def compared(tiers: Tiers, expected: Expected | None, generations: Sequence[Gene
 
 async def _question(
     semantic: SemanticTier, tiers: Tiers, request: Request, namespace: str, make_call: MakeCall
-) -> tuple[bytes, str | None, str]:
-    """A digest of all of a request but its question, and the question; or None, and why."""
+) -> tuple[tuple[Rest, str] | None, str]:
+    """All of a request but its question, and the question; or None, and why."""
     work = functools.partial(partition_of, tiers.memory, request, namespace)
     try:
         if make_call == Call.awaited and len(request.prompt) > LIMIT:
@@ -109,6 +107,7 @@ async def _question(
     except RequestBypassed:
         found = None
     if found is None:
-        return b"", None, "no_question"
-    rest, text = found
-    return rest, *semantic.question_in(text)
+        return None, "no_question"
+    digest, text = found
+    question, reason = semantic.question_in(text)
+    return None if question is None else (semantic.rest(namespace, digest), question), reason

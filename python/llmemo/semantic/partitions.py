@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import anyio
-
 from llmemo._core import ValueDamaged, unpack_question
+from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.bounded_dict import note
 from llmemo.store_io.calls import Call, run_inline
 from llmemo.store_io.time_budget import TimeBudget
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from llmemo._core import VectorIndex
     from llmemo.codec.envelope import Envelope
+    from llmemo.semantic.question import Asked
     from llmemo.store_io.client import MakeCall, StoreClient
     from llmemo.stores.vector_store import QuestionRow
     from llmemo.telemetry.stats import Tally
@@ -25,13 +27,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE = 256
-"""Rows that are taken in at once: about a millisecond's work."""
+"""More rows than are taken in at once: about a millisecond's work, if they are encrypted."""
 
-LOADED_AT_ONCE = 2_048
-"""Rows of one query of a load beside the event loop."""
+LOADED_AT_ONCE = 500
+"""Rows of one query of a load beside the event loop. With more of them alive at a time, Python's
+garbage collection sees to all its objects more often, which takes 80 ms."""
 
-BREATH = 64
-"""Rows after which a load lets other threads run."""
+BREATH = 50e-6
+"""Seconds in which another thread can take the GIL."""
 
 PARTITIONS_MAX = 10_000
 """Partitions whose state is remembered; one that was forgotten is loaded again."""
@@ -47,6 +50,13 @@ class Beside(Protocol):
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do some work there, and await it."""
+
+    def wait(self, work: Callable[[], T], *, timeout: float) -> T:
+        """Do some work there, and wait for it.
+
+        Raises:
+            NotYetError: It is not done after `timeout` seconds. It goes on.
+        """
 
     def close(self, timeout: float) -> None:
         """Wait for the present jobs, for `timeout` seconds at most, and end the thread."""
@@ -88,14 +98,14 @@ class Partitions:
         self._seen: dict[bytes, int] = {}
         """The highest id that was loaded, by partition."""
 
-    async def refresh(self, partition: bytes, make_call: MakeCall, budget: TimeBudget) -> None:
-        """Take in what processes have written to a partition since the last call.
+    async def refresh(self, asked: Asked, make_call: MakeCall, budget: TimeBudget) -> None:
+        """Take in what processes have written to a question's partition since the last call.
 
         A load that takes longer than the timeout goes on beside its caller.
         """
         rows = await self._durable.questions(
-            partition,
-            after=self._seen.get(partition, 0),
+            asked.partition,
+            after=self._seen.get(asked.partition, 0),
             before=NEWEST,
             limit=PAGE,
             make_call=make_call,
@@ -104,27 +114,28 @@ class Partitions:
         if not rows:
             return
         if len(rows) < PAGE:
-            for row in rows:
-                self._take(partition, row)
-            self._saw(partition, rows)
+            self._take(asked, rows, self._index.begin_load())
+            self._saw(asked.partition, rows)
             return
-        load = functools.partial(self._load, partition)
+        load = functools.partial(self._load, asked)
         if make_call == Call.awaited:
-            with anyio.move_on_after(self._timeout):
-                await self._beside.run(load)
+            # Not anyio.move_on_after: it is imported by its first call, which takes 30 ms.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._beside.run(load), self._timeout)
         else:
-            load()
+            with contextlib.suppress(NotYetError):
+                self._beside.wait(load, timeout=self._timeout)
 
-    def _load(self, partition: bytes) -> None:
+    def _load(self, asked: Asked) -> None:
         """Load what is new, the newest first. Another load may have been first."""
-        after, before = self._seen.get(partition, 0), NEWEST
+        after, before = self._seen.get(asked.partition, 0), NEWEST
         newest: Sequence[QuestionRow] = ()
-        room = self._room
+        room, age = self._room, self._index.begin_load()
         end = time.monotonic() + 60 * self._timeout
         while time.monotonic() < end and not self._is_closed:
             rows = run_inline(
                 self._durable.questions(
-                    partition,
+                    asked.partition,
                     after=after,
                     before=before,
                     limit=LOADED_AT_ONCE,
@@ -135,32 +146,54 @@ class Partitions:
             if rows is None:
                 return  # trouble: the next lookup tries again
             newest = newest or rows
-            for at, row in enumerate(rows):
-                self._take(partition, row)
-                if at % BREATH == BREATH - 1:
-                    time.sleep(0)
+            self._take(asked, rows, age)
+            age -= len(rows)
             room -= sum(len(row.sealed) for row in rows)
             if len(rows) < LOADED_AT_ONCE or room <= 0:
                 break
             before = rows[-1].id
-        if newest:
-            self._saw(partition, newest)
+        if self._is_closed:
+            self._index.clear()
+        elif newest:
+            self._saw(asked.partition, newest)
 
     def _saw(self, partition: bytes, rows: Sequence[QuestionRow]) -> None:
         seen = max(rows[0].id, self._seen.get(partition, 0))
         note(self._seen, partition, seen, PARTITIONS_MAX)
 
-    def _take(self, partition: bytes, row: QuestionRow) -> None:
-        try:
-            if not row.key:
-                raise ValueDamaged(_NO_BYTES)
-            packed = self._envelope.open_question(row.sealed, row.key)
-            vector, question = unpack_question(packed, row.key)
-        except ValueDamaged as damage:
-            text = "llmemo: a stored question cannot be read (%s)"
-            self._tally.note("errors", f"question_{damage}", text, damage)
-            return
-        self._index.add(partition, row.key, question, vector)
+    def _take(self, asked: Asked, rows: Sequence[QuestionRow], age: int) -> None:
+        """Add rows to the index: the first one has this age."""
+        packed = [(row.key, row.sealed) for row in rows]
+        if self._envelope.is_encrypting:
+            packed = self._decrypted(packed)
+        for at in self._index.load(asked.tenant, asked.partition, packed, age):
+            key, question = packed[at]
+            try:
+                if not self._envelope.is_encrypting:
+                    self._envelope.open_question(question, key)
+                unpack_question(question, key)
+            except ValueDamaged as damage:
+                self._damaged(damage)
+            except ValueError:  # of the key
+                self._damaged(_NO_BYTES)
+
+    def _decrypted(self, rows: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Those of some rows that are authentic, with their contents."""
+        found = []
+        for at, (key, sealed) in enumerate(rows):
+            try:
+                if not key:
+                    raise ValueDamaged(_NO_BYTES)
+                found.append((key, self._envelope.open_question(sealed, key)))
+            except ValueDamaged as damage:
+                self._damaged(damage)
+            if at % PAGE == PAGE - 1:
+                time.sleep(BREATH)
+        return found
+
+    def _damaged(self, damage: object) -> None:
+        text = "llmemo: a stored question cannot be read (%s)"
+        self._tally.note("errors", f"question_{damage}", text, damage)
 
     def close(self) -> None:
         """Load nothing any more."""

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config.options import options
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_core.outputs import Generation
+
+    from llmemo.semantic.background import Note
 
 LONGEST_QUESTION = 1_000
 """Characters of the longest question. Embedders cut longer texts off (all-MiniLM-L6-v2 reads 256
@@ -21,24 +26,35 @@ LONGEST_ANSWER = 64 * 1024
 """Characters of the longest answer that is served for another question."""
 
 
+class Rest(NamedTuple):
+    """All of a request but its question."""
+
+    tenant: bytes
+    """Label of its namespace: 16 bytes."""
+    digest: bytes
+    """Of all of it, the namespace too: 32 bytes."""
+
+
 class Asked(NamedTuple):
     """A question, ready to be compared."""
 
+    tenant: bytes
+    """See `Rest.tenant`: tenants share the memory for vectors fairly."""
     partition: bytes
     """Digest of the rest of its request, and of the embedder: 32 bytes."""
     text: str
     vector: bytes
 
 
-def partition_for(rest: bytes, embedder: bytes, vector: bytes) -> bytes:
+def partition_for(rest: Rest, embedder: bytes, vector: bytes) -> bytes:
     """The partition of the questions that may be compared with one: 32 bytes.
 
     Args:
-        rest: Digest of the request without its question.
+        rest: Of its request.
         embedder: What names the embedder.
         vector: Of the question. Vectors of different dimensions are never compared.
     """
-    digest = hashlib.blake2b(embedder, digest_size=32, key=rest)
+    digest = hashlib.blake2b(embedder, digest_size=32, key=rest.digest)
     # Packed vectors have one length for each dimension.
     digest.update(len(vector).to_bytes(8, "little"))
     return digest.digest()
@@ -71,7 +87,31 @@ def _is_text(content: object) -> bool:
     )
 
 
-def checked(question: object) -> tuple[str | None, str]:
+def question_in(
+    text: str, function: Callable[[str], str | None] | None, note: Note
+) -> tuple[str | None, str]:
+    """What is asked in a text; or None, and why it is not to be compared.
+
+    Args:
+        text: Of the last message.
+        function: The user's, which maps the text to the question in it.
+        note: Counts and logs what it raises.
+    """
+    if function is None:
+        return _checked(text)
+    try:
+        # It may ask a model with the same cache.
+        with options(semantic=False):
+            return _checked(function(text))
+    except Exception as error:  # a user's function may raise anything
+        if is_interrupt(error):
+            raise
+        message = "llmemo: `question` raised, and no near match was looked for: %s"
+        note("question", message, type(error).__name__)
+        return None, "no_question"
+
+
+def _checked(question: object) -> tuple[str | None, str]:
     """A question that may be compared; or None, and why it is not."""
     if not isinstance(question, str) or not question.strip():
         return None, "no_question"

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import VectorIndex, pack_question
 from llmemo.concurrency.bounded_dict import note
-from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.config.options import options
 from llmemo.config.validation import seconds_of
 from llmemo.semantic.background_judge import BackgroundJudge
 from llmemo.semantic.certification import Certification
@@ -23,7 +21,7 @@ from llmemo.semantic.guards.lexicon import lexicon
 from llmemo.semantic.identity import identity, identity_of_vectors
 from llmemo.semantic.neighbours import Neighbours
 from llmemo.semantic.partitions import Partitions
-from llmemo.semantic.question import Asked, checked, partition_for, text_of_answer
+from llmemo.semantic.question import Asked, Rest, partition_for, question_in, text_of_answer
 from llmemo.semantic.rule import Rule
 from llmemo.semantic.sessions import Sessions
 from llmemo.stores.records import StoredQuestion
@@ -101,7 +99,7 @@ class SemanticTier:
         self.settings, timeout = semantic, seconds_of(semantic.timeout)
         room = max(max_bytes // INDEX_SHARE, INDEX_LEAST)
         self.index = VectorIndex(room)
-        self._envelope, self._tally = envelope, tally
+        self._memory, self._envelope, self._tally = memory, envelope, tally
         self._partitions: Partitions | None = None
         if durable is not None and durable.store.vectors is not None:
             self._partitions = Partitions(
@@ -125,32 +123,21 @@ class SemanticTier:
         self._sessions = Sessions()
         # 45 ms, here rather than in the first lookup.
         lexicon("en")
-        self._expected: dict[tuple[bytes, str], Expected | None] = {}
+        self._expected: dict[tuple[Rest, str], Expected | None] = {}
 
     # Lookups.
 
     def question_in(self, text: str) -> tuple[str | None, str]:
         """What is asked in a text; or None, and why it is not to be compared."""
-        question: object = text
-        if self.settings.question is not None:
-            question = self._own_question(self.settings.question, text)
-        return checked(question)
+        return question_in(text, self.settings.question, self._note)
 
-    def _own_question(self, function: Callable[[str], str | None], text: str) -> object:
-        try:
-            # It may ask a model with the same cache.
-            with options(semantic=False):
-                return function(text)
-        except Exception as error:  # a user's function may raise anything
-            if is_interrupt(error):
-                raise
-            text = "llmemo: `question` raised, and no near match was looked for: %s"
-            self._note("question", text, type(error).__name__)
-            return None
+    def rest(self, namespace: str, digest: bytes) -> Rest:
+        """All of a request but its question, by a digest of 32 bytes."""
+        return Rest(self._memory.label(namespace), digest)
 
     async def match(
         self,
-        rest: bytes,
+        rest: Rest,
         question: str,
         key: bytes,
         make_call: MakeCall,
@@ -162,7 +149,7 @@ class SemanticTier:
         """Look for a similar question. Counts why its answer is not served.
 
         Args:
-            rest: Digest of the request without its question.
+            rest: Of the request, without its question.
             question: As `question_in` returns it.
             key: Of the request.
             make_call: Makes the kind of call that the caller can wait for.
@@ -190,7 +177,7 @@ class SemanticTier:
         return Match(neighbour, decision.is_served)
 
     async def prepared(
-        self, rest: bytes, question: str, make_call: MakeCall, budget: TimeBudget | None
+        self, rest: Rest, question: str, make_call: MakeCall, budget: TimeBudget | None
     ) -> Asked | None:
         """A question ready to be compared, with all that other processes have found; or None.
 
@@ -199,20 +186,21 @@ class SemanticTier:
         asked = await self._asked(rest, question, make_call)
         if asked is not None and budget is not None:
             if self._partitions is not None:
-                await self._partitions.refresh(asked.partition, make_call, budget)
+                await self._partitions.refresh(asked, make_call, budget)
             await self.certification.refresh(make_call, budget)
         return asked
 
-    async def _asked(self, rest: bytes, question: str, make_call: MakeCall) -> Asked | None:
+    async def _asked(self, rest: Rest, question: str, make_call: MakeCall) -> Asked | None:
         """A question ready to be compared; None if it has no vector."""
         vector = await self.embedder.vector(question, make_call)
         if vector is None:
             return None
-        return Asked(partition_for(rest, self._embedder_name, vector), question, vector)
+        partition = partition_for(rest, self._embedder_name, vector)
+        return Asked(rest.tenant, partition, question, vector)
 
     # Updates.
 
-    async def expected(self, rest: bytes, question: str, make_call: MakeCall) -> Expected | None:
+    async def expected(self, rest: Rest, question: str, make_call: MakeCall) -> Expected | None:
         """What is known of a question whose answer has come; None if it has no vector.
 
         Arguments as for `match`.
@@ -238,7 +226,7 @@ class SemanticTier:
         asked, text = expected.asked, self.compare(expected, generations)
         if text is None or not is_whole:
             return None
-        self.index.add(asked.partition, key, asked.text, asked.vector)
+        self.index.add(asked.tenant, asked.partition, key, asked.text, asked.vector)
         if self._partitions is None:
             return None
         packed = pack_question(key, asked.vector, asked.text)
@@ -257,7 +245,7 @@ class SemanticTier:
     def score(self, one: bytes, other: bytes) -> float:
         """The cosine of two vectors; 0 if their dimensions differ."""
         index = VectorIndex(INDEX_LEAST)
-        index.add(bytes(32), bytes(32), "", other)
+        index.add(bytes(16), bytes(32), bytes(32), "", other)
         return max((score for *_, score in index.search(bytes(32), one, 1, -1.0)), default=0.0)
 
     def forget(self, keys: Sequence[bytes] | None) -> None:
@@ -294,7 +282,7 @@ class SemanticTier:
         self.embedder.close()
         self.index.clear()
 
-    def _expect(self, rest: bytes, question: str, expected: Expected | None) -> None:
+    def _expect(self, rest: Rest, question: str, expected: Expected | None) -> None:
         note(self._expected, (rest, question), expected, ASKED_MAX)
 
     def _note(self, reason: str, message: str, *args: object) -> None:
