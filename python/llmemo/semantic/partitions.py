@@ -105,7 +105,7 @@ class Partitions:
         """
         rows = await self._durable.questions(
             asked.partition,
-            after=self._seen.get(asked.partition, 0),
+            after=self._known(asked.partition),
             before=NEWEST,
             limit=PAGE,
             make_call=make_call,
@@ -128,7 +128,7 @@ class Partitions:
 
     def _load(self, asked: Asked) -> None:
         """Load what is new, the newest first. Another load may have been first."""
-        after, before = self._seen.get(asked.partition, 0), NEWEST
+        after, before = self._known(asked.partition), NEWEST
         newest: Sequence[QuestionRow] = ()
         room, age = self._room, self._index.begin_load()
         end = time.monotonic() + 60 * self._timeout
@@ -156,6 +156,10 @@ class Partitions:
             self._index.clear()
         elif newest:
             self._saw(asked.partition, newest)
+
+    def _known(self, partition: bytes) -> int:
+        """The highest id that is loaded; 0 if the partition has lost all of its vectors."""
+        return self._seen.get(partition, 0) if self._index.size(partition) else 0
 
     def _saw(self, partition: bytes, rows: Sequence[QuestionRow]) -> None:
         seen = max(rows[0].id, self._seen.get(partition, 0))
