@@ -20,6 +20,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from support.doubles import FakeStore, answer
+from support.slices import some
 
 from llmemo import (
     REQUIRED,
@@ -273,7 +274,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("has_store", [True, False])
+@pytest.mark.parametrize("has_store", some([True, False], 2))
 def test_a_chain_in_a_pool_of_processes(has_store: bool, tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
