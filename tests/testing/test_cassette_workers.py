@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from support.providers import Provider, chat_completion
 from support.slices import some
 
