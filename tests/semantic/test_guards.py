@@ -128,6 +128,11 @@ REFUSED = {
         ("Who taught Plato?", "Who was taught by Plato?"),
         ("Move files from inbox to archive", "Move files to inbox from archive"),
         ("Do cats often chase mice?", "Do mice often chase cats?"),
+        ("Do cats prefer fish to chicken?", "Do cats want chicken instead of fish?"),
+        ("Compared with Oslo, is Rome hotter?", "Is Oslo hotter than Rome?"),
+        ("Compared with Oslo, is Rome hotter?", "Compared with Rome, is Oslo hotter?"),
+        ("How do I convert XML to YAML?", "How do I make XML out of YAML?"),
+        ("Is tea preferable to coffee?", "Is coffee better than tea?"),
     ],
     "person": [
         ("What is my name?", "What is your name?"),
@@ -144,6 +149,10 @@ REFUSED = {
 }
 
 ALLOWED = [
+    ("Do cats prefer fish to chicken?", "Do cats want fish instead of chicken?"),
+    ("Compared with Oslo, is Rome hotter?", "Is Rome hotter than Oslo?"),
+    ("How do I convert XML to YAML?", "How do I make YAML out of XML?"),
+    ("Is tea preferable to coffee?", "Is tea better than coffee?"),
     ("Which wine is French?", "Which wine is from France?"),
     ("How do I cancel my order?", "how do i cancel my order"),
     ("How do I cancel my order?", "HOW DO I CANCEL MY ORDER"),
