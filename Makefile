@@ -19,6 +19,11 @@ PROPERTIES := $(wildcard tests/keys/test_key*.py tests/codec/test_values*.py) \
   tests/langchain/test_accelerate.py tests/soak/test_model.py
 # What plugs llmemo into LangChain, LangGraph and pytest.
 INTEGRATIONS := tests/integrations tests/testing tests/examples
+# Of similar questions what depends on LangChain's embeddings, models and callbacks. The rest needs a
+# real embedder, or none of LangChain.
+SEMANTIC := tests/semantic
+SEMANTIC_ON_OLDEST := tests/semantic/test_embedder.py tests/semantic/test_judges.py \
+  tests/semantic/test_semantic_settings.py tests/semantic/test_behaviour_options.py
 # And those of the store, of leases, of what Rust does by itself and of what is decided by clocks and
 # settings alone: on the newest version only.
 NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py \
@@ -33,7 +38,8 @@ NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py
   tests/codec/test_values_compressed.py tests/cache/test_freshness.py tests/cache/test_removal.py \
   tests/cache/test_namespaces.py tests/cache/test_configuration.py tests/store_io/test_trouble.py \
   tests/importing/test_import_trouble.py tests/testing tests/examples \
-  $(wildcard tests/integrations/test_embeddings_*.py) $(wildcard tests/integrations/test_streams_*.py)
+  $(wildcard tests/integrations/test_embeddings_*.py) $(wildcard tests/integrations/test_streams_*.py) \
+  $(filter-out $(SEMANTIC_ON_OLDEST),$(wildcard tests/semantic/*.py))
 # What runs at the same time shows its output when it is done.
 SYNC := $(filter --output-sync,$(.FEATURES:output-sync=--output-sync))
 # How long each of the two fuzzers runs.
@@ -81,17 +87,21 @@ demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside Lang
 
 test: $(VENV)/.built $(OLDEST)/.built ## everything that must hold, on the newest and the oldest langchain-core
 	cargo test --locked -q
-	@echo "The tests in six groups, two at a time; each shows its output when it is done."
+	@echo "The tests in seven groups, two at a time; each shows its output when it is done."
 	@$(MAKE) -k -j2 $(SYNC) --no-print-directory \
-	  test-rest test-oldest test-integrations test-properties test-processes test-sweeps
+	  test-rest test-oldest test-integrations test-semantic test-properties test-processes \
+	  test-sweeps
 
 # The groups of `make test`; the longest begin, so that both cores end at about the same time. They
 # take a slice of the random examples, and of what `tests/support/slices.py` says: `make fuzz` and `make
 # soak` take all.
-.PHONY: test-rest test-oldest test-integrations test-properties test-processes test-sweeps
+.PHONY: test-rest test-oldest test-integrations test-semantic test-properties test-processes test-sweeps
 test-rest: $(VENV)/.built
 	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q \
-	  $(patsubst %,--ignore=%,$(WAITING) $(SWEEPS) $(PROPERTIES) $(INTEGRATIONS))
+	  $(patsubst %,--ignore=%,$(WAITING) $(SWEEPS) $(PROPERTIES) $(INTEGRATIONS) $(SEMANTIC))
+
+test-semantic: $(VENV)/.built
+	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(SEMANTIC)
 
 test-integrations: $(VENV)/.built
 	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(INTEGRATIONS)
@@ -113,7 +123,7 @@ quick: $(VENV)/.built ## the loop while developing: all that takes no second and
 	@$(MAKE) -k -j2 $(SYNC) --no-print-directory quick-rest quick-half
 
 # About half of it.
-HALF := $(PROPERTIES) tests/importing tests/explain $(wildcard tests/cache/test_options*.py \
+HALF := $(PROPERTIES) $(SEMANTIC) tests/importing tests/explain $(wildcard tests/cache/test_options*.py \
   tests/cache/test_re*.py tests/keys/test_seen*.py tests/keys/test_schemas*.py tests/codec/test_fresh*.py)
 QUICK := LLMEMO_QUICK=1 LLMEMO_EXAMPLES=0.1 $(BIN)/python -m pytest -q \
   -m "not slow and not process and not clients"

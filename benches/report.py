@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # By name, for these look like other characters.
 TIMES, NOTHING = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+BENCH, PAIRS = "bench", "semantic"
+"""What the markers of each table are called."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ COLLECTION = "gc.collect() added by 50,000 entries"
 WEIGHT = "memory of an entry"
 IMPORT = "import, rows of SQLiteCache"
 RECORDED = "stream of 1,000 chunks that is recorded, each"
+SEMANTIC_HIT = "exact hit with semantic="
+VECTORS = (10_000, 100_000)
+SEMANTIC_MISS = "semantic miss, {:,} vectors"
+SEMANTIC_REFUSED = "semantic miss, 8 refused, {:,} vectors"
 FOUND = ("1 KB", "10 KB", "100 KB", "1 MB")
 
 # A group without a line here is shown all the same, without a bound.
@@ -75,6 +80,9 @@ BOUNDS: Mapping[str, tuple[Bound, ...]] = {
     RECORDED: (Bound(1.05, "plain stream"),),
     "embedding hit of 1,000, memory": (Bound(0.2, "LangChain"),),
     "embedding hit of 1,000, file": (Bound(0.25, "LangChain"),),
+    SEMANTIC_HIT: (Bound(1.02, "without semantic="),),
+    SEMANTIC_MISS.format(VECTORS[0]): (Bound(1e-3),),
+    SEMANTIC_MISS.format(VECTORS[1]): (Bound(3e-3),),
     COLLECTION: (Bound(0.005),),
     WEIGHT: (Bound(0.5, "InMemoryCache"),),
 }
@@ -112,6 +120,9 @@ ORDER = (
     RECORDED,
     *(f"embedding hit of {what}" for what in ("1,000, memory", "1,000, file", "1,000, awaited")),
     "embedding hit of a query",
+    SEMANTIC_HIT,
+    *(SEMANTIC_MISS.format(size) for size in VECTORS),
+    SEMANTIC_REFUSED.format(VECTORS[0]),
     COLLECTION,
     WEIGHT,
 )
@@ -135,7 +146,10 @@ NOTES = (
     "of a stream that hits is beside a whole `ainvoke` that hits, InMemoryCache's and llmemo's; a "
     "recorded stream is beside the plain model's, which makes 1,000 chunks at once. "
     "An `embedding hit` is of a vector of 1,536 numbers, beside CacheBackedEmbeddings, over "
-    "InMemoryByteStore in memory and LocalFileStore in a file; llmemo has no memory tier there."
+    "InMemoryByteStore in memory and LocalFileStore in a file; llmemo has no memory tier there. "
+    "A `semantic miss` is a whole lookup that finds nothing to serve, of a question whose vector "
+    "(384 numbers) is known; guards refuse all neighbours where `8 refused` says so. numpy "
+    "multiplies as many float32 vectors, and takes the 8 best."
 )
 
 
@@ -296,16 +310,17 @@ class MissingMarkersError(Exception):
     """A document does not say where its table goes."""
 
 
-def splice(document: str, table: str) -> str:
-    """`document` with `table` between its markers.
+def splice(document: str, table: str, name: str = BENCH) -> str:
+    """`document` with `table` between the markers of a name.
 
     Raises:
         MissingMarkersError: A marker is missing, or they come the other way round.
     """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, begin, rest = document.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
         raise MissingMarkersError(
-            f"README.md and docs/benchmarks.md need the lines {BEGIN} and {END}, in this order"
+            f"README.md and docs/benchmarks.md need the lines {first} and {last}, in this order"
         )
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    return f"{before}{first}\n{table}\n{last}{after}"

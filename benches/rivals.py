@@ -60,6 +60,14 @@ def _llmemo_alone(folder: Path) -> BaseCache:
     return LLMCache(single_flight=False)
 
 
+def _llmemo_semantic(folder: Path) -> BaseCache:
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+
+    from llmemo import LLMCache, Semantic
+
+    return LLMCache(semantic=Semantic(DeterministicFakeEmbedding(size=384)))
+
+
 def _llmemo_on_file(folder: Path) -> BaseCache:
     from llmemo import LLMCache
 
@@ -136,6 +144,9 @@ LANGCHAIN = Rival("LangChain", _no_cache)
 DEEPCOPY = Rival("deepcopy", _no_cache)
 DISKCACHE = Rival("diskcache", _diskcache)
 SELECT = Rival("SELECT", _select)
+NUMPY = Rival("numpy", _no_cache)
+WITH_SEMANTIC = Rival(SUBJECT, _llmemo_semantic)
+PLAIN = Rival("without semantic=", _llmemo)
 ALONE = Rival("single_flight=False", _llmemo_alone)
 
 # Like with like. GPTCache's map keeps 1,000 entries in memory, and pickles them all to a file every

@@ -22,11 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from rich.console import Console
 from rich.progress import Progress
 
-from benches import find, memory
+from benches import find, memory, semantic_pairs
 from benches.report import (
     COLLECTION,
     FIND,
     FOUND,
+    PAIRS,
     WEIGHT,
     Group,
     MissingMarkersError,
@@ -38,7 +39,8 @@ from benches.report import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = {ROOT / "README.md": user_table, ROOT / "docs" / "benchmarks.md": markdown}
+BENCHMARKS = ROOT / "docs" / "benchmarks.md"
+DOCUMENTS = {ROOT / "README.md": user_table, BENCHMARKS: markdown}
 """Where tables go, and what makes them."""
 NO_TESTS_COLLECTED = 5
 PYTEST = (
@@ -155,6 +157,7 @@ def main() -> int:
         for document in documents:  # before the minutes that follow, not after them
             splice(document.read_text(encoding="utf-8"), "")
         if documents:
+            splice(BENCHMARKS.read_text(encoding="utf-8"), "", PAIRS)
             console.print("This takes about ten minutes.")
         options = ["--turns=2", "--rounds=2"] if arguments.quick else []
         groups = run_pytest([*options, f"--only={only}"], console)
@@ -164,14 +167,22 @@ def main() -> int:
         if any(only in FIND.format(size) for size in FOUND):
             core = time_core(1 if arguments.quick else 5, console)
             groups += [group for group in core if only in group.name]
-        if not groups:
+        tables = semantic_pairs.measure(console) if only in PAIRS else []
+        if not groups and not tables:
             errors.print(f"make bench: no group's name contains {only!r}", markup=False)
             return 2
         console.print(console_table(groups))
+        for questions, found in tables:
+            console.print(semantic_pairs.table(questions, found))
         console.print(machine(), markup=False)
         for document, table in documents.items():
             text = splice(document.read_text(encoding="utf-8"), table(groups))
             document.write_text(text, encoding="utf-8")
+        if documents:
+            text = splice(
+                BENCHMARKS.read_text(encoding="utf-8"), semantic_pairs.markdown(tables), PAIRS
+            )
+            BENCHMARKS.write_text(text, encoding="utf-8")
     except (BenchFailedError, MissingMarkersError, FileNotFoundError) as error:
         errors.print(f"make bench: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1

@@ -35,15 +35,32 @@ from rich.table import Table
 from support.minilm import embed
 
 from benches.data.make_question_pairs import TARGET as SHIPPED
+from llmemo.errors import ConfigurationError
+from llmemo.semantic.calibration import report_of
+from llmemo.semantic.guards import refusal
+from llmemo.semantic.rule import Rule
 
 VARIABLE = "LLMEMO_QUESTION_PAIRS"
 SAMPLE, SEED = 2_500, 17
 """Pairs of a large file that are measured, and the seed that draws them."""
 
+MAX_ERRORS = (0.02, 0.05, 0.10)
 THRESHOLDS = (0.95, 0.90, 0.80)
 REDISVL_DISTANCE = 0.1
 """`distance_threshold` of RedisVL's SemanticCache: serve up to this cosine distance."""
 BANDS = (-1.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+
+NOTE = (
+    "A pair is a cache that holds one question and is asked the other: hits are pairs that are "
+    "served, wrong ones ask for different answers. llmemo has its guards, and the threshold that "
+    "`calibrate` certifies on other pairs: the other half of a set, or the part of fow-cache "
+    "(Mabon ap Gwyn, CC BY 4.0) that is not held out. `static, same error` is the lowest static "
+    "threshold whose error is not larger, found by looking at the answers, and its hits; the ratio "
+    "is llmemo's hits by these. With 0 hits llmemo abstains: no threshold is certified. "
+    "Every rule gets the vectors of all-MiniLM-L6-v2. The thresholds of RedisVL and "
+    "GPTCache are their defaults. Labels of the Quora pairs, where they are shown, are "
+    "noisy: of 40 pairs above 0.95 that are labelled as different, 27 ask the same."
+)
 
 Judged = tuple[float, bool]
 """A score, and whether the stored answer was right."""
@@ -99,6 +116,66 @@ class Subject(NamedTuple):
 
     guard: Guard
     choose: Chooser
+    name: str = "llmemo"
+
+
+class Row(NamedTuple):
+    """What a rule serves of a set."""
+
+    rule: str
+    counted: Counted
+    best: tuple[float, Counted] | None = None
+    """Of llmemo: the static threshold with the same error, and what it serves."""
+
+    @property
+    def ratio(self) -> float | None:
+        """llmemo's hits by those of the static threshold; None without either."""
+        if self.best is None or not self.best[1].hits:
+            return None
+        return self.counted.hits / self.best[1].hits
+
+    def cells(self) -> list[str]:
+        """Rule, hits, wrong, error, and the static threshold of the same error."""
+        counted, best, ratio = self.counted, "", ""
+        if self.best is not None:
+            threshold, static = self.best
+            best = f"{static.hits:,} (from {threshold:.3f})" if static.hits else "0"
+            ratio = (
+                f"{self.ratio:.2f}\N{MULTIPLICATION SIGN}"
+                if self.ratio is not None
+                else "\N{EN DASH}"
+            )
+        error = f"{counted.error:.1%}" if counted.hits else "\N{EN DASH}"
+        return [self.rule, f"{counted.hits:,}", f"{counted.wrong:,}", error, best, ratio]
+
+
+HEADS = ("rule", "hits", "wrong", "error", "static, same error", "ratio")
+
+
+def _certified(max_error: float) -> Chooser:
+    """Chooses the threshold that a calibration with the pairs certifies."""
+    rule = Rule(max_error)
+
+    def choose(checks: Sequence[Judged]) -> float | None:
+        try:
+            report, _ = report_of(rule, ((score, same, None) for score, same in checks))
+        except ConfigurationError:
+            return None  # too few
+        return report.threshold
+
+    return choose
+
+
+def subjects() -> list[Subject]:
+    """llmemo with its guards, calibrated for three bounds."""
+    return [
+        Subject(_against, _certified(each), f"llmemo, max_error={each:g}") for each in MAX_ERRORS
+    ]
+
+
+def _against(asked: str, stored: str) -> str | None:
+    against = refusal(asked, stored)
+    return None if against is None else against.guard
 
 
 def judged(pairs: Sequence[Pair]) -> list[Judged]:
@@ -172,37 +249,48 @@ def _passed(pairs: Sequence[Pair], guard: Guard) -> list[Pair]:
     return [pair for pair in pairs if guard(pair.asked, pair.stored) is None]
 
 
-def rows(questions: QuestionSet, subject: Subject | None = None) -> list[tuple[str, Counted]]:
-    """Every rule and what it serves of `questions`.
-
-    With a subject, it comes first, and last the static threshold that has its error.
-    """
+def rows(questions: QuestionSet, subjects: Sequence[Subject] = ()) -> list[Row]:
+    """Every rule and what it serves of `questions`: the subjects come first."""
     scored = judged(questions.pairs)
-    static = [(f"static {each:.2f}", static_hits(scored, each)) for each in THRESHOLDS]
-    others = [
-        *static,
-        ("RedisVL (distance 0.1)", redisvl_hits(scored)),
-        ("GPTCache (0.8)", gptcache_hits(scored)),
+    found = []
+    for subject in subjects:
+        own = subject_hits(questions.folds, subject)
+        found.append(Row(subject.name, own, best_static(scored, own.error)))
+    return [
+        *found,
+        *(Row(f"static {each:.2f}", static_hits(scored, each)) for each in THRESHOLDS),
+        Row("RedisVL (distance 0.1)", redisvl_hits(scored)),
+        Row("GPTCache (0.8)", gptcache_hits(scored)),
     ]
-    if subject is None:
-        return others
-    own = subject_hits(questions.folds, subject)
-    threshold, best = best_static(scored, own.error)
-    return [("llmemo", own), *others, (f"best static of this error: {threshold:.3f}", best)]
 
 
-def table(questions: QuestionSet, subject: Subject | None = None) -> Table:
-    """The rows for a terminal: rule, hits, wrong, error."""
-    pairs = questions.pairs
-    same = sum(pair.same for pair in pairs)
-    title = f"{questions.name}: {same:,} pairs ask the same, {len(pairs) - same:,} do not"
-    shown = Table(title=title)
-    shown.add_column("rule", no_wrap=True)
-    for head in ("hits", "wrong", "error"):
+def title(questions: QuestionSet) -> str:
+    """The name of a set, and its size."""
+    same = sum(pair.same for pair in questions.pairs)
+    different = len(questions.pairs) - same
+    return f"{questions.name}: {same:,} pairs ask the same, {different:,} do not"
+
+
+def table(questions: QuestionSet, found: Sequence[Row]) -> Table:
+    """The rows for a terminal."""
+    shown = Table(*HEADS[:1], title=title(questions))
+    for head in HEADS[1:]:
         shown.add_column(head, justify="right", no_wrap=True)
-    for name, counted in rows(questions, subject):
-        shown.add_row(name, f"{counted.hits:,}", f"{counted.wrong:,}", f"{counted.error:.1%}")
+    for row in found:
+        shown.add_row(*row.cells())
     return shown
+
+
+def markdown(tables: Sequence[tuple[QuestionSet, Sequence[Row]]]) -> str:
+    """The rows of all sets for docs/benchmarks.md, and the note that they need."""
+    parts = []
+    for questions, found in tables:
+        rule = ["---", *("---:" for _ in HEADS[1:])]
+        lines = [
+            f"| {' | '.join(cells)} |" for cells in (HEADS, rule, *(it.cells() for it in found))
+        ]
+        parts += [f"**{title(questions)}**", "", *lines, ""]
+    return "\n".join([*parts, NOTE])
 
 
 def histogram(questions: QuestionSet) -> Table:
@@ -264,16 +352,29 @@ def from_file(path: Path) -> QuestionSet:
     return QuestionSet(f"{path.name}, {len(drawn):,} of {len(lines):,}", halves(scored(drawn)))
 
 
-def main(subject: Subject | None = None) -> None:
+def sets() -> list[Callable[[], QuestionSet]]:
+    """What loads each set that there is."""
+    found: list[Callable[[], QuestionSet]] = [shipped, fow_cache]
+    if path := os.environ.get(VARIABLE):
+        found.append(functools.partial(from_file, Path(path)))
+    return found
+
+
+def measure(console: Console) -> list[tuple[QuestionSet, list[Row]]]:
+    """Each set with its rows, llmemo's first."""
+    found = []
+    for load in sets():
+        with console.status("embedding pairs of questions"):
+            questions = load()
+            found.append((questions, rows(questions, subjects())))
+    return found
+
+
+def main() -> None:
     """Print the tables of every set there is."""
     console = Console(width=None if sys.stdout.isatty() else 160)
-    sets: list[Callable[[], QuestionSet]] = [shipped, fow_cache]
-    if path := os.environ.get(VARIABLE):
-        sets.append(functools.partial(from_file, Path(path)))
-    for load in sets:
-        with console.status("embedding the questions"):
-            questions = load()
-        console.print(histogram(questions), table(questions, subject))
+    for questions, found in measure(console):
+        console.print(histogram(questions), table(questions, found))
 
 
 if __name__ == "__main__":

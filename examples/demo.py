@@ -5,7 +5,8 @@
 A `ChatOpenAI` and a `create_agent` with two tools run over HTTP behind each of three caches:
 llmemo with a SQLite file, LangChain's InMemoryCache, and LangChain's SQLiteCache. With
 OPENAI_API_KEY set they talk to the real service (the model is OPENAI_MODEL, if set); without,
-to the server in `openai_server.py`, which takes its time as a model would.
+to the server in `openai_server.py`, which takes its time as a model would. Last, a question that is
+like another one (`similar_questions.py`).
 
 Exits with 1 if a repeated chat call reached the service although llmemo had its answer.
 """
@@ -36,6 +37,7 @@ from openai_server import OpenAIServer
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
+from similar_questions import similar_questions
 
 from llmemo import LLMCache
 
@@ -245,6 +247,8 @@ def demo(latency: float) -> None:
     if server:
         console.print(f"{sent} requests in all, by the clients' count and by the server's.")
     for line in conclusions(results["llmemo"]):
+        console.print(line)
+    for line in similar_questions():
         console.print(line)
     _, again, after = results["llmemo"]["chat"]
     for when, measured in (("repeated", again), ("repeated after a restart", after)):

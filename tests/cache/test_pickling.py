@@ -10,17 +10,29 @@ import pickle
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from support.doubles import FakeStore, answer
+from support.slices import some
 
-from llmemo import REQUIRED, ConfigurationError, LLMCache, SQLiteStore, accelerate, options
+from llmemo import (
+    REQUIRED,
+    ConfigurationError,
+    LLMCache,
+    Semantic,
+    SQLiteStore,
+    accelerate,
+    options,
+)
 from llmemo.pickling import KEPT, _by_name, _kept
+from llmemo.semantic.identity import identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,6 +67,7 @@ SETTINGS: dict[str, Any] = {
     "store_timeout": 0.7,
     "prices": {"m": (1, 2)},
     "clock": noon,
+    "semantic": Semantic(DeterministicFakeEmbedding(size=8), max_error=0.1, question=str.strip),
 }
 
 
@@ -87,7 +100,13 @@ def test_every_setting_arrives(tmp_path: Path) -> None:
     with LLMCache(store, **SETTINGS) as cache:
         arrived = elsewhere(cache)
         assert arrived is not cache
-        assert arrived._tiers.settings == cache._tiers.settings
+        # (No two of these are equal.)
+        semantic = arrived._tiers.settings.semantic
+        assert identity(semantic) == identity(cache._tiers.settings.semantic)
+        assert semantic.question is str.strip
+        assert replace(arrived._tiers.settings, semantic=None) == replace(
+            cache._tiers.settings, semantic=None
+        )
         assert arrived._tiers.settings.ttl == 3600
         assert arrived._tiers.store is not store
         for name in inspect.signature(SQLiteStore).parameters:
@@ -255,7 +274,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("has_store", [True, False])
+@pytest.mark.parametrize("has_store", some([True, False], 2))
 def test_a_chain_in_a_pool_of_processes(has_store: bool, tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)

@@ -62,7 +62,8 @@ class Beats:
 """
 
 
-@pytest.fixture(params=list(PATCH))
+# Each program costs an interpreter, with imports of its own: one library a day.
+@pytest.fixture(params=some(list(PATCH), 2))
 def library(request: pytest.FixtureRequest) -> str:
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not here")

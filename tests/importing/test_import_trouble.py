@@ -15,8 +15,9 @@ from support.doubles import FAULTS, LIMIT, FakeStore, Fault, Held
 from support.langchain_files import LLM, answer, make, row
 
 from llmemo import CacheClosedError, LLMCache, StoreError
-from llmemo.importing import importer, progress, rows_by_request
+from llmemo.importing import importer, rows_by_request
 from llmemo.store_io import write_loop
+from llmemo.telemetry import progress
 
 if TYPE_CHECKING:
     from pathlib import Path

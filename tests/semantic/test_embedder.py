@@ -153,7 +153,7 @@ async def test_the_texts_that_wait_are_bounded(make: Any) -> None:
     tasks = [asyncio.create_task(embedder.vector(text, Call.awaited)) for text in texts]
     await asyncio.sleep(0)
     assert await embedder.vector("one more", Call.awaited) is None
-    assert notes.reasons == ["embedder_slow"]
+    assert notes.reasons == ["embedder_busy"]
     gate.go.set()
     assert None not in await asyncio.gather(*tasks)
 

@@ -37,6 +37,8 @@ REFUSED = {
         ("Are you open next Friday?", "Are you open this Friday?"),
         ("What should I do before the exam?", "What should I do after the exam?"),
         ("What is the daily limit?", "What is the weekly limit?"),
+        ("Set a timeout of 30 ms", "Set a timeout of 30 minutes"),
+        ("Set a timeout of 30 milliseconds", "Set a timeout of 30 seconds"),
     ],
     "units": [
         ("How far is it in km?", "How far is it in miles?"),
@@ -94,12 +96,24 @@ REFUSED = {
         ("Why do cats like boxes?", "Why do cats dislike boxes?"),
         ("Is it in stock?", "Is it out of stock?"),
         ("Is it harmless?", "Is it harm?"),
+        ("Undo the merge and keep my work", "Undo the merge and discard my work"),
+        ("How do I change the front tyre?", "How do I change the back tyre?"),
+        ("What is a left join?", "What is an inner join?"),
+        ("Sort a list in increasing order", "Sort a list in descending order"),
+        ("Print it in upper case", "Print it in lowercase"),
+        ("Is too much iron bad?", "Is too little iron bad?"),
+        ("Make the soup milder", "Make the soup spicier"),
+        ("Is tea hotter than soup?", "Is tea colder than soup?"),
+        ("Can a baby eat honey?", "Can a child eat honey?"),
+        ("Unblock my prepaid card", "Unblock my credit card"),
+        ("Draw my state pension", "Draw my company pension"),
     ],
     "quantities": [
         ("What is the most I can pay?", "What is the least I can pay?"),
         ("What is the first step?", "What is the last step?"),
         ("Are all seats free?", "Are some seats free?"),
         ("Which is the best bank?", "Which is the worst bank?"),
+        ("Is Mars bigger than Venus?", "Is Mars smaller than Venus?"),
     ],
     "roles": [
         ("How do I get from Paris to Rome?", "How do I get from Rome to Paris?"),
@@ -114,6 +128,11 @@ REFUSED = {
         ("Who taught Plato?", "Who was taught by Plato?"),
         ("Move files from inbox to archive", "Move files to inbox from archive"),
         ("Do cats often chase mice?", "Do mice often chase cats?"),
+        ("Do cats prefer fish to chicken?", "Do cats want chicken instead of fish?"),
+        ("Compared with Oslo, is Rome hotter?", "Is Oslo hotter than Rome?"),
+        ("Compared with Oslo, is Rome hotter?", "Compared with Rome, is Oslo hotter?"),
+        ("How do I convert XML to YAML?", "How do I make XML out of YAML?"),
+        ("Is tea preferable to coffee?", "Is coffee better than tea?"),
     ],
     "person": [
         ("What is my name?", "What is your name?"),
@@ -130,6 +149,11 @@ REFUSED = {
 }
 
 ALLOWED = [
+    ("Do cats prefer fish to chicken?", "Do cats want fish instead of chicken?"),
+    ("Compared with Oslo, is Rome hotter?", "Is Rome hotter than Oslo?"),
+    ("How do I convert XML to YAML?", "How do I make YAML out of XML?"),
+    ("Is tea preferable to coffee?", "Is tea better than coffee?"),
+    ("Which wine is French?", "Which wine is from France?"),
     ("How do I cancel my order?", "how do i cancel my order"),
     ("How do I cancel my order?", "HOW DO I CANCEL MY ORDER"),
     ("Do you accept Apple Pay?", "Do You Accept Apple Pay?"),

@@ -7,6 +7,7 @@ import gc
 import json
 import pickle
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from support.doubles import LIMIT, run
 
 from llmemo import ConfigurationError, LLMCache
 from llmemo.semantic import background_judge
+from llmemo.semantic.background import _Work
 from llmemo.semantic.background_judge import INLINE_MAX, JOBS_MAX, PATIENCE, BackgroundJudge
 from llmemo.semantic.judges import LLMJudge, judge_of, same_answer
 
@@ -369,6 +371,21 @@ def test_the_thread_ends_with_it(checks: Checks) -> None:
         ended.wait(0.001)
     assert gone() is None
     assert not shift.has_thread.locked()
+
+
+def test_a_thread_that_is_started_late_ends_as_well(checks: Checks) -> None:
+    judge = BackgroundJudge(lambda stored, fresh: True, checks.note)
+    background = judge._background
+    late = _Work(background._step, background._shift, set(), time.monotonic)
+    judge.submit("q", "a", "b", checks.done)
+    assert judge.flush(LIMIT)
+    judge.close()
+    with background._shift.has_thread:  # the first one has ended
+        pass
+    thread = threading.Thread(target=late, daemon=True)
+    thread.start()
+    thread.join(LIMIT)
+    assert not thread.is_alive()
 
 
 def test_a_judge_that_hangs_does_not_keep_the_process_alive(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from support.question_streams import (
 from benches import semantic_pairs
 from benches.data import make_question_pairs
 from benches.data.families import Intent, families, parse
-from benches.semantic_pairs import Counted, Fold, Pair, QuestionSet, Subject
+from benches.semantic_pairs import Counted, Fold, Pair, QuestionSet, Row, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -221,12 +221,37 @@ def test_a_threshold_is_learnt_from_other_pairs_than_are_counted() -> None:
     assert semantic_pairs.subject_hits(same, subject) == Counted(1, 0)
     questions = QuestionSet("a set", same)
     pytest.importorskip("gptcache")
-    rows = semantic_pairs.rows(questions, subject)
-    assert rows[0] == ("llmemo", Counted(1, 0))
-    assert rows[-1][1] == Counted(0, 0)
-    assert semantic_pairs.rows(questions) == rows[1:-1]
-    assert semantic_pairs.table(questions, subject).row_count == len(rows)
+    rows = semantic_pairs.rows(questions, [subject])
+    assert rows[0] == Row("llmemo", Counted(1, 0), (1.01, Counted(0, 0)))
+    assert rows[0].ratio is None
+    assert semantic_pairs.rows(questions) == rows[1:]
+    assert semantic_pairs.table(questions, rows).row_count == len(rows)
     assert semantic_pairs.histogram(questions).row_count == 2
+    assert "| llmemo | 1 | 0 | 0.0% | 0 | \N{EN DASH} |" in semantic_pairs.markdown(
+        [(questions, rows)]
+    )
+
+
+def test_llmemo_is_measured_by_its_guards_and_by_what_is_certified() -> None:
+    least, *_ = semantic_pairs.subjects()
+    assert least.guard("Is the light on?", "Is the light off?") == "polarity"
+    assert least.guard("Where is Rome?", "Where is Rome?") is None
+    assert least.choose([(0.97, True)] * 226) is None
+    assert least.choose([(0.97, True)] * 227) == 0.8
+    assert least.choose([(0.97, False)] * 500) is None
+
+
+def test_the_ratio_is_to_the_static_threshold_of_the_same_error() -> None:
+    row = Row("llmemo", Counted(10, 1), (0.9, Counted(4, 0)))
+    assert row.ratio == 2.5
+    assert row.cells() == [
+        "llmemo",
+        "10",
+        "1",
+        "10.0%",
+        "4 (from 0.900)",
+        "2.50\N{MULTIPLICATION SIGN}",
+    ]
 
 
 def test_halves_are_all_pairs_and_share_none() -> None:

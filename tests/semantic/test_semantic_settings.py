@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pickle
 import subprocess
 import sys
@@ -165,6 +166,25 @@ def judge_b(stored: str, fresh: str) -> bool:
     return True
 
 
+def nearly(most: int, stored: str, fresh: str) -> bool:
+    return abs(len(stored) - len(fresh)) <= most
+
+
+def within(most: int) -> Callable[[str, str], bool]:
+    return lambda stored, fresh: nearly(most, stored, fresh)
+
+
+class Nearly:
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def judge(self, stored: str, fresh: str) -> bool:
+        return nearly(self.most, stored, fresh)
+
+    def __call__(self, stored: str, fresh: str) -> bool:
+        return nearly(self.most, stored, fresh)
+
+
 def asking(model: str, **settings: Any) -> LLMJudge:
     class Chat(FakeListChatModel):
         model_name: str = ""
@@ -186,6 +206,18 @@ CHANGES: dict[str, Pair] = {
     "max_error": (name, lambda: name(max_error=0.03)),
     "confidence": (name, lambda: name(confidence=0.9)),
     "min_score": (name, lambda: name(min_score=0.9)),
+    "the question": (name, lambda: name(question=str.strip)),
+    "what a function has hold of": (lambda: name(judge=within(1)), lambda: name(judge=within(2))),
+    "the code of a function": (
+        lambda: name(judge=lambda stored, fresh: stored == fresh),
+        lambda: name(judge=lambda stored, fresh: True),
+    ),
+    "an argument of a partial": (
+        lambda: name(judge=functools.partial(nearly, 1)),
+        lambda: name(judge=functools.partial(nearly, 2)),
+    ),
+    "a method": (lambda: name(judge=Nearly(1).judge), lambda: name(judge=Nearly(2).judge)),
+    "a judge with a setting": (lambda: name(judge=Nearly(1)), lambda: name(judge=Nearly(2))),
     "the judge": (lambda: name(judge=judge_a), lambda: name(judge=judge_b)),
     "a judge": (name, lambda: name(judge=judge_b)),
     "the judge's model": (lambda: name(judge=asking("a")), lambda: name(judge=asking("b"))),
@@ -204,7 +236,7 @@ SAME: dict[str, Pair] = {
     ),
     "retries": (lambda: name(Fields()), lambda: name(Fields(max_retries=9))),
     "a client": (lambda: name(Fields()), lambda: name(Fields(client=object()))),
-    "shadow, timeout": (name, lambda: name(shadow=1, timeout=9, question=str.strip)),
+    "shadow, timeout": (name, lambda: name(shadow=1, timeout=9)),
     "the default judge": (name, lambda: name(judge=same_answer)),
     "large data": (
         lambda: name(Fields(client=[0] * 1000)),

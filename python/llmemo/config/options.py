@@ -225,8 +225,9 @@ def options(
             the answer in place of an older one. "only" raises `CacheMiss` instead of calling the
             model, on every path: for tests and offline work. "default" undoes an outer
             block's mode.
-        semantic: False: no answer to a similar question, from a cache with `semantic=`. True: also
-            under `mode="only"`, which otherwise serves exact answers alone.
+        semantic: False: a cache with `semantic=` serves no answer to a similar question, and does
+            not learn from the calls inside. True: also under `mode="only"`, which otherwise serves
+            exact answers alone.
         session: Names a conversation or a user's visit. Within one session, a cache serves an
             answer for similar questions only once: a user that asks again wants another one.
 

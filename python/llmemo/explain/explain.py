@@ -66,7 +66,8 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
         raise CacheClosedError(msg)
     if not (isinstance(prompt, str) and isinstance(llm_string, str)):
         return Explanation("bypass", "prompt and llm_string have to be text")
-    namespace = tiers.namespace_of(in_force() or DEFAULT)
+    options = in_force() or DEFAULT
+    namespace = tiers.namespace_of(options)
     try:
         identity = identify(tiers.memory, Request(prompt, llm_string), namespace)
     except RequestBypassed as bypass:
@@ -91,7 +92,7 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
         "no entry for this request" if found else "nothing is kept for this namespace"
     )
     explanation = Explanation("miss", reason, name, nearest=found)
-    if tiers.semantic is not None:
+    if tiers.semantic is not None and options.semantic is not False:
         from llmemo.explain.near_matches import near_matches  # noqa: PLC0415 (few caches have any)
 
         request = Request(prompt, llm_string)

@@ -51,12 +51,21 @@ def near_matches(
     asked = run_inline(semantic.prepared(rest, question, Call.blocking, budget))
     if asked is None:
         return False, ["the embedder gives no vector for the question"]
-    lines, would_serve = [], False
-    for _, neighbour, score in semantic.neighbours.candidates(asked)[:SHOWN]:
-        against = refusal(question, neighbour)
-        verdict = f"refused, {against.reason}" if against else _verdict(semantic, score)
-        would_serve |= verdict == SERVED
-        lines.append(f"nearest {score:.2f}: {verdict} ({_short(neighbour)})")
+    lines: list[str] = []
+    would_serve = False
+    for key, neighbour, score in semantic.neighbours.candidates(asked):
+        against = refusal(asked.text, neighbour)
+        if against is None:
+            if run_inline(semantic.neighbours.answer(key, Call.blocking, budget)) is None:
+                continue  # its entry has expired, or was removed
+            verdict = _verdict(semantic, score)
+        else:
+            verdict = f"refused, {against.reason}"
+        would_serve = verdict == SERVED
+        if would_serve or len(lines) < SHOWN:
+            lines.append(f"nearest {score:.2f}: {verdict} ({_short(neighbour)})")
+        if against is None:
+            break  # a lookup looks no further
     if not lines:
         least = semantic.settings.min_score
         return False, [f"no question of the same context has a score of {least:g} or more"]

@@ -20,6 +20,8 @@ def summary_of(tiers: Tiers, name: str, base: type) -> str:
         if value != parameter.default and isinstance(value, (int, float, str, Required)):
             # The only text is the namespace, the name of a tenant or a session: not for a log.
             parts.append(f"{argument}={'…' if isinstance(value, str) else repr(value)}")
+    if tiers.semantic is not None:
+        parts.append(f"semantic={tiers.semantic.settings!r}")  # which tells no secret
     if tiers.secrets_given - {"encryption_key"}:
         parts.append("secret=…")
     if tiers.envelope.is_encrypting:

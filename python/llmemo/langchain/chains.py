@@ -59,6 +59,8 @@ class ServedAnswer(NamedTuple):
     key: bytes
     created: float
     """Unix time in seconds."""
+    is_near: bool
+    """Whether it is the answer to a similar question: there may be more of these."""
 
 
 class Chain:
@@ -97,11 +99,12 @@ class Chain:
         # A mode that the user gave goes first.
         return replace(options, mode="refresh") if options.mode == "default" else options
 
-    def remember(self, source: AnswerSource, key: bytes) -> None:
-        """Remember that it was given the answer of this key."""
+    def remember(self, source: AnswerSource, key: bytes, *, is_near: bool = False) -> None:
+        """Remember that it was given the answer of this key, maybe for a similar question."""
         if self.answers is None:
             self.answers = deque(maxlen=ANSWERS_MAX)
-        self.answers.append(ServedAnswer(weakref.ref(source), key, source.created(key)))
+        created = source.created(key)
+        self.answers.append(ServedAnswer(weakref.ref(source), key, created, is_near))
 
     def end(self) -> None:
         """End it without an error: its answers were given to its parent, too."""
@@ -122,7 +125,8 @@ class Chain:
     def _reject_answers(self) -> bool:
         """Reject the answers of the innermost chain that has any: the parser could not read them.
 
-        Returns whether there were any.
+        Returns whether that settles the cause: there were some, and all were exact. A retry could
+        be given the answer to another similar question, which is as likely to be refused.
         """
         chain = self.parent
         while chain is not None and not chain.answers:
@@ -134,7 +138,7 @@ class Chain:
             source = given.source()
             if source is not None:
                 source.reject_answer(given.key, given.created)
-        return True
+        return not any(given.is_near for given in answers)
 
 
 in_chain: ContextVar[Chain | None] = ContextVar("llmemo_chain", default=None)

@@ -56,7 +56,14 @@ def calibrate(
                 break
             vectors.update(zip(batch, _embedded(semantic.settings.embeddings, batch), strict=True))
             (progress or bar)(len(vectors), len(texts))
-    report, certificate = report_of(semantic.rule, _scored(semantic, given, vectors))
+    scored = list(_scored(semantic, given, vectors))
+    if len(scored) < semantic.rule.checks_needed():
+        msg = (
+            "the embeddings have returned no vector of finite numbers for"
+            f" {len(given) - len(scored)} of {len(given)} pairs: too few are left"
+        )
+        raise ConfigurationError(msg)
+    report, certificate = report_of(semantic.rule, scored)
     if stop is None or not stop.is_set():
         semantic.certification.replace(certificate)
     return report

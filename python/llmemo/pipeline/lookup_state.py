@@ -189,7 +189,7 @@ class LookupState:
         """Have the chain around it, if there is one, remember that it was given this hit."""
         key = b"" if chain is None else self.neighbour_key or self.key_of_hit()
         if chain is not None and key:
-            chain.remember(self.tiers, key)
+            chain.remember(self.tiers, key, is_near=bool(self.neighbour_key))
 
     def _shown_key(self) -> str | None:
         return self.key.hex() or None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
+    from llmemo.config.options import Options
     from llmemo.keys.request import Request
     from llmemo.pipeline.lookup_state import LookupState
     from llmemo.pipeline.tiers import Tiers
@@ -60,11 +61,11 @@ async def find_near(lookup: LookupState, semantic: SemanticTier) -> Hit | None:
 
 
 async def expected_answer(
-    tiers: Tiers, request: Request, namespace: str, make_call: MakeCall
+    tiers: Tiers, request: Request, options: Options, namespace: str, make_call: MakeCall
 ) -> Expected | None:
     """What is known of the question of a request whose answer has come, if it may be compared."""
     semantic = tiers.semantic
-    if semantic is None or request.is_node or request.changes:
+    if semantic is None or options.semantic is False or request.is_node or request.changes:
         return None
     asked, _ = await _question(semantic, tiers, request, namespace, make_call)
     return None if asked is None else await semantic.expected(*asked, make_call)
@@ -85,6 +86,12 @@ def learned(
     if expected is None or tiers.semantic is None:
         return None
     return tiers.semantic.learn(expected, key, generations, is_whole=is_whole)
+
+
+def compared(tiers: Tiers, expected: Expected | None, generations: Sequence[Generation]) -> None:
+    """Tell the semantic tier of an answer that is not kept."""
+    if expected is not None and tiers.semantic is not None:
+        tiers.semantic.compare(expected, generations)
 
 
 async def _question(

@@ -14,7 +14,7 @@ from llmemo.langchain import chains
 from llmemo.pipeline.admission import refusal_of, refuse
 from llmemo.pipeline.answer_record import record_of, times
 from llmemo.pipeline.large_work import LARGE, Large
-from llmemo.pipeline.near_match import expected_answer, learned
+from llmemo.pipeline.near_match import compared, expected_answer, learned
 from llmemo.store_io.calls import Call
 from llmemo.store_io.operations import Set
 from llmemo.stores.lease_store import FAILURES_MAX
@@ -69,10 +69,13 @@ async def keep_under(  # noqa: PLR0917 (as `send`)
 ) -> None:
     """As `keep`, with these options and in this namespace."""
     arguments = tiers, request, generations, options, namespace
-    expected = None
+    expected, is_awaited = None, make_call == Call.awaited
     if tiers.semantic is not None:
-        expected = await expected_answer(tiers, request, namespace, make_call)
-    is_awaited = make_call == Call.awaited
+        try:
+            expected = await expected_answer(tiers, request, options, namespace, make_call)
+        except BaseException:
+            serve_late(tiers, send(*arguments, Call.blocking, recording=recording))
+            raise
     sent: Sent | Postponed | None = UNKNOWN
     if not (is_awaited and len(request.prompt) > LIMIT):
         sent = send(
@@ -160,8 +163,11 @@ def send(  # noqa: PLR0917 (given on the way of every update)
     lease = None if tiers.flights is None else tiers.flights.lease(key)
     try:
         value = _admitted(tiers, request, key, generations, at_once=at_once, recording=recording)
-        if not isinstance(value, bytes):
-            return None if value is None else Postponed(key)
+        if value is None:
+            compared(tiers, expected, generations)
+            return None
+        if isinstance(value, Large):
+            return Postponed(key)
         now = tiers.clock()
         expires, early = times(tiers.settings, options, namespace, now, lease)
         is_kept = tiers.memory.put(

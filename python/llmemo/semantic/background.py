@@ -202,7 +202,8 @@ class _Work:
             return
         loop = Loop()
         try:
-            self._shift.wait()
+            if not self._shift.is_over:  # one that was started late would wait for ever
+                self._shift.wait()
             while not self._shift.is_over and self._do(loop):
                 pass
         finally:

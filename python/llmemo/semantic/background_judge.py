@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo import lifecycle
 from llmemo.concurrency.blocking_future import NotYetError, blocking_future
+from llmemo.config.options import options
 from llmemo.semantic.background import Background, Loop, Note
 from llmemo.semantic.judges import judge_of, same_answer
 
@@ -81,7 +82,8 @@ class BackgroundJudge:
             stored: The answer that a hit would have served.
             fresh: What the model has answered.
             done: Called with the verdict in any thread, or in this one before this returns. None:
-                there is no verdict, or the judge is in trouble. Never called for a dropped check.
+                there is no verdict, or the judge is in trouble. Never called for a dropped check,
+                nor once this is closed.
         """
         job = _Job(question, stored, fresh, done)
         if self._is_quick and len(stored) + len(fresh) <= INLINE_MAX:
@@ -115,7 +117,7 @@ class BackgroundJudge:
         return True
 
     def close(self) -> None:
-        """End the thread after its present judgement. The others are dropped."""
+        """End the thread after its present judgement. That one and the others are dropped."""
         self._is_closed = True
         self._background.close()
         self._jobs.clear()
@@ -127,19 +129,24 @@ class BackgroundJudge:
         except IndexError:
             return False
         try:
-            if isinstance(job, _Job):
-                job.done(self._verdict(job, loop))
-            else:
+            if not isinstance(job, _Job):
                 job()
+                return bool(self._jobs)
+            verdict = self._verdict(job, loop)
+            # The store that would keep it may be closed, too.
+            if not self._is_closed:
+                job.done(verdict)
         except BaseException as error:  # noqa: BLE001 (the thread goes on)
             self._failed(type(error).__name__)
         return bool(self._jobs)
 
     def _verdict(self, job: _Job, loop: Loop) -> bool | None:
         try:
-            verdict: Any = self._judge(job.question, job.stored, job.fresh)
-            if inspect.isawaitable(verdict):
-                verdict = loop.run(verdict, TIME_LIMIT)
+            # A judge may ask a model with the same cache: each check would lead to another.
+            with options(semantic=False):
+                verdict: Any = self._judge(job.question, job.stored, job.fresh)
+                if inspect.isawaitable(verdict):
+                    verdict = loop.run(verdict, TIME_LIMIT)
         except BaseException as error:  # noqa: BLE001 (of a user's code, in a thread of ours)
             self._failed(type(error).__name__)
             return None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from llmemo.semantic.certificate import Certificate
 from llmemo.semantic.certificate_bytes import amended, dumps, loads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from llmemo.semantic.certificate import Verdict
     from llmemo.semantic.rule import Rule
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 PAUSE = 0.25
 """Seconds between two looks at the verdicts of other processes."""
+
+UNSAVED_MAX = 1_000
+"""Verdicts that are kept for a store that does not take them."""
 
 
 class Certification:
@@ -31,6 +36,11 @@ class Certification:
         has_vectors = durable is not None and durable.store.vectors is not None
         self._durable = durable if has_vectors else None
         self._looked = -PAUSE
+        self._on_their_way: dict[object, None] = {}
+        """Changes that the store has yet to confirm."""
+        self._unsaved: deque[Verdict] = deque(maxlen=UNSAVED_MAX)
+        self._seen: bytes | None = None
+        """What the store had when it was last looked at."""
         self.certificate = Certificate.fresh(rule)
         """As far as it is known here."""
 
@@ -41,25 +51,52 @@ class Certification:
             return
         self._looked = now
         known = await self._durable.state(self._name, make_call, budget)
-        if known is not None:
-            self._took(known.state)
+        if known is None or self._on_their_way or known.state in (None, self._seen):
+            return
+        self._seen = known.state
+        # It knows nothing of the verdicts that it has not taken: they may speak against it.
+        found = loads(self._rule, known.state).after(list(self._unsaved))
+        if found.epoch >= self.certificate.epoch:
+            self.certificate = found
 
     def add(self, verdict: Verdict) -> None:
         """Count a verdict: here at once, and in the store when it is written."""
         # Of two threads that do this at once one verdict may be lost here, which costs a check.
         self.certificate = self.certificate.after([verdict])
-        self._amend(functools.partial(amended, self._rule, verdicts=[verdict]))
+        verdicts = [*self._taken(), verdict]
+        self._amend(functools.partial(amended, self._rule, verdicts=verdicts), verdicts)
 
     def replace(self, certificate: Certificate) -> None:
-        """Begin with another certificate, in all processes."""
-        self.certificate = certificate
-        dumped = dumps(certificate)
-        self._amend(lambda _: dumped)
+        """Begin with another certificate, in all processes. Verdicts on the way count no more."""
 
-    def _amend(self, change: Callable[[bytes | None], bytes]) -> None:
+        def after(before: Certificate) -> Certificate:
+            return dataclasses.replace(certificate, epoch=before.epoch + 1)
+
+        self._unsaved.clear()
+        self.certificate = after(self.certificate)
+        self._amend(lambda stored: dumps(after(loads(self._rule, stored))), ())
+
+    def _amend(self, change: Callable[[bytes | None], bytes], verdicts: Sequence[Verdict]) -> None:
         if self._durable is not None:
-            self._durable.amend_soon(self._name, change, self._took)
+            token = object()
+            self._on_their_way[token] = None
+            when_done = functools.partial(self._amended, token, verdicts)
+            self._durable.amend_soon(self._name, change, when_done)
 
-    def _took(self, stored: bytes | None) -> None:
-        if stored is not None:
-            self.certificate = loads(self._rule, stored)
+    def _amended(self, token: object, verdicts: Sequence[Verdict], stored: bytes | None) -> None:
+        self._on_their_way.pop(token, None)
+        if stored is None:
+            # Read-only, or full: it gets them with the next verdict.
+            self._unsaved.extend(verdicts)
+        elif not self._on_their_way and not self._unsaved:
+            self._seen, self.certificate = stored, loads(self._rule, stored)
+
+    def _taken(self) -> list[Verdict]:
+        """The verdicts that the store has not taken, each for one caller only."""
+        taken = []
+        while self._unsaved:
+            try:
+                taken.append(self._unsaved.popleft())
+            except IndexError:  # another thread took it
+                break
+        return taken

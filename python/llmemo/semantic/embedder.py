@@ -22,6 +22,7 @@ from langchain_core.embeddings import Embeddings
 from llmemo import _core, lifecycle
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config.options import options
 from llmemo.semantic.background import Background, Loop, Note
 from llmemo.semantic.vector_memory import VectorMemory
 from llmemo.store_io.calls import settle
@@ -143,6 +144,10 @@ class Embedder:
             return None
 
     async def _wait(self, text: str, make_call: Callable[[Any], Call[Any]]) -> bytes | None:
+        if self._is_full(text):
+            # No fault of the embedder's.
+            self._note("embedder_busy", "llmemo: too many texts wait for the embedder")
+            return None
         call: Call[bytes | None] = make_call(None)
         try:
             if self._submit(text, call):
@@ -152,12 +157,14 @@ class Embedder:
             raise
         raise NotYetError
 
+    def _is_full(self, text: str) -> bool:
+        return len(self._tickets) >= WAITING_MAX and text not in self._tickets
+
     def _submit(self, text: str, call: Call[bytes | None] | None) -> bool:
         """Have the thread embed a text. Returns whether it will."""
-        tickets = self._tickets
-        if len(tickets) >= WAITING_MAX and text not in tickets:
+        if self._is_full(text):
             return False
-        ticket = tickets.setdefault(text, _Ticket(text))
+        ticket = self._tickets.setdefault(text, _Ticket(text))
         if call is not None:
             ticket.join(call)
         # Each caller does: the one that made the ticket may have been interrupted here.
@@ -225,11 +232,13 @@ class Embedder:
 
     def _embedded(self, texts: list[str], loop: Loop) -> list[bytes | None]:
         """The packed vectors of some texts. None for what is no vector, which is counted."""
-        answer = self._answer(texts, loop)
-        try:
-            found = list(answer)
-        except TypeError:
-            found = []
+        # They may ask a model with the same cache, which would wait for this thread.
+        with options(semantic=False):
+            answer = self._answer(texts, loop)
+            try:
+                found = list(answer)
+            except TypeError:
+                found = []
         if len(found) != len(texts):
             found = [None] * len(texts)
         packed = list(map(_packed, found))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import hashlib
 import itertools
 import json
@@ -23,7 +24,7 @@ from llmemo.keys.stand_ins import kind_of
 from llmemo.semantic.judges import LLMJudge, same_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from llmemo.semantic.settings import Semantic
 
@@ -61,15 +62,24 @@ def identity(semantic: Semantic) -> bytes:
     told = [
         _of_object(semantic.embeddings, DEPTH_MAX),
         _of_judge(semantic.judge),
+        _of_function(semantic.question, DEPTH_MAX),
         [float(semantic.max_error), float(semantic.confidence), float(semantic.min_score)],
     ]
     text = json.dumps(told, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16, person=b"llmemo semantic").digest()
 
 
-def identity_of_embedder(embeddings: object) -> bytes:
-    """A digest that names an embedder, as `identity` does: vectors of two are never compared."""
-    text = json.dumps(_of_object(embeddings, DEPTH_MAX), sort_keys=True)
+def identity_of_vectors(semantic: Semantic) -> bytes:
+    """A digest that names an embedder, and what finds its questions, as `identity` does.
+
+    Vectors of two are never compared. What one function leaves out of a question may be what
+    another answer hangs on.
+    """
+    told = [
+        _of_object(semantic.embeddings, DEPTH_MAX),
+        _of_function(semantic.question, DEPTH_MAX),
+    ]
+    text = json.dumps(told, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16, person=b"llmemo embedder").digest()
 
 
@@ -132,10 +142,55 @@ def _of_judge(judge: Callable[..., Any] | None) -> Any:
     judged: Any = same_answer if judge is None else judge
     if isinstance(judged, LLMJudge):
         return [kind_of(type(judged)), judged.prompt, _of_model(judged.model)]
-    name = getattr(judged, "__qualname__", None)
-    if isinstance(name, str):
-        return f"{getattr(judged, '__module__', '')}.{name}"
-    return kind_of(type(judged))
+    return _of_function(judged, DEPTH_MAX)
+
+
+def _of_function(it: Any, depth: int) -> Any:
+    """What a function does: its code, and the plain values and functions that it has hold of."""
+    found: Any = None
+    if it is None or depth <= 0:
+        pass
+    elif isinstance(it, functools.partial):
+        values = [*it.args, *itertools.chain.from_iterable(it.keywords.items())]
+        found = [_of_function(it.func, depth - 1), _of_held(values, depth)]
+    elif isinstance(it, types.MethodType):
+        found = [_of_function(it.__func__, depth - 1), _of_object(it.__self__, depth)]
+    elif isinstance(it, types.FunctionType):
+        held = [*(it.__defaults__ or ()), *(it.__kwdefaults__ or {}).values()]
+        for cell in it.__closure__ or ():
+            with contextlib.suppress(ValueError):  # not set yet
+                held.append(cell.cell_contents)
+        found = [f"{it.__module__}.{it.__qualname__}", _of_code(it.__code__)]
+        found.append(_of_held(held, depth))
+    elif isinstance(getattr(it, "__qualname__", None), str):  # in C, or a class
+        found = f"{getattr(it, '__module__', '')}.{it.__qualname__}"
+    else:
+        call = next(
+            (vars_of(base)["__call__"] for base in mro_of(type(it)) if "__call__" in vars_of(base)),
+            None,
+        )
+        found = [_of_object(it, depth), _of_function(call, depth - 1)]
+    return found
+
+
+def _of_held(values: Iterable[object], depth: int) -> list[Any]:
+    told = [
+        _of_function(it, depth - 1) if callable(it) else _of_value(it, depth - 1) for it in values
+    ]
+    return [None if it is _LEFT_OUT else it for it in told]
+
+
+def _of_code(code: types.CodeType) -> list[Any]:
+    """Bytecode, the names in it, and its constants. The same for the same Python and source."""
+    constants = [
+        _of_code(it)
+        if isinstance(it, types.CodeType)
+        else sorted(map(repr, it))  # the order of a set changes
+        if isinstance(it, frozenset)
+        else repr(it)
+        for it in code.co_consts
+    ]
+    return [code.co_code.hex(), [*code.co_names, *code.co_varnames, *code.co_freevars], constants]
 
 
 def _of_model(model: object) -> list[Any]:

@@ -51,7 +51,7 @@ def same_answer(stored: str, fresh: str) -> bool:
         return True
     try:
         return _is_same_json(_json_of(stored), _json_of(fresh))
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):  # of numbers beyond `Decimal`, too
         return False
 
 

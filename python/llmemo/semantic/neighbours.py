@@ -101,22 +101,32 @@ class Neighbours:
             if against is not None:
                 reason = f"guard_{against.guard}"
                 continue
-            answer = await self._answer(key, make_call, budget)
+            answer = await self.answer(key, make_call, budget)
             if answer is not None:
                 return Neighbour(key, question, score, answer), ""
-            # Its entry has expired, or was removed or evicted.
-            self._index.remove(key)
+            if self._is_told(budget):
+                # Its entry has expired, or was removed or evicted.
+                self._index.remove(key)
         return None, reason
+
+    def _is_told(self, budget: TimeBudget | None) -> bool:
+        """Whether the store was neither in trouble nor late when it found nothing."""
+        if self._durable is None:
+            return True
+        return self._durable.health.reads.is_well and (budget is None or bool(budget.left))
 
     def candidates(self, asked: Asked, more: int = 0) -> list[tuple[bytes, str, float]]:
         """Key, question and score of the nearest, the best first: 8 and `more` of them."""
         most = NEIGHBOURS + more
         return self._index.search(asked.partition, asked.vector, most, self._min_score)
 
-    async def _answer(
+    async def answer(
         self, key: bytes, make_call: MakeCall, budget: TimeBudget | None
     ) -> Answer | None:
-        """The answer of a key, if it may be served for another question."""
+        """The answer of a key, if it is still there and may be served for another question.
+
+        Arguments as for `nearest`.
+        """
         value = self._memory.use_value(key)
         if value is not None:
             about = self._memory.about(key)

@@ -42,6 +42,8 @@ PARTITIONS_MAX = 10_000
 NEWEST = 2**63 - 1
 """More than any row's id."""
 
+_NO_BYTES = "not_a_question"
+
 
 class Beside(Protocol):
     """A thread beside the event loop, which does one job after the other."""
@@ -103,7 +105,7 @@ class Partitions:
         """
         rows = await self._durable.questions(
             asked.partition,
-            after=self._seen.get(asked.partition, 0),
+            after=self._known(asked.partition),
             before=NEWEST,
             limit=PAGE,
             make_call=make_call,
@@ -126,7 +128,7 @@ class Partitions:
 
     def _load(self, asked: Asked) -> None:
         """Load what is new, the newest first. Another load may have been first."""
-        after, before = self._seen.get(asked.partition, 0), NEWEST
+        after, before = self._known(asked.partition), NEWEST
         newest: Sequence[QuestionRow] = ()
         room, age = self._room, self._index.begin_load()
         end = time.monotonic() + 60 * self._timeout
@@ -155,6 +157,10 @@ class Partitions:
         elif newest:
             self._saw(asked.partition, newest)
 
+    def _known(self, partition: bytes) -> int:
+        """The highest id that is loaded; 0 if the partition has lost all of its vectors."""
+        return self._seen.get(partition, 0) if self._index.size(partition) else 0
+
     def _saw(self, partition: bytes, rows: Sequence[QuestionRow]) -> None:
         seen = max(rows[0].id, self._seen.get(partition, 0))
         note(self._seen, partition, seen, PARTITIONS_MAX)
@@ -173,13 +179,15 @@ class Partitions:
             except ValueDamaged as damage:
                 self._damaged(damage)
             except ValueError:  # of the key
-                self._damaged("not_a_question")
+                self._damaged(_NO_BYTES)
 
     def _decrypted(self, rows: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Those of some rows that are authentic, with their contents."""
         found = []
         for at, (key, sealed) in enumerate(rows):
             try:
+                if not key:
+                    raise ValueDamaged(_NO_BYTES)
                 found.append((key, self._envelope.open_question(sealed, key)))
             except ValueDamaged as damage:
                 self._damaged(damage)

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config.options import options
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_core.outputs import Generation
+
+    from llmemo.semantic.background import Note
 
 LONGEST_QUESTION = 1_000
 """Characters of the longest question. Embedders cut longer texts off (all-MiniLM-L6-v2 reads 256
@@ -80,3 +85,40 @@ def _is_text(content: object) -> bool:
         isinstance(block, str) or (isinstance(block, dict) and block.get("type") == "text")
         for block in content
     )
+
+
+def question_in(
+    text: str, function: Callable[[str], str | None] | None, note: Note
+) -> tuple[str | None, str]:
+    """What is asked in a text; or None, and why it is not to be compared.
+
+    Args:
+        text: Of the last message.
+        function: The user's, which maps the text to the question in it.
+        note: Counts and logs what it raises.
+    """
+    if function is None:
+        return _checked(text)
+    try:
+        # It may ask a model with the same cache.
+        with options(semantic=False):
+            return _checked(function(text))
+    except Exception as error:  # a user's function may raise anything
+        if is_interrupt(error):
+            raise
+        message = "llmemo: `question` raised, and no near match was looked for: %s"
+        note("question", message, type(error).__name__)
+        return None, "no_question"
+
+
+def _checked(question: object) -> tuple[str | None, str]:
+    """A question that may be compared; or None, and why it is not."""
+    if not isinstance(question, str) or not question.strip():
+        return None, "no_question"
+    if len(question) > LONGEST_QUESTION:
+        return None, "too_long"
+    try:
+        question.encode()
+    except UnicodeEncodeError:  # a function has cut a character in two
+        return None, "no_question"
+    return question, ""

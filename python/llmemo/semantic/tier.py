@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import VectorIndex, pack_question
 from llmemo.concurrency.bounded_dict import note
-from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.validation import seconds_of
 from llmemo.semantic.background_judge import BackgroundJudge
 from llmemo.semantic.certification import Certification
 from llmemo.semantic.checks import Check, Checks
 from llmemo.semantic.embedder import Embedder
 from llmemo.semantic.guards.lexicon import lexicon
-from llmemo.semantic.identity import identity, identity_of_embedder
+from llmemo.semantic.identity import identity, identity_of_vectors
 from llmemo.semantic.neighbours import Neighbours
 from llmemo.semantic.partitions import Partitions
-from llmemo.semantic.question import LONGEST_QUESTION, Asked, Rest, partition_for, text_of_answer
+from llmemo.semantic.question import Asked, Rest, partition_for, question_in, text_of_answer
 from llmemo.semantic.rule import Rule
 from llmemo.semantic.sessions import Sessions
 from llmemo.stores.records import StoredQuestion
@@ -106,7 +105,7 @@ class SemanticTier:
             self._partitions = Partitions(
                 self.index, durable, envelope, tally, room=room, beside=beside, timeout=timeout
             )
-        self._embedder_name = identity_of_embedder(semantic.embeddings)
+        self._embedder_name = identity_of_vectors(semantic)
         self.embedder = Embedder(semantic.embeddings, timeout, self._note)
         self.judge = BackgroundJudge(semantic.judge, self._note)
         self.rule = Rule(semantic.max_error, semantic.confidence, semantic.min_score)
@@ -130,24 +129,7 @@ class SemanticTier:
 
     def question_in(self, text: str) -> tuple[str | None, str]:
         """What is asked in a text; or None, and why it is not to be compared."""
-        question: object = text
-        if self.settings.question is not None:
-            question = self._own_question(self.settings.question, text)
-        if not isinstance(question, str) or not question.strip():
-            return None, "no_question"
-        if len(question) > LONGEST_QUESTION:
-            return None, "too_long"
-        return question, ""
-
-    def _own_question(self, function: Callable[[str], str | None], text: str) -> object:
-        try:
-            return function(text)
-        except Exception as error:  # a user's function may raise anything
-            if is_interrupt(error):
-                raise
-            text = "llmemo: `question` raised, and no near match was looked for: %s"
-            self._note("question", text, type(error).__name__)
-            return None
+        return question_in(text, self.settings.question, self._note)
 
     def rest(self, namespace: str, digest: bytes) -> Rest:
         """All of a request but its question, by a digest of 32 bytes."""
@@ -238,12 +220,10 @@ class SemanticTier:
     ) -> StoredQuestion | None:
         """Learn an answer: what it says of a near match, and that it may be one from now on.
 
-        Returns what is to be stored with it, if it may be served for similar questions. Not if it
-        is not `is_whole`: it then lacks what only a call without a stream is told.
+        Returns what is to be stored with it. Only an answer that `is_whole` may be a near match:
+        another lacks what only a call without a stream is told.
         """
-        asked, text = expected.asked, text_of_answer(generations)
-        if expected.check is not None:
-            self.checks.compare(expected.check, text)
+        asked, text = expected.asked, self.compare(expected, generations)
         if text is None or not is_whole:
             return None
         self.index.add(asked.tenant, asked.partition, key, asked.text, asked.vector)
@@ -251,6 +231,16 @@ class SemanticTier:
             return None
         packed = pack_question(key, asked.vector, asked.text)
         return StoredQuestion(asked.partition, self._envelope.seal_question(packed, key))
+
+    def compare(self, expected: Expected, generations: Sequence[Generation]) -> str | None:
+        """Have an answer say what a near match would have been worth. Returns its text, if plain.
+
+        An answer that is not kept says it, too: what a model refuses has to count.
+        """
+        text = text_of_answer(generations)
+        if expected.check is not None:
+            self.checks.compare(expected.check, text)
+        return text
 
     def score(self, one: bytes, other: bytes) -> float:
         """The cosine of two vectors; 0 if their dimensions differ."""

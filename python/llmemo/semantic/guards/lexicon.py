@@ -64,6 +64,10 @@ class Lexicon(NamedTuple):
     possessives: frozenset[str]
     relations: dict[str, str]
     prepositions: dict[str, str]
+    phrasal: dict[str, dict[str, str]]
+    """Labels of prepositions of two words, by the first and the second."""
+    preferring: frozenset[str]
+    """Verbs after which `to` is `than`."""
     verbs: frozenset[str]
     determiners: frozenset[str]
     function: frozenset[str]
@@ -145,6 +149,8 @@ def _compiled(data: dict[str, Any], lemmas: Collection[str]) -> Lexicon:
             for word in group.split("|")
         },
         prepositions=data["prepositions"],
+        phrasal=data["phrasal"],
+        preferring=frozenset(map(base, data["preferring"])),
         verbs=frozenset(map(base, data["verbs"].split())),
         determiners=frozenset(data["determiners"]),
         function=frozenset(data["function"].split()),

@@ -26,14 +26,17 @@ def roles(found: Sequence[Token], words: Lexicon) -> Roles:
     sequence: list[str] = []
     coordinated: set[str] = set()
     phrase: list[str] = []
-    label, is_joined = "", False
+    label, is_joined, after = "", False, 0
     for at, token in enumerate(found):
         lower = token.lower
+        if at < after:
+            continue  # it belongs to a phrase
+        governor, size = _governor(found, at, words)
         if lower in words.coordinators:
             is_joined = True
             coordinated.update(phrase)
-        elif lower in words.prepositions and not _is_infinitive(found, at, words):
-            label, is_joined, phrase = words.prepositions[lower], False, []
+        elif governor is not None:
+            label, is_joined, phrase, after = governor, False, [], at + size
         elif is_function(token, words):
             if lower not in words.determiners:
                 label, is_joined, phrase = "", False, []
@@ -52,13 +55,27 @@ def roles(found: Sequence[Token], words: Lexicon) -> Roles:
     return Roles(labels, tuple(sequence), frozenset(coordinated), has_clauses)
 
 
+def _governor(found: Sequence[Token], at: int, words: Lexicon) -> tuple[str | None, int]:
+    """The label of what follows a preposition, and how many tokens that is: `instead of` is two."""
+    lower = found[at].lower
+    if at + 1 < len(found) and lower in words.phrasal:
+        label = words.phrasal[lower].get(found[at + 1].lower)
+        if label is not None:
+            return label, 2
+    if lower not in words.prepositions or _is_infinitive(found, at, words):
+        return None, 1
+    if lower == "to" and any(token.base in words.preferring for token in found[:at]):
+        return words.prepositions["than"], 1
+    return words.prepositions[lower], 1
+
+
 def roles_differ(asked: Features, stored: Features) -> str | None:
     """Whether two things have exchanged their roles."""
     mine, its = asked.roles, stored.roles
     if mine.sequence == its.sequence and mine.labels == its.labels:
         return None
     symmetric = asked.lexicon.symmetric
-    if not (symmetric.isdisjoint(asked.bases) or symmetric.isdisjoint(stored.bases)):
+    if not (symmetric.isdisjoint(mine.sequence) or symmetric.isdisjoint(its.sequence)):
         return None
     seen: dict[tuple[str, str], str] = {}
     for word, label in mine.labels.items():

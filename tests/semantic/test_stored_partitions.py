@@ -124,6 +124,17 @@ def test_all_come_in_order_and_then_what_is_new(way: str, count: int) -> None:
     loading.partitions.close()
 
 
+@WAYS
+@pytest.mark.parametrize("count", [3, MANY])
+def test_a_partition_that_was_evicted_is_loaded_again(way: str, count: int) -> None:
+    loading = Loading(Durable(rows(count)))
+    loading.refresh(way)
+    loading.index.clear()
+    loading.refresh(way)
+    assert loading.index.size(ASKED.partition) == count
+    loading.partitions.close()
+
+
 @pytest.mark.anyio
 async def test_callers_at_once_load_once() -> None:
     loading = Loading(Durable(rows(MANY)))
