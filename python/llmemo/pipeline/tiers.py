@@ -102,6 +102,7 @@ class Tiers:
         if self.store is not None:
             self.store.clock = self.clock
             self.store.grace = settings.stale_if_error
+            self.store.timeout = settings.store_timeout
             self.durable = StoreClient(self.store, self.tally, self.memory, settings.store_timeout)
         submit = None if self.durable is None else self.durable.executor.submit
         self.rejected = RejectedAnswers(self.memory, self.tally, submit)

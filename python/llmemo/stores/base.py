@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
+from llmemo.errors import StoreError
 from llmemo.stores.pickling import reduced_store
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ class StoreUnavailableError(Exception):
     """The store cannot serve now but may later (locked, out of reach): try again."""
 
 
+class StoreRefusedError(StoreError):
+    """The store refuses this (full, read-only, not allowed), and would again: it is dropped."""
+
+
 class StoreUnusableError(Exception):
     """The store is not for this version of llmemo: logged once, and memory serves without it."""
 
@@ -34,9 +39,9 @@ class Store(ABC):
     method; `set`, `add`, `delete`, `invalidate`, `discard`, `upkeep` and `close` never run beside
     each other.
 
-    An implementation raises `StoreUnavailableError` for what may pass, and anything else for
-    what will not (from `open`, `StoreUnusableError` for what another version has to see to); it
-    never has to retry by itself.
+    An implementation raises `StoreUnavailableError` for what may pass, `StoreRefusedError` for
+    what was answered and will not, and anything else for what is broken (from `open`,
+    `StoreUnusableError` for what another version has to see to); it never has to retry by itself.
     """
 
     leases: LeaseStore | None = None
@@ -57,8 +62,23 @@ class Store(ABC):
     grace: float = 0.0
     """Seconds for which an expired record is kept: see `stale_if_error`."""
 
+    timeout: float = 1.0
+    """Seconds that a model call waits for the store, at most: see `store_timeout`."""
+
+    reads_at_once: int = 1
+    """Most calls of `get` and `get_or_acquire` that may run at the same time."""
+
     clock: Callable[[], float] = staticmethod(time.time)
     """Unix time in seconds, by the clock of the cache that uses this store."""
+
+    keeps_clock: bool = True
+    """Whether leases end, and expired records go, by `clock`: not where a server has its own."""
+
+    forgets: bool = False
+    """Whether records may go by themselves: once they have expired, or when there is no room."""
+
+    lists_recent: bool = False
+    """Whether `recent` lists anything."""
 
     def __copy__(self) -> Self:
         """The store itself: one cache runs it."""
@@ -118,7 +138,10 @@ class Store(ABC):
 
     @abstractmethod
     async def set(self, records: Sequence[Record]) -> None:
-        """Store all of them or none; return when they would survive the process being killed."""
+        """Store each of them whole; return when they would survive the process being killed.
+
+        If one cannot be stored, this raises: a store with transactions then has none of them.
+        """
 
     @abstractmethod
     async def delete(self, keys: Sequence[bytes] | None) -> int:

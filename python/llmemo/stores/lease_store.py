@@ -43,9 +43,10 @@ class LeaseStore(ABC):
     """The leases of a store, which has them as its attribute `leases`.
 
     Processes compare Unix time by `Store.clock`, so theirs has to be the same: between machines a
-    store needs a time of its own. `acquire`, `renew`, `release` and `set` run beside reads only, as
-    writes do; `moved` and `peek` may run beside any other method but `close`. They raise what the
-    store's other methods raise; only `set` is tried again.
+    store needs a time of its own (`Store.keeps_clock`), and converts what it returns. `acquire`,
+    `renew`, `release` and `set` run beside reads only, as writes do; `moved` and `peek` may run
+    beside any other method but `close`. They raise what the store's other methods raise; only `set`
+    is tried again.
     """
 
     @abstractmethod
@@ -85,6 +86,9 @@ class LeaseStore(ABC):
         Those whose fence is not that of the last grant are left out; a lease that was released
         without failures, or stored with, has none. Returns their fences.
         """
+
+    tells_moves: bool = False
+    """Whether `moved` is ever False: looking at the leases themselves may be as cheap."""
 
     async def moved(self) -> bool:
         """Whether anything may have changed since the last call. Has to be cheap."""

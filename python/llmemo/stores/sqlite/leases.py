@@ -45,6 +45,8 @@ BUSY_ATTEMPTS, BUSY_PAUSE = 50, 0.001
 class SQLiteLeaseStore(LeaseStore):
     """See `LeaseStore`."""
 
+    tells_moves = True
+
     def __init__(
         self,
         session: Session,

@@ -67,6 +67,8 @@ class SQLiteStore(Store):
         NotACacheError: The file is not an SQLite database, or not one of ours.
     """
 
+    lists_recent = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],
