@@ -55,7 +55,7 @@ class Link:
             if not connection.is_connected:
                 await connection.connect()  # type: ignore[no-untyped-call]
             # Ten times as fast as `connection.pack_commands`, which is written in Python.
-            packed = b"".join(map(pack_command, commands))
+            packed = b"".join([pack_command(one) for one in commands])  # type: ignore[arg-type]
             await connection.send_packed_command(packed)
             replies = [await self._read() for _ in commands]
             is_whole = self.is_reused = True
