@@ -19,12 +19,12 @@ import threading
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from support.certificates import make_certificates
 from support.servers import Replies, free_port, program, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from typing_extensions import Self
 
 BINARY = os.environ.get("LLMEMO_REDIS_SERVER", "redis-server")
@@ -49,8 +49,9 @@ def frozen_time_library() -> Path:
 class Server:
     """One server. As a context manager it is stopped at the end; otherwise with the process.
 
-    `options` are lines of redis.conf (`maxmemory="8mb"`, `tls_port=…`), `password` that of the
-    default user. With `frozen` the server's time stands still at `now`.
+    `options` are lines of redis.conf (`maxmemory="8mb"`, `replicaof=("127.0.0.1", 6379)`),
+    `password` is that of the default user. `frozen`: the server's time stands still, at `now`.
+    `tls`: it speaks TLS too, on `tls_port`, with `certificates`.
     """
 
     def __init__(
@@ -58,18 +59,21 @@ class Server:
         *,
         frozen: bool = False,
         password: str | None = None,
-        words: tuple[str, ...] = (),
-        folder: Path | None = None,
+        tls: bool = False,
+        sentinel_conf: str | None = None,
         **options: object,
     ) -> None:
         self.password = password
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="llmemo-redis-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="llmemo-redis-"))
+        self._sentinel_conf = sentinel_conf
         self.port = free_port()
-        self._words, self._options, self._database = words, options, 0
+        self._options, self._database = options, 0
         self._environment = dict(os.environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._clock: mmap.mmap | None = None
         self._urls: dict[object, str] = {}
+        self.certificates = make_certificates(self.folder) if tls else None
+        self.tls_port = free_port() if tls else 0
         if frozen:
             self._clock = self._stop_the_clock()
         self.start()
@@ -95,24 +99,42 @@ class Server:
         assert self._clock is not None, "only with frozen=True"
         self._clock[:] = struct.pack("<q", round(seconds * 1e6))
 
-    def command_line(self) -> list[str]:
-        """What starts it: settings for tests first, then those that were given."""
-        settings: Mapping[str, object] = {
+    def option(self, name: str) -> object:
+        """A setting that it was given."""
+        return self._options[name]
+
+    def _settings(self) -> dict[str, object]:
+        made: dict[str, object] = {
             "port": self.port,
             "bind": "127.0.0.1",
             "dir": self.folder,
-            "save": "",
-            "appendonly": "no",
             "daemonize": "no",
             "loglevel": "warning",
             "logfile": self.folder / "log",
-            "databases": DATABASES,
-            **({"requirepass": self.password} if self.password else {}),
-            **{name.replace("_", "-"): value for name, value in self._options.items()},
         }
-        made = [program(BINARY), *self._words]
-        for name, value in settings.items():
-            made += [f"--{name}", *(value if isinstance(value, (list, tuple)) else [str(value)])]
+        if self._sentinel_conf is None:
+            made |= {"save": "", "appendonly": "no", "databases": DATABASES}
+        if self.password:
+            made["requirepass"] = self.password
+        if self.certificates:
+            made |= {
+                "tls-port": self.tls_port,
+                "tls-ca-cert-file": self.certificates.authority,
+                "tls-cert-file": self.certificates.certificate,
+                "tls-key-file": self.certificates.key,
+                "tls-auth-clients": "no",
+            }
+        return made | {name.replace("_", "-"): value for name, value in self._options.items()}
+
+    def _command_line(self) -> list[str]:
+        made = [program(BINARY)]
+        if self._sentinel_conf is not None:
+            path = self.folder / "sentinel.conf"
+            path.write_text(self._sentinel_conf)
+            made += [str(path), "--sentinel"]
+        for name, value in self._settings().items():
+            values = value if isinstance(value, (list, tuple)) else [value]
+            made += [f"--{name}", *map(str, values)]
         # Killed when this process ends, however that happens (or the thread that started it).
         setpriv = shutil.which("setpriv")
         if setpriv and sys.platform == "linux" and _is_main_thread():
@@ -123,7 +145,7 @@ class Server:
         """Start it on its port, empty; return when it answers."""
         assert self._process is None
         self._process = subprocess.Popen(
-            self.command_line(),
+            self._command_line(),
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -179,9 +201,18 @@ class Server:
 
     def url(self, database: int = 0, **query: object) -> str:
         """A URL of one of its databases; with the password, if there is one."""
-        user = f":{self.password}@" if self.password else ""
+        user = f":{quote(self.password)}@" if self.password else ""
         words = "&".join(f"{name}={value}" for name, value in query.items())
         return f"redis://{user}127.0.0.1:{self.port}/{database}" + (f"?{words}" if words else "")
+
+    def tls_url(self, database: int = 0) -> str:
+        """As `url`, through TLS; the certificate's authority is named in it."""
+        assert self.certificates is not None, "only with tls=True"
+        user = f":{quote(self.password)}@" if self.password else ""
+        return (
+            f"rediss://{user}127.0.0.1:{self.tls_port}/{database}"
+            f"?ssl_ca_certs={self.certificates.authority}"
+        )
 
     def fresh_url(self, owner: object = None) -> str:
         """A URL of a database that is empty, the same one for the same owner (if it is not None).
