@@ -21,16 +21,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from support.certificates import make_certificates
 from support.servers import Replies, free_port, program, wait_until
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from support.certificates import Certificates
+
 BINARY = os.environ.get("LLMEMO_REDIS_SERVER", "redis-server")
 """The server's program: `make soak` names valkey-server where there is one."""
 
 DATABASES = 64
+NOW = 1_800_000_000.0
+"""Unix time in seconds where a frozen clock begins."""
 
 _running: set[Server] = set()
 
@@ -72,15 +75,18 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._clock: mmap.mmap | None = None
         self._urls: dict[object, str] = {}
-        self.certificates = make_certificates(self.folder) if tls else None
-        self.tls_port = free_port() if tls else 0
+        self.certificates: Certificates | None = None
+        if tls:
+            from support.certificates import make_certificates  # which takes 0.1 s to import
+
+            self.certificates, self.tls_port = make_certificates(self.folder), free_port()
         if frozen:
             self._clock = self._stop_the_clock()
         self.start()
 
     def _stop_the_clock(self) -> mmap.mmap:
         path = self.folder / "time"
-        path.write_bytes(struct.pack("<q", 1_800_000_000_000_000))
+        path.write_bytes(struct.pack("<q", round(NOW * 1e6)))
         self._environment |= {
             "LD_PRELOAD": str(frozen_time_library()),
             "FROZEN_TIME": str(path),
@@ -217,11 +223,13 @@ class Server:
     def fresh_url(self, owner: object = None) -> str:
         """A URL of a database that is empty, the same one for the same owner (if it is not None).
 
-        There are 64: what was given out 64 calls ago is emptied.
+        There are 64: what was given out 64 calls ago is emptied. A frozen clock begins again.
         """
         if owner is not None and owner in self._urls:
             return self._urls[owner]
         self._database = (self._database + 1) % DATABASES
+        if self._clock is not None:
+            self.now = NOW
         with self.ask(self._database) as ask:
             ask("FLUSHDB", "SYNC")
         made = self.url(self._database)
