@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from llmemo.semantic.calibration import CalibrationReport
     from llmemo.semantic.judges import LLMJudge
     from llmemo.semantic.settings import Semantic
+    from llmemo.stores.redis import RedisStore
     from llmemo.stores.sqlite import SQLiteStore
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "NamespaceRequiredError",
     "Neighbour",
     "NotACacheError",
+    "RedisStore",
     "Required",
     "SQLiteStore",
     "Semantic",
@@ -89,6 +91,7 @@ _LATER = {
     "LLMJudge": "llmemo.semantic.judges",
     "LangGraphCache": "llmemo.integrations.langgraph_cache",
     "Neighbour": "llmemo.explain.comparison",
+    "RedisStore": "llmemo.stores.redis",
     "SQLiteStore": "llmemo.stores.sqlite",
     "Semantic": "llmemo.semantic.settings",
     "accelerate": "llmemo.integrations.accelerate",

@@ -26,6 +26,11 @@ class StoreUnavailableError(Exception):
 class StoreRefusedError(StoreError):
     """The store refuses this (full, read-only, not allowed), and would again: it is dropped."""
 
+    def __init__(self, text: str, *, refused: frozenset[bytes] | None = None) -> None:
+        """`refused`: the keys of what it did not take, and it has the rest; None for all."""
+        super().__init__(text)
+        self.refused = refused
+
 
 class StoreUnusableError(Exception):
     """The store is not for this version of llmemo: logged once, and memory serves without it."""

@@ -30,7 +30,23 @@ def _sqlite(rest: str) -> Store:
     return _sqlite_file(rest[1:])
 
 
-SCHEMES: dict[str, Callable[[str], Store]] = {"sqlite": _sqlite}
+def _redis(scheme: str) -> Callable[[str], Store]:
+    def made(rest: str) -> Store:
+        try:
+            from llmemo.stores.redis import RedisStore  # noqa: PLC0415 (see the module)
+        except ImportError as error:
+            raise ConfigurationError(str(error)) from None
+        return RedisStore(f"{scheme}://{rest}")
+
+    return made
+
+
+REDIS = ("redis", "rediss", "valkey", "valkeys", "redis+sentinel", "rediss+sentinel")
+
+SCHEMES: dict[str, Callable[[str], Store]] = {
+    "sqlite": _sqlite,
+    **{scheme: _redis(scheme) for scheme in REDIS},
+}
 """Makes a store from what follows the scheme of a URL; a new store adds one row."""
 
 

@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import os
 import secrets
-import struct
 from typing import TYPE_CHECKING
 
-from llmemo.stores.records import Selection
+from llmemo.stores.selection_bytes import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     import aiosqlite
 
+    from llmemo.stores.records import Selection
+
 CHANGED = "INSERT INTO changes (key, writer) VALUES (?, ?)"
 SINCE = "SELECT id, key, writer FROM changes WHERE id >= ? ORDER BY id"
 LAST = "SELECT ifnull(max(id), 0) FROM changes"
-
-
-_SELECTION = struct.Struct("<3?16s16sd")
-"""What of it is given, and all of it: no key has this length."""
-
-
-def packed(selection: Selection) -> bytes:
-    """A selection in the place of a key."""
-    namespace, llm, before = selection
-    given = [part is not None for part in selection]
-    return _SELECTION.pack(*given, namespace or b"", llm or b"", before or 0.0)
-
-
-def _unpacked(key: bytes) -> bytes | Selection:
-    if len(key) != _SELECTION.size:
-        return key
-    has_namespace, has_llm, has_before, namespace, llm, before = _SELECTION.unpack(key)
-    return Selection(
-        namespace if has_namespace else None,
-        llm if has_llm else None,
-        before if has_before else None,
-    )
 
 
 class ChangeLog:
@@ -81,4 +60,4 @@ class ChangeLog:
         if seen is None or (seen and not (rows and rows[0][0] == seen)):
             return None
         changed = [key for id_, key, writer in rows if id_ != seen and writer != self.writer]
-        return None if None in changed else [_unpacked(key) for key in changed]
+        return None if None in changed else [unpacked(key) for key in changed]

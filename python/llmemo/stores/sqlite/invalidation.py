@@ -6,7 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmemo.stores.sqlite.change_log import CHANGED, packed
+from llmemo.stores.selection_bytes import packed
+from llmemo.stores.sqlite.change_log import CHANGED
 from llmemo.stores.sqlite.schema import CASCADE
 
 if TYPE_CHECKING:

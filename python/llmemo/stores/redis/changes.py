@@ -1,0 +1,153 @@
+"""What other processes have changed: a capped stream in each bucket, and how far it was read.
+
+A stream begins with a birth mark. What was read last has to be there still at the next look: if it
+is gone (trimmed, FLUSHALL, a failover that lost the end), nobody can tell what else was missed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from llmemo.stores.redis.commands import Call, script_call
+from llmemo.stores.redis.scripts import BEGIN
+from llmemo.stores.redis.topology import BUCKETS
+from llmemo.stores.redis.trouble import translated
+from llmemo.stores.selection_bytes import KEY_BYTES, unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from llmemo.stores.records import Selection
+    from llmemo.stores.redis.keys import Keys
+    from llmemo.stores.redis.topology import Topology
+
+    Entry = tuple[bytes, list[bytes]]
+    """Id and fields."""
+
+AT_ONCE = 1_000
+"""Entries that one look reads of a stream, at most."""
+
+
+class ChangeStreams:
+    """How far the streams were read, in this process."""
+
+    def __init__(self, topology: Topology, keys: Keys) -> None:
+        """Nothing was read yet."""
+        self._topology = topology
+        self._keys = keys
+        self._pid = 0
+        self.writer = b""
+        """Marks our own changes."""
+        self._seen: list[Entry | None] | None = None
+        """The last entry of each stream; None for one that there was not."""
+        self._touched: set[int] = set()
+        """Buckets of which there was an answer since the last look."""
+
+    async def begin(self) -> None:
+        """Find the ends of the streams, unless they were found before: then nothing is missed."""
+        if self._pid != os.getpid():
+            # What a fork copied is a writer of its own.
+            self.writer, self._pid = secrets.token_bytes(8), os.getpid()
+        if self._seen is None:
+            await self._create(range(BUCKETS))
+            self._seen = await self._ends()
+
+    async def _create(self, buckets: Iterable[int]) -> None:
+        """Begin streams that there are not. A server that takes no writes has to do without."""
+        tag = secrets.randbits(48)
+        await self._topology.send(
+            [script_call(BEGIN, [self._keys.changes(b)], [tag], b) for b in buckets]
+        )
+
+    async def _ends(self) -> list[Entry | None]:
+        asked = (b"+", b"-", b"COUNT", 1)
+        replies = await self._topology.send(
+            [Call((b"XREVRANGE", self._keys.changes(b), *asked), b) for b in range(BUCKETS)]
+        )
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise translated(reply)
+        return [_entry(reply[0]) if reply else None for reply in replies]
+
+    def touched(self, buckets: Iterable[int]) -> None:
+        """Note that answers of these buckets were read or stored."""
+        self._touched.update(buckets)
+
+    async def others(self) -> Collection[bytes | Selection] | None:
+        """What other processes have changed since the last call; None for everything."""
+        if self._seen is None:
+            return None
+        touched, self._touched = self._touched, set()
+        try:
+            found, has_lost, has_more = await self._look(self._seen, touched)
+            while has_more and not has_lost:
+                more, has_lost, has_more = await self._look(self._seen, set())
+                found += more
+        except BaseException:
+            self._touched |= touched
+            raise
+        if not has_lost:
+            return found
+        absent = [bucket for bucket, entry in enumerate(self._seen) if entry is None]
+        if absent:
+            await self._create(absent)
+        return None
+
+    async def _look(
+        self, seen: list[Entry | None], touched: set[int]
+    ) -> tuple[list[bytes | Selection], bool, bool]:
+        """What is new; whether something was lost; and whether there may be more."""
+        streams = await self._read([_before(entry) for entry in seen])
+        found: list[bytes | Selection] = []
+        has_lost = has_more = False
+        for bucket, known in enumerate(seen):
+            entries = streams.get(bucket, [])
+            if not entries:
+                # There is no stream, and there was one; or an answer, with which there is one.
+                has_lost = has_lost or known is not None or bucket in touched
+                seen[bucket] = None
+                continue
+            seen[bucket] = entries[-1]
+            if known is not None:
+                has_lost = has_lost or entries[0] != known
+            else:
+                has_lost = has_lost or bucket in touched or entries[0][1][0] != b"b"
+            has_more = has_more or len(entries) >= AT_ONCE
+            for _, fields in entries[1:]:
+                if fields[0] == b"k" and fields[3] != self.writer:
+                    key = fields[1]
+                    found.append(key if len(key) == KEY_BYTES else unpacked(key))
+        return found, has_lost, has_more
+
+    async def _read(self, after: Sequence[bytes]) -> dict[int, list[Entry]]:
+        """The entries of each stream after these ids: in one command, or one for each bucket."""
+        streams = [self._keys.changes(bucket) for bucket in range(BUCKETS)]
+        head = (b"XREAD", b"COUNT", AT_ONCE, b"STREAMS")
+        if self._topology.is_cluster:
+            calls = [Call((*head, streams[b], after[b]), b) for b in range(BUCKETS)]
+        else:
+            calls = [Call((*head, *streams, *after))]
+        numbers = {name: bucket for bucket, name in enumerate(streams)}
+        found: dict[int, list[Entry]] = {}
+        for reply in await self._topology.send(calls):
+            if isinstance(reply, Exception):
+                raise translated(reply)
+            for name, entries in reply or ():
+                found[numbers[name]] = [_entry(one) for one in entries]
+        return found
+
+
+def _entry(reply: Any) -> Entry:
+    """An entry; one that was deleted by hand has no fields."""
+    id_, fields = reply
+    return id_, list(fields) if fields else [b"", b"", b"", b""]
+
+
+def _before(entry: Entry | None) -> bytes:
+    """The highest id below that of an entry, so that it is read once more."""
+    if entry is None:
+        return b"0-0"
+    time, number = map(int, entry[0].split(b"-"))
+    return b"%d-%d" % ((time, number - 1) if number else (time - 1, 2**64 - 1))

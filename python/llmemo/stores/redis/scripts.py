@@ -1,0 +1,234 @@
+"""What the server carries out in one step, in Lua.
+
+Every script gets a number as its first argument and returns it first: a reply that belongs to
+another call is found out. All keys that a script touches have one hash tag, so that a cluster has
+them on one node; where there is no cluster, one call takes the keys of all buckets.
+
+An answer is a string (`frames`), a lease a hash of fence, end in milliseconds and failures in a
+row. A fence of 0 is none: the lease was ended. Redis expires a lease a while after its end, since
+failures are counted until then, and who is late is told from who has a successor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+
+class Script(NamedTuple):
+    """A script, and the name by which a server knows it once it has run there."""
+
+    text: bytes
+    sha: bytes
+
+
+KEPT_MS = 60_000
+"""Milliseconds for which a lease that has ended is remembered."""
+
+CHANGES_KEPT = 1_000
+"""Entries that a stream of changes keeps, about. Who falls behind by more forgets all."""
+
+_COMMON = f"""
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function is_live(stored, now)
+  if not stored then return false end
+  return #stored < 92 or struct.unpack('>d', string.sub(stored, 5, 12)) > now
+end
+
+local function failed(result)
+  return type(result) == 'table' and result.err ~= nil
+end
+
+local function set_lease(key, fence, ends, failures, keep)
+  local result = redis.pcall('HSET', key, 'f', fence, 'e', whole(ends), 'n', failures)
+  if failed(result) then return false end
+  redis.call('PEXPIRE', key, keep)
+  return true
+end
+
+local function end_lease(key)
+  -- A full server takes no more, but gives up what it has.
+  if not set_lease(key, '0', 0, 0, {KEPT_MS}) then redis.call('DEL', key) end
+end
+
+local function note_change(stream, key, writer)
+  return redis.pcall(
+    'XADD', stream, 'MAXLEN', '~', {CHANGES_KEPT}, '*', 'k', key, 'w', writer)
+end
+"""
+
+
+def _script(text: str) -> Script:
+    whole = (_COMMON + text).encode()
+    return Script(whole, hashlib.sha1(whole).hexdigest().encode())  # noqa: S324 (Redis names them so)
+
+
+READ = _script(f"""
+-- KEYS: answer and lease of each key. ARGV: tag, first fence, Unix time of the client in seconds,
+-- and for each key the milliseconds of the lease that is wanted, or 0.
+-- Returns for each key the answer, and what there is of a lease: {{granted, left, failures}}.
+local reply, now, client_now = {{ARGV[1]}}, now_ms(), tonumber(ARGV[3])
+for n = 1, #KEYS / 2 do
+  local stored, lease = redis.call('GET', KEYS[2 * n - 1]), false
+  local wanted = tonumber(ARGV[3 + n])
+  if wanted > 0 and not is_live(stored, client_now) then
+    local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n')
+    local ends, failures = tonumber(found[1] or 0), tonumber(found[2] or 0)
+    if ends > now then
+      lease = {{0, ends - now, failures}}
+    else
+      local fence = whole(tonumber(ARGV[2]) + n)
+      if set_lease(KEYS[2 * n], fence, now + wanted, failures, wanted + {KEPT_MS}) then
+        lease = {{1, wanted, failures}}
+      end
+    end
+  end
+  reply[2 * n], reply[2 * n + 1] = stored, lease
+end
+return reply
+""")
+"""Answers, and the free leases of those that have none."""
+
+PEEK = _script("""
+-- KEYS: as above. ARGV: tag, Unix time of the client.
+-- Returns for each key the answer if it is live, and the state of its lease: {left, failures}.
+local reply, now, client_now = {ARGV[1]}, now_ms(), tonumber(ARGV[2])
+for n = 1, #KEYS / 2 do
+  local stored, lease = redis.call('GET', KEYS[2 * n - 1]), false
+  if not is_live(stored, client_now) then
+    stored = false
+    local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n', 'f')
+    if found[1] and (found[3] ~= '0' or found[2] ~= '0') then
+      lease = {tonumber(found[1]) - now, tonumber(found[2])}
+    end
+  end
+  reply[2 * n], reply[2 * n + 1] = stored, lease
+end
+return reply
+""")
+"""Answers, and the state of the leases of those that have none."""
+
+WRITE = _script("""
+-- KEYS: answer, lease, changes. ARGV: tag, value, milliseconds that it lives or 0, fence or '',
+-- whether a lease that is gone may be a lost one, key, writer, and if only what is not there is
+-- to be stored, the client's Unix time, else ''.
+local fence = ARGV[4]
+if fence ~= '' then
+  local found = redis.call('HGET', KEYS[2], 'f')
+  if found ~= fence then
+    local stored = redis.call('GET', KEYS[1])
+    -- What was stored by this very call, whose reply was lost, is stored again.
+    local is_same = stored == ARGV[2]
+    local is_lost = ARGV[5] == '1' and not found and not stored
+    if not (is_same or is_lost) then return {ARGV[1], 0} end
+  end
+end
+local is_there
+if ARGV[8] ~= '' then
+  local stored = redis.call('GET', KEYS[1])
+  if is_live(stored, tonumber(ARGV[8])) then return {ARGV[1], 0} end
+  is_there = stored
+else
+  is_there = redis.call('EXISTS', KEYS[1]) == 1
+end
+if is_there then
+  local result = note_change(KEYS[3], ARGV[6], ARGV[7])
+  if failed(result) then return result end
+elseif redis.call('EXISTS', KEYS[3]) == 0 then
+  redis.call('XADD', KEYS[3], '*', 'b', ARGV[1])
+end
+if ARGV[3] == '0' then
+  redis.call('SET', KEYS[1], ARGV[2])
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+if fence ~= '' then end_lease(KEYS[2]) end
+return {ARGV[1], 1}
+""")
+"""Stores an answer, unless its lease has another holder, and ends the lease."""
+
+REMOVE = _script("""
+-- KEYS: changes, and the answers to remove. ARGV: tag, writer, and a key for each answer.
+local is_told = true
+for n = 2, #KEYS do
+  if failed(note_change(KEYS[1], ARGV[n + 1], ARGV[2])) then is_told = false end
+end
+local removed = 0
+for n = 2, #KEYS do removed = removed + redis.call('DEL', KEYS[n]) end
+-- On a full server nothing can be noted: without their changes, all other processes forget all.
+if not is_told then redis.call('DEL', KEYS[1]) end
+return {ARGV[1], removed}
+""")
+"""Removes answers by their keys."""
+
+DISCARD = _script("""
+-- KEYS: an answer. ARGV: tag, and what it is if it is to go.
+if redis.call('GET', KEYS[1]) ~= ARGV[2] then return {ARGV[1], 0} end
+return {ARGV[1], redis.call('DEL', KEYS[1])}
+""")
+"""Removes an answer that cannot be read, unless another took its place."""
+
+SWEEP = _script("""
+-- KEYS: answers. ARGV: tag, and digest of namespace, digest of model description, Unix time
+-- before which they were made; each may be ''.
+local removed = 0
+local namespace, llm, before = ARGV[2], ARGV[3], tonumber(ARGV[4])
+for n = 1, #KEYS do
+  local head = redis.call('GETRANGE', KEYS[n], 0, 91)
+  local is_meant = #head == 92
+  if is_meant and namespace ~= '' then is_meant = string.sub(head, 21, 36) == namespace end
+  if is_meant and llm ~= '' then is_meant = string.sub(head, 37, 52) == llm end
+  if is_meant and before then
+    is_meant = struct.unpack('>d', string.sub(head, 13, 20)) < before
+  end
+  local is_all = namespace == '' and llm == '' and not before
+  if is_meant or (is_all and #head > 0) then removed = removed + redis.call('DEL', KEYS[n]) end
+end
+return {ARGV[1], removed}
+""")
+"""Removes those of some answers that match a selection."""
+
+TELL = _script("""
+-- KEYS: changes. ARGV: tag, what has changed, writer.
+if failed(note_change(KEYS[1], ARGV[2], ARGV[3])) then redis.call('DEL', KEYS[1]) end
+return {ARGV[1], 1}
+""")
+"""Tells the other processes of a removal."""
+
+BEGIN = _script("""
+-- KEYS: changes. ARGV: tag.
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], '*', 'b', ARGV[1]) end
+return {ARGV[1], 1}
+""")
+"""Begins a stream of changes with a birth mark, unless there is one."""
+
+RENEW = _script(f"""
+-- KEYS: a lease. ARGV: tag, fence, milliseconds.
+if redis.call('HGET', KEYS[1], 'f') ~= ARGV[2] then return {{ARGV[1], 0}} end
+redis.call('HSET', KEYS[1], 'e', whole(now_ms() + tonumber(ARGV[3])))
+redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[3]) + {KEPT_MS})
+return {{ARGV[1], 1}}
+""")
+"""Moves the end of a lease."""
+
+RELEASE = _script(f"""
+-- KEYS: a lease. ARGV: tag, fence, failures to add.
+local found = redis.call('HMGET', KEYS[1], 'f', 'n')
+if found[1] ~= ARGV[2] then return {{ARGV[1], 0}} end
+local failures = tonumber(found[2]) + tonumber(ARGV[3])
+if failures == 0 then
+  end_lease(KEYS[1])
+elseif not set_lease(KEYS[1], ARGV[2], now_ms(), failures, {KEPT_MS}) then
+  redis.call('DEL', KEYS[1])
+end
+return {{ARGV[1], 1}}
+""")
+"""Ends a lease without an answer."""
