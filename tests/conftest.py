@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import figures, slices, starting
+from support import figures, redis_server, slices, starting
 from support.doubles import LIMIT
 from support.stream_server import StreamServer
 
@@ -70,13 +70,30 @@ def is_quick() -> Iterator[None]:
     assert time.process_time() - before < 5, "it takes more than a second: mark it as slow"
 
 
+READING = ("load_verify_locations", "load_default_certs", "set_default_verify_paths")
+READ = {name: getattr(ssl.SSLContext, name) for name in READING}
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_certificates_are_read() -> Iterator[None]:
-    """No test speaks TLS, and each client would read all certificates: 20 ms."""
+    """Hardly a test speaks TLS, and each client would read all certificates: 20 ms."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("load_verify_locations", "load_default_certs", "set_default_verify_paths"):
+        for name in READING:
             patch.setattr(ssl.SSLContext, name, lambda *args, **options: None)
         yield
+
+
+@pytest.fixture
+def certificates_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the tests that do speak TLS."""
+    for name, method in READ.items():
+        monkeypatch.setattr(ssl.SSLContext, name, method)
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """An empty database of a real server, which the tests of this process share."""
+    return redis_server.shared().fresh_url()
 
 
 @pytest.fixture(autouse=True)
