@@ -150,7 +150,7 @@ end
 if is_there then
   local result = note_change(KEYS[3], ARGV[6], ARGV[7])
   if failed(result) then return result end
-elseif redis.call('EXISTS', KEYS[3]) == 0 then
+elseif redis.call('XLEN', KEYS[3]) == 0 then
   redis.call('XADD', KEYS[3], '*', 'b', ARGV[1])
 end
 if ARGV[3] == '0' then
@@ -213,7 +213,7 @@ return {ARGV[1], 1}
 
 BEGIN = _script("""
 -- KEYS: changes. ARGV: tag.
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], '*', 'b', ARGV[1]) end
+if redis.call('XLEN', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], '*', 'b', ARGV[1]) end
 return {ARGV[1], 1}
 """)
 """Begins a stream of changes with a birth mark, unless there is one."""
