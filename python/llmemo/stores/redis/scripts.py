@@ -87,15 +87,16 @@ for n = 1, #all do
   local stored, lease = all[n], false
   local wanted = tonumber(ARGV[3 + n])
   if wanted > 0 and not is_live(stored, client_now) then
-    local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n')
+    local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n', 'f')
     local ends, failures = tonumber(found[1] or 0), tonumber(found[2] or 0)
-    if ends > now then
+    local fence = whole(tonumber(ARGV[2]) + n)
+    if ends > now and found[3] == fence then
+      -- It was granted by this very call, whose reply was lost.
+      lease = {{1, wanted, failures}}
+    elseif ends > now then
       lease = {{0, ends - now, failures}}
-    else
-      local fence = whole(tonumber(ARGV[2]) + n)
-      if set_lease(KEYS[2 * n], fence, now + wanted, failures, wanted + {KEPT_MS}) then
-        lease = {{1, wanted, failures}}
-      end
+    elseif set_lease(KEYS[2 * n], fence, now + wanted, failures, wanted + {KEPT_MS}) then
+      lease = {{1, wanted, failures}}
     end
   end
   reply[2 * n], reply[2 * n + 1] = stored, lease

@@ -103,5 +103,5 @@ class Server:
         Raises:
             StoreUnavailableError: In any case.
         """
-        await self.topology.close()
+        await self.topology.drop()
         raise StoreUnavailableError(MIXED_UP)
