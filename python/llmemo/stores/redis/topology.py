@@ -217,6 +217,7 @@ class Topology:
             options["db"] = location.database
         # The time of a whole exchange is what is limited.
         options.update(socket_timeout=None, socket_connect_timeout=self.timeout)
+        options["socket_keepalive"] = True
         if location.tls is None:
             return Connection(**options)
         options.update(location.tls)
@@ -247,8 +248,15 @@ class Topology:
                 self._known.append(address)
                 trouble = error
             else:
+                await self._leave_others()
                 return
         raise trouble
+
+    async def _leave_others(self) -> None:
+        """Close the connections to nodes that have no keys any more."""
+        for address in list(self._nodes):
+            if address not in self._masters and address not in self._known:
+                await self._nodes.pop(address).close()
 
     async def _ask(self, address: Address) -> list[Address]:
         """The master of each bucket, or the one of all, as a server tells."""
@@ -279,8 +287,13 @@ class Topology:
                 self._known.remove(address)
                 self._known.append(address)
 
+    async def drop(self) -> None:
+        """Close all connections, also those in use: the next exchange opens another."""
+        for node in list(self._nodes.values()):
+            await node.close()
+
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and forget the nodes."""
         if self._finding is not None and not self._finding.done():
             self._finding.cancel()
         nodes, self._nodes, self._masters = self._nodes, {}, []

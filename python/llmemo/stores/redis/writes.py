@@ -90,7 +90,8 @@ async def write_all(
                 written[number] = False
             else:
                 written[number] = reply[1] == 1
-    server.changes.touched(server.keys.bucket(record.key) for record, _ in records)
+    stored_keys = (records[number][0].key for number, is_stored in written.items() if is_stored)
+    server.changes.touched(map(server.keys.bucket, stored_keys))
     if refused:
         _refuse(refused)
     return [written[number] for number in range(len(records))]
