@@ -106,5 +106,5 @@ class Server:
         Raises:
             StoreUnavailableError: In any case.
         """
-        await self.topology.drop()
+        await self.topology.nodes.drop()
         raise StoreUnavailableError(MIXED_UP)

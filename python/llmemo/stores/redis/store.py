@@ -106,8 +106,8 @@ class RedisStore(Store):
 
     async def open(self) -> None:
         """See `Store.open`: find the nodes, and the ends of the streams of changes."""
-        self._server.topology.timeout = self.timeout * PART_OF_TIMEOUT
-        await self._server.topology.find()
+        self._server.topology.nodes.timeout = self.timeout * PART_OF_TIMEOUT
+        await self._server.topology.nodes.find()
         await self._server.changes.begin()
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
@@ -210,11 +210,11 @@ class RedisStore(Store):
 
     def left_open(self) -> None:
         """See `Store.left_open`."""
-        self._server.topology.leak()
+        self._server.topology.nodes.leak()
 
     async def close(self) -> None:
         """See `Store.close`."""
-        await self._server.topology.close()
+        await self._server.topology.nodes.close()
 
 
 def _restored(kind: type[RedisStore], url: str, prefix: str, replicas: int) -> RedisStore:

@@ -13,8 +13,8 @@ from llmemo.stores.selection_bytes import packed
 if TYPE_CHECKING:
     from llmemo.stores.records import Selection
     from llmemo.stores.redis.commands import Call
+    from llmemo.stores.redis.nodes import Address
     from llmemo.stores.redis.server import Server
-    from llmemo.stores.redis.topology import Address
 
 NAMES_PER_STEP = 500
 """Names that one SCAN goes through: a millisecond or two, for which a server answers nobody."""
