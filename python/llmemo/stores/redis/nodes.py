@@ -57,6 +57,7 @@ class Nodes:
             self.masters[bucket] = address
 
     def node(self, address: Address) -> Node:
+        """The node at an address."""
         node = self._nodes.get(address)
         if node is None:
             is_sentinel = self.has_sentinels and address in self._location.hosts

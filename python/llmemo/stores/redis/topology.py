@@ -182,9 +182,6 @@ class Topology:
             raise translated(reply)
         return reply
 
-    def _master(self, bucket: int | None) -> Address:
-        return self._masters[(bucket or 0) % len(self._masters)]
-
 
 def _is_unknown(reply: Reply) -> bool:
     return isinstance(reply, Exception) and code_of(reply) == "NOSCRIPT"
