@@ -145,17 +145,16 @@ class Nodes:
 
     async def drop(self) -> None:
         """Close all connections, also those in use: the next exchange opens another."""
-        for node in list(self._nodes.values()):
+        nodes, self._nodes = self._nodes, {}
+        for node in nodes.values():
             await node.close()
 
     async def close(self) -> None:
         """Close all connections, and forget the nodes."""
         if self._finding is not None and not self._finding.done():
             self._finding.cancel()
-        nodes, self._nodes, self.masters = self._nodes, {}, []
-        self._finding = None
-        for node in nodes.values():
-            await node.close()
+        self.masters, self._finding = [], None
+        await self.drop()
 
     def leak(self) -> None:
         """Forget all connections without a word to a server: they are another process's."""
