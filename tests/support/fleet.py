@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 WORK = """
-import asyncio, json, logging, os, sys, threading
+import asyncio, json, logging, os, random, sys, threading
 from langchain_core.outputs import Generation
 from llmemo import LLMCache
 
-url, callers, keys, model_seconds, settings = sys.argv[1], *map(eval, sys.argv[2:])
+url, callers, keys, model_seconds, text_bytes, settings = sys.argv[1], *map(eval, sys.argv[2:])
 logging.disable()
 calls, wrong, rounds, is_over = {}, [], 0, threading.Event()
 
 def answer(key):
-    return [Generation(text=f"answer to {key}")]
+    # Such that it hardly gets smaller.
+    padding = random.Random(key).randbytes(text_bytes // 2).hex()
+    return [Generation(text=f"answer to {key} {padding}")]
 
 async def ask(cache, key):
     found = await cache.alookup(key, "m")
@@ -67,10 +69,11 @@ class Fleet:
         callers: int = 50,
         keys: int = 10,
         model_seconds: float = 0.2,
+        text_bytes: int = 0,
         **settings: Any,
     ) -> None:
         """Start them. They wait for `go`."""
-        words = map(repr, (callers, keys, model_seconds, settings))
+        words = map(repr, (callers, keys, model_seconds, text_bytes, settings))
         arguments = [url, *words]
         self._crew = [Child(WORK, *arguments) for _ in range(processes)]
         for one in self._crew:
