@@ -188,12 +188,16 @@ class Proxy:
         )
 
     async def _refuse(self) -> None:
+        await self._cut()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
         await self._cut()
 
     async def _cut(self, *, only_held: bool = False) -> None:
+        # What a client calls connected may take a few turns to be served.
+        for _ in range(10):
+            await asyncio.sleep(0)
         tasks = [task for one, task in self._open.items() if one.is_held or not only_held]
         for task in tasks:
             task.cancel()
