@@ -20,7 +20,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from pydantic import BaseModel, create_model
-from support.doubles import FakeStore, answer, patience
+from support.doubles import LIMIT, FakeStore, answer, patience
 
 from llmemo import CacheClosedError, Explanation, LLMCache, SQLiteStore
 
@@ -388,3 +388,16 @@ def test_no_text_of_a_request_is_stored_unless_asked_for(
             held = b"".join(file.read_bytes() for file in tmp_path.glob(f"{path.name}*"))
         assert (b"xyzzy" in held) is store_requests
     assert "xyzzy" not in caplog.text
+
+
+def test_a_store_that_lists_nothing_is_said_so() -> None:
+    store = FakeStore()
+    store.lists_recent = False
+    with LLMCache(store, max_bytes=0, store_timeout=LIMIT) as cache:
+        cache.update("p", "m", answer("p"))
+        found = cache.explain("q", "m")
+        assert (found.outcome, found.nearest) == ("miss", ())
+        assert "lists no entries" in found.reason
+        assert "nothing is kept" not in found.reason
+        assert store.sizes("recent") == []
+        assert cache.explain("p", "m").reason == "in the store"

@@ -16,7 +16,7 @@ from llmemo._core import Memory
 from llmemo.store_io import write_loop
 from llmemo.store_io.calls import Call, run_inline
 from llmemo.store_io.client import StoreClient
-from llmemo.store_io.operations import Set
+from llmemo.store_io.operations import Set, Written
 from llmemo.store_io.time_budget import TimeBudget
 from llmemo.store_io.vector_client import StoredState
 from llmemo.stores.base import StoreUnavailableError
@@ -68,7 +68,7 @@ class Client:
         written = record(key)._replace(question=QUESTION)
         budget = self.of.time_budget()
         call = self.of.begin_write(Set(written), Call.blocking, budget)
-        assert run_inline(self.of.written(call, budget)) is True
+        assert run_inline(self.of.written(call, budget)) is Written.STORED
 
     def questions(
         self, make_call: Callable[[Operation], Call[Any]], budget: TimeBudget | None = None

@@ -171,6 +171,8 @@ class FakeStore(Store):
     or to block it.
     """
 
+    lists_recent = True
+
     def __init__(self, before: Callable[[str], object] = lambda method: None) -> None:
         self.records: dict[bytes, Record] = {}
         self.asked: list[tuple[str, int]] = []

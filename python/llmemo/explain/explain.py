@@ -27,6 +27,10 @@ TIMEOUT = 10.0
 STORE_ENTRIES = 10_000
 """Entries in the store that are compared: the last added."""
 
+NOTHING_KEPT = "nothing is kept for this namespace"
+
+NOT_LISTED = " (this store lists no entries: those in memory were compared)"
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -79,7 +83,8 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
         return Explanation("hit", "in memory", name)
     found, trouble = _ask(tiers, Get([identity.key]))
     record = None if found is None else found.records.get(identity.key)
-    records, _ = _ask(tiers, Recent(STORE_ENTRIES)) if record is None else ((), "")
+    is_listed = tiers.durable is None or tiers.durable.store.lists_recent
+    records, _ = _ask(tiers, Recent(STORE_ENTRIES)) if record is None and is_listed else ((), "")
     if record is not None:
         trouble = _why_not_served(tiers, record)
         if not trouble:
@@ -88,9 +93,9 @@ def explain(tiers: Tiers, prompt: str, llm_string: str) -> Explanation:
     readable = [_in_clear(tiers, one) for one in records or ()]
     among = candidates(tiers.memory, namespace, readable)
     found = Comparison(tiers.memory, asked).nearest(among)
-    reason = trouble or (
-        "no entry for this request" if found else "nothing is kept for this namespace"
-    )
+    reason = trouble or ("no entry for this request" if found or not is_listed else NOTHING_KEPT)
+    if not is_listed:
+        reason += NOT_LISTED
     explanation = Explanation("miss", reason, name, nearest=found)
     if tiers.semantic is not None and options.semantic is not False:
         from llmemo.explain.near_matches import near_matches  # noqa: PLC0415 (few caches have any)

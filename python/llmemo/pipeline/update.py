@@ -16,7 +16,7 @@ from llmemo.pipeline.answer_record import record_of, times
 from llmemo.pipeline.large_work import LARGE, Large
 from llmemo.pipeline.near_match import compared, expected_answer, learned
 from llmemo.store_io.calls import Call
-from llmemo.store_io.operations import Set
+from llmemo.store_io.operations import Set, Written
 from llmemo.stores.lease_store import FAILURES_MAX
 
 if TYPE_CHECKING:
@@ -213,15 +213,15 @@ async def finish(tiers: Tiers, sent: Sent) -> None:
     if tiers.durable is None:
         return
     try:
-        is_written = await tiers.durable.written(sent.call, sent.budget)
+        written = await tiers.durable.written(sent.call, sent.budget)
     finally:
         if not sent.is_kept:
             serve(tiers, key, sent.value, is_stored=True)
-    if is_written is None:
-        # Another process was given the lease, and its answer stays: here, too.
+    if written is Written.SUPERSEDED:
+        # Another process's answer stays: here, too.
         tiers.memory.remove(key)
         tiers.skip("superseded")
-    elif not is_written:
+    elif written is Written.UNCONFIRMED:
         tiers.tally.add("writes_unconfirmed")
 
 

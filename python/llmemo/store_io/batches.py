@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo.errors import text_of
 from llmemo.store_io.operations import Add, AmendState, Delete, Invalidate, Set
+from llmemo.stores.base import StoreRefusedError
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Sequence
 
-    from llmemo.store_io.calls import Submission
+    from llmemo.store_io.calls import Outcome, Submission
     from llmemo.store_io.operations import Operation
     from llmemo.stores.base import Store
     from llmemo.telemetry.stats import Tally
@@ -57,8 +58,24 @@ def size_of(operation: Operation) -> int:
     return AROUND if isinstance(operation, AmendState) else 0
 
 
-async def carry_out(store: Store, batch: list[Submission[Any]], tally: Tally) -> Sequence[Any]:
-    """The results of a batch: several writes, or one of the other operations."""
+async def carry_out(store: Store, batch: list[Submission[Any]], tally: Tally) -> list[Outcome]:
+    """The outcomes of a batch: several writes, or one of the other operations."""
+    try:
+        results = await _results(store, batch, tally)
+    except StoreRefusedError as error:
+        return [(call, *_refused(call, error)) for call in batch]
+    return [(call, result, None) for call, result in zip(batch, results, strict=True)]
+
+
+def _refused(call: Submission[Any], error: StoreRefusedError) -> tuple[Any, Exception | None]:
+    """Result and error of a call, where the store refuses some of a batch."""
+    operation, refused = call.operation, error.refused
+    if refused is None or not isinstance(operation, Set) or operation.record.key in refused:
+        return None, error
+    return operation.fence in error.superseded, None
+
+
+async def _results(store: Store, batch: list[Submission[Any]], tally: Tally) -> Sequence[Any]:
     operation = batch[0].operation
     if isinstance(operation, Delete):
         return [await store.delete(operation.keys)]
@@ -72,8 +89,8 @@ async def carry_out(store: Store, batch: list[Submission[Any]], tally: Tally) ->
     sets = [call.operation for call in batch if isinstance(call.operation, Set)]
     if store.leases is not None and any(one.fence is not None for one in sets):
         last = {(one.record.key, one.fence): one for one in sets}.values()
-        refused = await store.leases.set([(one.record, one.fence) for one in last])
-        return [one.fence in refused for one in sets]
+        superseded = await store.leases.set([(one.record, one.fence) for one in last])
+        return [one.fence in superseded for one in sets]
     await store.set(list({one.record.key: one.record for one in sets}.values()))
     return [None] * len(batch)
 

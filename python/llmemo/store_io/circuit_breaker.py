@@ -18,8 +18,9 @@ FAILURES_TO_OPEN = 5
 FIRST_PAUSE = 0.5
 """Seconds from there to the first attempt; each pause is twice the one before."""
 
-LONGEST_PAUSE = 4.0
-"""Seconds between two attempts, at most: a store that is well again is used in less than 10."""
+LONGEST_PAUSE = 2.0
+"""Seconds between two attempts, at most: a store that is well again is used within 5, by programs
+with a lookup a second or more (the attempt is one lookup's, and the next one has its use)."""
 
 
 class CircuitBreaker:

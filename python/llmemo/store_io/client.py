@@ -16,11 +16,12 @@ from llmemo.store_io.calls import Call
 from llmemo.store_io.executor import Executor
 from llmemo.store_io.leases import manager
 from llmemo.store_io.leases.client import acquire, give_back_all, release
-from llmemo.store_io.operations import Found, Get, Set
+from llmemo.store_io.operations import Found, Get, Set, Written
 from llmemo.store_io.read_batcher import ReadBatcher
 from llmemo.store_io.store_health import StoreHealth
 from llmemo.store_io.time_budget import WAITED, TimeBudget
 from llmemo.store_io.vector_client import VectorClient
+from llmemo.stores.base import StoreRefusedError
 from llmemo.stores.lease_store import Grant
 
 if TYPE_CHECKING:
@@ -209,25 +210,25 @@ class StoreClient:
             return None
         return call
 
-    async def written(self, call: Call[Any] | None, budget: TimeBudget) -> bool | None:
-        """Wait for a record to be written. Returns whether it is known to be there.
-
-        None, if it was refused: another process was given the lease meanwhile.
-        """
+    async def written(self, call: Call[Any] | None, budget: TimeBudget) -> Written:
+        """Wait for a record to be written. Returns what is known of it."""
         if call is None:
-            return False
+            return Written.UNCONFIRMED
         try:
-            is_refused = await budget.outcome(call)
+            is_superseded = await budget.outcome(call)
         except NotYetError as error:
             self.health.failed("write", error)
-            return False
+            return Written.UNCONFIRMED
+        except StoreRefusedError as error:
+            self.health.write_ended(error)
+            return Written.REFUSED
         except Exception as error:  # as above; the worker has counted it
             if is_interrupt(error):
                 raise
             self.health.trip(self.health.writes)
-            return False
+            return Written.UNCONFIRMED
         self.health.write_ended()
-        return None if is_refused else True
+        return Written.SUPERSEDED if is_superseded else Written.STORED
 
     async def acquire(
         self,

@@ -49,6 +49,7 @@ class Maintenance:
     async def run(self, wake: Callable[[], None]) -> None:
         """Go on until it `is_over`. Calls `wake` when an upkeep becomes due."""
         looks = 0
+        looking: asyncio.Task[None] | None = None
         while not self.is_over.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.is_over.wait(), PAUSE)
@@ -60,8 +61,12 @@ class Maintenance:
             if not looks % UPKEEP_LOOKS:
                 self.is_due = True
                 wake()
-            if self._memory.counts().entries:
-                await self._forget(store)
+            # A server may take long: upkeep goes on, and it is not asked twice at once.
+            if self._memory.counts().entries and (looking is None or looking.done()):
+                looking = asyncio.ensure_future(self._forget(store))
+        if looking is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(looking, self._opener.store.timeout)
 
     async def _forget(self, store: Store) -> None:
         with self._tolerant("changes", "cannot tell what other processes change"):

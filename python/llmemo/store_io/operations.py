@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -51,6 +52,18 @@ class Set:
 
     record: Record
     fence: int | None = None
+
+
+class Written(Enum):
+    """The outcome of a `Set`, as far as its caller knows it."""
+
+    STORED = auto()
+    SUPERSEDED = auto()
+    """Another process was given the lease meanwhile, so that it was left out."""
+    REFUSED = auto()
+    """The store answered that it does not take it: it is dropped, and counted."""
+    UNCONFIRMED = auto()
+    """It failed, or is queued."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Reads of a store: all pending keys with one `get_at_once`, or one `get`.
 
 A caller that would compute the answer gets its lease in the same step, if the store can do that.
+A store behind a network has several batches at a time (`Store.reads_at_once`), so that no read
+waits for another's large value.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llmemo.store_io.calls import Outcome, Submission, settle
 from llmemo.store_io.operations import Found, Get, ListQuestions, ReadState, Recent
 from llmemo.store_io.store_opener import TROUBLE
+from llmemo.stores.base import StoreRefusedError
 from llmemo.stores.lease_store import Grant
 from llmemo.stores.records import Record
 
@@ -37,9 +40,15 @@ class ReadLoop:
         self.ready = asyncio.Event()
         """Set when there may be something to do."""
         self.queue: list[Submission[Found]] = []
-        self.in_flight: list[Submission[Found]] = []
-        """What the store was asked for last, until it answers."""
+        self._batches: list[list[Submission[Found]]] = []
+        self._turn = asyncio.Lock()
+        """Of the reader that waits for work: the others are not woken with it."""
         self._listings: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_flight(self) -> list[Submission[Found]]:
+        """What the store was asked for, and has not answered yet."""
+        return [call for batch in self._batches for call in batch]
 
     def answer_at_once(self) -> None:
         """Answer what is queued if that waits for nothing. Most reads do: no turn of the loop."""
@@ -76,35 +85,48 @@ class ReadLoop:
         return found
 
     async def run(self) -> None:
-        """Read until the worker ends."""
-        while await self._shutdown.has_next(self.ready, lambda: bool(self.queue)):
-            while self.queue:
-                self.in_flight, self.queue = self.queue, []
-                outcomes: list[Outcome]
-                try:
-                    records, leases = await self._read(self.in_flight)
-                    outcomes = [
-                        (call, _part(call, records, leases), None) for call in self.in_flight
-                    ]
-                    del records, leases
-                except TROUBLE as error:
-                    trouble = self._opener.translated(error)
-                    outcomes = [(call, None, trouble) for call in self.in_flight]
-                self.in_flight = []
-                settle(outcomes)
-                # What waits for the next read should keep neither these answers nor their loops.
-                del outcomes
+        """Read until the worker ends, `reads_at_once` batches at a time."""
+        readers = max(1, self._opener.store.reads_at_once)
+        await asyncio.gather(*(self._read_batches() for _ in range(readers)))
+
+    async def _read_batches(self) -> None:
+        while True:
+            async with self._turn:
+                if not await self._shutdown.has_next(self.ready, lambda: bool(self.queue)):
+                    return
+                batch, self.queue = self.queue, []
+                self._batches.append(batch)
+            settle(await self._outcomes(batch))
+            # What waits for the next read should keep neither these calls nor their loops.
+            del batch
+
+    async def _outcomes(self, batch: list[Submission[Found]]) -> list[Outcome]:
+        outcomes: list[Outcome]
+        try:
+            records, leases = await self._read(batch)
+            outcomes = [(call, _part(call, records, leases), None) for call in batch]
+        except TROUBLE as error:
+            trouble = self._opener.translated(error)
+            outcomes = [(call, None, trouble) for call in batch]
+        # Not of what any other exception ends: the worker settles these.
+        self._batches.remove(batch)
+        return outcomes
 
     async def _read(self, reads: Sequence[Submission[Found]]) -> tuple[Any, Any]:
         store = await self._opener.open()
         keys, wanted = _keys_of(reads), self._leases.wanted(_wanted(reads))
-        if not wanted:
-            # A store may return anything, or what runs its code in the caller's thread.
-            return dict(await store.get(keys)), {}
-        records, leases = await store.get_or_acquire(keys, wanted)
-        leases = dict(leases)
-        self._leases.note_granted(leases, wanted)
-        return dict(records), leases
+        if wanted:
+            try:
+                records, leases = await store.get_or_acquire(keys, wanted)
+            except StoreRefusedError as error:
+                # A server that takes no writes gives no leases, and may be read all the same.
+                self._leases.trouble.note("acquire", error)
+            else:
+                leases = dict(leases)
+                self._leases.note_granted(leases, wanted)
+                return dict(records), leases
+        # A store may return anything, or what runs its code in the caller's thread.
+        return dict(await store.get(keys)), {}
 
     def begin_listing(self, call: Submission[Any]) -> None:
         """List something beside the reads, which must not wait for as long as that takes."""

@@ -14,6 +14,7 @@ from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.store_io.calls import Call, settle
 from llmemo.store_io.circuit_breaker import CircuitBreaker
 from llmemo.store_io.operations import Get
+from llmemo.stores.base import StoreRefusedError
 
 if TYPE_CHECKING:
     from llmemo.store_io.calls import Submission
@@ -58,8 +59,8 @@ class StoreHealth:
             self.reads.succeeded()
 
     def write_ended(self, error: Exception | None = None) -> None:
-        """Note the outcome of a write: success counts."""
-        if error is None:
+        """Note the outcome of a write: that the store has answered counts, even if it refused."""
+        if error is None or isinstance(error, StoreRefusedError):
             self.writes.succeeded()
             if self.reads.is_open:
                 # Maybe that is over, too. But reads may hang where writes do not.

@@ -176,6 +176,8 @@ class Worker:
             self._maintenance.is_over.set()
             await asyncio.gather(maintaining, self._leases.finish(), self._reads.finish_listings())
         finally:
+            # Also where one of the loops has failed: no reader waits for work then.
+            self._shutdown.is_stopping = True
             self._shutdown.steps += 1
             await self._opener.close()
 

@@ -11,12 +11,11 @@ from llmemo.store_io.batches import carry_out, shared_by, size_of, take_batch
 from llmemo.store_io.calls import Submission, settle
 from llmemo.store_io.operations import Invalidate, forget
 from llmemo.store_io.store_opener import TROUBLE
-from llmemo.stores.base import StoreUnavailableError
+from llmemo.stores.base import StoreRefusedError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from llmemo._core import Memory
+    from llmemo.store_io.calls import Outcome
     from llmemo.store_io.leases.manager import LeaseManager
     from llmemo.store_io.maintenance import Maintenance
     from llmemo.store_io.shutdown import Shutdown
@@ -93,13 +92,14 @@ class WriteLoop:
                 if self._shutdown.is_time_over:
                     return
                 self.in_flight = self._take_batch()
-                results, error = await self._execute(self.in_flight)
+                outcomes = await self._execute(self.in_flight)
                 self._shutdown.steps += 1
                 batch, self.in_flight = self.in_flight, []
+                error = outcomes[0][2]
                 if self._shutdown.hands_over and isinstance(error, StoreUnavailableError):
                     self.queue.extendleft(reversed(batch))
                     return
-                if not self._finish(batch, results, error):
+                if not self._finish(outcomes):
                     break
                 await self._leases.work()
                 if self._maintenance.is_due:
@@ -107,22 +107,30 @@ class WriteLoop:
                     await self._maintenance.work()
             await self._leases.work()
 
-    def _finish(
-        self, batch: list[Submission[Any]], results: Sequence[Any], error: Exception | None
-    ) -> bool:
+    def _finish(self, outcomes: list[Outcome]) -> bool:
         """Hand out the outcomes of a batch. Returns False if there is more to remove."""
         self._leases.is_in_trouble = False
-        self._leases.wrote(batch, is_done=error is None)
-        if error is not None and shared_by(batch[0].operation) is not None:
-            # Here, since the caller may not wait for the outcome any more.
-            self._tally.store_failed("write", error, len(batch))
-        if not _is_brief(batch[0]) and error is None and results[0] is None:
+        first, result, error = outcomes[0]
+        failed = [one for one in outcomes if one[2] is not None]
+        self._leases.wrote((call for call, _, error in outcomes if error is None), is_done=True)
+        self._leases.wrote((call for call, _, _ in failed), is_done=False)
+        if failed and shared_by(first.operation) is not None:
+            # Here, since the callers may not wait for the outcomes any more. It is one error.
+            self._count(failed[0][2], len(failed))
+        if not _is_brief(first) and error is None and result is None:
             # The rest of a removal comes after newer writes, and after maintenance.
-            (self.unfinished if self._shutdown.is_stopping else self.queue).append(batch[0])
+            (self.unfinished if self._shutdown.is_stopping else self.queue).append(first)
             return False
-        forget(self._memory, batch[0].operation)
-        settle([(call, result, error) for call, result in zip(batch, results, strict=True)])
+        forget(self._memory, first.operation)
+        settle(outcomes)
         return True
+
+    def _count(self, error: Exception | None, count: int) -> None:
+        if isinstance(error, StoreRefusedError):
+            text = "llmemo: the store refuses to write: %s"
+            self._tally.note("errors", "store_refused", text, text_of(error), count=count)
+        elif error is not None:
+            self._tally.store_failed("write", error, count)
 
     def _has_work(self) -> bool:
         return bool(self.queue) or self._leases.has_work or self._maintenance.has_work
@@ -133,15 +141,13 @@ class WriteLoop:
         self._queued_bytes -= sum(map(_size, batch))
         return batch
 
-    async def _execute(
-        self, batch: list[Submission[Any]]
-    ) -> tuple[Sequence[Any], Exception | None]:
-        """Carry a batch out, however long the store is unavailable. Returns a result for each."""
-        attempt, nothing = 0, [None] * len(batch)
+    async def _execute(self, batch: list[Submission[Any]]) -> list[Outcome]:
+        """Carry a batch out, however long the store is unavailable."""
+        attempt = 0
         while True:
             try:
                 store = await self._opener.open()
-                return await carry_out(store, batch, self._tally), None
+                return await carry_out(store, batch, self._tally)
             except StoreUnavailableError as error:
                 text = "llmemo: the store is unavailable: %s"
                 self._tally.note("errors", "store_unavailable", text, text_of(error))
@@ -150,10 +156,11 @@ class WriteLoop:
                 if not self._shutdown.is_urgent:
                     await asyncio.sleep(RETRY_DELAYS[min(attempt, len(RETRY_DELAYS) - 1)])
                 if self._shutdown.is_urgent:
-                    return nothing, error
+                    return [(call, None, error) for call in batch]
                 attempt += 1
             except TROUBLE as error:
-                return nothing, self._opener.translated(error)
+                trouble = self._opener.translated(error)
+                return [(call, None, trouble) for call in batch]
 
 
 def _is_brief(call: Submission[Any]) -> bool:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmemo.stores.base import Store, StoreUnavailableError, StoreUnusableError
+from llmemo.stores.base import (
+    Store,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreUnusableError,
+)
 from llmemo.stores.records import Record, Selection
 
 if TYPE_CHECKING:
@@ -15,6 +20,7 @@ __all__ = [
     "SQLiteStore",
     "Selection",
     "Store",
+    "StoreRefusedError",
     "StoreUnavailableError",
     "StoreUnusableError",
 ]

@@ -24,7 +24,29 @@ class StoreUnavailableError(Exception):
 
 
 class StoreRefusedError(StoreError):
-    """The store refuses this (full, read-only, not allowed), and would again: it is dropped."""
+    """The store refuses this (full, read-only, not allowed), and would again: it is dropped.
+
+    It was answered at once, so that the store counts as well. The message is logged: it names the
+    reason, and nothing of a request. `Store.set` and `LeaseStore.set` may refuse some records of a
+    batch, and store the others.
+    """
+
+    def __init__(
+        self,
+        *args: object,
+        refused: Collection[bytes] | None = None,
+        superseded: Collection[int] = (),
+    ) -> None:
+        """With a message.
+
+        Args:
+            *args: As of any exception.
+            refused: Keys of the records that were refused; the others are stored. None: nothing is.
+            superseded: Fences of the others that `LeaseStore.set` would have returned.
+        """
+        super().__init__(*args)
+        self.refused = None if refused is None else frozenset(refused)
+        self.superseded = frozenset(superseded)
 
     def __init__(self, text: str, *, refused: frozenset[bytes] | None = None) -> None:
         """`refused`: the keys of what it did not take, and it has the rest; None for all."""
@@ -39,8 +61,9 @@ class StoreUnusableError(Exception):
 class Store(ABC):
     """A durable tier.
 
-    All methods run on one private event loop, each in a task that is never cancelled half-way,
-    so an implementation needs no locks and no threads of its own. `get` may run beside any other
+    All methods run on one private event loop, each in a task that is never cancelled half-way
+    (but for `changes` and `LeaseStore.peek`, when the store is to close and `timeout` is over), so
+    an implementation needs no locks and no threads of its own. `get` may run beside any other
     method; `set`, `add`, `delete`, `invalidate`, `discard`, `upkeep` and `close` never run beside
     each other.
 
@@ -145,7 +168,8 @@ class Store(ABC):
     async def set(self, records: Sequence[Record]) -> None:
         """Store each of them whole; return when they would survive the process being killed.
 
-        If one cannot be stored, this raises: a store with transactions then has none of them.
+        If one cannot be stored, this raises: a store with transactions then has none of them, and
+        `StoreRefusedError` may say which those are.
         """
 
     @abstractmethod

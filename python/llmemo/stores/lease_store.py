@@ -88,7 +88,7 @@ class LeaseStore(ABC):
         """
 
     tells_moves: bool = False
-    """Whether `moved` is ever False: looking at the leases themselves may be as cheap."""
+    """Whether `moved` is ever False. If not, it is not asked, and `peek` less and less often."""
 
     async def moved(self) -> bool:
         """Whether anything may have changed since the last call. Has to be cheap."""

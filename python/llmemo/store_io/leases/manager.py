@@ -11,24 +11,20 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.loop_timers import Timer
-from llmemo.errors import text_of
 from llmemo.store_io.calls import Call, Outcome, Submission, settle
 from llmemo.store_io.leases.held import HeldLease
-from llmemo.store_io.leases.parked import ParkedCalls, by_key, operation_of, waiting
+from llmemo.store_io.leases.parked import PAUSE, ParkedCalls, by_key, operation_of, waiting
+from llmemo.store_io.leases.trouble import LeaseTrouble
 from llmemo.store_io.operations import Follow, Release, Resume, Set
-from llmemo.store_io.store_opener import TROUBLE
 from llmemo.stores.lease_store import FAILURES_MAX, Grant, LeaseState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from llmemo.store_io.leases.held import HeldLeases
     from llmemo.store_io.store_opener import StoreOpener
     from llmemo.stores.lease_store import LeaseStore
     from llmemo.telemetry.stats import Tally
-
-PAUSE = 0.025
-"""Seconds between two looks at the leases of other processes that callers wait for."""
 
 LEASE = 5.0
 """Seconds for which a lease lasts that no model run stands behind; a killed process keeps the
@@ -68,6 +64,7 @@ class LeaseManager:
         self._opener = opener
         self._held = held
         self._tally = tally
+        self.trouble = LeaseTrouble(tally)
         self._wake = wake
         self._timeout = timeout
         self._late = late
@@ -100,12 +97,16 @@ class LeaseManager:
         elif isinstance(operation, Release):
             self._held.drop(operation.key, operation.fence)
             self._releases.append(call)
-        elif self.is_in_trouble or isinstance(operation, Resume):
+        elif self._grants_none or isinstance(operation, Resume):
             settle([(call, None, None)])
         elif isinstance(operation, Follow):
             self._park(call, operation.held)
         else:
             self._ask([call])
+
+    @property
+    def _grants_none(self) -> bool:
+        return self.is_in_trouble or self.trouble.is_refused
 
     def _ask(self, calls: list[Submission[Any]]) -> None:
         self._since = min(self._since, self._loop.time())
@@ -126,7 +127,7 @@ class LeaseManager:
     def wanted(self, keys: Iterable[bytes]) -> dict[bytes, float]:
         """Seconds for which leases of these keys are to last that a read may bring along."""
         store = self._opener.opened()
-        if store is None or store.leases is None or self.is_in_trouble or self._is_over:
+        if store is None or store.leases is None or self._grants_none or self._is_over:
             return {}
         # Those that this process holds are not free; those that were asked for wait their turn.
         held, asked = self._held.by_key, self._asked
@@ -177,7 +178,7 @@ class LeaseManager:
         return (await self._opener.open()).leases
 
     async def _release(self, ended: dict[bytes, Any]) -> None:
-        with self._tolerant("release"):
+        with self.trouble.survived("release"):
             leases = await self._leases()
             if leases is not None:
                 await leases.release({k: (one.fence, one.failures) for k, one in ended.items()})
@@ -185,7 +186,7 @@ class LeaseManager:
     async def _renew(self) -> None:
         now = time.monotonic()
         due = self._held.due(now)
-        with self._tolerant("renew"):
+        with self.trouble.survived("renew"):
             leases = await self._leases()
             if leases is None or not due:
                 return
@@ -201,7 +202,7 @@ class LeaseManager:
         self._asking = [call for calls in asked.values() for call in calls]
         wanted = {key: operation_of(calls[0]).seconds for key, calls in asked.items()}
         found: dict[bytes, Any] = {}
-        with self._tolerant("acquire"):
+        with self.trouble.survived("acquire"):
             leases = await self._leases()
             if leases is not None and wanted:
                 found.update(await leases.acquire(wanted))
@@ -254,12 +255,13 @@ class LeaseManager:
         found: dict[bytes, Any] | None = None
         keys: list[bytes] = []
         is_well = False
-        with self._tolerant("peek"):
+        with self.trouble.survived("peek"):
             leases = await self._leases()
             if leases is not None:
-                keys = list(self._parked.by_key)
-                is_due = self._parked.is_due(self._opener.store.clock())
-                if await leases.moved() or is_due:
+                now = self._opener.store.clock()
+                keys = self._parked.due(now, self._loop.time(), is_paced=not leases.tells_moves)
+                is_due = self._parked.is_due(now)
+                if keys and (not leases.tells_moves or await leases.moved() or is_due):
                     found = dict(await leases.peek(keys))
                 is_well = True
         self._peeking = None
@@ -281,7 +283,8 @@ class LeaseManager:
         self._held_timer.cancel()
         self.dismiss_waiters()
         if self._peeking is not None:
-            await self._peeking
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._peeking, self._timeout)
         settle([(call, None, None) for call in self._releases])
         is_last = self._held.is_closed or not threading.main_thread().is_alive()
         if is_last:
@@ -290,11 +293,3 @@ class LeaseManager:
                 await self._release(held)
         elif self._held.by_key:
             self._late.append(Call.blocking(Resume()))
-
-    @contextlib.contextmanager
-    def _tolerant(self, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except TROUBLE as error:
-            text = "llmemo: the store failed to %s leases: %s"
-            self._tally.note("errors", "store_lease", text, verb, text_of(error))

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from llmemo.stores.lease_store import LeaseState
 
 
+PAUSE = 0.025
+"""Seconds between two looks at the leases of other processes that callers wait for."""
+
+LONGEST_PAUSE = 0.1
+"""The same for a lease that is waited for since long, where each look asks a server."""
+
+PACE = 0.1
+"""Part of the time that a lease was waited for, after which it is looked at again: until then."""
+
+
 class ParkedCalls:
     """Calls by the key of the lease that they wait for."""
 
@@ -22,6 +32,7 @@ class ParkedCalls:
         """Begin with none."""
         self.by_key: dict[bytes, list[Submission[Any]]] = {}
         self._ends: dict[bytes, float] = {}
+        self._paces: dict[bytes, _Pace] = {}
         self._has_new = False
 
     def park(self, call: Submission[Any], state: LeaseState) -> None:
@@ -35,6 +46,23 @@ class ParkedCalls:
     def drop_abandoned(self) -> None:
         """Forget the calls whose callers have left."""
         self.by_key = {key: left for key, calls in self.by_key.items() if (left := waiting(calls))}
+        for gone in self._ends.keys() - self.by_key.keys():
+            self._forget(gone)
+
+    def due(self, now: float, loop_time: float, *, is_paced: bool) -> list[bytes]:
+        """The keys to look at: all, or those whose pause is over if they are `is_paced`.
+
+        `now`: Unix time by the store's clock, at which leases end; `loop_time`: monotonic seconds.
+        """
+        if not is_paced:
+            return list(self.by_key)
+        paces = self._paces
+        return [
+            key
+            for key in self.by_key
+            if paces.setdefault(key, _Pace(loop_time)).is_due(loop_time)
+            or self._ends.get(key, now) <= now
+        ]
 
     def is_due(self, now: float) -> bool:
         """Whether to look at the leases even if the store has not changed. Asked once a look."""
@@ -49,8 +77,8 @@ class ParkedCalls:
         outcomes: list[Outcome] = []
         free: list[Submission[Any]] = []
         for key in keys:
-            calls, state = self.by_key.pop(key, []), found.get(key)
-            self._ends.pop(key, None)
+            calls, state, pace = self.by_key.pop(key, []), found.get(key), self._paces.get(key)
+            self._forget(key)
             if isinstance(state, Record):
                 outcomes += [(call, state, None) for call in calls]
                 continue
@@ -67,13 +95,39 @@ class ParkedCalls:
             else:
                 self.by_key.setdefault(key, []).extend(rest)
                 self._ends[key] = state.expires
+                if pace is not None and pace.failures in {None, failures}:
+                    # It is the lease that was waited for before.
+                    pace.failures = failures
+                    self._paces[key] = pace
         return outcomes, free
 
     def take_all(self) -> list[Submission[Any]]:
         """Remove and return all calls."""
         calls = [call for group in self.by_key.values() for call in group]
-        self.by_key, self._ends = {}, {}
+        self.by_key, self._ends, self._paces = {}, {}, {}
         return calls
+
+    def _forget(self, key: bytes) -> None:
+        self._ends.pop(key, None)
+        self._paces.pop(key, None)
+
+
+class _Pace:
+    """How often to look at one lease: the rarer, the longer it was waited for."""
+
+    __slots__ = ("_next", "_since", "failures")
+
+    def __init__(self, now: float) -> None:
+        self._since = self._next = now
+        self.failures: int | None = None
+        """As the last look has found them."""
+
+    def is_due(self, now: float) -> bool:
+        """Whether to look. If so, the next look is put off."""
+        if now < self._next:
+            return False
+        self._next = now + min(LONGEST_PAUSE, PACE * (now - self._since))
+        return True
 
 
 def operation_of(call: Submission[Any]) -> Any:

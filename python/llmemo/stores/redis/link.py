@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import anyio
+from hiredis import pack_command
 from redis.exceptions import ConnectionError as BrokenConnectionError
 from redis.exceptions import ResponseError
 
 from llmemo._core import leak
+from llmemo.stores.redis.time_limit import TimeLimit
 from llmemo.stores.redis.trouble import translated
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class Link:
         try:
             if not connection.is_connected:
                 await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_packed_command(connection.pack_commands(commands))
+            # Ten times as fast as `connection.pack_commands`, which is written in Python.
+            packed = b"".join([pack_command(one) for one in commands])  # type: ignore[arg-type]
+            await connection.send_packed_command(packed)
             replies = [await self._read() for _ in commands]
             is_whole = self.is_reused = True
         finally:
@@ -103,7 +106,7 @@ class Node:
         """
         size = sum(len(part) for one in commands for part in one if isinstance(part, bytes))
         try:
-            with anyio.fail_after(seconds + size / BYTES_PER_SECOND):
+            with TimeLimit(seconds + size / BYTES_PER_SECOND):
                 async with self._places:
                     return await self._exchange(commands)
         except Exception as error:  # noqa: BLE001 (no signal handler's: this is no main thread)

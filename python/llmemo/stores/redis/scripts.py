@@ -59,6 +59,12 @@ local function end_lease(key)
   if not set_lease(key, '0', 0, 0, {KEPT_MS}) then redis.call('DEL', key) end
 end
 
+local function answers()
+  local names = {{}}
+  for n = 1, #KEYS / 2 do names[n] = KEYS[2 * n - 1] end
+  return redis.call('MGET', unpack(names))
+end
+
 local function note_change(stream, key, writer)
   return redis.pcall(
     'XADD', stream, 'MAXLEN', '~', {CHANGES_KEPT}, '*', 'k', key, 'w', writer)
@@ -76,8 +82,9 @@ READ = _script(f"""
 -- and for each key the milliseconds of the lease that is wanted, or 0.
 -- Returns for each key the answer, and what there is of a lease: {{granted, left, failures}}.
 local reply, now, client_now = {{ARGV[1]}}, now_ms(), tonumber(ARGV[3])
-for n = 1, #KEYS / 2 do
-  local stored, lease = redis.call('GET', KEYS[2 * n - 1]), false
+local all = answers()
+for n = 1, #all do
+  local stored, lease = all[n], false
   local wanted = tonumber(ARGV[3 + n])
   if wanted > 0 and not is_live(stored, client_now) then
     local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n')
@@ -101,8 +108,9 @@ PEEK = _script("""
 -- KEYS: as above. ARGV: tag, Unix time of the client.
 -- Returns for each key the answer if it is live, and the state of its lease: {left, failures}.
 local reply, now, client_now = {ARGV[1]}, now_ms(), tonumber(ARGV[2])
-for n = 1, #KEYS / 2 do
-  local stored, lease = redis.call('GET', KEYS[2 * n - 1]), false
+local all = answers()
+for n = 1, #all do
+  local stored, lease = all[n], false
   if not is_live(stored, client_now) then
     stored = false
     local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n', 'f')
