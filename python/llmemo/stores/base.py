@@ -48,11 +48,6 @@ class StoreRefusedError(StoreError):
         self.refused = None if refused is None else frozenset(refused)
         self.superseded = frozenset(superseded)
 
-    def __init__(self, text: str, *, refused: frozenset[bytes] | None = None) -> None:
-        """`refused`: the keys of what it did not take, and it has the rest; None for all."""
-        super().__init__(text)
-        self.refused = refused
-
 
 class StoreUnusableError(Exception):
     """The store is not for this version of llmemo: logged once, and memory serves without it."""

@@ -11,8 +11,8 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from llmemo.stores.redis.commands import Call, script_call
+from llmemo.stores.redis.nodes import BUCKETS
 from llmemo.stores.redis.scripts import BEGIN
-from llmemo.stores.redis.topology import BUCKETS
 from llmemo.stores.redis.trouble import translated
 from llmemo.stores.selection_bytes import KEY_BYTES, unpacked
 

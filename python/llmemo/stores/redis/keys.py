@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from llmemo.errors import ConfigurationError
-from llmemo.stores.redis.topology import BUCKETS
+from llmemo.stores.redis.nodes import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -109,6 +109,10 @@ class Node:
             with TimeLimit(seconds + size / BYTES_PER_SECOND):
                 async with self._places:
                     return await self._exchange(commands)
+        except TimeoutError as error:
+            # What is idle may hang as well: a firewall that has forgotten all of them, say.
+            await self.drop()
+            raise translated(error) from None
         except Exception as error:  # noqa: BLE001 (no signal handler's: this is no main thread)
             raise translated(error) from None
 

@@ -65,6 +65,11 @@ local function answers()
   return redis.call('MGET', unpack(names))
 end
 
+local function answer(key)
+  -- MGET, unlike GET, takes what is no string for nothing.
+  return redis.call('MGET', key)[1]
+end
+
 local function note_change(stream, key, writer)
   return redis.pcall(
     'XADD', stream, 'MAXLEN', '~', {CHANGES_KEPT}, '*', 'k', key, 'w', writer)
@@ -132,7 +137,7 @@ local fence = ARGV[4]
 if fence ~= '' then
   local found = redis.call('HGET', KEYS[2], 'f')
   if found ~= fence then
-    local stored = redis.call('GET', KEYS[1])
+    local stored = answer(KEYS[1])
     -- What was stored by this very call, whose reply was lost, is stored again.
     local is_same = stored == ARGV[2]
     local is_lost = ARGV[5] == '1' and not found and not stored
@@ -141,7 +146,7 @@ if fence ~= '' then
 end
 local is_there
 if ARGV[8] ~= '' then
-  local stored = redis.call('GET', KEYS[1])
+  local stored = answer(KEYS[1])
   if is_live(stored, tonumber(ARGV[8])) then return {ARGV[1], 0} end
   is_there = stored
 else
@@ -179,7 +184,7 @@ return {ARGV[1], removed}
 
 DISCARD = _script("""
 -- KEYS: an answer. ARGV: tag, and what it is if it is to go.
-if redis.call('GET', KEYS[1]) ~= ARGV[2] then return {ARGV[1], 0} end
+if answer(KEYS[1]) ~= ARGV[2] then return {ARGV[1], 0} end
 return {ARGV[1], redis.call('DEL', KEYS[1])}
 """)
 """Removes an answer that cannot be read, unless another took its place."""

@@ -45,14 +45,17 @@ class Server:
 
     def grouped(self, keys: Iterable[bytes]) -> list[tuple[int | None, list[bytes]]]:
         """Keys as they may share a call: all, or in a cluster those of a bucket."""
-        if not self.topology.is_cluster:
-            listed = list(keys)
-            starts = range(0, len(listed), KEYS_AT_ONCE)
-            return [(None, listed[at : at + KEYS_AT_ONCE]) for at in starts]
         groups: dict[int | None, list[bytes]] = {}
-        for key in keys:
-            groups.setdefault(self.keys.bucket(key), []).append(key)
-        return list(groups.items())
+        if self.topology.is_cluster:
+            for key in keys:
+                groups.setdefault(self.keys.bucket(key), []).append(key)
+        else:
+            groups[None] = list(keys)
+        return [
+            (bucket, group[at : at + KEYS_AT_ONCE])
+            for bucket, group in groups.items()
+            for at in range(0, len(group), KEYS_AT_ONCE)
+        ]
 
     async def records(self, keys: Sequence[bytes], stored: Sequence[object]) -> dict[bytes, Record]:
         """The records of keys, from what the server has for them.
@@ -103,5 +106,5 @@ class Server:
         Raises:
             StoreUnavailableError: In any case.
         """
-        await self.topology.close()
+        await self.topology.nodes.drop()
         raise StoreUnavailableError(MIXED_UP)

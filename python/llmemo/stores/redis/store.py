@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 READS_AT_ONCE = 4
 """Batches of reads in flight: none waits for another's large value, or for a round trip."""
 
+SECONDS_MAX = 1e10
+"""For which a server is told to keep an answer: three centuries, within what it can count."""
+
 PART_OF_TIMEOUT = 0.7
 """Of `store_timeout`, for an exchange with a server: a connection that hangs is given up before
 its callers have gone."""
@@ -103,8 +106,8 @@ class RedisStore(Store):
 
     async def open(self) -> None:
         """See `Store.open`: find the nodes, and the ends of the streams of changes."""
-        self._server.topology.timeout = self.timeout * PART_OF_TIMEOUT
-        await self._server.topology.find()
+        self._server.topology.nodes.timeout = self.timeout * PART_OF_TIMEOUT
+        await self._server.topology.nodes.find()
         await self._server.changes.begin()
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
@@ -172,16 +175,17 @@ class RedisStore(Store):
         if record.expires is None:
             return 0
         # By the server's clock from now on: whatever the two clocks say, it lasts as long.
-        return max(1, math.ceil(1_000 * (record.expires + self.grace - now)))
+        seconds = min(record.expires + self.grace - now, SECONDS_MAX)
+        return max(1, math.ceil(1_000 * seconds))
 
     async def delete(self, keys: Sequence[bytes] | None) -> int:
         """See `Store.delete`."""
         if keys is not None:
             return await remove_all(self._server, keys)
-        removed, everything = None, Selection(None, None, None)
-        while removed is None:
-            removed = await self.invalidate(everything)
-        return removed
+        sweep = Sweep(self._server, Selection(None, None, None))
+        while not sweep.is_over:
+            await sweep.go_on()
+        return sweep.removed
 
     async def invalidate(self, selection: Selection) -> int | None:
         """See `Store.invalidate`."""
@@ -206,11 +210,11 @@ class RedisStore(Store):
 
     def left_open(self) -> None:
         """See `Store.left_open`."""
-        self._server.topology.leak()
+        self._server.topology.nodes.leak()
 
     async def close(self) -> None:
         """See `Store.close`."""
-        await self._server.topology.close()
+        await self._server.topology.nodes.close()
 
 
 def _restored(kind: type[RedisStore], url: str, prefix: str, replicas: int) -> RedisStore:

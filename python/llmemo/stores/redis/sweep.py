@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.redis.commands import script_call
 from llmemo.stores.redis.scripts import SWEEP, TELL
 from llmemo.stores.selection_bytes import packed
@@ -12,8 +13,8 @@ from llmemo.stores.selection_bytes import packed
 if TYPE_CHECKING:
     from llmemo.stores.records import Selection
     from llmemo.stores.redis.commands import Call
+    from llmemo.stores.redis.nodes import Address
     from llmemo.stores.redis.server import Server
-    from llmemo.stores.redis.topology import Address
 
 NAMES_PER_STEP = 500
 """Names that one SCAN goes through: a millisecond or two, for which a server answers nobody."""
@@ -43,10 +44,17 @@ class Sweep:
         """Remove some.
 
         Raises:
-            StoreUnavailableError: The server is; it goes on from there.
+            StoreUnavailableError: The server is; the next call begins anew.
             StoreRefusedError: The server takes no removals.
         """
-        end = time.monotonic() + BUDGET
+        try:
+            await self._walk(time.monotonic() + BUDGET)
+        except StoreUnavailableError:
+            # From the beginning: other nodes may have the keys by then.
+            self._left = None
+            raise
+
+    async def _walk(self, end: float) -> None:
         if self._left is None:
             # At first, so that others soon stop serving them; and at last, since they may have
             # read some in between. Even if there are none here: their memory may have some.

@@ -11,7 +11,7 @@ from llmemo.stores.redis.scripts import DISCARD, REMOVE, WRITE
 from llmemo.stores.redis.trouble import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 
     from llmemo.stores.records import Record
     from llmemo.stores.redis.commands import Call
@@ -90,15 +90,21 @@ async def write_all(
                 written[number] = False
             else:
                 written[number] = reply[1] == 1
-    server.changes.touched(server.keys.bucket(record.key) for record, _ in records)
+    stored_keys = (records[number][0].key for number, is_stored in written.items() if is_stored)
+    server.changes.touched(map(server.keys.bucket, stored_keys))
     if refused:
-        _refuse(refused)
+        others = {
+            fence
+            for number, (record, fence) in enumerate(records)
+            if fence is not None and record.key not in refused and not written[number]
+        }
+        _refuse(refused, others)
     return [written[number] for number in range(len(records))]
 
 
-def _refuse(refused: dict[bytes, Exception]) -> NoReturn:
+def _refuse(refused: dict[bytes, Exception], superseded: Collection[int]) -> NoReturn:
     reasons = "; ".join(dict.fromkeys(map(str, refused.values())))
-    raise StoreRefusedError(reasons, refused=frozenset(refused))
+    raise StoreRefusedError(reasons, refused=refused, superseded=superseded)
 
 
 def _batches(calls: Iterable[int], sizes: Sequence[int]) -> Iterator[list[int]]:
