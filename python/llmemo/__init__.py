@@ -102,7 +102,11 @@ _LATER = {
 """Names that are imported when they are first asked for: not every program uses them."""
 
 
-_NEEDS = {"CacheMiddleware": ("langchain", "agents"), "LangGraphCache": ("langgraph", "graph")}
+_NEEDS = {
+    "CacheMiddleware": ("langchain", "agents"),
+    "LangGraphCache": ("langgraph", "graph"),
+    "RedisStore": ("redis", "asyncio"),
+}
 """Names that cannot be imported without another package: `from llmemo import *` leaves them out."""
 
 if not TYPE_CHECKING:  # it would let a type checker take any name
