@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import shutil
 import socket
@@ -23,6 +24,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 from langchain_openai import ChatOpenAI
 from openai_server import OpenAIServer
@@ -32,6 +34,7 @@ from llmemo import LLMCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
 
     from langchain_core.outputs import Generation
 
@@ -87,37 +90,56 @@ class Watched(LLMCache):
         return await super().alookup(prompt, llm_string)
 
 
-async def worker(redis: str, url: str) -> None:
-    """One of the processes: does what it is told on stdin, and says on stdout what came of it."""
+async def work(orders: Connection, redis: str, url: str) -> None:
+    """One of the processes: does what it is told, and says what came of it."""
     async with Watched(redis) as cache:
         model = ChatOpenAI(base_url=url, api_key=SecretStr("unused"), model="any", cache=cache)
-        print("ready", flush=True)
-        for line in sys.stdin:
+        orders.send("ready")
+        while (order := orders.recv()) != "end":
             began = time.perf_counter()
-            if line.strip() == "replace":
-                answer = await cache.alookup(*cache.asked)
-                assert answer, "it was just asked"
-                message = answer[0].message.model_copy(update={"content": NEW})  # type: ignore[attr-defined]
+            if order == "replace":
+                text, message = NEW, AIMessage(NEW)
                 await cache.aupdate(*cache.asked, [ChatGeneration(message=message)])
-                text = NEW
             else:
                 text = str((await model.ainvoke(QUESTION)).content)
-            print(f"{time.perf_counter() - began:.3f} {text}", flush=True)
+            orders.send((time.perf_counter() - began, text))
 
 
-def tell(processes: Sequence[subprocess.Popen[str]], what: str) -> list[tuple[float, str]]:
+def worker(orders: Connection, redis: str, url: str) -> None:
+    """Run one of the processes."""
+    os.environ.update(LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
+    asyncio.run(work(orders, redis, url))
+
+
+@contextmanager
+def started(redis: str, url: str) -> Iterator[list[Connection]]:
+    """The fleet: a connection to each of its processes, once all are ready."""
+    # Forked from a process that has done the imports, which take longer than all the rest.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["langchain_openai", "llmemo"])
+    fleet: list[Connection] = []
+    processes = []
+    for _ in range(PROCESSES):
+        here, there = context.Pipe()
+        process = context.Process(target=worker, args=(there, redis, url), daemon=True)
+        process.start()
+        there.close()
+        fleet.append(here)
+        processes.append(process)
+    for orders in fleet:
+        orders.recv()
+    yield fleet
+    for orders in fleet:
+        orders.send("end")
+    for process in processes:
+        process.join()
+
+
+def tell(fleet: Sequence[Connection], order: str) -> list[tuple[float, str]]:
     """Tell processes something, all at once. Returns seconds and text of each."""
-    for process in processes:
-        assert process.stdin is not None
-        print(what, file=process.stdin, flush=True)
-    made = []
-    for process in processes:
-        assert process.stdout is not None
-        seconds, _, text = process.stdout.readline().strip().partition(" ")
-        if not seconds:
-            sys.exit("demo: a process has ended")
-        made.append((float(seconds), text))
-    return made
+    for orders in fleet:
+        orders.send(order)
+    return [orders.recv() for orders in fleet]
 
 
 def show(title: str, replies: Sequence[tuple[float, str]]) -> None:
@@ -129,17 +151,11 @@ def show(title: str, replies: Sequence[tuple[float, str]]) -> None:
 
 def demo() -> bool:
     """Run it, and print what happens. Returns whether all went as it should."""
-    with redis_server() as redis, OpenAIServer(LATENCY) as server, contextlib.ExitStack() as stack:
-        command = [sys.executable, __file__, redis, server.url]
-        fleet = [
-            stack.enter_context(
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            )
-            for _ in range(PROCESSES)
-        ]
-        for process in fleet:
-            assert process.stdout is not None
-            process.stdout.readline()
+    with (
+        redis_server() as redis,
+        OpenAIServer(LATENCY) as server,
+        started(redis, server.url) as fleet,
+    ):
         print(
             f"{PROCESSES} processes, one Redis server, one model that takes {LATENCY:g} s a call."
         )
@@ -159,14 +175,5 @@ def demo() -> bool:
         return server.requests == 1 and followed
 
 
-def main() -> None:
-    """Run the demo or, started by it, one of the processes."""
-    os.environ.update(LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
-    if len(sys.argv) > 1:
-        asyncio.run(worker(*sys.argv[1:]))
-    elif not demo():
-        sys.exit("demo: the processes did not share what they should")
-
-
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__" and not demo():
+    sys.exit("demo: the processes did not share what they should")
