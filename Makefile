@@ -1,5 +1,6 @@
 # The only commands anyone needs. Each makes what it depends on: a virtual environment, the
-# extension built in release mode. Needed on the machine: python3 (3.10 or newer), cargo, make.
+# extension built in release mode, the servers that tests start (by apt, where it can). Needed on the
+# machine: python3 (3.10 or newer), cargo, make.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,8 @@ LOAD := $(wildcard tests/soak/test_soak_*.py) tests/soak/test_faults.py tests/so
 # Those that mostly wait, for processes.
 WAITING := $(wildcard tests/soak/test_soak_*.py) tests/stores/sqlite/test_locked.py \
   tests/store_io/test_process_end.py tests/store_io/test_leases_processes.py \
-  tests/single_flight/test_flight_processes.py tests/concurrency/test_gevent.py tests/cache/test_pickling.py
+  tests/single_flight/test_flight_processes.py tests/concurrency/test_gevent.py \
+  tests/cache/test_pickling.py $(wildcard tests/stores/redis/test_redis_faults*.py)
 SWEEPS := $(wildcard tests/keys/test_sweep_*.py)
 # The property tests, those of keys and of values.
 PROPERTIES := $(wildcard tests/keys/test_key*.py tests/codec/test_values*.py) \
@@ -40,6 +42,8 @@ NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py
   tests/importing/test_import_trouble.py tests/testing tests/examples \
   $(wildcard tests/integrations/test_embeddings_*.py) $(wildcard tests/integrations/test_streams_*.py) \
   $(filter-out $(SEMANTIC_ON_OLDEST),$(wildcard tests/semantic/*.py))
+# Contracts that also hold on the oldest client of Redis.
+REDIS_ON_OLDEST := tests/stores/test_store_contract.py tests/stores/test_store_leases.py
 # What runs at the same time shows its output when it is done.
 SYNC := $(filter --output-sync,$(.FEATURES:output-sync=--output-sync))
 # How long each of the two fuzzers runs.
@@ -47,10 +51,10 @@ FUZZ_SECONDS ?= 1800
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint bench soak fuzz wheel clean need-python need-cargo
+.PHONY: help demo demo-fleet test quick lint bench soak fuzz wheel clean need-python need-cargo servers
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 19
 
 need-python:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -63,6 +67,10 @@ need-python:
 need-cargo:
 	@command -v cargo >/dev/null || { \
 	  echo "make: cargo not found. Install stable Rust with rustup (see https://rustup.rs), or Debian: apt-get install cargo" >&2; exit 1; }
+
+# Where a server is still missing afterwards, the tests that need it say so.
+servers:
+	@.ci/servers
 
 $(VENV)/.ready: pyproject.toml | need-python
 	$(PYTHON) -m venv $(VENV)
@@ -85,7 +93,10 @@ $(OLDEST)/.built: $(RUST) pyproject.toml | need-python need-cargo
 demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside LangChain's own caches
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.built $(OLDEST)/.built ## everything that must hold, on the newest and the oldest langchain-core
+demo-fleet: $(VENV)/.built servers ## four processes that share a Redis server: one call of the model for all of them
+	$(BIN)/python examples/demo_fleet.py
+
+test: $(VENV)/.built $(OLDEST)/.built servers ## everything that must hold, on the newest and the oldest langchain-core
 	cargo test --locked -q
 	@echo "The tests in seven groups, two at a time; each shows its output when it is done."
 	@$(MAKE) -k -j2 $(SYNC) --no-print-directory \
@@ -109,6 +120,7 @@ test-integrations: $(VENV)/.built
 # A tenth of the random examples: those that all ran on the newest.
 test-oldest: $(OLDEST)/.built
 	LLMEMO_EXAMPLES=0.1 $(OLDEST)/bin/python -m pytest -q -m "not clients" $(NEWEST:%=--ignore=%)
+	$(OLDEST)/bin/python -m pytest -q -m "not slow" -k redis $(REDIS_ON_OLDEST)
 
 test-properties: $(VENV)/.built
 	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(PROPERTIES)
@@ -145,12 +157,14 @@ lint: $(VENV)/.built ## format, clippy pedantic, ruff, mypy --strict, the stub a
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest llmemo._core
 
-soak: $(VENV)/.built ## the tests of crashes, faults and processes, a hundred times as long
+soak: $(VENV)/.built servers ## the tests of crashes, faults and processes, a hundred times as long
 	LLMEMO_VERSIONS=1 $(BIN)/python -m pytest -q tests/keys/test_sweep_versions.py
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/store_io/test_process_end.py \
 	  tests/soak/test_concurrency.py tests/soak/test_flight_schedules.py \
 	  tests/soak/test_stream_schedules.py tests/cache/test_namespaces.py \
 	  tests/cache/test_removal_sweep.py tests/concurrency tests/keys/test_sweep_fields.py $(LOAD)
+	LLMEMO_ROUNDS=100 LLMEMO_REDIS_SERVER=$$(command -v valkey-server || echo redis-server) \
+	  $(BIN)/python -m pytest -q -k "redis or valkey" tests/stores
 
 fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzzer (needs g++ too)
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q $(PROPERTIES)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SWAP_SECONDS = 0.2
+SWAP_SECONDS = 0.05
 """Seconds that a reply waits for another one to be swapped with."""
 
 
@@ -55,10 +55,12 @@ class _Connection:
         self.slots: deque[_Slot] = deque()
         self.asked: deque[_Slot] = deque()
         """Those that the server is to answer."""
-        self.is_held = False
+        self.is_held = self.is_closed = False
 
     def take(self, command: bytes) -> None:
         """A command of the client's: forward it, or do what is to be done instead."""
+        if self.is_closed:
+            return
         words = words_of(command)
         name = words[0].decode().upper() if words else ""
         self.proxy.commands[name] += 1
@@ -82,6 +84,8 @@ class _Connection:
 
     def answered(self, reply: bytes) -> None:
         """A reply of the server's: it is the next slot's."""
+        if self.is_closed:
+            return
         if reply[0] == PUSH:
             self.client.write(reply)
             return
@@ -97,7 +101,7 @@ class _Connection:
     def ready(self, slot: _Slot) -> None:
         """Give the client what it may have now."""
         slot.is_ready = True
-        while self.slots and self.slots[0].is_ready:
+        while not self.is_closed and self.slots and self.slots[0].is_ready:
             first = self.slots.popleft()
             assert first.reply is not None
             if isinstance(first.action, CutReply):
@@ -108,6 +112,7 @@ class _Connection:
 
     def close(self) -> None:
         """Close both connections."""
+        self.is_closed = True
         for writer in (self.client, self.server):
             if writer is not None:
                 writer.close()
@@ -188,12 +193,16 @@ class Proxy:
         )
 
     async def _refuse(self) -> None:
+        await self._cut()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
         await self._cut()
 
     async def _cut(self, *, only_held: bool = False) -> None:
+        # What a client calls connected may take a few turns to be served.
+        for _ in range(10):
+            await asyncio.sleep(0)
         tasks = [task for one, task in self._open.items() if one.is_held or not only_held]
         for task in tasks:
             task.cancel()
