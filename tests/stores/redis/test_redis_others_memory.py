@@ -239,6 +239,7 @@ def test_a_failover_that_loses_the_end_of_the_streams_clears_memory() -> None:
         with options(mode="refresh"):
             here.update("p0", "m", answer("new"))
         within(SOON, lambda: there.lookup("p0", "m") == answer("new"))
+        time.sleep(0.6)  # Both have seen it.
         proxy.target = replica.port
         proxy.cut()
         within(SOON, lambda: entries(here) == entries(there) == 0)

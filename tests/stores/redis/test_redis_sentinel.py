@@ -84,11 +84,14 @@ def test_a_failover_that_loses_the_end_of_the_streams_clears_memory() -> None:
             fill(here)
             assert hits(there) == KEYS
             within(5, lambda: _keys(watched.replica) == _keys(watched.master))
-            # From now on the replica gets nothing, though its connection is fine.
+            # From now on the replica gets nothing.
             watched.replica.freeze()
+            with watched.master.ask() as ask:
+                assert ask("CLIENT", "KILL", "TYPE", "replica") == 1
             with options(mode="refresh"):
                 here.update("p0", "m", answer("new"))
             within(1, lambda: there.lookup("p0", "m") == answer("new"))
+            time.sleep(0.6)  # Both have seen it.
             watched.master.kill()
             watched.replica.thaw()
             watched.wait_for_promotion()
