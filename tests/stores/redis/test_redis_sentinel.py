@@ -42,13 +42,11 @@ def test_hits_come_back_when_a_replica_has_taken_its_masters_place() -> None:
         within(5, lambda: _keys(watched.replica) == _keys(watched.master))
         assert hits(cache) == KEYS
         watched.master.kill()
-        is_up = threading.Event()
-        waiting = threading.Thread(target=lambda: (watched.wait_for_promotion(), is_up.set()))
+        waiting = threading.Thread(target=watched.wait_for_promotion)
         waiting.start()
-        while not is_up.is_set():
+        while waiting.is_alive():
             hits(cache)
-            time.sleep(0.02)
-        waiting.join()
+            waiting.join(0.02)
         took = within(6, lambda: hits(cache) == KEYS)
         tell("hits again after sentinel's promotion", seconds=took)
         cache.update("after", "m", answer("after"))

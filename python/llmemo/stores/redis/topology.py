@@ -170,10 +170,12 @@ class Topology:
                 self.nodes.masters = []
         return left
 
-    async def masters(self) -> list[Address]:
-        """The nodes that have keys."""
+    async def layout(self) -> list[Address]:
+        """The node of each bucket, or the one of all, as a cluster says now."""
+        if self.is_cluster:
+            self.nodes.masters = []
         await self.nodes.find()
-        return list(dict.fromkeys(self.nodes.masters))
+        return list(self.nodes.masters)
 
     async def send_to(self, address: Address, command: Command) -> Reply:
         """Send one command to one node.
