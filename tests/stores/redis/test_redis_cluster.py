@@ -49,9 +49,7 @@ def entries(cache: LLMCache) -> int:
 
 def fill(cache: LLMCache, count: int = KEYS) -> None:
     async def main() -> None:
-        await asyncio.gather(
-            *[cache.aupdate(f"p{n}", "m", answer(f"p{n}")) for n in range(count)]
-        )
+        await asyncio.gather(*[cache.aupdate(f"p{n}", "m", answer(f"p{n}")) for n in range(count)])
 
     asyncio.run(main())
 
