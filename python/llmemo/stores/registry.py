@@ -58,12 +58,14 @@ def store_of(location: Store | str | os.PathLike[str]) -> Store:
     """
     if isinstance(location, Store):
         return location
-    url = (
-        re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", location)
-        if isinstance(location, str)
-        else None
-    )
+    if not isinstance(location, str):
+        return _sqlite_file(location)
+    url = re.match(r"(?s)([A-Za-z][A-Za-z0-9+.-]*)://(.*)", location)
     if url is None:
+        if location.partition(":")[0] in REDIS and ":" in location:
+            # Not a file: its name, which is logged, may hold a password.
+            msg = "store=… begins like the URL of a Redis server: write redis://host"
+            raise ConfigurationError(msg)
         return _sqlite_file(location)
     scheme = url[1].lower()
     if scheme not in SCHEMES:
