@@ -28,7 +28,7 @@ from llmemo.semantic.background import STUCK_MAX
 from llmemo.semantic.embedder import BATCH_MAX, PATIENCE, WAITING_MAX, Embedder, _Ticket
 from llmemo.semantic.vector_memory import BYTES_MAX, TEXTS_MAX, VectorMemory
 from llmemo.store_io.calls import Call, run_inline
-from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN, LONGEST_PAUSE
+from llmemo.concurrency.circuit_breaker import FAILURES_TO_OPEN, LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -15,7 +15,7 @@ from support.scripted import Scripted, said
 
 from llmemo import LLMCache
 from llmemo.store_io import write_loop
-from llmemo.store_io.circuit_breaker import (
+from llmemo.concurrency.circuit_breaker import (
     FAILURES_TO_OPEN,
     FIRST_PAUSE,
     LONGEST_PAUSE,

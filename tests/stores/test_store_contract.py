@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
+from support.tiers import tiered
 
 from llmemo import SQLiteStore, Store
 from llmemo.stores import Record, Selection
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.anyio
 STORES: dict[str, Callable[[Path], Store]] = {
     "sqlite": lambda folder: SQLiteStore(folder / "store.db"),
     "sqlite-full": lambda folder: SQLiteStore(folder / "store.db", durability="full"),
+    "tiered": tiered,
 }
 
 

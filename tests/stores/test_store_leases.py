@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.strategies import FACTOR
+from support.tiers import tiered
 
 from llmemo import SQLiteStore, Store
 from llmemo.stores import Record
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.anyio
 
 STORES: dict[str, Callable[[Path], Store]] = {
     "sqlite": lambda folder: SQLiteStore(folder / "store.db"),
+    "tiered": tiered,
 }
 SCHEDULES = round(1_000 * FACTOR)
 NOW = 1_800_000_000.0
