@@ -29,11 +29,14 @@ class TieredReads:
         """Whether all of these are answered by what the near store has."""
         if found is None or not all(key in found for key in keys):
             return False
-        # (A store in trouble is tried now and then; `changes` does that, too.)
         if not (self._trust.is_watching() or self._far.breaker.is_open):
             return False
         now, is_alone = self._clock(), self._far.breaker.is_open
-        return all(self._is_answer(key, one, now, is_alone) for key, one in found.items())
+        if not all(self._is_answer(key, one, now, is_alone) for key, one in found.items()):
+            return False
+        if is_alone:
+            self._state.serve_unproven(found)
+        return True
 
     def _is_answer(self, key: bytes, record: Record, now: float, is_alone: bool) -> bool:
         """Whether a record of the near store is served. `is_alone`: the far store is away."""
@@ -64,6 +67,7 @@ class TieredReads:
                 raise near_error from None
             # Without the far one: what is not known to be removed.
             kept = {key: near[key] for key in rest if self._may_stay(key, near.get(key))}
+            self._state.serve_unproven(kept)
             return {**answered, **kept}, {}
         return {**answered, **found}, leases
 

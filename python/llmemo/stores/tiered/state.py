@@ -36,6 +36,7 @@ class TieredState:
         """What was stored while the far store was away."""
         self.unclaimed: dict[bytes, int] = {}
         """Fences, by key, of leases that were granted after their callers had left."""
+        self._unproven: set[bytes] = set()
 
     def doubt(self, keys: Iterable[bytes]) -> int:
         """Have the far store asked for these: they are going to change. Returns when this was."""
@@ -43,6 +44,15 @@ class TieredState:
             self.trust.changed(key)
             self.fills.drop(key)
         return self.trust.now
+
+    def serve_unproven(self, keys: Iterable[bytes]) -> None:
+        """Note that records are served while the far store is away. From any thread."""
+        self._unproven.update(keys)
+
+    def take_unproven(self) -> Collection[bytes]:
+        """The keys of those since the last call."""
+        unproven, self._unproven = self._unproven, set()
+        return unproven
 
     def changed(self, changes: Collection[bytes | Selection] | None) -> None:
         """Apply what the far store has told: to what is near, and to what is on its way."""

@@ -117,6 +117,7 @@ class TieredStore(Store):
         for tier in (self._near, self._far):
             tier.start()
         self._watch.start()
+        self._writes.start()
         try:
             await self._near.beside(_nothing)
         except Exception:

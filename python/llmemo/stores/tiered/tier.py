@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo.concurrency.circuit_breaker import CircuitBreaker
@@ -104,9 +105,12 @@ class Tier:
         """Run a method that may run beside any other. Raises what `read` raises."""
         return await self._run(work, _ANYWHERE, None)
 
-    async def in_its_time(self, work: Callable[[Store], Awaitable[T]]) -> T:
-        """As `beside`, however long it takes: `is_slow` notes that it takes long."""
-        return await self._outcome(self._begin(work, _ANYWHERE))
+    async def probe(self, work: Callable[[Store], Awaitable[T]]) -> T:
+        """As `beside`, however long it takes: `is_slow` notes that it takes long.
+
+        Of an impatient tier only this tries a store again that is in trouble: no caller waits.
+        """
+        return await self._outcome(self._begin(work, _ANYWHERE, tries=True))
 
     async def _run(
         self,
@@ -117,7 +121,7 @@ class Tier:
         task = self._begin(work, place)
         await asyncio.wait({task}, timeout=self.patience)
         if not task.done():
-            task.add_done_callback(lambda done: self._came_late(done, late))
+            task.add_done_callback(lambda done: _came_late(done, late))
             raise self.is_slow()
         return await self._outcome(task)
 
@@ -131,8 +135,11 @@ class Tier:
         self,
         work: Callable[[Store], Awaitable[T]],
         place: contextlib.AbstractAsyncContextManager[Any],
+        *,
+        tries: bool = False,
     ) -> asyncio.Task[T]:
-        if self.breaker.is_open and not self.breaker.may_try():
+        tries = tries or self._is_patient
+        if self.breaker.is_open and not (tries and self.breaker.may_try()):
             msg = f"{self.store!r} is not asked for a while: it is in trouble"
             raise StoreUnavailableError(msg)
         task = asyncio.ensure_future(self._in_place(work, place))
@@ -141,6 +148,7 @@ class Tier:
         return task
 
     async def _outcome(self, task: asyncio.Task[T]) -> T:
+        begun = time.monotonic()
         try:
             result = await task
         except StoreRefusedError as refusal:
@@ -154,7 +162,8 @@ class Tier:
         except Exception as error:
             self._failed(error)
             raise
-        self.breaker.succeeded()
+        if self.patience is None or time.monotonic() - begun <= self.patience:
+            self.breaker.succeeded()
         return result
 
     async def _in_place(
@@ -179,15 +188,6 @@ class Tier:
         self.breaker.failed()
         self.trouble = error
 
-    def _came_late(self, done: asyncio.Task[T], late: Callable[[T], object] | None) -> None:
-        if done.cancelled():
-            return
-        error = done.exception()
-        if error is None or isinstance(error, StoreRefusedError):
-            self.breaker.hurry()
-        if error is None and late is not None:
-            late(done.result())
-
     async def close(self) -> None:
         """Close the store, if it was opened; wait for it as for any other call."""
         if self._opening is None:
@@ -203,3 +203,8 @@ class Tier:
         if self._running:
             await asyncio.wait(self._running)
         await self.store.close()
+
+
+def _came_late(done: asyncio.Task[T], late: Callable[[T], object] | None) -> None:
+    if not done.cancelled() and done.exception() is None and late is not None:
+        late(done.result())

@@ -25,7 +25,7 @@ class Watch:
         self._state = state
         self._far, self._trust = state.far, state.trust
         self._asking: asyncio.Task[None] | None = None
-        self._is_first = True
+        self._is_first, self._is_late = True, False
         self._untold: set[bytes | Selection] | None = set()
         """What memory has to be told still; None for everything."""
 
@@ -36,15 +36,16 @@ class Watch:
     async def look(self) -> None:
         """Have the far store tell its changes. Its trouble is noted by its tier."""
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.ensure_future(self._ask())
+            self._asking, self._is_late = asyncio.ensure_future(self._ask()), False
         await asyncio.wait({self._asking}, timeout=self._far.patience)
-        if not self._asking.done():
+        if not (self._asking.done() or self._is_late):
+            self._is_late = True
             self._far.is_slow()
 
     async def _ask(self) -> None:
         begun = self._trust.time()
         try:
-            changed = await self._far.in_its_time(lambda store: store.changes())
+            changed = await self._far.probe(lambda store: store.changes())
         except Exception:  # noqa: BLE001 (noted by the tier; nothing is proven meanwhile)
             return
         # A late answer counts, too: each change is told once.
@@ -55,6 +56,8 @@ class Watch:
         self.note(changed)
         self._trust.watched(begun, is_first=self._is_first)
         self._is_first = False
+        # What memory was given unproven is to be looked up again.
+        self.note(self._state.take_unproven())
 
     def note(self, changed: Changes) -> None:
         """Keep changes for memory."""

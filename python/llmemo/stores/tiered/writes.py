@@ -31,8 +31,18 @@ class TieredWrites:
         self._near, self._far, self._trust = state.near, state.far, state.trust
         self.dropped = 0
         """Records that the far store was never given: there were too many while it was away."""
-        self._sweeps: dict[int, list[int | None]] = {}
+        self._sweeps: dict[int, tuple[Selection, list[int | None]]] = {}
         """By the identity of a selection: how many the near and the far store have removed."""
+
+    def start(self) -> None:
+        """Begin again: the callers that drove removals are gone."""
+        for selection, _ in self._sweeps.values():
+            self._leave(selection)
+        self._sweeps = {}
+
+    def _leave(self, selection: Selection) -> None:
+        for due in (self._state.near_removals, self._state.far_removals):
+            due.leave(selection)
 
     async def store(self, records: Fenced) -> Collection[int]:
         """Store records in both, with the fences of leases. Returns the fences refused.
@@ -162,15 +172,15 @@ class TieredWrites:
     async def invalidate(self, selection: Selection) -> int | None:
         """See `Store.invalidate`. Raises what `delete` raises."""
         removals = self._state.near_removals, self._state.far_removals
-        counts = self._sweeps.pop(id(selection), None)
-        if counts is None:
-            counts = [None, None]
+        _, counts = self._sweeps.get(id(selection), (selection, []))
+        if not counts:
+            counts += [None, None]
+            self._sweeps[id(selection)] = selection, counts
             self._trust.all_changed()
             for queue in (self._state.fills, self._state.backlog):
                 queue.forget([selection])
             for due in removals:
                 due.add_sweep(selection, is_driven=True)
-        self._sweeps[id(selection)] = counts
         try:
             for place, due in enumerate(removals):
                 if counts[place] is None:
@@ -178,12 +188,12 @@ class TieredWrites:
         except StoreUnavailableError as error:
             unconfirmed = self._unconfirmed(error)
             if unconfirmed is not error:
-                self._sweeps.pop(id(selection), None)
-                for due in removals:
-                    due.leave(selection)
+                del self._sweeps[id(selection)]
+                self._leave(selection)
             raise unconfirmed from error
         except BaseException:
-            self._sweeps.pop(id(selection), None)
+            del self._sweeps[id(selection)]
+            self._leave(selection)
             raise
         if None in counts:
             return None
