@@ -42,8 +42,8 @@ class TieredLeaseStore(LeaseStore):
         self, wanted: Mapping[bytes, float]
     ) -> Mapping[bytes, Grant | Record | LeaseState]:
         """See `LeaseStore.acquire`."""
-        if self._far.breaker.is_open:
-            return {}  # no lease can be told: callers go on without
+        if not self._far.breaker.is_well:
+            return {}  # one that has just failed to answer is not waited for once more
         since = self._trust.now
         found = await self._far.write(
             lambda store: leases_of(store).acquire(wanted), self._reads.came_late

@@ -44,6 +44,8 @@ class Tier:
         self.store = store
         self._is_discreet = has_requests and not store.store_requests
         self.breaker = CircuitBreaker()
+        self.opened: Callable[[], Awaitable[None]] | None = None
+        """Called as the last step of opening the store."""
         self.trouble: Exception | None = None
         """What went wrong last, until it is told."""
         self._is_patient = is_patient
@@ -179,10 +181,15 @@ class Tier:
         """Open the store, unless it is open. Several tasks may ask; a failure is tried again."""
         opening = self._opening
         if opening is None or (opening.done() and not self.is_open):
-            opening = self._opening = asyncio.ensure_future(self.store.open())
+            opening = self._opening = asyncio.ensure_future(self._open())
             self._running.add(opening)
             opening.add_done_callback(self._running.discard)
         await opening
+
+    async def _open(self) -> None:
+        await self.store.open()
+        if self.opened is not None:
+            await self.opened()
 
     def _failed(self, error: Exception) -> None:
         self.breaker.failed()

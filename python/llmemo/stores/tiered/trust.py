@@ -46,11 +46,8 @@ class Trust:
         """Whether the far store has told its changes just now."""
         return self._clock() < self._watched_until
 
-    def watched(self, begun: float, *, is_first: bool) -> None:
+    def watched(self, begun: float) -> None:
         """Note that the far store, asked then, has told all changes."""
-        if is_first:
-            # Of what was read before, it may not know the changes.
-            self._all_changed()
         self._watched_until = begun + WATCHED
 
     def changed(self, key: bytes) -> int:
@@ -65,13 +62,10 @@ class Trust:
 
     def all_changed(self) -> int:
         """Note that any record may have been. Returns the number of this change."""
-        self._all_changed()
-        return self.now
-
-    def _all_changed(self) -> None:
         self.now += 1
         self._all_at = self.now
         self._proven, self._told = {}, {}
+        return self.now
 
     def is_unchanged(self, key: bytes, since: int) -> bool:
         """Whether no change of a record was told since then."""

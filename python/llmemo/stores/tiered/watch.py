@@ -25,13 +25,23 @@ class Watch:
         self._state = state
         self._far, self._trust = state.far, state.trust
         self._asking: asyncio.Task[None] | None = None
-        self._is_first, self._is_late = True, False
+        self._is_late = False
+        self._has_begun = False
+        self._far.opened = self._begin
         self._untold: set[bytes | Selection] | None = set()
         """What memory has to be told still; None for everything."""
 
     def start(self) -> None:
         """Begin again: the far store may be opened again, too."""
-        self._asking, self._is_first = None, True
+        self._asking = None
+
+    async def _begin(self) -> None:
+        """Have the far store, just opened, tell changes from now on: before anything is read."""
+        begun = self._trust.time()
+        changed = await self._far.store.changes()
+        # Of the time before this process nothing is known, whatever the store says.
+        self._tell(changed if self._has_begun else (), begun)
+        self._has_begun = True
 
     async def look(self) -> None:
         """Have the far store tell its changes. Its trouble is noted by its tier."""
@@ -54,8 +64,7 @@ class Watch:
     def _tell(self, changed: Changes, begun: float) -> None:
         self._state.changed(changed)
         self.note(changed)
-        self._trust.watched(begun, is_first=self._is_first)
-        self._is_first = False
+        self._trust.watched(begun)
         # What memory was given unproven is to be looked up again.
         self.note(self._state.take_unproven())
 
