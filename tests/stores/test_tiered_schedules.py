@@ -71,8 +71,12 @@ class Schedule:
             await peer.machine.store.open()
         kinds = [kind for kind, weight in self.steps.items() for _ in range(weight)]
         for _ in range(STEPS):
+            peer, kind = self.dice.choice(self.peers), self.dice.choice(kinds)
+            self._before = {number: self._gone(number) for number in KEYS}
             with contextlib.suppress(StoreUnavailableError, StoreError):
-                await getattr(self, self.dice.choice(kinds))(self.dice.choice(self.peers))
+                await getattr(self, kind)(peer)
+            if kind != "toggle":
+                self._note_start(peer)
             self._look()
         for peer in self.peers:
             peer.machine.far.mode = "well"
@@ -88,6 +92,11 @@ class Schedule:
             await self._told(peer)
             for number in KEYS:
                 assert await self._value(peer, number) == self._current(number)
+
+    def _note_start(self, peer: Peer) -> None:
+        """It watches from its first contact on."""
+        if peer.unknown is None and peer.is_reachable and peer.machine.far.count("changes"):
+            peer.unknown = defaultdict(set, self._before)
 
     def _look(self) -> None:
         for number in KEYS:
@@ -120,6 +129,7 @@ class Schedule:
     def _judge(self, peer: Peer, number: int, value: bytes | None) -> None:
         assert value not in peer.dead[number], "it knows that this was removed or replaced"
         is_shut = peer.machine.store._far.breaker.is_open
+        self._note_start(peer)
         if value is not None and peer.is_reachable and not is_shut:
             unknown = self._gone(number) if peer.unknown is None else peer.unknown[number]
             assert value not in unknown, "after a start the far store is asked"
