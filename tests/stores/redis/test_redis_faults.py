@@ -28,8 +28,8 @@ from support.redis_world import PASSWORD, TROUBLES, World
 from typing_extensions import override
 
 from llmemo import LLMCache
-from llmemo.store_io import circuit_breaker
-from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN
+from llmemo.concurrency import circuit_breaker
+from llmemo.concurrency.circuit_breaker import FAILURES_TO_OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
