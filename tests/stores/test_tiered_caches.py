@@ -125,7 +125,8 @@ def test_a_service_keeps_its_hits(mode: str, tmp_path: Path) -> None:
         assert cache.lookup("new", "m") == answer("new")
         assert cache.stats().writes_unconfirmed == 0
         until(lambda: bool(cache.stats().errors))
-        assert set(cache.stats().errors) <= {"store_changes", "store_upkeep", "store_lease"}
+        kinds = ("changes", "upkeep", "lease", "coordinate_timeout")
+        assert set(cache.stats().errors) <= {f"store_{kind}" for kind in kinds}
         far.mode = "well"
         if mode != "refusing":
             until(lambda: len(far.server.records) == 21)
