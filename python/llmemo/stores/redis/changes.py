@@ -80,20 +80,23 @@ class ChangeStreams:
         if self._seen is None:
             return None
         touched, self._touched = self._touched, set()
+        # Kept only if all goes well: what an interrupted look has found is found again.
+        seen, found = list(self._seen), []
         try:
-            found, has_lost, has_more = await self._look(self._seen, touched)
+            some, has_lost, has_more = await self._look(seen, touched)
+            found += some
             while has_more and not has_lost:
-                more, has_lost, has_more = await self._look(self._seen, set())
-                found += more
+                some, has_lost, has_more = await self._look(seen, set())
+                found += some
+            if has_lost:
+                # Memory is cleared after this, so what came before these ends does not matter.
+                await self._create(range(BUCKETS))
+                seen = await self._ends()
         except BaseException:
             self._touched |= touched
             raise
-        if not has_lost:
-            return found
-        absent = [bucket for bucket, entry in enumerate(self._seen) if entry is None]
-        if absent:
-            await self._create(absent)
-        return None
+        self._seen = seen
+        return None if has_lost else found
 
     async def _look(
         self, seen: list[Entry | None], touched: set[int]

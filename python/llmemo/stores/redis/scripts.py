@@ -92,15 +92,16 @@ for n = 1, #all do
   local stored, lease = all[n], false
   local wanted = tonumber(ARGV[3 + n])
   if wanted > 0 and not is_live(stored, client_now) then
-    local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n')
+    local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n', 'f')
     local ends, failures = tonumber(found[1] or 0), tonumber(found[2] or 0)
-    if ends > now then
+    local fence = whole(tonumber(ARGV[2]) + n)
+    if ends > now and found[3] == fence then
+      -- It was granted by this very call, whose reply was lost.
+      lease = {{1, wanted, failures}}
+    elseif ends > now then
       lease = {{0, ends - now, failures}}
-    else
-      local fence = whole(tonumber(ARGV[2]) + n)
-      if set_lease(KEYS[2 * n], fence, now + wanted, failures, wanted + {KEPT_MS}) then
-        lease = {{1, wanted, failures}}
-      end
+    elseif set_lease(KEYS[2 * n], fence, now + wanted, failures, wanted + {KEPT_MS}) then
+      lease = {{1, wanted, failures}}
     end
   end
   reply[2 * n], reply[2 * n + 1] = stored, lease
@@ -155,7 +156,7 @@ end
 if is_there then
   local result = note_change(KEYS[3], ARGV[6], ARGV[7])
   if failed(result) then return result end
-elseif redis.call('EXISTS', KEYS[3]) == 0 then
+elseif redis.call('XLEN', KEYS[3]) == 0 then
   redis.call('XADD', KEYS[3], '*', 'b', ARGV[1])
 end
 if ARGV[3] == '0' then
@@ -218,7 +219,7 @@ return {ARGV[1], 1}
 
 BEGIN = _script("""
 -- KEYS: changes. ARGV: tag.
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], '*', 'b', ARGV[1]) end
+if redis.call('XLEN', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], '*', 'b', ARGV[1]) end
 return {ARGV[1], 1}
 """)
 """Begins a stream of changes with a birth mark, unless there is one."""

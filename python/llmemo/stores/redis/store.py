@@ -208,6 +208,10 @@ class RedisStore(Store):
         """See `Store.changes`."""
         return await self._server.changes.others()
 
+    async def upkeep(self) -> None:
+        """See `Store.upkeep`."""
+        self._server.topology.nodes.look_again()
+
     def left_open(self) -> None:
         """See `Store.left_open`."""
         self._server.topology.nodes.leak()
