@@ -11,7 +11,7 @@ from support.callers import Caller, until
 from support.doubles import LIMIT, FakeStore, answer
 
 from llmemo import LLMCache, StoreError
-from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN, CircuitBreaker
+from llmemo.concurrency.circuit_breaker import FAILURES_TO_OPEN, CircuitBreaker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

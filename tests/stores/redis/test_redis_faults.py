@@ -28,8 +28,8 @@ from support.redis_world import PASSWORD, TROUBLES, World
 from typing_extensions import override
 
 from llmemo import LLMCache
-from llmemo.store_io import circuit_breaker
-from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN
+from llmemo.concurrency import circuit_breaker
+from llmemo.concurrency.circuit_breaker import FAILURES_TO_OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,11 +159,11 @@ def is_about_answers(command: Command) -> bool:
 class Once:
     """A fault of the first command that is about answers; then of none."""
 
-    def __init__(self, action: Action) -> None:
-        self.action, self.is_done = action, False
+    def __init__(self, action: Action, name: str | None = None) -> None:
+        self.action, self.name, self.is_done = action, name, False
 
     def __call__(self, command: Command) -> Action | None:
-        if self.is_done or not is_about_answers(command):
+        if self.is_done or not is_about_answers(command) or self.name not in (None, command.name):
             return None
         self.is_done = True
         return self.action
@@ -191,13 +191,32 @@ async def test_a_connection_that_is_cut_is_replaced_and_no_caller_is_told(world:
 @pytest.mark.parametrize("code", ["NOSCRIPT No such script", "TRYAGAIN later"])
 async def test_an_error_that_says_what_to_do_is_followed(world: World, code: str) -> None:
     async with LLMCache(world.url, max_bytes=0, store_timeout=LIMIT) as cache:
-        world.proxy.fault = writing = Once(Answer(f"-{code}"))
+        faults = [Once(Answer(f"-{code}"), "EVALSHA") for _ in range(2)]
+        world.proxy.fault = faults[0]
         await cache.aupdate("p", "m", answer("p"))
-        world.proxy.fault = reading = Once(Answer(f"-{code}"))
+        world.proxy.fault = faults[1]
+        assert await cache.alookup("q", "m") is None
+        world.proxy.fault = reading = Once(Answer("-TRYAGAIN later"), "MGET")
         assert await cache.alookup("p", "m") == answer("p")
-        assert writing.is_done
-        assert reading.is_done
+        assert all(fault.is_done for fault in (*faults, reading))
     assert cache.stats().errors == {}
+
+
+async def test_a_hit_costs_the_server_no_script(world: World) -> None:
+    async with LLMCache(world.url, max_bytes=0, store_timeout=LIMIT) as cache:
+        await cache.aupdate("p", "m", answer("p"))
+        seen: list[str] = []
+
+        def note(command: Command) -> None:
+            if is_about_answers(command):
+                seen.append(command.name)
+
+        world.proxy.fault = note
+        assert await cache.alookup("p", "m") == answer("p")
+        assert seen == ["MGET"]
+        assert await cache.alookup("q", "m") is None
+        # With the second, the lease.
+        assert seen == ["MGET", "MGET", "EVALSHA"]
 
 
 KINDS: dict[str, tuple[float, tuple[Action, ...]]] = {

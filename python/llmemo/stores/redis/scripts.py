@@ -86,12 +86,13 @@ READ = _script(f"""
 -- KEYS: answer and lease of each key. ARGV: tag, first fence, Unix time of the client in seconds,
 -- and for each key the milliseconds of the lease that is wanted, or 0.
 -- Returns for each key the answer, and what there is of a lease: {{granted, left, failures}}.
-local reply, now, client_now = {{ARGV[1]}}, now_ms(), tonumber(ARGV[3])
+local reply, now, client_now = {{ARGV[1]}}, nil, tonumber(ARGV[3])
 local all = answers()
 for n = 1, #all do
   local stored, lease = all[n], false
   local wanted = tonumber(ARGV[3 + n])
   if wanted > 0 and not is_live(stored, client_now) then
+    now = now or now_ms()
     local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n', 'f')
     local ends, failures = tonumber(found[1] or 0), tonumber(found[2] or 0)
     local fence = whole(tonumber(ARGV[2]) + n)

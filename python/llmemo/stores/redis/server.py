@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmemo.stores.base import StoreUnavailableError
@@ -37,7 +38,7 @@ class Server:
         self.clock = clock
         self.topology = topology
         self.changes = ChangeStreams(topology, keys)
-        self._tags = itertools.count(1)
+        self._tags = itertools.count(secrets.randbits(31))
 
     def tag(self) -> int:
         """A number that no other call has at the same time."""

@@ -127,9 +127,14 @@ class RedisStore(Store):
         self, keys: Sequence[bytes], wanted: Mapping[bytes, float]
     ) -> tuple[Mapping[bytes, Record], Mapping[bytes, Grant | LeaseState]]:
         """See `Store.get_or_acquire`."""
-        if not wanted:
-            return await self.get(keys), {}
-        return await self._leases.read(list(dict.fromkeys((*keys, *wanted))), wanted)
+        # First without a script, which has the server work 13 times as long on a hit.
+        records, now = await self.get([*keys, *wanted]), self._now()
+        missing = {key: it for key, it in wanted.items() if not _is_live(records.get(key), now)}
+        if not missing:
+            return records, {}
+        late, leases = await self._leases.read(list(missing), missing)
+        # The second look counts: an answer may have come, or gone, in between.
+        return {**{k: it for k, it in records.items() if k not in missing}, **late}, leases
 
     async def set(self, records: Sequence[Record]) -> None:
         """See `Store.set`."""
@@ -219,6 +224,10 @@ class RedisStore(Store):
     async def close(self) -> None:
         """See `Store.close`."""
         await self._server.topology.nodes.close()
+
+
+def _is_live(record: Record | None, now: float) -> bool:
+    return record is not None and (record.expires is None or record.expires > now)
 
 
 def _restored(kind: type[RedisStore], url: str, prefix: str, replicas: int) -> RedisStore:
