@@ -30,6 +30,10 @@ AT_ONCE = 1_000
 """Entries that one look reads of a stream, at most."""
 
 
+class ForeignTypeError(Exception):
+    """Something else has the name of a stream."""
+
+
 class ChangeStreams:
     """How far the streams were read, in this process."""
 
@@ -81,13 +85,10 @@ class ChangeStreams:
             return None
         touched, self._touched = self._touched, set()
         # Kept only if all goes well: what an interrupted look has found is found again.
-        seen, found = list(self._seen), []
+        seen = list(self._seen)
+        found: list[bytes | Selection] = []
         try:
-            some, has_lost, has_more = await self._look(seen, touched)
-            found += some
-            while has_more and not has_lost:
-                some, has_lost, has_more = await self._look(seen, set())
-                found += some
+            has_lost = not await self._look_at_all(seen, touched, found)
             if has_lost:
                 # Memory is cleared after this, so what came before these ends does not matter.
                 await self._create(range(BUCKETS))
@@ -97,6 +98,23 @@ class ChangeStreams:
             raise
         self._seen = seen
         return None if has_lost else found
+
+    async def _look_at_all(
+        self,
+        seen: list[Entry | None],
+        touched: set[int],
+        found: list[bytes | Selection],
+    ) -> bool:
+        """Look until there is no more. Returns whether nothing was lost."""
+        try:
+            has_more, has_lost = True, False
+            while has_more and not has_lost:
+                some, has_lost, has_more = await self._look(seen, touched)
+                found += some
+                touched = set()
+        except ForeignTypeError:
+            return False
+        return not has_lost
 
     async def _look(
         self, seen: list[Entry | None], touched: set[int]
@@ -136,6 +154,8 @@ class ChangeStreams:
         found: dict[int, list[Entry]] = {}
         for reply in await self._topology.send(calls):
             if isinstance(reply, Exception):
+                if "WRONGTYPE" in str(reply):
+                    raise ForeignTypeError
                 raise translated(reply)
             for name, entries in reply or ():
                 found[numbers[name]] = [_entry(one) for one in entries]
