@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.doubles import LIMIT, answer
 from support.fleet import within
+from support.proxy_actions import CutReply, Delay
+from support.redis_proxy import Proxy
 from support.redis_server import shared
 
-from llmemo import LLMCache
+from llmemo import LLMCache, RedisStore
+from llmemo.stores import Selection
+from llmemo.stores.base import StoreUnavailableError
+from llmemo.stores.redis.scripts import READ
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
+
+    from support.proxy_actions import Action, Command
 
 THREADS, LOOPS, AT_ONCE = 4, 5, 256
 CONNECTIONS_MAX = 8
@@ -107,3 +115,74 @@ def test_a_cache_that_is_dropped_leaves_no_connection(redis_url: str) -> None:
     assert connections(redis_url) >= 1
     del cache
     within(5, lambda: not connections(redis_url))
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    with Proxy(shared().port) as proxy:
+        yield proxy
+
+
+def test_a_grant_whose_reply_is_lost_is_granted_again(redis_url: str, proxy: Proxy) -> None:
+    cut = 0
+
+    def fault(asked: Command) -> Action | None:
+        nonlocal cut
+        is_read = asked.name == "EVALSHA" and asked.words[1] == READ.sha
+        cut += is_read
+        return CutReply(0.0) if is_read and cut == 1 else None
+
+    with LLMCache(proxy.url(int(redis_url.rpartition("/")[2])), max_bytes=0) as cache:
+        # So that the connection was used before, and is taken for one that the server has closed.
+        cache.update("warm", "m", answer("warm"))
+        assert cache.lookup("first", "m") is None
+        cache.update("first", "m", answer("first"))
+        proxy.fault = fault
+        start = time.monotonic()
+        assert cache.lookup("p", "m") is None
+        assert cut == 2
+        # It is not waited for the end of a lease that is its own.
+        assert time.monotonic() - start < 2
+        cache.update("p", "m", answer("p"))
+        assert cache.lookup("p", "m") == answer("p")
+        assert (cache.stats().errors, cache.stats().skipped) == ({}, {})
+
+
+def test_connections_that_are_given_up_in_use_are_not_left(redis_url: str, proxy: Proxy) -> None:
+    async def main() -> None:
+        store = RedisStore(proxy.url(int(redis_url.rpartition("/")[2])))
+        store.timeout = 10.0
+        await store.open()
+        proxy.fault = lambda asked: Delay(0.2) if asked.name == "MGET" else None
+        for _ in range(3):
+            reads = [asyncio.ensure_future(store.get([bytes([n]) * 32])) for n in range(4)]
+            await asyncio.sleep(0.1)
+            await store._server.topology.nodes.drop()
+            await asyncio.gather(*reads, return_exceptions=True)
+        proxy.fault = lambda asked: None
+        assert await store.get([b"k" * 32]) == {}
+        await store.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    within(2, lambda: not connections(redis_url))
+
+
+def test_a_removal_that_was_broken_off_is_not_taken_for_another(
+    redis_url: str, proxy: Proxy
+) -> None:
+    async def main() -> None:
+        store = RedisStore(proxy.url(int(redis_url.rpartition("/")[2])))
+        await store.open()
+        proxy.refuse()
+        selection = Selection(b"n" * 16, None, None)
+        identity = id(selection)
+        with pytest.raises(StoreUnavailableError):
+            await store.invalidate(selection)
+        del selection
+        others = [Selection(bytes([n % 256]) * 16, None, None) for n in range(1_000)]
+        assert identity not in map(id, others)
+        proxy.accept()
+        await store.close()
+
+    asyncio.run(main())
