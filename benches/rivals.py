@@ -40,7 +40,7 @@ class Rival:
 
 
 @contextmanager
-def _quiet_import() -> Iterator[None]:
+def quiet_import() -> Iterator[None]:
     """Ignore what third parties warn of when imported; it is an error under pytest."""
     with warnings.catch_warnings():
         # langchain-community announces its sunset and uses SQLAlchemy's old declarative_base.
@@ -81,7 +81,7 @@ def _in_memory(folder: Path) -> BaseCache:
 
 
 def _sqlite(folder: Path) -> BaseCache:
-    with _quiet_import():
+    with quiet_import():
         from langchain_community.cache import SQLiteCache
 
     return SQLiteCache(str(folder / "langchain.db"))
@@ -104,7 +104,7 @@ def _refuse_install(package: str, warn: bool = False) -> None:
 
 
 def _gptcache(folder: Path) -> BaseCache:
-    with _quiet_import():
+    with quiet_import():
         import gptcache.utils  # type: ignore[import-untyped]
         from langchain_community.cache import GPTCache
 
@@ -125,8 +125,8 @@ def _gptcache(folder: Path) -> BaseCache:
     return GPTCache(initialise)
 
 
-def _no_cache(folder: Path) -> BaseCache:
-    raise AssertionError("a rival of a function, not of a cache")
+def no_cache(folder: Path) -> BaseCache:
+    raise AssertionError("this one is not opened in a folder")
 
 
 def close(cache: BaseCache) -> None:
@@ -140,11 +140,11 @@ def close(cache: BaseCache) -> None:
 IN_MEMORY = Rival("InMemoryCache", _in_memory)
 SQLITE = Rival("SQLiteCache", _sqlite)
 GPT = Rival("GPTCache", _gptcache)
-LANGCHAIN = Rival("LangChain", _no_cache)
-DEEPCOPY = Rival("deepcopy", _no_cache)
+LANGCHAIN = Rival("LangChain", no_cache)
+DEEPCOPY = Rival("deepcopy", no_cache)
 DISKCACHE = Rival("diskcache", _diskcache)
 SELECT = Rival("SELECT", _select)
-NUMPY = Rival("numpy", _no_cache)
+NUMPY = Rival("numpy", no_cache)
 WITH_SEMANTIC = Rival(SUBJECT, _llmemo_semantic)
 PLAIN = Rival("without semantic=", _llmemo)
 ALONE = Rival("single_flight=False", _llmemo_alone)

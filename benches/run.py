@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from rich.console import Console
 from rich.progress import Progress
 
-from benches import find, memory, semantic_pairs
+from benches import find, fleet, memory, semantic_pairs
 from benches.report import (
     COLLECTION,
     FIND,
@@ -158,12 +158,13 @@ def main() -> int:
             splice(document.read_text(encoding="utf-8"), "")
         if documents:
             splice(BENCHMARKS.read_text(encoding="utf-8"), "", PAIRS)
-            console.print("This takes about ten minutes.")
+            console.print("This takes about a quarter of an hour.")
         options = ["--turns=2", "--rounds=2"] if arguments.quick else []
         groups = run_pytest([*options, f"--only={only}"], console)
         if only in COLLECTION or only in WEIGHT:
             weighed = weigh(1 if arguments.quick else 3, console)
             groups += [group for group in weighed if only in group.name]
+        groups += fleet.measure(console, only, 1 if arguments.quick else 5)
         if any(only in FIND.format(size) for size in FOUND):
             core = time_core(1 if arguments.quick else 5, console)
             groups += [group for group in core if only in group.name]

@@ -72,7 +72,11 @@ class Link:
 
     async def close(self) -> None:
         """Close it, without waiting for the server."""
+        writer = self._connection._writer  # noqa: SLF001
         await self._connection.disconnect(nowait=True)
+        if writer is not None:
+            # Through TLS it would wait for the server's farewell: longer than our loop runs.
+            writer.transport.abort()
 
     def leak(self) -> None:
         """Leave it to the process that this one was forked from."""
