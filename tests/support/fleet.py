@@ -44,7 +44,8 @@ async def main():
         await asyncio.to_thread(sys.stdin.readline)
         threading.Thread(target=lambda: (sys.stdin.readline(), is_over.set())).start()
         while True:
-            await asyncio.gather(*[ask(cache, f"k{n}") for n in range(keys) for _ in range(callers)])
+            names = [f"k{n}" for n in range(keys) for _ in range(callers)]
+            await asyncio.gather(*[ask(cache, name) for name in names])
             rounds += 1
             if is_over.is_set():
                 break

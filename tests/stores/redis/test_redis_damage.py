@@ -10,9 +10,10 @@ from support.doubles import ROUNDS, answer
 from support.fleet import within
 from support.redis_server import shared
 
-from llmemo import LLMCache, options
+from llmemo import LLMCache, RedisStore, options
 from llmemo.stores.redis.frames import VALUE_AT
-from llmemo.stores.redis.keys import BUCKETS, Keys
+from llmemo.stores.redis.keys import Keys
+from llmemo.stores.redis.nodes import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,14 +113,13 @@ def test_another_keys_value_is_a_miss_and_removed(cache: LLMCache, ask: Replies)
     assert damaged(cache) == 1
 
 
-def test_another_keys_value_among_many(cache: LLMCache, ask: Replies) -> None:
+def test_another_keys_value_among_many(url: str, cache: LLMCache, ask: Replies) -> None:
     names = [name_of(cache, ask, f"p{n}") for n in range(20)]
     ask("SET", names[3], ask("GET", names[4]))
     keys = [bytes.fromhex(name.rpartition(b":")[2].decode()) for name in names]
-    store = cache._tiers.executor._store  # type: ignore[union-attr]
 
     async def read() -> int:
-        other = type(store)(store._url)
+        other = RedisStore(url)
         await other.open()
         try:
             found = await other.get(keys)

@@ -19,10 +19,25 @@ from llmemo.stores.redis import scripts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMANDS = (
-    "mget scan xread xrevrange evalsha eval getrange set del exists time "
-    "hget hmget hset pexpire xadd xlen"
-).split()
+COMMANDS = [
+    "mget",
+    "scan",
+    "xread",
+    "xrevrange",
+    "evalsha",
+    "eval",
+    "getrange",
+    "set",
+    "del",
+    "exists",
+    "time",
+    "hget",
+    "hmget",
+    "hset",
+    "pexpire",
+    "xadd",
+    "xlen",
+]
 """What every server has to allow."""
 
 SELECT = "select"

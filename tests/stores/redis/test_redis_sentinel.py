@@ -77,23 +77,22 @@ def _is_stored(cache: LLMCache, master: Server) -> bool:
 
 @in_a_soak
 def test_a_failover_that_loses_the_end_of_the_streams_clears_memory() -> None:
-    with Watched() as watched:
-        with LLMCache(watched.url) as here, LLMCache(watched.url) as there:
-            fill(here)
-            assert hits(there) == KEYS
-            within(5, lambda: _keys(watched.replica) == _keys(watched.master))
-            # From now on the replica gets nothing.
-            watched.replica.freeze()
-            with watched.master.ask() as ask:
-                assert ask("CLIENT", "KILL", "TYPE", "replica") == 1
-            with options(mode="refresh"):
-                here.update("p0", "m", answer("new"))
-            within(1, lambda: there.lookup("p0", "m") == answer("new"))
-            time.sleep(0.6)  # Both have seen it.
-            watched.master.kill()
-            watched.replica.thaw()
-            watched.wait_for_promotion()
-            within(6, lambda: here.stats().entries == there.stats().entries == 0)
+    with Watched() as watched, LLMCache(watched.url) as here, LLMCache(watched.url) as there:
+        fill(here)
+        assert hits(there) == KEYS
+        within(5, lambda: _keys(watched.replica) == _keys(watched.master))
+        # From now on the replica gets nothing.
+        watched.replica.freeze()
+        with watched.master.ask() as ask:
+            assert ask("CLIENT", "KILL", "TYPE", "replica") == 1
+        with options(mode="refresh"):
+            here.update("p0", "m", answer("new"))
+        within(1, lambda: there.lookup("p0", "m") == answer("new"))
+        time.sleep(0.6)  # Both have seen it.
+        watched.master.kill()
+        watched.replica.thaw()
+        watched.wait_for_promotion()
+        within(6, lambda: here.stats().entries == there.stats().entries == 0)
 
 
 def _keys(server: Server) -> int:

@@ -178,11 +178,12 @@ def test_what_is_quoted_is_found_again(
 @given(st.text(max_size=40), st.sampled_from(["", *(f"{s}://" for s in SCHEMES)]))
 def test_any_text_is_a_location_or_one_error(text: str, scheme: str) -> None:
     try:
-        found = location_of(scheme + text)
+        found: Location | str = location_of(scheme + text)
     except ConfigurationError as error:
-        assert "allowed is" in str(error)
+        found = str(error)
+    if isinstance(found, str):
+        assert "allowed is" in found
     else:
-        assert isinstance(found, Location)
         assert found.hosts
         assert all(host and 1 <= port <= 65_535 for host, port in found.hosts)
 
@@ -247,18 +248,17 @@ def test_a_percent_encoded_password_is_that_of_the_server(password: str) -> None
 def test_a_password_that_is_changed_is_refused_and_comes_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with Server() as server:
-        with server.ask() as ask:
-            ask("ACL", "SETUSER", "u", "on", f">{SECRET}", "~*", "&*", "+@all")
-            url = f"redis://u:{SECRET}@127.0.0.1:{server.port}"
-            with LLMCache(url, max_bytes=0, store_timeout=1.0) as cache:
-                cache.update("p", "m", answer("p"))
-                ask("ACL", "SETUSER", "u", "resetpass", ">another")
-                ask("CLIENT", "KILL", "USER", "u")
-                assert cache.lookup("p", "m") is None
-                expect_no_secret(cache, caplog)
-                ask("ACL", "SETUSER", "u", "resetpass", f">{SECRET}")
-                within(5, lambda: cache.lookup("p", "m") == answer("p"))
+    with Server() as server, server.ask() as ask:
+        ask("ACL", "SETUSER", "u", "on", f">{SECRET}", "~*", "&*", "+@all")
+        url = f"redis://u:{SECRET}@127.0.0.1:{server.port}"
+        with LLMCache(url, max_bytes=0, store_timeout=1.0) as cache:
+            cache.update("p", "m", answer("p"))
+            ask("ACL", "SETUSER", "u", "resetpass", ">another")
+            ask("CLIENT", "KILL", "USER", "u")
+            assert cache.lookup("p", "m") is None
+            expect_no_secret(cache, caplog)
+            ask("ACL", "SETUSER", "u", "resetpass", f">{SECRET}")
+            within(5, lambda: cache.lookup("p", "m") == answer("p"))
 
 
 def test_a_database_that_there_is_not_is_told(caplog: pytest.LogCaptureFixture) -> None:
