@@ -14,7 +14,7 @@ LOAD := $(wildcard tests/soak/test_soak_*.py) tests/soak/test_faults.py tests/so
 WAITING := $(wildcard tests/soak/test_soak_*.py) tests/stores/sqlite/test_locked.py \
   tests/store_io/test_process_end.py tests/store_io/test_leases_processes.py \
   tests/single_flight/test_flight_processes.py tests/concurrency/test_gevent.py \
-  tests/cache/test_pickling.py $(wildcard tests/stores/redis/test_redis_faults*.py)
+  tests/cache/test_pickling.py $(wildcard tests/stores/redis/test_redis_*.py)
 SWEEPS := $(wildcard tests/keys/test_sweep_*.py)
 # The property tests, those of keys and of values.
 PROPERTIES := $(wildcard tests/keys/test_key*.py tests/codec/test_values*.py) \

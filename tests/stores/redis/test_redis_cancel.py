@@ -21,9 +21,9 @@ from llmemo.stores import Record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TICKS_OF_CALLERS = 20_000
+TICKS_OF_CALLERS = 4_000 if ROUNDS == 1 else 20_000
 TICKS_OF_STORES = 2_000 * min(10, ROUNDS)
-FORKS = 20 if ROUNDS == 1 else 100
+FORKS = 6 if ROUNDS == 1 else 100
 STORED = 40
 
 

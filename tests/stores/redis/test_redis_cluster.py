@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.redis_server import Server
+    from typing_extensions import Self
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -108,6 +109,7 @@ def test_a_node_that_forgets_all_clears_memory(cluster: Cluster) -> None:
         assert here.stats().errors == {}
 
 
+@in_a_soak
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_four_processes_make_ten_calls(cluster: Cluster) -> None:
     with fleet(cluster.url, callers=20, store_timeout=60) as crew:
@@ -144,7 +146,7 @@ class Load:
             await asyncio.gather(*map(one, range(KEYS)))
             self.rounds += 1
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

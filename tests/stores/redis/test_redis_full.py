@@ -14,6 +14,7 @@ from support.doubles import ROUNDS, answer
 from support.figures import tell
 from support.fleet import calls_of, fleet, within
 from support.redis_server import Server
+from support.slices import some
 
 from llmemo import LLMCache, options
 
@@ -128,7 +129,7 @@ def test_a_replacement_that_is_refused_leaves_what_was_there(roomy: Server) -> N
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random", "volatile-lru"])
+@pytest.mark.parametrize("policy", some(["allkeys-lru", "allkeys-random", "volatile-lru"], 3))
 def test_what_is_evicted_is_asked_again_and_nothing_is_wrong(policy: str) -> None:
     # A megabyte is what an empty server takes: there is room for a part of the answers.
     with Server(maxmemory="2mb", maxmemory_policy=policy) as server:

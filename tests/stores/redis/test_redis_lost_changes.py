@@ -69,22 +69,26 @@ def _offset(server: Server) -> int:
 
 @pytest.mark.parametrize("command", ["XREVRANGE", "EVALSHA"])
 def test_a_loss_is_not_forgotten_where_the_look_is_interrupted(command: str) -> None:
-    with Server() as server, Proxy(server.port) as proxy:
-        with LLMCache(server.url()) as here, LLMCache(proxy.url()) as there:
-            fill(here, there)
-            left = 2
+    with (
+        Server() as server,
+        Proxy(server.port) as proxy,
+        LLMCache(server.url()) as here,
+        LLMCache(proxy.url()) as there,
+    ):
+        fill(here, there)
+        left = 2
 
-            def fault(asked: Command) -> Action | None:
-                nonlocal left
-                left -= asked.name == command
-                return CutReply(0.5) if asked.name == command and left >= 0 else None
+        def fault(asked: Command) -> Action | None:
+            nonlocal left
+            left -= asked.name == command
+            return CutReply(0.5) if asked.name == command and left >= 0 else None
 
-            proxy.fault = fault
-            with server.ask() as ask:
-                ask("FLUSHALL")
-            within(3 * SOON, lambda: entries(there) == 0)
-            assert left < 0
-            assert there.stats().errors.get("store_changes", 0) <= 2
+        proxy.fault = fault
+        with server.ask() as ask:
+            ask("FLUSHALL")
+        within(3 * SOON, lambda: entries(there) == 0)
+        assert left < 0
+        assert there.stats().errors.get("store_changes", 0) <= 2
 
 
 def test_changes_are_not_forgotten_where_the_look_is_interrupted(
@@ -92,21 +96,24 @@ def test_changes_are_not_forgotten_where_the_look_is_interrupted(
 ) -> None:
     monkeypatch.setattr("llmemo.stores.redis.changes.AT_ONCE", 2)
     database = int(redis_url.rpartition("/")[2])
-    with Proxy(shared().port) as proxy:
-        with LLMCache(redis_url) as here, LLMCache(proxy.url(database)) as there:
-            fill(here, there)
-            looks = 0
+    with (
+        Proxy(shared().port) as proxy,
+        LLMCache(redis_url) as here,
+        LLMCache(proxy.url(database)) as there,
+    ):
+        fill(here, there)
+        looks = 0
 
-            def fault(asked: Command) -> Action | None:
-                nonlocal looks
-                looks += asked.name == "XREAD"
-                # The second and those after it: the first has found something already.
-                return CutReply(0.5) if asked.name == "XREAD" and looks in (2, 3) else None
+        def fault(asked: Command) -> Action | None:
+            nonlocal looks
+            looks += asked.name == "XREAD"
+            # The second and those after it: the first has found something already.
+            return CutReply(0.5) if asked.name == "XREAD" and looks in (2, 3) else None
 
-            within(SOON, lambda: entries(there) == 3)
-            for key in ("p1", "p0", "p0", "p0"):
-                with options(mode="refresh"):
-                    here.update(key, "m", answer("new"))
-            looks, proxy.fault = 0, fault
-            within(3 * SOON, lambda: entries(there) == 1)
-            assert looks > 3
+        within(SOON, lambda: entries(there) == 3)
+        for key in ("p1", "p0", "p0", "p0"):
+            with options(mode="refresh"):
+                here.update(key, "m", answer("new"))
+        looks, proxy.fault = 0, fault
+        within(3 * SOON, lambda: entries(there) == 1)
+        assert looks > 3

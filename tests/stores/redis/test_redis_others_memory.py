@@ -9,6 +9,7 @@ import pytest
 from support.doubles import answer
 from support.fleet import within
 from support.redis_server import shared
+from support.slices import some
 
 from llmemo import LLMCache, options
 from llmemo.stores.redis.changes import ChangeStreams
@@ -184,7 +185,7 @@ LOSSES: list[Callable[[Replies], None]] = [
 ]
 
 
-@pytest.mark.parametrize("lose", LOSSES)
+@pytest.mark.parametrize("lose", some(LOSSES, 3))
 def test_memory_is_cleared_once_where_changes_may_be_lost(
     lose: Callable[[Replies], None], here: LLMCache, there: LLMCache, ask: Replies
 ) -> None:

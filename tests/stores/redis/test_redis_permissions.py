@@ -47,6 +47,8 @@ WAIT = "wait"
 CLUSTER = "cluster|slots"
 """For a cluster."""
 
+in_a_soak = pytest.mark.skipif(ROUNDS == 1, reason="takes long: make soak")
+
 KEYS = "~llmemo:*"
 """With the default prefix."""
 
@@ -138,6 +140,7 @@ def test_replicas_need_one_more(server: Server) -> None:
 
 
 @pytest.mark.slow
+@in_a_soak
 def test_a_cluster_needs_one_more() -> None:
     with Cluster() as cluster:
         for node in cluster.nodes:
@@ -145,7 +148,7 @@ def test_a_cluster_needs_one_more() -> None:
         use(f"redis://llmemo:secret@127.0.0.1:{cluster.nodes[0].port}")
 
 
-@pytest.mark.skipif(ROUNDS == 1, reason="takes long: make soak")
+@in_a_soak
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_of_this_list_is_needed(command: str, server: Server) -> None:
     url = url_for(server, *RULES, f"-{command}")

@@ -223,7 +223,7 @@ def test_a_refused_connection_does_not_show_the_password(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     url = f"redis://:{SECRET}@127.0.0.1:{free_port()}"
-    with LLMCache(url, store_timeout=1.0) as cache:
+    with LLMCache(url, store_timeout=0.2) as cache:
         for n in range(8):
             assert cache.lookup(f"p{n}", "m") is None
             cache.update(f"p{n}", "m", answer(f"p{n}"))
