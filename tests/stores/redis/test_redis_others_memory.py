@@ -317,3 +317,17 @@ def test_changes_are_not_forgotten_where_the_look_is_interrupted(
             looks, proxy.fault = 0, fault
             within(3 * SOON, lambda: entries(there) == 1)
             assert looks > 3
+
+
+def test_a_refresh_of_an_evicted_answer_reaches_the_others(
+    here: LLMCache, there: LLMCache, url: str
+) -> None:
+    fill(here, there)
+    with shared().ask(int(url.rpartition("/")[2])) as ask:
+        for name in ask("KEYS", "*:v:*"):
+            ask("DEL", name)  # as the server's eviction does
+    with options(mode="refresh"):
+        here.update("p0", "m", answer("new"))
+    within(1, lambda: there.lookup("p0", "m") == answer("new"))
+    assert entries(there) == 3, "the others stay"
+    no_errors(here, there)
