@@ -112,7 +112,8 @@ def _items(given: Any) -> list[Json]:
     return [{"role": "user", "content": given}] if isinstance(given, str) else given
 
 
-def _mark(body: Json) -> str:
+def mark_of(body: Json) -> str:
+    """Part of all ids in the answer to a request."""
     kept = {name: it for name, it in body.items() if not name.startswith("stream")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -204,7 +205,7 @@ class StreamServer(ThreadingHTTPServer):
     def turn_for(self, body: Json) -> Turn:
         """Note a request; returns what to say."""
         self.bodies.append(body)
-        return replace(self.turn(ask_of(body)), mark=_mark(body))
+        return replace(self.turn(ask_of(body)), mark=mark_of(body))
 
     def before(self, number: int) -> None:
         """Wait until a chunk may be sent."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmemo._core import ValueDamaged, decode
 from llmemo.semantic.guards import refusal
 from llmemo.semantic.question import text_of_answer
+from llmemo.semantic.response_ids import remove_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -50,8 +51,11 @@ class Neighbour(NamedTuple):
     answer: Answer
 
     def generations(self, *, fresh_ids: bool) -> list[Generation]:
-        """The answer as fresh objects."""
-        return decode(self.answer.value, self.key, fresh_ids=fresh_ids)
+        """The answer as fresh objects, without the ids of its response."""
+        found = decode(self.answer.value, self.key, fresh_ids=fresh_ids)
+        for generation in found:
+            remove_ids(generation)
+        return found
 
 
 class Neighbours:

@@ -11,6 +11,7 @@ from llmemo.config.options import current
 from llmemo.errors import CacheMiss
 from llmemo.integrations.cached_model.as_langchain import has_usage, says_why_it_ended
 from llmemo.integrations.cached_model.chunks import CHUNKS
+from llmemo.integrations.cached_model.replay import Replay
 from llmemo.integrations.cached_model.serialize import prompt_of
 from llmemo.keys.caller import Caller
 from llmemo.keys.request import request_of, unchanged
@@ -84,10 +85,9 @@ class ModelCall:
             room = min(room, settings.max_bytes)
         return ChunkLog(room, fresh_ids=settings.fresh_ids, refused=self.refuse)
 
-    @property
-    def recording(self) -> bytes | None:
-        """Of the hit, if it came by a stream."""
-        return self.lookup.recording
+    def replay(self, hit: Sequence[Generation]) -> Replay:
+        """What to replay of a hit."""
+        return Replay(hit, self.lookup.recording, is_near=self.lookup.is_near)
 
     @property
     def is_shared(self) -> bool:
