@@ -85,7 +85,7 @@ def test_figures_add_up(cache: LLMCache) -> None:
     exact = sum([after.memory_hits, after.store_hits, after.coalesced, after.stale])
     assert after.hits == exact + told(cache).hits
     assert told(cache).hits == 1
-    assert told(cache).threshold == pytest.approx(0.8)
+    assert told(cache).threshold == pytest.approx(0.96)
     assert 0 < told(cache).bound <= 0.5
     assert sum(told(cache).abstained.values()) == after.misses
 
