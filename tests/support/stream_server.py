@@ -47,6 +47,8 @@ class Turn:
     """Of the request: part of all ids."""
     finish: str = ""
     """Why it ended, if not for the usual reason: as OpenAI says it."""
+    error: tuple[int, str] | None = None
+    """The status and the kind of an error, in the place of an answer."""
 
     @property
     def words(self) -> list[str]:
@@ -135,7 +137,11 @@ class _Handler(BaseHTTPRequestHandler):
             made = wire_openai.response_events if body.get("stream") else wire_openai.response
         else:
             made = wire_openai.chunks if body.get("stream") else wire_openai.completion
-        if body.get("stream"):
+        if turn.error is not None:
+            status, kind = turn.error
+            error = {"message": "no", "type": kind, "code": kind}
+            self._send({"type": "error", "error": error}, status)
+        elif body.get("stream"):
             self._stream(made(turn, body), turn)
         else:
             self._whole(made(turn, body), 500 if turn.fails_at is not None else 200)
@@ -147,7 +153,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _whole(self, answer: Json, status: int) -> None:
-        data = json.dumps(answer if status == 200 else wire_openai.ERROR).encode()
+        self._send(answer if status == 200 else wire_openai.ERROR, status)
+
+    def _send(self, answer: Json, status: int) -> None:
+        data = json.dumps(answer).encode()
         self._head(status, "application/json", ("content-length", str(len(data))))
         self.wfile.write(data)
 

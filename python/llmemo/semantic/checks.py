@@ -81,6 +81,10 @@ class Checks:
         else:
             self._judge.submit(check.question, check.answer, fresh, done)
 
+    def refused(self, check: Check) -> None:
+        """Count a near match as wrong: the provider refuses the question."""
+        self._judged(check, False)
+
     def _judged(self, check: Check, verdict: bool | None) -> None:
         if verdict is None:
             self._tally.count("abstained", "no_verdict")
