@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmemo._core import pack_vector
 from llmemo.errors import CacheClosedError, ConfigurationError
 from llmemo.semantic.calibration import check_enough, checked_pairs, report_of
-from llmemo.semantic.guards import refusal
+from llmemo.semantic.unread import objection
 from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -95,6 +95,6 @@ def _scored(
         asked, stored = vectors.get(one), vectors.get(other)
         if asked is None or stored is None:
             continue
-        against = refusal(one, other)
         score = semantic.score(asked, stored)
+        against = objection(one, other, score)
         yield score, is_same, None if against is None else against.guard

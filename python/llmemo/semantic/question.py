@@ -10,6 +10,7 @@ from langchain_core.outputs import ChatGeneration
 
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import options
+from llmemo.semantic.unread import is_too_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
     from llmemo.semantic.background import Note
-
-LONGEST_QUESTION = 1_000
-"""Characters of the longest question. Embedders cut longer texts off (all-MiniLM-L6-v2 reads 256
-tokens), and two texts with the same beginning would have the same vector."""
 
 LONGEST_ANSWER = 64 * 1024
 """Characters of the longest answer that is served for another question."""
@@ -115,7 +112,7 @@ def _checked(question: object) -> tuple[str | None, str]:
     """A question that may be compared; or None, and why it is not."""
     if not isinstance(question, str) or not question.strip():
         return None, "no_question"
-    if len(question) > LONGEST_QUESTION:
+    if is_too_long(question):
         return None, "too_long"
     try:
         question.encode()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import VectorIndex, pack_question
+from llmemo.concurrency.bounded_dict import note
 from llmemo.config.validation import seconds_of
 from llmemo.semantic.background_judge import BackgroundJudge
 from llmemo.semantic.certification import Certification
@@ -44,6 +45,13 @@ if TYPE_CHECKING:
 
 INDEX_SHARE = 4
 """Vectors take a fourth of what the entries in memory may take, beside it."""
+
+REPEATS_MAX = 3
+"""Near matches that a request is given. The next time the model is asked, for an answer of its own:
+a wrong one would come again and again."""
+
+SERVED_MAX = 10_000
+"""Requests that were given a near match, of which it is remembered how often."""
 
 INDEX_LEAST = 16 * 2**20
 """Bytes that vectors may take in any case: 30,000 of 384 dimensions."""
@@ -114,6 +122,8 @@ class SemanticTier:
         # 45 ms, here rather than in the first lookup.
         lexicon("en")
         self._expected = ExpectedAnswers()
+        self._served: dict[bytes, int] = {}
+        """How often a request, by its key, was given the answer to a similar question."""
 
     # Lookups.
 
@@ -158,8 +168,12 @@ class SemanticTier:
             self._expected.add(rest, question, Expected(asked))
             self.abstain(reason)
             return None
-        decision = self.checks.decide(asked.text, neighbour, must_serve=must_serve)
+        times = self._served.get(key, 0)
+        decision = self.checks.decide(
+            asked.text, neighbour, must_serve=must_serve, is_repeated=times >= REPEATS_MAX
+        )
         if decision.is_served:
+            note(self._served, key, times + 1, SERVED_MAX)
             self._sessions.add(session, neighbour.key)
         else:
             expected = Expected(asked, decision.check, self.checks.refused)
@@ -243,6 +257,7 @@ class SemanticTier:
         """Forget the questions of some keys, or all."""
         if keys is None:
             self.index.clear()
+            self._served.clear()
         for key in keys or ():
             self.index.remove(key)
 
