@@ -14,7 +14,7 @@ from support.doubles import ROUNDS
 
 from llmemo.errors import ConfigurationError
 from llmemo.semantic.certificate import Certificate, Verdict, counts
-from llmemo.semantic.certificate_bytes import amended, dumps, loads
+from llmemo.semantic.certificate_bytes import dumps, loads
 from llmemo.semantic.rule import Rule
 
 SHADOW = 0.05
@@ -255,7 +255,7 @@ def test_processes_add_to_one_state() -> None:
     rule = Rule(0.05)
     stored: bytes | None = None
     for _ in range(9):
-        stored = amended(rule, stored, right(10))
+        stored = dumps(loads(rule, stored).after(right(10)))
     assert loads(rule, stored) == certified()
 
 

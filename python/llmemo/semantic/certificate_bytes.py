@@ -22,9 +22,6 @@ from typing import TYPE_CHECKING, Final
 from llmemo.semantic.certificate import Certificate, Count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from llmemo.semantic.certificate import Verdict
     from llmemo.semantic.rule import Rule
 
 _HEAD: Final = struct.Struct("<4sBI")
@@ -57,11 +54,6 @@ def loads(rule: Rule, stored: bytes | None) -> Certificate:
     """
     found = None if stored is None else _parsed(rule, stored)
     return Certificate.fresh(rule) if found is None else found
-
-
-def amended(rule: Rule, stored: bytes | None, verdicts: Iterable[Verdict]) -> bytes:
-    """Return stored bytes with more verdicts: the change that processes make to a shared state."""
-    return dumps(loads(rule, stored).after(verdicts))
 
 
 def _parsed(rule: Rule, stored: bytes) -> Certificate | None:

@@ -23,6 +23,10 @@ LONGEST_ANSWER = 64 * 1024
 """Characters of the longest answer that is served for another question."""
 
 
+_OF_THE_TEXT = frozenset({"parsed"})
+"""What is the text once more: as the object of a JSON schema, of OpenAI's clients."""
+
+
 class Rest(NamedTuple):
     """All of a request but its question."""
 
@@ -69,7 +73,8 @@ def text_of_answer(generations: Sequence[Generation]) -> str | None:
         message = generation.message
         if not isinstance(message, AIMessage) or message.tool_calls or message.invalid_tool_calls:
             return None
-        if not _is_text(message.content) or any(message.additional_kwargs.values()):
+        more = [it for name, it in message.additional_kwargs.items() if name not in _OF_THE_TEXT]
+        if not _is_text(message.content) or any(more):
             return None
     text = generation.text
     return text if 0 < len(text) <= LONGEST_ANSWER else None

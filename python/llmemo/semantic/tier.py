@@ -107,7 +107,7 @@ class SemanticTier:
         self.embedder = Embedder(semantic.embeddings, timeout, self._note)
         self.judge = BackgroundJudge(semantic.judge, self._note)
         self.rule = Rule(semantic.max_error, semantic.confidence, semantic.min_score)
-        self.certification = Certification(self.rule, identity(semantic), durable)
+        self.certification = Certification(self.rule, identity(semantic), durable, envelope)
         self.checks = Checks(semantic, self.certification, self.judge, tally)
         self.neighbours = Neighbours(
             self.index,

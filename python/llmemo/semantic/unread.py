@@ -18,7 +18,11 @@ LONGEST_QUESTION: Final = 1_000
 """Characters of the longest question."""
 
 TOKENS_MAX: Final = 254
-"""Tokens of the longest question, by `tokens_of`: all-MiniLM-L6-v2 reads 256, with two of its own."""
+"""Tokens of the longest question, by `tokens_of`. all-MiniLM-L6-v2 reads 256 with its own two."""
+
+WORDS_MAX: Final = 160
+"""Words and marks of the longest question. The guards take up to 4 ms for crafted ones: they run on
+an event loop."""
 
 SAME: Final = 0.9999
 """Cosine from which vectors are taken to be equal. One byte a dimension is exact to less."""
@@ -32,11 +36,14 @@ _USUAL: Final = 12
 
 
 def is_too_long(question: str) -> bool:
-    """Whether embedders may cut a question off."""
-    if len(question) > LONGEST_QUESTION:
-        return True
-    # (Most have fewer characters than that.)
-    return len(question) > TOKENS_MAX // 2 and tokens_of(question) > TOKENS_MAX
+    """Whether embedders may cut a question off, or guards would take long."""
+    if len(question) <= TOKENS_MAX // 2:
+        return False
+    return (
+        len(question) > LONGEST_QUESTION
+        or len(_WORD.findall(question)) > WORDS_MAX
+        or tokens_of(question) > TOKENS_MAX
+    )
 
 
 def tokens_of(text: str) -> int:
