@@ -133,6 +133,14 @@ def test_the_second_sequence_serves_without_the_first() -> None:
     assert certificate.threshold == second
 
 
+def test_the_second_sequence_finds_support_above_its_start() -> None:
+    # No check reaches the strictest threshold, and none is below 0.94.
+    certificate = Certificate.fresh(Rule(0.05)).after(right(90, 0.95))
+    assert certificate.threshold == pytest.approx(0.9467, abs=0.0001)
+    # It comes to its end first: not where looser scores are wrong.
+    assert certificate.after(wrong(6, 0.81)).threshold is None
+
+
 def test_what_has_passed_is_held_until_its_rate_of_errors_is_too_high() -> None:
     certificate = certified().after(wrong(4))
     assert certificate.threshold == 0.96  # 4 of 94, which would not pass now

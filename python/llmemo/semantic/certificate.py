@@ -174,12 +174,10 @@ class Certificate:
     def served(self) -> int | None:
         """Index of the threshold that is served; None while the cache abstains."""
         reached = -1
-        for start in self.rule.starts:
-            index = start
-            while index < len(self.counts) and self.counts[index].is_held:
+        for sequence in self.rule.sequences:
+            for index in itertools.takewhile(lambda at: self.counts[at].is_held, sequence):
                 if self.is_supported(index):
                     reached = max(reached, index)
-                index += 1
         return None if reached < 0 else reached
 
     def is_supported(self, index: int) -> bool:

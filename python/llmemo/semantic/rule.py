@@ -67,14 +67,24 @@ class Rule:
         return (*(strictest - step * i for i in range(_THRESHOLDS - 1)), self.min_score)
 
     @cached_property
+    def sequences(self) -> tuple[tuple[int, ...], ...]:
+        """Indices of the thresholds in the order in which each sequence of tests takes them.
+
+        The second goes on with stricter ones, from where it began, once it has passed the loosest:
+        one of these may have the only support.
+        """
+        every = tuple(range(_THRESHOLDS))
+        return every, (*every[_SECOND_START:], *reversed(every[:_SECOND_START]))
+
+    @cached_property
     def starts(self) -> tuple[int, ...]:
         """Indices of the thresholds at which a sequence of tests begins."""
-        return (0, _SECOND_START)
+        return tuple(sequence[0] for sequence in self.sequences)
 
     @cached_property
     def limit(self) -> float:
         """The e-value that a threshold has to reach: each sequence has its share of the level."""
-        return len(self.starts) / (1 - self.confidence)
+        return len(self.sequences) / (1 - self.confidence)
 
     @cached_property
     def detector(self) -> DriftDetector:
