@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -161,12 +162,41 @@ def fail(texts: list[str]) -> None:
 def test_vectors_that_are_none_are_no_checks(calibrate: Any) -> None:
     embeddings = Meaning()
     embeddings.answer = lambda texts: [[float("nan")] * 4 for _ in texts]
+    with (
+        near_cache(semantic=semantic(embeddings)) as cache,
+        pytest.raises(ConfigurationError, match="no vector of finite numbers for 60 of 60"),
+    ):
+        calibrate(cache, pairs(60))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda texts: None, "a NoneType for 64 texts"),
+        (lambda texts: 5, "a int for 64 texts"),
+        (lambda texts: "a" * 64, "64 vectors for 64 texts"),
+        (lambda texts: meant(texts)[:-1], "63 vectors for 64 texts"),
+        (lambda texts: [[1.0, 2.0]], "1 vectors for 64 texts"),
+        (lambda texts: [None] * len(texts), "no vector of finite numbers for 60 of 60"),
+        (lambda texts: ["ab"] * len(texts), "no vector of finite numbers for 60 of 60"),
+        (lambda texts: [5] * len(texts), "no vector of finite numbers for 60 of 60"),
+        (lambda texts: [[None]] * len(texts), "no vector of finite numbers for 60 of 60"),
+    ],
+)
+def test_what_is_no_vectors_is_refused(calibrate: Any, answer: Any, said: str) -> None:
+    embeddings = Meaning()
+    embeddings.answer = answer
     with near_cache(semantic=semantic(embeddings)) as cache:
-        with pytest.raises(ConfigurationError, match="no vector of finite numbers for 60 of 60"):
+        with pytest.raises(ConfigurationError, match=said):
             calibrate(cache, pairs(60))
-        embeddings.answer = lambda texts: meant(texts)[:-1]
-        with pytest.raises(ValueError, match=r".+"):
-            calibrate(cache, pairs(60))
+        assert told(cache).threshold is None
+
+
+def test_vectors_may_come_in_any_sequence(calibrate: Any) -> None:
+    embeddings = Meaning()
+    embeddings.answer = lambda texts: iter([array("f", each) for each in meant(texts)])
+    with near_cache(semantic=semantic(embeddings)) as cache:
+        assert calibrate(cache, pairs(60)).hits == 60
 
 
 def test_a_calibration_that_is_cancelled_changes_nothing() -> None:
@@ -192,6 +222,21 @@ def test_a_calibration_that_is_cancelled_changes_nothing() -> None:
                 thread.join(LIMIT)
         assert told(cache).threshold is None
         assert len(embeddings.calls) <= 2
+
+
+class Coroutines(Meaning):
+    """Its sync method is async, as some users write it."""
+
+    async def embed_documents(  # type: ignore[override]
+        self, texts: list[str]
+    ) -> list[list[float]]:
+        await asyncio.sleep(0)
+        return meant(texts)
+
+
+def test_embeddings_that_have_to_be_awaited_are_calibrated(calibrate: Any) -> None:
+    with near_cache(semantic=semantic(Coroutines())) as cache:
+        assert calibrate(cache, pairs(60)).hits == 60
 
 
 def test_async_embeddings_are_calibrated(calibrate: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ pytest.importorskip("langchain_openai")
 from langchain.agents import create_agent
 from langchain_core.exceptions import OutputParserException
 from langchain_core.globals import set_llm_cache
+from pydantic import BaseModel
 from support import cached_calls as calls
 from support.attempts import PARSER, Person, again, chat
 from support.cached_calls import CLIENTS, PATHS, finish
@@ -152,6 +154,33 @@ def test_an_answer_that_only_streams_may_have_is_no_neighbour(server: StreamServ
         message = model.invoke(wording(1, "tides"))
         assert server.requests == 2
         assert message.usage_metadata is not None
+
+
+class Fact(BaseModel):
+    """What a question is about."""
+
+    topic: str
+
+
+@client_tests
+@pytest.mark.parametrize("client", ["openai", "responses"])
+def test_answers_by_a_schema_are_near_matches(server: StreamServer, client: str) -> None:
+    """They are their text, and its object beside it."""
+
+    def fact(ask: Ask) -> Turn:
+        return Turn(json.dumps({"topic": topic_of(ask.text)}))
+
+    with near_cache() as cache:
+        model = cached(CLIENTS[client](server.url), cache)
+        asks = model.with_structured_output(Fact, method="json_schema")
+        server.turn = fact
+        rehearsals = [asks.invoke(wording(number, "rehearsals")) for number in range(4)]
+        assert rehearsals == [Fact(topic="rehearsals")] * 4
+        assert told(cache).threshold is not None
+        assert asks.invoke(wording(0, "tides")) == Fact(topic="tides")
+        asked = server.requests
+        assert asks.invoke(wording(1, "tides")) == Fact(topic="tides")
+        assert server.requests == asked
 
 
 def using_tools(ask: Ask) -> Turn:

@@ -11,7 +11,7 @@ from support.near import Meaning, ask, certify, keep, look, near_cache, semantic
 from support.scripted import Scripted
 
 from llmemo import CacheMiss, ConfigurationError, options
-from llmemo.semantic import sessions
+from llmemo.semantic import sessions, tier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,6 +107,41 @@ def test_a_session_asks_the_same_question_again(cache: LLMCache) -> None:
         assert look(cache, wording(1, "tides")) == "all about tides"
         assert ask(cache, wording(1, "tides"), answer="another") is None
         assert look(cache, wording(1, "tides")) == "another"
+
+
+def test_a_request_that_is_repeated_gets_an_answer_of_its_own(cache: LLMCache) -> None:
+    question = wording(1, "tides")
+    for _ in range(3):
+        assert ask(cache, question, answer="its own") == "all about tides"
+    checks = told(cache).checks
+    assert ask(cache, question, answer="its own") is None
+    assert told(cache).abstained["repeated"] == 1
+    # It would not have been a hit, so it says nothing of hits.
+    assert told(cache).checks == checks
+    hits = told(cache).hits
+    assert [look(cache, question) for _ in range(5)] == ["its own"] * 5
+    assert told(cache).hits == hits
+    # It may be a near match for others, as any answer.
+    assert look(cache, wording(2, "tides")) in {"its own", "all about tides"}
+
+
+def test_what_may_not_ask_the_model_is_repeated(cache: LLMCache) -> None:
+    with options(mode="only", semantic=True):
+        for _ in range(10):
+            assert look(cache, wording(1, "tides")) == "all about tides"
+
+
+def test_requests_that_were_repeated_do_not_pile_up(
+    cache: LLMCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tier, "SERVED_MAX", 4)
+    for number in range(1, 20):
+        look(cache, wording(number, "tides"))
+    semantic_tier = cache._tiers.semantic
+    assert semantic_tier is not None
+    assert len(semantic_tier._served) == 4
+    cache.clear()
+    assert not semantic_tier._served
 
 
 def test_sessions_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:

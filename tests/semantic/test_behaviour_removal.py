@@ -170,8 +170,8 @@ def test_a_near_match_keeps_its_answer_from_eviction() -> None:
     with near_cache(max_entries=4) as cache:
         certify(cache)
         keep(cache, wording(0, "tides"))
-        for topic in ("moons", "stars", "suns", "comets"):
-            assert look(cache, wording(1, "tides")) == "all about tides"
+        for number, topic in enumerate(("moons", "stars", "suns", "comets"), 1):
+            assert look(cache, wording(number, "tides")) == "all about tides"
             keep(cache, wording(0, topic))
 
 

@@ -85,7 +85,7 @@ def test_figures_add_up(cache: LLMCache) -> None:
     exact = sum([after.memory_hits, after.store_hits, after.coalesced, after.stale])
     assert after.hits == exact + told(cache).hits
     assert told(cache).hits == 1
-    assert told(cache).threshold == pytest.approx(0.8)
+    assert told(cache).threshold == pytest.approx(0.96)
     assert 0 < told(cache).bound <= 0.5
     assert sum(told(cache).abstained.values()) == after.misses
 
@@ -136,17 +136,27 @@ def test_a_near_match_is_explained(cache: LLMCache, explained: Any) -> None:
 
 
 def test_a_neighbour_that_a_guard_refuses_is_explained(explained: Any) -> None:
-    embeddings = Meaning()
-    embeddings.answer = lambda texts: [[1.0, 2.0, 3.0] for _ in texts]
-    with near_cache(semantic=semantic(embeddings)) as cache:
+    with near_cache() as cache:
         certify(cache)
         cache.clear()
         keep(cache, "open 3 files")
         found = explained(cache, "open 4 files")
         assert found.outcome == "miss"
-        assert found.semantic[0] == "nearest 1.00: refused, number 4 was 3 ('open 3 files')"
+        assert found.semantic[0] == "nearest 0.98: refused, number 4 was 3 ('open 3 files')"
         assert look(cache, "open 4 files") is None
         assert told(cache).abstained["guard_numbers"] == 1
+
+
+def test_a_difference_that_the_embedder_does_not_see_is_explained(explained: Any) -> None:
+    embeddings = Meaning()
+    embeddings.answer = lambda texts: [[1.0, 2.0, 3.0] for _ in texts]
+    with near_cache(semantic=semantic(embeddings)) as cache:
+        keep(cache, "ค่าส่งเท่าไหร่")
+        found = explained(cache, "คืนเงินเท่าไหร่")
+        assert found.outcome == "miss"
+        assert "nearest 1.00: refused, the embedder sees no difference" in found.semantic[0]
+        assert look(cache, "คืนเงินเท่าไหร่") is None
+        assert told(cache).abstained["guard_unread"] == 1
 
 
 def test_a_neighbour_that_is_not_certified_is_explained(explained: Any) -> None:

@@ -78,7 +78,7 @@ def test_too_few_pairs_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=message):
         report_of(Rule(0.05), GOOD[:12])
     report, _ = report_of(Rule(0.05), GOOD)
-    assert report.threshold == 0.8
+    assert report.threshold == 0.96
 
 
 def test_refused_pairs_and_scores_that_are_none_prove_nothing() -> None:

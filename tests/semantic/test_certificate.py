@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,10 +14,11 @@ from support.doubles import ROUNDS
 
 from llmemo.errors import ConfigurationError
 from llmemo.semantic.certificate import Certificate, Verdict, counts
-from llmemo.semantic.certificate_bytes import amended, dumps, loads
+from llmemo.semantic.certificate_bytes import dumps, loads
 from llmemo.semantic.rule import Rule
 
 SHADOW = 0.05
+RANGE = [0.8 + number / 100 for number in range(20)]
 SEEDS = min(200, 20 * ROUNDS)
 
 
@@ -39,7 +41,7 @@ def test_checks_without_an_error_certify(max_error: float, needed: int) -> None:
     assert (certificate.threshold, certificate.bound, certificate.error) == (None, None, None)
     assert certificate.needed == 1
     certificate = certificate.after(right(1))
-    assert (certificate.threshold, certificate.error, certificate.needed) == (0.8, 0.0, 0)
+    assert (certificate.threshold, certificate.error, certificate.needed) == (0.96, 0.0, 0)
     assert certificate.bound is not None
     assert 0 < certificate.bound <= max_error
 
@@ -60,10 +62,60 @@ def test_thresholds_go_from_strict_to_loose() -> None:
 
 def test_only_scores_that_have_proved_good_are_served() -> None:
     good, bad = right(300, score=0.9), wrong(40, score=0.82)
-    certificate = Certificate.fresh(Rule(0.05)).after([*good, *bad])
+    certificate = Certificate.fresh(Rule(0.05)).after([*right(90), *good, *bad])
     assert certificate.threshold is not None
     assert 0.82 < certificate.threshold <= 0.9
     assert certificate.error == 0.0
+
+
+@pytest.mark.parametrize("score", [0.99, 0.96, 0.93, 0.89, 0.82])
+def test_no_score_is_served_that_no_check_has_come_near(score: float) -> None:
+    rule = Rule(0.05)
+    for certificate in (
+        Certificate.fresh(rule).after([*right(300), *right(300, score)]),
+        Certificate.of_sample(rule, [(0.99, False)] * 300 + [(score, False)] * 300),
+    ):
+        # The next looser threshold has no check just above it.
+        assert certificate.threshold == next(t for t in rule.thresholds if t <= score)
+
+
+def test_a_few_checks_of_each_band_and_more_of_a_stretch_are_support() -> None:
+    rule = Rule(0.05)
+    certificate = Certificate.fresh(rule).after(right(300))
+    for band in range(1, 13):
+        certificate = certificate.after(right(4, rule.thresholds[band]))
+        assert certificate.threshold == 0.96
+    # Four are too few of a band, and 24 of a stretch.
+    certificate = certificate.after(right(1, 0.8))
+    assert not certificate.is_supported(12)
+    certificate = certificate.after(right(4, 0.83))
+    assert certificate.threshold == 0.8
+
+
+@pytest.mark.parametrize("max_error", [0.02, 0.05, 0.1])
+def test_right_checks_of_high_scores_do_not_vouch_for_low_ones(max_error: float) -> None:
+    """All checks were near copies; then questions come that are less alike, and often wrong."""
+    for seed in range(20):
+        rng = random.Random(seed)
+        copies, unlike = (
+            [(0.99, False)] * 2000,
+            [(rng.uniform(0.8, 0.85), rng.random() < 0.5) for _ in range(2000)],
+        )
+        fresh = Certificate.fresh(Rule(max_error))
+        known = follow(fresh, copies, shadow=SHADOW, rng=rng)
+        assert known.hits > 1000
+        result = follow(known.certificate, unlike, shadow=SHADOW, rng=rng)
+        assert result.wrong <= max_error * 20
+
+
+def test_support_ends_where_its_checks_are_wrong() -> None:
+    rule = Rule(0.05)
+    before = Certificate.fresh(rule).after([*right(1000), *right(40, 0.9)])
+    assert before.threshold == pytest.approx(0.893, abs=0.001)
+    # Of all 1,040 it is few; of the 40 it is thrice as many as is promised.
+    after = before.after(wrong(8, 0.9))
+    assert after.threshold == 0.96
+    assert after.counts[-1].is_held
 
 
 def test_a_sequence_ends_where_a_threshold_has_not_passed() -> None:
@@ -78,12 +130,20 @@ def test_the_second_sequence_serves_without_the_first() -> None:
     second = rule.thresholds[rule.starts[1]]
     certificate = Certificate.fresh(rule).after(right(90, score=second))
     assert certificate.counts[0].checks == 0
-    assert certificate.threshold == 0.8
+    assert certificate.threshold == second
+
+
+def test_the_second_sequence_finds_support_above_its_start() -> None:
+    # No check reaches the strictest threshold, and none is below 0.94.
+    certificate = Certificate.fresh(Rule(0.05)).after(right(90, 0.95))
+    assert certificate.threshold == pytest.approx(0.9467, abs=0.0001)
+    # It comes to its end first: not where looser scores are wrong.
+    assert certificate.after(wrong(6, 0.81)).threshold is None
 
 
 def test_what_has_passed_is_held_until_its_rate_of_errors_is_too_high() -> None:
     certificate = certified().after(wrong(4))
-    assert certificate.threshold == 0.8  # 4 of 94, which would not pass now
+    assert certificate.threshold == 0.96  # 4 of 94, which would not pass now
     assert certificate.bound == 0.05
     assert certificate.after(wrong(1)).threshold is None
 
@@ -103,7 +163,7 @@ def test_verdicts_of_another_epoch_are_ignored() -> None:
     assert after.epoch == 1
     assert after.threshold is None
     assert after.after(right(90, epoch=2)) == after
-    assert after.after(right(90, epoch=1)).threshold == 0.8
+    assert after.after(right(90, epoch=1)).threshold == 0.96
 
 
 @pytest.mark.parametrize("score", [0.79, -1.0, float("nan"), float("-inf")])
@@ -115,7 +175,7 @@ def test_scores_below_all_thresholds_are_ignored(score: float) -> None:
 
 def test_the_order_of_a_sample_says_nothing() -> None:
     sample = [(0.99, False)] * 300 + [(0.99, True)] * 12
-    assert certified().after(wrong(4)).threshold == 0.8
+    assert certified().after(wrong(4)).threshold == 0.96
     for ordered in (sample, sample[::-1]):
         assert Certificate.of_sample(Rule(0.05), ordered).threshold is None
 
@@ -195,7 +255,7 @@ def test_bytes_of_another_rule_prove_nothing(other: Rule) -> None:
 def test_detector_values_that_cannot_be_are_refused() -> None:
     rule = Rule(0.05)
     for value in (float("nan"), float("inf"), -1.0):
-        state = Certificate(rule, certified().counts, (value, 0.0, 0.0, 0.0))
+        state = replace(certified(), detector=(value, 0.0, 0.0, 0.0))
         assert loads(rule, dumps(state)) == Certificate.fresh(rule)
 
 
@@ -203,7 +263,7 @@ def test_processes_add_to_one_state() -> None:
     rule = Rule(0.05)
     stored: bytes | None = None
     for _ in range(9):
-        stored = amended(rule, stored, right(10))
+        stored = dumps(loads(rule, stored).after(right(10)))
     assert loads(rule, stored) == certified()
 
 
@@ -251,7 +311,8 @@ def test_hits_come_soon() -> None:
 def test_serving_ends_soon_after_all_answers_have_changed() -> None:
     for seed in range(min(10 * ROUNDS, 100)):
         rng = random.Random(seed)
-        certificate = Certificate.fresh(Rule(0.05)).after(right(200, 0.97))
+        sample = [verdict for score in RANGE for verdict in right(20, score)]
+        certificate = Certificate.fresh(Rule(0.05)).after(sample)
         near = would_be_hits("easy", rng, 5000)
         changed = [None if each is None else (each[0], True) for each in near]
         result = follow(certificate, changed, shadow=SHADOW, rng=rng)

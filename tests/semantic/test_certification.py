@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmemo.semantic.certificate import Verdict
+from llmemo.codec.envelope import Envelope
+from llmemo.semantic.certificate import Certificate, Verdict
+from llmemo.semantic.certificate_bytes import dumps
 from llmemo.semantic.certification import Certification
 from llmemo.semantic.rule import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+PLAIN = Envelope(None, is_needed=False)
 
 
 def certified(rule: Rule, certification: Certification) -> None:
@@ -71,7 +76,10 @@ async def test_verdicts_that_a_full_store_refused_come_with_the_next(
     monkeypatch.setattr("llmemo.semantic.certification.PAUSE", 0.0)
     rule, store = Rule(0.1, 0.9), Late()
     durable: Any = store
-    one, other = Certification(rule, b"name", durable), Certification(rule, b"name", durable)
+    one, other = (
+        Certification(rule, b"name", durable, PLAIN),
+        Certification(rule, b"name", durable, PLAIN),
+    )
     certified(rule, one)
     store.catch_up()
     budget: Any = object()
@@ -97,7 +105,7 @@ async def test_a_look_at_the_store_undoes_no_verdict_on_its_way(
     monkeypatch.setattr("llmemo.semantic.certification.PAUSE", 0.0)
     rule, store = Rule(0.1, 0.9), Late()
     durable: Any = store
-    one = Certification(rule, b"name", durable)
+    one = Certification(rule, b"name", durable, PLAIN)
     certified(rule, one)
     store.catch_up()
     while one.certificate.threshold is not None:
@@ -110,8 +118,78 @@ async def test_a_look_at_the_store_undoes_no_verdict_on_its_way(
 
 def test_verdicts_from_before_a_calibration_count_no_more() -> None:
     rule = Rule(0.1, 0.9)
-    certification = Certification(rule, b"name", None)
+    certification = Certification(rule, b"name", None, PLAIN)
     late = right(certification)
     certification.replace(certification.certificate)
     certification.add(late)
     assert certification.certificate.checks == 0
+
+
+KEYS = ["0" * 64, "1" * 64]
+
+
+def sealed(key: str | list[str] | None) -> Envelope:
+    return Envelope(key, is_needed=True)
+
+
+def of(store: Late, envelope: Envelope, name: bytes = b"name") -> Certification:
+    durable: Any = store
+    return Certification(Rule(0.1, 0.9), name, durable, envelope)
+
+
+async def looked(certification: Certification) -> float | None:
+    await certification.refresh(None, object())  # type: ignore[arg-type]
+    return certification.certificate.threshold
+
+
+@pytest.fixture
+def encrypted() -> Late:
+    """A store with a certificate that a process with a key has made."""
+    store = Late()
+    one = of(store, sealed(KEYS[0]))
+    certified(Rule(0.1, 0.9), one)
+    store.catch_up()
+    return store
+
+
+@pytest.mark.anyio
+async def test_a_certificate_is_sealed_where_there_is_a_key(encrypted: Late) -> None:
+    assert encrypted.state_now is not None
+    assert encrypted.state_now.startswith(b"llme")
+    assert await looked(of(encrypted, sealed(KEYS[0]))) == 0.96
+    # With several keys the newest encrypts; any opens.
+    assert await looked(of(encrypted, sealed([KEYS[1], KEYS[0]]))) == 0.96
+
+
+@pytest.mark.anyio
+async def test_a_certificate_that_is_not_authentic_certifies_nothing(encrypted: Late) -> None:
+    rule, name = Rule(0.1, 0.9), b"name"
+    good = Certificate.of_sample(rule, [(0.99, False)] * 500)
+    own = sealed(KEYS[0])
+    assert encrypted.state_now is not None
+    for forged in (
+        dumps(good),
+        sealed(KEYS[1]).seal_state(dumps(good), name),
+        own.seal_state(dumps(good), b"another name"),
+        own.seal_question(dumps(good), name),
+        encrypted.state_now[:-1] + b"\0",
+    ):
+        encrypted.state_now = forged
+        certification = of(encrypted, own)
+        assert await looked(certification) is None
+        # It begins again, in its place.
+        certified(rule, certification)
+        encrypted.catch_up()
+        assert await looked(of(encrypted, own)) == 0.96
+
+
+@pytest.mark.anyio
+async def test_a_process_without_the_key_leaves_the_certificate(encrypted: Late) -> None:
+    before = encrypted.state_now
+    other = of(encrypted, sealed(None))
+    assert await looked(other) is None
+    certified(Rule(0.1, 0.9), other)
+    encrypted.catch_up()
+    assert encrypted.state_now == before
+    # Its own checks certify for itself.
+    assert other.certificate.threshold == 0.96

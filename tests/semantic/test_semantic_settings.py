@@ -120,7 +120,9 @@ class Fields(BaseModel, Embeddings):
     dimensions: int | None = None
     headers: dict[str, str] = {}
     openai_api_key: SecretStr = SecretStr("")
-    plain_key: str = ""
+    plain_api_key: str = ""
+    model_key: str = ""
+    pad_token: str = ""
     max_retries: int = 2
     client: Any = None
 
@@ -196,6 +198,8 @@ Pair: TypeAlias = "tuple[Callable[[], bytes], Callable[[], bytes]]"
 
 CHANGES: dict[str, Pair] = {
     "a field": (lambda: name(Fields()), lambda: name(Fields(model="n"))),
+    "a model's key": (lambda: name(Fields()), lambda: name(Fields(model_key="a"))),
+    "a token of a text": (lambda: name(Fields()), lambda: name(Fields(pad_token="a"))),
     "a number": (lambda: name(Fields()), lambda: name(Fields(dimensions=1))),
     "a dict": (lambda: name(Fields()), lambda: name(Fields(headers={"a": "b"}))),
     "a class": (lambda: name(Fields()), lambda: name(Private(""))),
@@ -228,7 +232,7 @@ CHANGES: dict[str, Pair] = {
 }
 SAME: dict[str, Pair] = {
     "a secret": (lambda: name(Fields()), lambda: name(Fields(openai_api_key=SecretStr("x")))),
-    "a key": (lambda: name(Fields()), lambda: name(Fields(plain_key="x"))),
+    "a key": (lambda: name(Fields()), lambda: name(Fields(plain_api_key="x"))),
     "a key in an attribute": (lambda: name(Private("a")), lambda: name(Private("b"))),
     "a key in a header": (
         lambda: name(Fields(headers={"Authorization": "a"})),
@@ -256,6 +260,20 @@ def test_a_change_of_this_begins_another_certificate(change: str) -> None:
 def test_a_change_of_this_does_not(change: str) -> None:
     before, after = SAME[change]
     assert before() == after()
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        *("key", "api_key", "apiKey", "aws_access_key_id", "subscription_key", "token"),
+        *("azure_ad_token", "hf_token", "auth_token", "huggingfacehub_api_token"),
+        *("client_secret", "credentials"),
+    ],
+)
+def test_names_of_secrets_are_left_out(secret: str) -> None:
+    one, other = Private("a"), Private("a")
+    setattr(other, secret, "x")
+    assert name(one) == name(other)
 
 
 def test_cached_embeddings_are_told_by_what_they_wrap() -> None:

@@ -210,7 +210,7 @@ def test_a_lease_is_not_over_before_it_is_told_of_the_end_of_its_run() -> None:
     run, earlier = Run(None), Earlier()
     run.stand_behind(earlier)
     run.stand_behind(lease)
-    run.end(failed=False)
+    run.end()
     assert seen == [False]
     assert not lease.is_over
 

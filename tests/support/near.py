@@ -72,6 +72,16 @@ def meant(texts: list[str], size: int = SIZE, score: float = SCORE) -> list[list
     return [[near * one + far * other for one, other in zip(*pair, strict=True)] for pair in pairs]
 
 
+def alike(texts: list[str]) -> list[list[float]]:
+    """Vectors near each other, whatever is meant, and no two of them equal."""
+    near, far = math.sqrt(SCORE), math.sqrt(1 - SCORE)
+    one = direction("")
+    return [
+        [near * a + far * b for a, b in zip(one, direction(f"={text}"), strict=True)]
+        for text in texts
+    ]
+
+
 class Meaning(Embeddings):
     """`before` is called with the texts first; `answer` makes the vectors."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.outputs import Generation
 
 from llmemo import LLMCache, Semantic, options, track
+from llmemo.semantic.certificate import Certificate
 from support.question_streams import Precomputed
 
 if TYPE_CHECKING:
@@ -86,8 +87,11 @@ def certified(embeddings: Embeddings, **settings: Any) -> LLMCache:
     """A cache that serves every near match from `min_score` on, as far as guards allow."""
     semantic = Semantic(embeddings, max_error=0.5, confidence=0.5, shadow=1e-9, **settings)
     cache = LLMCache(semantic=semantic)
-    report = cache.calibrate([(KNOWN, KNOWN, True)] * 3)
-    assert report.threshold == semantic.min_score
+    tier = cache._tiers.semantic
+    assert tier is not None
+    sample = [(score, False) for score in tier.rule.thresholds for _ in range(3)]
+    tier.certification.replace(Certificate.of_sample(tier.rule, sample))
+    assert counted(cache).threshold == semantic.min_score
     return cache
 
 

@@ -47,6 +47,8 @@ class Turn:
     """Of the request: part of all ids."""
     finish: str = ""
     """Why it ended, if not for the usual reason: as OpenAI says it."""
+    error: tuple[int, str] | None = None
+    """The status and the kind of an error, in the place of an answer."""
 
     @property
     def words(self) -> list[str]:
@@ -112,7 +114,8 @@ def _items(given: Any) -> list[Json]:
     return [{"role": "user", "content": given}] if isinstance(given, str) else given
 
 
-def _mark(body: Json) -> str:
+def mark_of(body: Json) -> str:
+    """Part of all ids in the answer to a request."""
     kept = {name: it for name, it in body.items() if not name.startswith("stream")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -134,7 +137,11 @@ class _Handler(BaseHTTPRequestHandler):
             made = wire_openai.response_events if body.get("stream") else wire_openai.response
         else:
             made = wire_openai.chunks if body.get("stream") else wire_openai.completion
-        if body.get("stream"):
+        if turn.error is not None:
+            status, kind = turn.error
+            error = {"message": "no", "type": kind, "code": kind}
+            self._send({"type": "error", "error": error}, status)
+        elif body.get("stream"):
             self._stream(made(turn, body), turn)
         else:
             self._whole(made(turn, body), 500 if turn.fails_at is not None else 200)
@@ -146,7 +153,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _whole(self, answer: Json, status: int) -> None:
-        data = json.dumps(answer if status == 200 else wire_openai.ERROR).encode()
+        self._send(answer if status == 200 else wire_openai.ERROR, status)
+
+    def _send(self, answer: Json, status: int) -> None:
+        data = json.dumps(answer).encode()
         self._head(status, "application/json", ("content-length", str(len(data))))
         self.wfile.write(data)
 
@@ -204,7 +214,7 @@ class StreamServer(ThreadingHTTPServer):
     def turn_for(self, body: Json) -> Turn:
         """Note a request; returns what to say."""
         self.bodies.append(body)
-        return replace(self.turn(ask_of(body)), mark=_mark(body))
+        return replace(self.turn(ask_of(body)), mark=mark_of(body))
 
     def before(self, number: int) -> None:
         """Wait until a chunk may be sent."""

@@ -24,6 +24,9 @@ REQUEST = b"request"
 QUESTION = b"question"
 """The same of its question, for semantic lookups."""
 
+STATE = b"state"
+"""Tells a state that processes share from all of these."""
+
 
 class Envelope:
     """Seals values for a store, and opens what the store returns. Shows no key."""
@@ -91,6 +94,18 @@ class Envelope:
                 in clear is returned as it is.
         """
         return self.decrypted(stored, key + QUESTION)
+
+    def seal_state(self, state: bytes, name: bytes) -> bytes:
+        """Encrypt a state that processes share, for this name."""
+        return state if self._keyring is None else self._keyring.encrypt(state, name + STATE)
+
+    def open_state(self, stored: bytes, name: bytes) -> bytes:
+        """The state that was sealed for this name.
+
+        Raises:
+            ValueDamaged: It is not authentic, or not encrypted where it has to be.
+        """
+        return self.decrypted(stored, name + STATE)
 
     def decrypted(self, stored: bytes, belongs_to: bytes) -> bytes:
         """The content, which may still be compressed. Raises as `open`."""

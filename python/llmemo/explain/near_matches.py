@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmemo._core import RequestBypassed
 from llmemo.keys.identity import partition_of
-from llmemo.semantic.guards import refusal
+from llmemo.semantic.unread import objection
 from llmemo.store_io.calls import Call, run_inline
 from llmemo.store_io.time_budget import TimeBudget
 
@@ -54,7 +54,7 @@ def near_matches(
     lines: list[str] = []
     would_serve = False
     for key, neighbour, score in semantic.neighbours.candidates(asked):
-        against = refusal(asked.text, neighbour)
+        against = objection(asked.text, neighbour, score)
         if against is None:
             if run_inline(semantic.neighbours.answer(key, Call.blocking, budget)) is None:
                 continue  # its entry has expired, or was removed

@@ -24,6 +24,7 @@ from llmemo.config.options import current
 from llmemo.errors import CacheMiss
 from llmemo.langchain import chains
 from llmemo.langchain.only_mode import refuse_chat, refuse_completion
+from llmemo.langchain.request_errors import refuses_request
 from llmemo.langchain.when_imported import when_imported
 
 if TYPE_CHECKING:
@@ -50,13 +51,15 @@ class Dependent(Protocol):
 class Run:
     """One run of a model."""
 
-    __slots__ = ("__weakref__", "_dependents", "ended", "parameters")
+    __slots__ = ("__weakref__", "_dependents", "ended", "parameters", "was_refused")
 
     def __init__(self, parameters: Mapping[str, Any] | None) -> None:
         """Begin it. `parameters`: the model's, for this call, if LangChain tells them."""
         self.parameters = parameters
         self.ended = math.inf
         """When it ended (monotonic seconds); infinity as long as it has not."""
+        self.was_refused = False
+        """Whether it has failed because of what was asked, and not on the way."""
         # Weak, so that a dependent without a holder goes at once.
         self._dependents: list[weakref.ref[Dependent]] = []
 
@@ -70,8 +73,12 @@ class Run:
         self._dependents.append(weakref.ref(dependent))
         dependent.run_began(self)
 
-    def end(self, *, failed: bool) -> None:
-        """End it, for every context that knows it."""
+    def end(self, error: BaseException | None = None) -> None:
+        """End it, for every context that knows it. `error`: what it has failed with."""
+        failed = error is not None and not isinstance(
+            error, (asyncio.CancelledError, GeneratorExit)
+        )
+        self.was_refused = self.was_refused or (error is not None and refuses_request(error))
         self.ended = min(self.ended, time.monotonic())
         # A context may know it for long after.
         self.parameters = None
@@ -119,24 +126,24 @@ def open_runs() -> tuple[Run, ...]:
     return runs and tuple([run for run in runs if run.is_open])
 
 
-def _end(run_id: UUID, *, failed: bool) -> None:
+def _end(run_id: UUID, error: BaseException | None = None) -> None:
     number = chains.known_by(run_id)
     run = _by_id.get(number)
     if run is not None:
-        run.end(failed=failed)
+        run.end(error)
         # As the last: what was interrupted is done once more.
         _by_id.pop(number, None)
 
 
 def _llm_ended(_: LLMResult, *, run_id: UUID, **__: Any) -> None:
-    _end(run_id, failed=False)
+    _end(run_id)
 
 
 def _llm_failed(
     error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **_: Any
 ) -> None:
     chains.model_failed(parent_run_id, error)
-    _end(run_id, failed=not isinstance(error, asyncio.CancelledError))
+    _end(run_id, error)
 
 
 class RunWatch(BaseCallbackHandler):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from llmemo._core import pack_vector
 from llmemo.errors import CacheClosedError, ConfigurationError
 from llmemo.semantic.calibration import check_enough, checked_pairs, report_of
-from llmemo.semantic.guards import refusal
+from llmemo.semantic.embedder import packed
+from llmemo.semantic.unread import objection
 from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from langchain_core.embeddings import Embeddings
 
@@ -70,14 +71,37 @@ def calibrate(
 
 
 def _embedded(embeddings: Embeddings, texts: list[str]) -> list[bytes | None]:
-    """Vectors of some texts, packed; None for what is no vector."""
+    """Vectors of some texts, packed; None for what is no vector.
+
+    Raises:
+        ConfigurationError: There is not one for each text.
+        Exception: What the embeddings raise.
+    """
+    vectors: Any
     try:
         vectors = embeddings.embed_documents(texts)
     except NotImplementedError:
+        vectors = embeddings.aembed_documents(texts)
+    if inspect.isawaitable(vectors):
         # Another thread: an event loop may run in this one.
         with ThreadPoolExecutor(1) as pool:
-            vectors = pool.submit(asyncio.run, embeddings.aembed_documents(texts)).result()
-    return [pack_vector(vector) for vector in vectors]
+            vectors = pool.submit(asyncio.run, _awaited(vectors)).result()
+    try:
+        found = list(vectors)
+    except TypeError:
+        found = []
+    if isinstance(vectors, (str, bytes)) or len(found) != len(texts):
+        count = f"{len(found)} vectors" if found else f"a {type(vectors).__name__}"
+        msg = (
+            f"the embeddings have returned {count} for {len(texts)} texts: embed_documents() has"
+            " to return a list of vectors, one for each text"
+        )
+        raise ConfigurationError(msg)
+    return [packed(vector) for vector in found]
+
+
+async def _awaited(vectors: Awaitable[Any]) -> Any:
+    return await vectors
 
 
 def _batches(texts: list[str]) -> Iterator[list[str]]:
@@ -95,6 +119,6 @@ def _scored(
         asked, stored = vectors.get(one), vectors.get(other)
         if asked is None or stored is None:
             continue
-        against = refusal(one, other)
         score = semantic.score(asked, stored)
+        against = objection(one, other, score)
         yield score, is_same, None if against is None else against.guard

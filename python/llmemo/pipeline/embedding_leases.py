@@ -86,7 +86,7 @@ class EmbeddingLeases:
         """End the leases that are left. Without effect the second time."""
         for lease in self._by_text.values():
             lease.end(failed=failed)
-        self._run.end(failed=False)
+        self._run.end()
 
     end = Insisting(_end_all)
 

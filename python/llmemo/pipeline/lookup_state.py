@@ -67,7 +67,8 @@ class LookupState:
     wants_recording = False
     """Whether the caller replays a stream."""
     recording: bytes | None = None
-    """Of the hit, if it came by a stream that was recorded, and one is wanted."""
+    """Of the hit, if it came by a stream that was recorded, and one is wanted. That of a similar
+    question names its response: see `is_near`."""
     neighbour_key = b""
     """The key of the similar question whose answer was served."""
     near: tuple[float, str] | None = None
@@ -92,6 +93,11 @@ class LookupState:
         if is_large and self.is_awaited:
             return await self.tiers.large_reads.run(work)
         return work()
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the hit is the answer to a similar question."""
+        return bool(self.neighbour_key)
 
     def give_back_lease(self) -> None:
         """End the store's lease, if it came with the read and is not used."""
@@ -189,7 +195,7 @@ class LookupState:
         """Have the chain around it, if there is one, remember that it was given this hit."""
         key = b"" if chain is None else self.neighbour_key or self.key_of_hit()
         if chain is not None and key:
-            chain.remember(self.tiers, key, is_near=bool(self.neighbour_key))
+            chain.remember(self.tiers, key, is_near=self.is_near)
 
     def _shown_key(self) -> str | None:
         return self.key.hex() or None

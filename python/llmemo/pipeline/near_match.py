@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from llmemo.keys.request import Request
     from llmemo.pipeline.lookup_state import LookupState
     from llmemo.pipeline.tiers import Tiers
+    from llmemo.semantic.expected import Expected
     from llmemo.semantic.question import Rest
-    from llmemo.semantic.tier import Expected, SemanticTier
+    from llmemo.semantic.tier import SemanticTier
     from llmemo.store_io.client import MakeCall
     from llmemo.stores.records import StoredQuestion
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from llmemo.keys.identity import Identity
     from llmemo.keys.request import Request
     from llmemo.pipeline.tiers import Tiers
-    from llmemo.semantic.tier import Expected
+    from llmemo.semantic.expected import Expected
     from llmemo.store_io.client import MakeCall
     from llmemo.store_io.time_budget import TimeBudget
 

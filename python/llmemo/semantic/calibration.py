@@ -26,7 +26,8 @@ class ThresholdRow(NamedTuple):
         pairs: Number of would-be hits with at least that score.
         wrong: How many of these ask for different answers.
         bound: Upper confidence bound on the share of wrong ones.
-        is_certified: Whether `max_error` is refuted at this threshold alone.
+        is_certified: Whether `max_error` is refuted at this threshold alone, and enough pairs are
+            near it.
     """
 
     threshold: float
@@ -180,9 +181,11 @@ def _rows(certificate: Certificate) -> tuple[ThresholdRow, ...]:
             count.checks,
             count.wrong,
             error_bound(count.checks, count.wrong, rule.limit),
-            count.is_held,
+            count.is_held and certificate.is_supported(at),
         )
-        for threshold, count in zip(rule.thresholds, certificate.counts, strict=True)
+        for at, (threshold, count) in enumerate(
+            zip(rule.thresholds, certificate.counts, strict=True)
+        )
     )
 
 

@@ -2,9 +2,12 @@
 
 For each threshold it counts the checks with at least that score, and how many were wrong. A
 threshold passes when its e-value reaches `Rule.limit`. Two sequences of tests go from strict to
-loose, each at half the level, and end where a threshold has not passed. What is served is the
-loosest threshold that either has reached (fixed-sequence testing; Angelopoulos et al., "Learn then
-test", 2021).
+loose, each at half the level, and end where a threshold has not passed (fixed-sequence testing;
+Angelopoulos et al., "Learn then test", 2021).
+
+What is served is the loosest threshold that either has reached and that has *support*: checks of
+its own near it. Otherwise right checks of high scores would vouch for scores that no check has
+seen. Support is two tests: of the band just above the threshold, and of a stretch of such bands.
 
 A threshold that has passed holds until its observed rate of errors reaches `max_error`: the test
 is valid at any time (Ville 1939), and what is served does not flap. A change of the answers is
@@ -13,10 +16,12 @@ the detector's to find. It resets all.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from llmemo.semantic.e_values import DetectorState, DriftDetector, error_bound
 
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from random import Random
 
-    from llmemo.semantic.rule import Rule
+    from llmemo.semantic.rule import RateTest, Rule
 
 
 class Verdict(NamedTuple):
@@ -44,18 +49,32 @@ class Verdict(NamedTuple):
 
 
 class Count(NamedTuple):
-    """Checks with at least the score of one threshold.
+    """The checks that one test counts.
 
     Attributes:
         checks: Number of checks.
         wrong: How many of these were wrong.
-        is_held: Whether the threshold has passed, and still holds.
+        is_held: Whether the test has passed, and still holds.
     """
 
     checks: int
     wrong: int
     is_held: bool
 
+    def after(self, test: RateTest, *, is_wrong: bool) -> Count:
+        """Return the count after one more check."""
+        return Count(self.checks + 1, self.wrong + is_wrong, self.is_held).tested(test)
+
+    def tested(self, test: RateTest) -> Count:
+        """Return it as the test says of it now: a test that has passed is held for a while."""
+        if self.wrong >= test.rate * self.checks:
+            return self._replace(is_held=False)
+        is_held = self.is_held or self.checks >= test.checks_needed(self.wrong)
+        return self._replace(is_held=is_held)
+
+
+Counts: TypeAlias = tuple[Count, ...]
+"""One for each of `Rule.thresholds`, from strict to loose."""
 
 _NO_CHECKS = Count(0, 0, is_held=False)
 
@@ -66,7 +85,9 @@ class Certificate:
 
     Attributes:
         rule: What is promised.
-        counts: One for each of `rule.thresholds`, from strict to loose; since the last reset.
+        counts: Of the checks with at least the score of a threshold; since the last reset.
+        stretches: Of those in the stretch above it; likewise.
+        bands: Of those below the next stricter threshold; likewise.
         detector: State of `rule.detector`; since the last reset.
         checks: All verdicts counted, resets or not.
         wrong: How many of these were wrong.
@@ -75,7 +96,9 @@ class Certificate:
     """
 
     rule: Rule
-    counts: tuple[Count, ...]
+    counts: Counts
+    stretches: Counts
+    bands: Counts
     detector: DetectorState = DriftDetector.START
     checks: int = 0
     wrong: int = 0
@@ -85,7 +108,7 @@ class Certificate:
     @classmethod
     def fresh(cls, rule: Rule) -> Certificate:
         """Return one without a check. It abstains."""
-        return cls(rule, (_NO_CHECKS,) * len(rule.thresholds))
+        return cls(rule, *_nothing(rule))
 
     @classmethod
     def of_sample(cls, rule: Rule, sample: Iterable[tuple[float, bool]]) -> Certificate:
@@ -93,15 +116,26 @@ class Certificate:
 
         It is tested once, at the end: a sorted sample certifies what a shuffled one does.
         """
-        checks, wrong = [0] * len(rule.thresholds), [0] * len(rule.thresholds)
+        bands = [_NO_CHECKS for _ in rule.thresholds]
         for score, is_wrong in sample:
-            if not score >= rule.min_score:  # which NaN is not either
-                continue
-            for index in range(_first_at(rule, score), len(checks)):
-                checks[index] += 1
-                wrong[index] += is_wrong
-        counts = [_count(rule, n, k, is_held=False) for n, k in zip(checks, wrong, strict=True)]
-        return cls(rule, tuple(counts), checks=checks[-1], wrong=wrong[-1])
+            if score >= rule.min_score:  # which NaN is not
+                band = _band_of(rule, score)
+                old = bands[band]
+                bands[band] = Count(old.checks + 1, old.wrong + is_wrong, is_held=False)
+        wholes = itertools.accumulate(bands, _sum)
+        every = range(len(bands))
+        stretches = [
+            functools.reduce(_sum, (bands[b] for b in every if at in rule.stretches_at(b)))
+            for at in every
+        ]
+        return cls(
+            rule,
+            counts := tuple(each.tested(rule.whole) for each in wholes),
+            tuple(each.tested(rule.stretch) for each in stretches),
+            tuple(each.tested(rule.band) for each in bands),
+            checks=counts[-1].checks,
+            wrong=counts[-1].wrong,
+        )
 
     def after(self, verdicts: Iterable[Verdict]) -> Certificate:
         """Return the state after these verdicts, in their order.
@@ -120,27 +154,35 @@ class Certificate:
         if verdict.is_served:
             detector = rule.detector.after(detector, is_wrong=verdict.is_wrong)
             if rule.detector.is_alarm(detector):
-                nothing = (_NO_CHECKS,) * len(self.counts)
                 resets, epoch = self.resets + 1, self.epoch + 1
-                return Certificate(rule, nothing, DriftDetector.START, checks, wrong, resets, epoch)
-        first = _first_at(rule, verdict.score)
-        counted = [
-            _count(rule, old.checks + 1, old.wrong + verdict.is_wrong, is_held=old.is_held)
-            for old in self.counts[first:]
-        ]
-        counts = (*self.counts[:first], *counted)
-        return Certificate(rule, counts, detector, checks, wrong, self.resets, self.epoch)
+                start = DriftDetector.START
+                return Certificate(rule, *_nothing(rule), start, checks, wrong, resets, epoch)
+        band, is_wrong = _band_of(rule, verdict.score), verdict.is_wrong
+        return Certificate(
+            rule,
+            _after(self.counts, range(band, len(self.counts)), rule.whole, is_wrong=is_wrong),
+            _after(self.stretches, rule.stretches_at(band), rule.stretch, is_wrong=is_wrong),
+            _after(self.bands, range(band, band + 1), rule.band, is_wrong=is_wrong),
+            detector,
+            checks,
+            wrong,
+            self.resets,
+            self.epoch,
+        )
 
     @cached_property
     def served(self) -> int | None:
         """Index of the threshold that is served; None while the cache abstains."""
         reached = -1
-        for start in self.rule.starts:
-            index = start
-            while index < len(self.counts) and self.counts[index].is_held:
-                reached = max(reached, index)
-                index += 1
+        for sequence in self.rule.sequences:
+            for index in itertools.takewhile(lambda at: self.counts[at].is_held, sequence):
+                if self.is_supported(index):
+                    reached = max(reached, index)
         return None if reached < 0 else reached
+
+    def is_supported(self, index: int) -> bool:
+        """Whether a threshold has enough checks near it."""
+        return self.stretches[index].is_held and self.bands[index].is_held
 
     @cached_property
     def threshold(self) -> float | None:
@@ -171,12 +213,23 @@ class Certificate:
     def needed(self) -> int:
         """Number of checks without an error that would certify a first threshold; 0 if one is.
 
-        Only checks count whose score is at least that threshold.
+        Only checks count whose score is that threshold, or just above.
         """
         if self.served is not None:
             return 0
-        starts = [self.counts[start] for start in self.rule.starts]
-        return min(self.rule.checks_needed(count.wrong) - count.checks for count in starts)
+        return min(self._needed_at(start) for start in self.rule.starts)
+
+    def _needed_at(self, index: int) -> int:
+        rule = self.rule
+        tests = (
+            (rule.whole, self.counts[index]),
+            (rule.stretch, self.stretches[index]),
+            (rule.band, self.bands[index]),
+        )
+        return max(
+            0 if count.is_held else test.checks_needed(count.wrong) - count.checks
+            for test, count in tests
+        )
 
 
 def counts(score: float, threshold: float | None, shadow: float, rng: Random) -> bool:
@@ -194,7 +247,7 @@ def counts(score: float, threshold: float | None, shadow: float, rng: Random) ->
     return threshold is None or score >= threshold or rng.random() < shadow
 
 
-def _first_at(rule: Rule, score: float) -> int:
+def _band_of(rule: Rule, score: float) -> int:
     """Return the index of the strictest threshold that the score reaches; all later ones do."""
     return bisect_left(rule.thresholds, -score, key=_negative)
 
@@ -203,7 +256,16 @@ def _negative(value: float) -> float:
     return -value
 
 
-def _count(rule: Rule, checks: int, wrong: int, *, is_held: bool) -> Count:
-    if wrong >= rule.max_error * checks:
-        return Count(checks, wrong, is_held=False)
-    return Count(checks, wrong, is_held or checks >= rule.checks_needed(wrong))
+def _nothing(rule: Rule) -> tuple[Counts, Counts, Counts]:
+    none = (_NO_CHECKS,) * len(rule.thresholds)
+    return none, none, none
+
+
+def _sum(one: Count, other: Count) -> Count:
+    return Count(one.checks + other.checks, one.wrong + other.wrong, is_held=False)
+
+
+def _after(counts: Counts, which: range, test: RateTest, *, is_wrong: bool) -> Counts:
+    """Return the counts after a check that some of them count."""
+    counted = [counts[index].after(test, is_wrong=is_wrong) for index in which]
+    return (*counts[: which.start], *counted, *counts[which.stop :])

@@ -51,14 +51,23 @@ class Checks:
         # A test puts another in its place.
         self.random = random.Random()  # noqa: S311 (no secret)
 
-    def decide(self, question: str, neighbour: Neighbour, *, must_serve: bool) -> Decision:
+    def decide(
+        self, question: str, neighbour: Neighbour, *, must_serve: bool, is_repeated: bool
+    ) -> Decision:
         """Whether to serve a near match, or how to check it.
 
-        `must_serve`: the model cannot be asked for a check.
+        Args:
+            question: What is asked.
+            neighbour: The match.
+            must_serve: Whether the model cannot be asked for a check.
+            is_repeated: Whether the same request was given near matches often enough.
         """
         certificate = self._certification.certificate
         threshold, score = certificate.threshold, neighbour.score
         is_certified = threshold is not None and score >= threshold
+        if is_certified and is_repeated and not must_serve:
+            # The next time it has an answer of its own. No check: it would not have been a hit.
+            return Decision(False, "repeated")
         if is_certified and (must_serve or self.random.random() >= self._shadow):
             return Decision(is_served=True)
         reason = "shadow" if is_certified else "not_certified"
@@ -80,6 +89,10 @@ class Checks:
             done(False)
         else:
             self._judge.submit(check.question, check.answer, fresh, done)
+
+    def refused(self, check: Check) -> None:
+        """Count a near match as wrong: the provider refuses the question."""
+        self._judged(check, False)
 
     def _judged(self, check: Check, verdict: bool | None) -> None:
         if verdict is None:

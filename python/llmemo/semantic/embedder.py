@@ -241,11 +241,11 @@ class Embedder:
                 found = []
         if len(found) != len(texts):
             found = [None] * len(texts)
-        packed = list(map(_packed, found))
-        if None in packed:
+        vectors = list(map(packed, found))
+        if None in vectors:
             text = "llmemo: the embedder has returned no vector of finite numbers for each text"
             self._note("embedder_invalid", text)
-        return packed
+        return vectors
 
     def _answer(self, texts: list[str], loop: Loop) -> Any:
         if not self._is_async:
@@ -266,12 +266,11 @@ def _has_async(embeddings: object) -> bool:
     return own is not None and own is not Embeddings.aembed_documents
 
 
-def _packed(values: Any) -> bytes | None:
+def packed(values: Any) -> bytes | None:
     """A vector as `_core.pack_vector` packs it; None for what is none."""
     if isinstance(values, (str, bytes, bytearray, memoryview)):
         return None  # an array would take bytes for numbers
     try:
-        packed = _core.pack_vector(array("d", values).tolist())
+        return _core.pack_vector(array("d", values).tolist())
     except (TypeError, ValueError, OverflowError):
         return None
-    return packed

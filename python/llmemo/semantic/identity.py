@@ -35,9 +35,15 @@ SMALL = 64
 """Items of a list or dict that is still a setting. A larger one is data."""
 
 _SECRET = re.compile(
-    "secret|password|passwd|credential|authorization|cookie|key(?:_?id)?$|token$", re.IGNORECASE
+    "secret|password|passwd|credential|authorization|cookie"
+    "|(?:access|account|api|auth|client|encryption|private|service|signing|ssh|subscription)"
+    "_?key(?:_?id)?$"
+    "|(?:access|api|auth|bearer|hf|hub|refresh|session|(?:^|_)(?:ad|id))_?token$"
+    "|^(?:key|token)$",
+    re.IGNORECASE,
 )
-"""Names of what signs a request in. Another key makes the same vectors."""
+"""Names of what signs a request in. Another key makes the same vectors. Not of settings that end in
+`key` or `token` otherwise: a `model_key`, a `pad_token`."""
 
 _TRANSPORT = {
     "batch_size", "cache_folder", "callbacks", "chunk_size", "max_concurrency", "max_retries",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import ValueDamaged, decode
-from llmemo.semantic.guards import refusal
 from llmemo.semantic.question import text_of_answer
+from llmemo.semantic.response_ids import remove_ids
+from llmemo.semantic.unread import objection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -50,8 +51,11 @@ class Neighbour(NamedTuple):
     answer: Answer
 
     def generations(self, *, fresh_ids: bool) -> list[Generation]:
-        """The answer as fresh objects."""
-        return decode(self.answer.value, self.key, fresh_ids=fresh_ids)
+        """The answer as fresh objects, without the ids of its response."""
+        found = decode(self.answer.value, self.key, fresh_ids=fresh_ids)
+        for generation in found:
+            remove_ids(generation)
+        return found
 
 
 class Neighbours:
@@ -97,7 +101,7 @@ class Neighbours:
             if key in given:
                 reason = "session"
                 continue
-            against = refusal(asked.text, question)
+            against = objection(asked.text, question, score)
             if against is not None:
                 reason = f"guard_{against.guard}"
                 continue

@@ -10,6 +10,7 @@ from langchain_core.outputs import ChatGeneration
 
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import options
+from llmemo.semantic.unread import is_too_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
     from llmemo.semantic.background import Note
 
-LONGEST_QUESTION = 1_000
-"""Characters of the longest question. Embedders cut longer texts off (all-MiniLM-L6-v2 reads 256
-tokens), and two texts with the same beginning would have the same vector."""
-
 LONGEST_ANSWER = 64 * 1024
 """Characters of the longest answer that is served for another question."""
+
+
+_OF_THE_TEXT = frozenset({"parsed"})
+"""What is the text once more: as the object of a JSON schema, of OpenAI's clients."""
 
 
 class Rest(NamedTuple):
@@ -72,7 +73,8 @@ def text_of_answer(generations: Sequence[Generation]) -> str | None:
         message = generation.message
         if not isinstance(message, AIMessage) or message.tool_calls or message.invalid_tool_calls:
             return None
-        if not _is_text(message.content) or any(message.additional_kwargs.values()):
+        more = [it for name, it in message.additional_kwargs.items() if name not in _OF_THE_TEXT]
+        if not _is_text(message.content) or any(more):
             return None
     text = generation.text
     return text if 0 < len(text) <= LONGEST_ANSWER else None
@@ -115,7 +117,7 @@ def _checked(question: object) -> tuple[str | None, str]:
     """A question that may be compared; or None, and why it is not."""
     if not isinstance(question, str) or not question.strip():
         return None, "no_question"
-    if len(question) > LONGEST_QUESTION:
+    if is_too_long(question):
         return None, "too_long"
     try:
         question.encode()

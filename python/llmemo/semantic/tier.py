@@ -15,8 +15,9 @@ from llmemo.concurrency.bounded_dict import note
 from llmemo.config.validation import seconds_of
 from llmemo.semantic.background_judge import BackgroundJudge
 from llmemo.semantic.certification import Certification
-from llmemo.semantic.checks import Check, Checks
+from llmemo.semantic.checks import Checks
 from llmemo.semantic.embedder import Embedder
+from llmemo.semantic.expected import Expected, ExpectedAnswers
 from llmemo.semantic.guards.lexicon import lexicon
 from llmemo.semantic.identity import identity, identity_of_vectors
 from llmemo.semantic.neighbours import Neighbours
@@ -45,18 +46,15 @@ if TYPE_CHECKING:
 INDEX_SHARE = 4
 """Vectors take a fourth of what the entries in memory may take, beside it."""
 
+REPEATS_MAX = 3
+"""Near matches that a request is given. The next time the model is asked, for an answer of its own:
+a wrong one would come again and again."""
+
+SERVED_MAX = 10_000
+"""Requests that were given a near match, of which it is remembered how often."""
+
 INDEX_LEAST = 16 * 2**20
 """Bytes that vectors may take in any case: 30,000 of 384 dimensions."""
-
-ASKED_MAX = 1_024
-"""Questions that are remembered until their answers come."""
-
-
-class Expected(NamedTuple):
-    """What is known of a question whose answer is to come."""
-
-    asked: Asked
-    check: Check | None = None
 
 
 class Match(NamedTuple):
@@ -109,7 +107,7 @@ class SemanticTier:
         self.embedder = Embedder(semantic.embeddings, timeout, self._note)
         self.judge = BackgroundJudge(semantic.judge, self._note)
         self.rule = Rule(semantic.max_error, semantic.confidence, semantic.min_score)
-        self.certification = Certification(self.rule, identity(semantic), durable)
+        self.certification = Certification(self.rule, identity(semantic), durable, envelope)
         self.checks = Checks(semantic, self.certification, self.judge, tally)
         self.neighbours = Neighbours(
             self.index,
@@ -123,7 +121,9 @@ class SemanticTier:
         self._sessions = Sessions()
         # 45 ms, here rather than in the first lookup.
         lexicon("en")
-        self._expected: dict[tuple[Rest, str], Expected | None] = {}
+        self._expected = ExpectedAnswers()
+        self._served: dict[bytes, int] = {}
+        """How often a request, by its key, was given the answer to a similar question."""
 
     # Lookups.
 
@@ -159,20 +159,25 @@ class SemanticTier:
         """
         asked = await self.prepared(rest, question, make_call, budget)
         if asked is None:
-            self._expect(rest, question, None)
+            self._expected.add(rest, question, None)
             self.abstain("no_vector")
             return None
         given = self._sessions.given(session)
         neighbour, reason = await self.neighbours.nearest(asked, key, given, make_call, budget)
         if neighbour is None:
-            self._expect(rest, question, Expected(asked))
+            self._expected.add(rest, question, Expected(asked))
             self.abstain(reason)
             return None
-        decision = self.checks.decide(asked.text, neighbour, must_serve=must_serve)
+        times = self._served.get(key, 0)
+        decision = self.checks.decide(
+            asked.text, neighbour, must_serve=must_serve, is_repeated=times >= REPEATS_MAX
+        )
         if decision.is_served:
+            note(self._served, key, times + 1, SERVED_MAX)
             self._sessions.add(session, neighbour.key)
         else:
-            self._expect(rest, question, Expected(asked, decision.check))
+            expected = Expected(asked, decision.check, self.checks.refused)
+            self._expected.add(rest, question, expected)
             self.abstain(decision.reason)
         return Match(neighbour, decision.is_served)
 
@@ -206,7 +211,7 @@ class SemanticTier:
         Arguments as for `match`.
         """
         if (rest, question) in self._expected:
-            return self._expected.pop((rest, question), None)
+            return self._expected.pop(rest, question)
         asked = await self._asked(rest, question, make_call)
         return None if asked is None else Expected(asked)
 
@@ -252,6 +257,7 @@ class SemanticTier:
         """Forget the questions of some keys, or all."""
         if keys is None:
             self.index.clear()
+            self._served.clear()
         for key in keys or ():
             self.index.remove(key)
 
@@ -281,9 +287,6 @@ class SemanticTier:
             self._partitions.close()
         self.embedder.close()
         self.index.clear()
-
-    def _expect(self, rest: Rest, question: str, expected: Expected | None) -> None:
-        note(self._expected, (rest, question), expected, ASKED_MAX)
 
     def _note(self, reason: str, message: str, *args: object) -> None:
         self._tally.note("errors", reason, message, *args)

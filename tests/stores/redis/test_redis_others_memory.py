@@ -238,3 +238,17 @@ def test_who_falls_behind_by_many_changes_forgets_only_what_changed(
     is_held = False
     within(SOON, lambda: entries(there) == 20)
     assert all(there.lookup(f"p{n}", "m") == answer("new 29") for n in range(20))
+
+
+def test_a_refresh_of_an_evicted_answer_reaches_the_others(
+    here: LLMCache, there: LLMCache, url: str
+) -> None:
+    fill(here, there)
+    with shared().ask(int(url.rpartition("/")[2])) as ask:
+        for name in ask("KEYS", "*:v:*"):
+            ask("DEL", name)  # as the server's eviction does
+    with options(mode="refresh"):
+        here.update("p0", "m", answer("new"))
+    within(1, lambda: there.lookup("p0", "m") == answer("new"))
+    assert entries(there) == 3, "the others stay"
+    no_errors(here, there)

@@ -12,7 +12,7 @@ from support.figures import tell
 from support.fleet import within
 from support.redis_server import Server
 from support.redis_topologies import MASTER, Watched
-from support.servers import Replies
+from support.servers import Replies, wait_until
 
 from llmemo import LLMCache, RedisStore, options
 
@@ -62,7 +62,8 @@ def test_a_failover_by_hand_moves_writes_to_the_new_master() -> None:
         fill(cache)
         within(5, lambda: _keys(watched.replica) == _keys(watched.master))
         with Replies(watched.sentinel.port) as ask:
-            ask("SENTINEL", "FAILOVER", MASTER)
+            # As soon as it knows enough of the replica.
+            wait_until(lambda: ask("SENTINEL", "FAILOVER", MASTER), "a failover that begins")
         watched.wait_for_promotion()
         took = within(10, lambda: hits(cache) == KEYS)
         within(10, lambda: _is_stored(cache, watched.replica))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from llmemo._core import ValueRefused
 from llmemo.config.options import current
 from llmemo.errors import CacheMiss
 from llmemo.integrations.cached_model.as_langchain import has_usage, says_why_it_ended
 from llmemo.integrations.cached_model.chunks import CHUNKS
+from llmemo.integrations.cached_model.replay import Replay
 from llmemo.integrations.cached_model.serialize import prompt_of
 from llmemo.keys.caller import Caller
 from llmemo.keys.request import request_of, unchanged
@@ -20,6 +20,7 @@ from llmemo.pipeline.lookup import at_once, begin, key_of, run
 from llmemo.pipeline.update import Recording, keep
 from llmemo.single_flight.chunk_log import ChunkLog
 from llmemo.single_flight.holding import holds_anything
+from llmemo.single_flight.lease import Lease
 from llmemo.single_flight.live_streams import is_producing
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from llmemo.keys.request import Request
     from llmemo.langchain.model_runs import Run
     from llmemo.pipeline.tiers import Tiers
-    from llmemo.single_flight.lease import Lease
     from llmemo.single_flight.shared_iterator import SharedIterator
     from llmemo.single_flight.shared_stream import SharedStream
     from llmemo.single_flight.turns import Turns
@@ -84,10 +84,9 @@ class ModelCall:
             room = min(room, settings.max_bytes)
         return ChunkLog(room, fresh_ids=settings.fresh_ids, refused=self.refuse)
 
-    @property
-    def recording(self) -> bytes | None:
-        """Of the hit, if it came by a stream."""
-        return self.lookup.recording
+    def replay(self, hit: Sequence[Generation]) -> Replay:
+        """What to replay of a hit."""
+        return Replay(hit, self.lookup.recording, is_near=self.lookup.is_near)
 
     @property
     def is_shared(self) -> bool:
@@ -198,10 +197,10 @@ class ModelCall:
 
     def end_run(self, error: BaseException | None) -> None:
         """The model has answered, or failed, or is not asked any more."""
-        own, is_left = self._own, isinstance(error, (asyncio.CancelledError, GeneratorExit))
+        own = self._own
         if own is None:
             return
-        own.end(failed=error is not None and not is_left)
+        own.end(error)
         # It has ended, but where there is nothing to keep.
         self.let_go()
 
@@ -219,7 +218,8 @@ class ModelCall:
     def held_by(self, turns: Turns) -> None:
         """The threads that read the stream have the lease, whichever takes its turn."""
         for lease in [] if self._own is None else self._own.dependents():
-            cast("Lease", lease).holder = turns
+            if isinstance(lease, Lease):
+                lease.holder = turns
 
     def go_without(self, reason: str) -> None:
         """Count a call that cannot be cached where it is made.

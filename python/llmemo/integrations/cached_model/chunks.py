@@ -14,14 +14,16 @@ from llmemo.integrations.cached_model.as_langchain import (
     chunks_to_merge,
     merged,
 )
+from llmemo.semantic.response_ids import remove_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation
+    from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
     from llmemo._core import Recorder
+    from llmemo.integrations.cached_model.replay import Replay
     from llmemo.keys.request import Request
 
 
@@ -37,11 +39,9 @@ class Chunks:
         """The request of an answer in this form: the same as without a stream."""
         return request
 
-    def steps(
-        self, hit: Sequence[Generation], recording: bytes | None, *, fresh_ids: bool
-    ) -> Iterator[tuple[Any, float]]:
+    def steps(self, replay: Replay, *, fresh_ids: bool) -> Iterator[tuple[Any, float]]:
         """Fresh chunks of a hit, each with the seconds that it took to come."""
-        return chunks_of(hit, recording, fresh_ids=fresh_ids)
+        return _chunks_of(replay, fresh_ids=fresh_ids)
 
     def to_its_end(self, steps: Iterator[Any]) -> Iterator[Any]:
         """The same steps: they are asked for until there are no more."""
@@ -57,23 +57,22 @@ class Chunks:
 CHUNKS = Chunks()
 
 
-def chunks_of(
-    hit: Sequence[Generation], recording: bytes | None, *, fresh_ids: bool
-) -> Iterator[tuple[ChatGenerationChunk, float]]:
-    """Fresh chunks of a hit, each with the seconds that it took to come."""
-    if recording is None:
+def _chunks_of(replay: Replay, *, fresh_ids: bool) -> Iterator[tuple[ChatGenerationChunk, float]]:
+    if replay.recording is None:
         # A stream has one answer.
-        yield as_chunk(chat_generations(hit[:1])[0]), 0.0
+        yield as_chunk(chat_generations(replay.hit[:1])[0]), 0.0
         return
-    playback = Playback(recording, fresh_ids=fresh_ids)
+    playback = Playback(replay.recording, fresh_ids=fresh_ids)
     try:
         first = playback.next()
     except ValueDamaged:
         # Another langchain-core made it, of classes that this one lacks.
-        yield from chunks_of(hit, None, fresh_ids=fresh_ids)
+        yield from _chunks_of(replay._replace(recording=None), fresh_ids=fresh_ids)
         return
     step: Any = first
     while step is not None:
+        if replay.is_near:
+            remove_ids(step[0])
         yield step[0], step[1] / 1000
         step = playback.next()
 

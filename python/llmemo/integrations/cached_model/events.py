@@ -16,12 +16,12 @@ from llmemo._core import Playback
 from llmemo.keys.model_class import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.outputs import Generation
 
     from llmemo._core import Recorder
+    from llmemo.integrations.cached_model.replay import Replay
     from llmemo.keys.request import Request
 
 LAST = "message-finish"
@@ -44,13 +44,13 @@ class Events:
         """
         return request.supplemented(Place.OPTION, {"llmemo events": True})
 
-    def steps(
-        self, hit: Sequence[Generation], recording: bytes | None, *, fresh_ids: bool
-    ) -> Iterator[tuple[Any, float]]:
+    def steps(self, replay: Replay, *, fresh_ids: bool) -> Iterator[tuple[Any, float]]:
         """Fresh events of a hit, each with the seconds that it took to come."""
-        if recording is None:
+        recording = replay.recording
+        if recording is None or replay.is_near:
+            # The recorded events of a similar question name its response.
             bridge = importlib.import_module(f"{LANGUAGE_MODELS}._compat_bridge")
-            message = getattr(hit[0], "message", None)
+            message = getattr(replay.hit[0], "message", None)
             yield from ((event, 0.0) for event in bridge.message_to_events(message))
             return
         playback = Playback(recording, fresh_ids=fresh_ids)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import copy
 import functools
 from asyncio import _get_running_loop
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from llmemo.integrations.cached_model.calls import ModelCall
     from llmemo.integrations.cached_model.question import Question
+    from llmemo.integrations.cached_model.replay import Replay
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.shared_stream import StreamReader
 
@@ -135,7 +135,7 @@ class AsyncStream:
             call = self._call = call_of(tiers, question, Call.awaited, streams=True)
         hit = None if call is None else call.at_once()
         if call is not None and hit:
-            self._play(call, hit, call.recording)
+            self._play(call, call.replay(hit))
             return
         loop = _get_running_loop()
         if tiers is None or call is None or loop is None:
@@ -161,9 +161,9 @@ class AsyncStream:
         # Last: it may come to its end right here.
         stream.begin()
 
-    def _play(self, call: ModelCall, hit: Any, recording: bytes | None) -> None:
+    def _play(self, call: ModelCall, replay: Replay) -> None:
         fresh_ids = call.tiers.settings.fresh_ids
-        self._replay = self._question.form.steps(hit, recording, fresh_ids=fresh_ids)
+        self._replay = self._question.form.steps(replay, fresh_ids=fresh_ids)
 
     async def _read(self) -> Any:
         """The next chunk of the shared stream; `NOTHING_YET` if there is another way to go on."""
@@ -181,13 +181,13 @@ class AsyncStream:
             if not self._leads and stream.answer:
                 call.count_as_coalesced(stream.answer)
             raise StopAsyncIteration
-        hit, recording = stream.hit
+        replay = stream.hit
         if not self._leads:
-            call.count_as_coalesced(hit)
-            hit = copy.deepcopy(hit)
+            call.count_as_coalesced(replay.hit)
+            replay = replay.copy()
         reader.leave()
         self._reader = None
-        self._play(call, hit, recording)
+        self._play(call, replay)
         return NOTHING_YET
 
     def _may_retry(self, stream: SharedStream) -> bool:
@@ -224,7 +224,7 @@ async def _produce(call: ModelCall, key: bytes | None, stream: SharedStream) -> 
     try:
         hit = await call.find()
         if hit:
-            stream.hit = (hit, call.recording)
+            stream.hit = call.replay(hit)
             call.end_run(None)
             return
         await abefore_request(call.question.model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import copy
 import functools
 import time
 from asyncio import _get_running_loop
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from llmemo.integrations.cached_model.calls import ModelCall
     from llmemo.integrations.cached_model.question import Question
+    from llmemo.integrations.cached_model.replay import Replay
     from llmemo.pipeline.tiers import Tiers
     from llmemo.single_flight.shared_iterator import IteratorReader
 
@@ -53,8 +53,9 @@ def stream(
 
 
 def _chunks(call: ModelCall, *, is_paced: bool) -> Generator[ChatGenerationChunk, None, None]:
-    failures, hit, recording = 0, call.at_once(), call.recording
-    while not hit:
+    failures, hit = 0, call.at_once()
+    replay = call.replay(hit) if hit else None
+    while replay is None:
         reader, leads = _joined(call, is_alone=failures >= FAILURES_MAX)
         shared = reader.stream
         try:
@@ -71,11 +72,11 @@ def _chunks(call: ModelCall, *, is_paced: bool) -> Generator[ChatGenerationChunk
             if not leads and shared.answer:
                 call.count_as_coalesced(shared.answer)
             return
-        hit, recording = shared.hit
+        replay = shared.hit
         if not leads:
-            call.count_as_coalesced(hit)
-            hit = copy.deepcopy(hit)
-    yield from _replayed(call, hit, recording, is_paced=is_paced)
+            call.count_as_coalesced(replay.hit)
+            replay = replay.copy()
+    yield from _replayed(call, replay, is_paced=is_paced)
 
 
 def _may_retry(error: BaseException, shared: SharedIterator, *, leads: bool) -> bool:
@@ -86,10 +87,10 @@ def _may_retry(error: BaseException, shared: SharedIterator, *, leads: bool) -> 
 
 
 def _replayed(
-    call: ModelCall, hit: Any, recording: bytes | None, *, is_paced: bool
+    call: ModelCall, replay: Replay, *, is_paced: bool
 ) -> Generator[ChatGenerationChunk, None, None]:
     fresh_ids, form = call.tiers.settings.fresh_ids, call.question.form
-    for chunk, delay in form.steps(hit, recording, fresh_ids=fresh_ids):
+    for chunk, delay in form.steps(replay, fresh_ids=fresh_ids):
         # A loop that runs in this thread is not held up.
         if is_paced and delay and _get_running_loop() is None:
             time.sleep(delay)
@@ -133,7 +134,7 @@ def _produce(
     try:
         hit = run_inline(call.find())
         if hit:
-            shared.hit = (hit, call.recording)
+            shared.hit = call.replay(hit)
             call.end_run(None)
             return
         call.held_by(shared.turns)

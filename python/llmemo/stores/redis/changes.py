@@ -10,14 +10,16 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from llmemo.concurrency.bounded_dict import note
 from llmemo.stores.redis.commands import Call, script_call
+from llmemo.stores.redis.frames import SUM_AT, VALUE_AT
 from llmemo.stores.redis.nodes import BUCKETS
 from llmemo.stores.redis.scripts import BEGIN
 from llmemo.stores.redis.trouble import translated
 from llmemo.stores.selection_bytes import KEY_BYTES, unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from llmemo.stores.records import Selection
     from llmemo.stores.redis.keys import Keys
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 
     Entry = tuple[bytes, list[bytes]]
     """Id and fields."""
+
+READ_MAX = 10_000
+"""Answers read between two looks that are remembered."""
+
+FIELDS = 6
+"""Names and values of an entry: key, writer, checksum of the head of what was stored."""
 
 AT_ONCE = 1_000
 """Entries that one look reads of a stream, at most."""
@@ -48,6 +56,8 @@ class ChangeStreams:
         """The last entry of each stream; None for one that there was not."""
         self._touched: set[int] = set()
         """Buckets of which there was an answer since the last look."""
+        self._read: dict[bytes, bytes] = {}
+        """What was read since then: the checksum of its head, by key."""
 
     async def begin(self) -> None:
         """Find the ends of the streams, unless they were found before: then nothing is missed."""
@@ -79,22 +89,29 @@ class ChangeStreams:
         """Note that answers of these buckets were read or stored."""
         self._touched.update(buckets)
 
+    def read(self, key: bytes, stored: bytes) -> None:
+        """Note an answer that was read: a change that brought just this one is known already."""
+        self._touched.add(key[-1] % BUCKETS)
+        note(self._read, key, stored[SUM_AT:VALUE_AT], READ_MAX)
+
     async def others(self) -> Collection[bytes | Selection] | None:
         """What other processes have changed since the last call; None for everything."""
         if self._seen is None:
             return None
         touched, self._touched = self._touched, set()
+        read, self._read = self._read, {}
         # Kept only if all goes well: what an interrupted look has found is found again.
         seen = list(self._seen)
         found: list[bytes | Selection] = []
         try:
-            has_lost = not await self._look_at_all(seen, touched, found)
+            has_lost = not await self._look_at_all(seen, touched, read, found)
             if has_lost:
                 # Memory is cleared after this, so what came before these ends does not matter.
                 await self._create(range(BUCKETS))
                 seen = await self._ends()
         except BaseException:
             self._touched |= touched
+            self._read = {**read, **self._read}
             raise
         self._seen = seen
         return None if has_lost else found
@@ -103,13 +120,14 @@ class ChangeStreams:
         self,
         seen: list[Entry | None],
         touched: set[int],
+        read: Mapping[bytes, bytes],
         found: list[bytes | Selection],
     ) -> bool:
         """Look until there is no more. Returns whether nothing was lost."""
         try:
             has_more, has_lost = True, False
             while has_more and not has_lost:
-                some, has_lost, has_more = await self._look(seen, touched)
+                some, has_lost, has_more = await self._look(seen, touched, read)
                 found += some
                 touched = set()
         except ForeignTypeError:
@@ -117,10 +135,10 @@ class ChangeStreams:
         return not has_lost
 
     async def _look(
-        self, seen: list[Entry | None], touched: set[int]
+        self, seen: list[Entry | None], touched: set[int], read: Mapping[bytes, bytes]
     ) -> tuple[list[bytes | Selection], bool, bool]:
         """What is new; whether something was lost; and whether there may be more."""
-        streams = await self._read([_before(entry) for entry in seen])
+        streams = await self._entries([_before(entry) for entry in seen])
         found: list[bytes | Selection] = []
         has_lost = has_more = False
         for bucket, known in enumerate(seen):
@@ -137,12 +155,15 @@ class ChangeStreams:
                 has_lost = has_lost or bucket in touched or entries[0][1][0] != b"b"
             has_more = has_more or len(entries) >= AT_ONCE
             for _, fields in entries[1:]:
-                if fields[0] == b"k" and fields[3] != self.writer:
-                    key = fields[1]
+                if fields[0] != b"k" or fields[3] == self.writer:
+                    continue
+                key = fields[1]
+                # Some were read while this look was under way.
+                if fields[5] not in (read.get(key), self._read.get(key)) or not fields[5]:
                     found.append(key if len(key) == KEY_BYTES else unpacked(key))
         return found, has_lost, has_more
 
-    async def _read(self, after: Sequence[bytes]) -> dict[int, list[Entry]]:
+    async def _entries(self, after: Sequence[bytes]) -> dict[int, list[Entry]]:
         """The entries of each stream after these ids: in one command, or one for each bucket."""
         streams = [self._keys.changes(bucket) for bucket in range(BUCKETS)]
         head = (b"XREAD", b"COUNT", AT_ONCE, b"STREAMS")
@@ -163,9 +184,9 @@ class ChangeStreams:
 
 
 def _entry(reply: Any) -> Entry:
-    """An entry; one that was deleted by hand has no fields."""
+    """An entry. One that was made or deleted by hand may lack fields."""
     id_, fields = reply
-    return id_, list(fields) if fields else [b"", b"", b"", b""]
+    return id_, [*(fields or ()), *[b""] * (FIELDS - len(fields or ()))]
 
 
 def _before(entry: Entry | None) -> bytes:

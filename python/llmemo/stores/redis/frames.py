@@ -23,7 +23,8 @@ from llmemo.stores.records import Record
 MAGIC = b"llr1"
 _HEAD = struct.Struct(">4sdd16s16s32s")
 SUM_BYTES = 8
-VALUE_AT = _HEAD.size + SUM_BYTES
+SUM_AT = _HEAD.size
+VALUE_AT = SUM_AT + SUM_BYTES
 
 DAMAGED = b"damaged frame:"
 """Begins the value of a record that cannot be read: no value begins like that."""

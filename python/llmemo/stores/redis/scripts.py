@@ -87,8 +87,9 @@ local function answer(key)
   return redis.call('MGET', key)[1]
 end
 
-local function note_change(stream, key, writer)
-  return tried('XADD', stream, 'MAXLEN', '~', {CHANGES_KEPT}, '*', 'k', key, 'w', writer)
+local function note_change(stream, key, writer, sum)
+  return tried(
+    'XADD', stream, 'MAXLEN', '~', {CHANGES_KEPT}, '*', 'k', key, 'w', writer, 's', sum)
 end
 
 local function begin_changes(stream, mark)
@@ -174,11 +175,12 @@ if ARGV[8] ~= '' then
 else
   is_there = redis.call('EXISTS', KEYS[1]) == 1
 end
-if is_there then
-  local result = note_change(KEYS[3], ARGV[6], ARGV[7])
+begin_changes(KEYS[3], ARGV[1])
+-- An answer that the server has evicted may be in memories still: what comes without a lease may
+-- be there to replace it.
+if is_there or (fence == '' and ARGV[8] == '') then
+  local result = note_change(KEYS[3], ARGV[6], ARGV[7], string.sub(ARGV[2], 85, 92))
   if failed(result) then return result end
-else
-  begin_changes(KEYS[3], ARGV[1])
 end
 if ARGV[3] == '0' then
   redis.call('SET', KEYS[1], ARGV[2])
@@ -194,7 +196,7 @@ REMOVE = _script("""
 -- KEYS: changes, and the answers to remove. ARGV: tag, writer, and a key for each answer.
 local is_told = true
 for n = 2, #KEYS do
-  if failed(note_change(KEYS[1], ARGV[n + 1], ARGV[2])) then is_told = false end
+  if failed(note_change(KEYS[1], ARGV[n + 1], ARGV[2], '')) then is_told = false end
 end
 local removed = 0
 for n = 2, #KEYS do removed = removed + redis.call('DEL', KEYS[n]) end
@@ -235,7 +237,7 @@ return {ARGV[1], removed}
 
 TELL = _script("""
 -- KEYS: changes. ARGV: tag, what has changed, writer.
-if failed(note_change(KEYS[1], ARGV[2], ARGV[3])) then redis.call('DEL', KEYS[1]) end
+if failed(note_change(KEYS[1], ARGV[2], ARGV[3], '')) then redis.call('DEL', KEYS[1]) end
 return {ARGV[1], 1}
 """)
 """Tells the other processes of a removal."""
@@ -258,12 +260,15 @@ return {{ARGV[1], 1}}
 
 RELEASE = _script(f"""
 -- KEYS: a lease. ARGV: tag, fence, failures to add.
-local found = done('HMGET', KEYS[1], 'f', 'n')
-if found[1] ~= ARGV[2] then return {{ARGV[1], 0}} end
+local found = done('HMGET', KEYS[1], 'f', 'n', 'r')
+-- The last: it was released by this very call, whose reply was lost.
+if found[1] ~= ARGV[2] or found[3] == ARGV[1] then return {{ARGV[1], 0}} end
 local failures = tonumber(found[2]) + tonumber(ARGV[3])
 if failures == 0 then
   end_lease(KEYS[1])
-elseif not set_lease(KEYS[1], ARGV[2], now_ms(), failures, {KEPT_MS}) then
+elseif set_lease(KEYS[1], ARGV[2], now_ms(), failures, {KEPT_MS}) then
+  redis.pcall('HSET', KEYS[1], 'r', ARGV[1])
+else
   redis.call('DEL', KEYS[1])
 end
 return {{ARGV[1], 1}}

@@ -71,11 +71,11 @@ class Server:
             if value is None:
                 continue
             record = unpacked(key, value) if isinstance(value, bytes) else None
-            if record is None:
+            if record is None or not isinstance(value, bytes):
                 misfits.append(key)
             else:
                 found[key] = record
-        self.changes.touched(map(self.keys.bucket, found))
+                self.changes.read(key, value)
         return found, misfits
 
     def checked_records(

@@ -68,11 +68,10 @@ class RedisStore(Store):
         self.replicas = replicas
         self._url = url
         self._server = self._made()
-        self._sweeps: dict[int, Sweep] = {}
-        """By the identity of what they were asked for."""
+        self._sweeps: dict[int, tuple[Selection, Sweep]] = {}
+        """By the identity of what they were asked for, which they keep alive."""
 
     def _made(self) -> Server:
-
         topology = Topology(self._location, SCRIPTS, self.replicas, self.timeout * PART_OF_TIMEOUT)
         server = Server(topology, Keys(self.prefix), self._now)
         self._leases = RedisLeaseStore(server, self._write)
@@ -200,15 +199,15 @@ class RedisStore(Store):
 
     async def invalidate(self, selection: Selection) -> int | None:
         """See `Store.invalidate`."""
-        sweep = self._sweeps.pop(id(selection), None) or Sweep(self._server, selection)
+        _, sweep = self._sweeps.pop(id(selection), (selection, Sweep(self._server, selection)))
         try:
             await sweep.go_on()
         except StoreUnavailableError:
-            self._sweeps[id(selection)] = sweep
+            self._sweeps[id(selection)] = selection, sweep
             raise
         if sweep.is_over:
             return sweep.removed
-        self._sweeps[id(selection)] = sweep
+        self._sweeps[id(selection)] = selection, sweep
         return None
 
     async def discard(self, records: Sequence[Record]) -> None:
@@ -225,10 +224,12 @@ class RedisStore(Store):
 
     def left_open(self) -> None:
         """See `Store.left_open`."""
+        self._sweeps.clear()
         self._server.topology.nodes.leak()
 
     async def close(self) -> None:
         """See `Store.close`."""
+        self._sweeps.clear()
         await self._server.topology.nodes.close()
 
 

@@ -98,8 +98,8 @@ class SQLiteStore(Store):
         self.counts_uses = max_store_bytes is not None
         self._upkeep = Upkeep(wal_of(self.path), max_store_bytes)
         self._session = RepairedSession(self.path, durability, self._upkeep)
-        self._sweeps: dict[int, Sweep] = {}
-        """By the identity of what they were asked for."""
+        self._sweeps: dict[int, tuple[Selection, Sweep]] = {}
+        """By the identity of what they were asked for, which they keep alive."""
         self._leases = SQLiteLeaseStore(self._session, self._now)
         self.leases = None if read_only else self._leases
         self.vectors = SQLiteVectorStore(self._session, self._read_only_file)
@@ -225,19 +225,19 @@ class SQLiteStore(Store):
             raise StoreError(REMOVAL_REFUSED)
         session = self._session
         await session.mend()
-        sweep = self._sweeps.pop(id(selection), None)
-        sweep = sweep or Sweep(selection, session.change_log.writer)
+        begun = self._sweeps.pop(id(selection), None)
+        sweep = Sweep(selection, session.change_log.writer) if begun is None else begun[1]
         await sweep.rest()
         try:
             with session.watched():
                 steps = await sweep.look(opened(session.reader))
             sweep.done((await self._transaction(*steps))[0] if steps else 0)
         except StoreUnavailableError:
-            self._sweeps[id(selection)] = sweep
+            self._sweeps[id(selection)] = selection, sweep
             raise
         if sweep.is_over:
             return sweep.removed
-        self._sweeps[id(selection)] = sweep
+        self._sweeps[id(selection)] = selection, sweep
         return None
 
     async def discard(self, records: Sequence[Record]) -> None:
