@@ -25,6 +25,8 @@ TICKS_OF_CALLERS = 4_000 if ROUNDS == 1 else 20_000
 TICKS_OF_STORES = 2_000 * min(10, ROUNDS)
 FORKS = 6 if ROUNDS == 1 else 100
 STORED = 40
+TICKS = [*range(12), 20, 40, 100, 200, 400, 400, 400]
+"""Passes of the event loop after which a caller leaves: the last ones are mostly served first."""
 
 
 def _database(url: str) -> int:
@@ -57,7 +59,7 @@ def test_callers_who_leave_at_any_tick_get_no_answer_of_another_request(redis_ur
                 asked = cache.alookup(key, "m") if is_read else cache.aupdate(key, "m", answer(key))
                 task = asyncio.ensure_future(asked)
                 tasks.append((key, is_read, task))
-                due.setdefault(tick + dice.randrange(40), []).append(task)
+                due.setdefault(tick + dice.choice(TICKS), []).append(task)
                 await asyncio.sleep(0)
                 for one in due.pop(tick, ()):
                     one.cancel()
@@ -80,8 +82,8 @@ def test_callers_who_leave_at_any_tick_get_no_answer_of_another_request(redis_ur
 
     left, done = asyncio.run(main())
     tell("callers of a Redis store who leave", left=left, done=done)
-    assert left > 0.2 * TICKS_OF_CALLERS
-    assert done > 0.05 * TICKS_OF_CALLERS
+    assert left > 0.1 * TICKS_OF_CALLERS
+    assert done > 0.02 * TICKS_OF_CALLERS
     within(2, lambda: not connections(redis_url))
 
 
