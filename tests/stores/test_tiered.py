@@ -286,7 +286,19 @@ async def test_what_was_stored_meanwhile_reaches_the_far_store(machines: list[Ma
     assert await value(one, 2) == b"other", "what came to the far store first stays"
 
 
-@pytest.mark.parametrize("removal", [name for name in REMOVALS if name != "replaced"])
+async def test_what_the_far_store_never_had_outlives_its_loss_of_everything(
+    machines: list[Machine],
+) -> None:
+    one, other = machines
+    await shut(one)
+    await one.store.set([record(1)])
+    await REMOVALS["cleared"](other)  # it tells no more than that anything may have changed
+    await well_again(one)
+    await one.store.upkeep()
+    assert await value(other, 1) == await value(one, 1) == b"value"
+
+
+@pytest.mark.parametrize("removal", sorted({*REMOVALS} - {"replaced", "cleared"}))
 async def test_what_was_removed_meanwhile_does_not_come_back(
     machines: list[Machine], removal: str
 ) -> None:

@@ -86,9 +86,9 @@ def _single(location: Location) -> Store:
         return _sqlite_file(location)
     url = re.match(r"(?s)([A-Za-z][A-Za-z0-9+.-]*)://(.*)", location)
     if url is None:
-        if location.partition(":")[0] in REDIS and ":" in location:
+        if "://" in location or (":" in location and location.partition(":")[0] in REDIS):
             # Not a file: its name, which is logged, may hold a password.
-            msg = "store=… begins like the URL of a Redis server: write redis://host"
+            msg = "store=… is nearly a URL: write redis://host or sqlite:///name.db, and no more"
             raise ConfigurationError(msg)
         return _sqlite_file(location)
     scheme = url[1].lower()

@@ -19,7 +19,7 @@ from llmemo.stores.redis.trouble import translated
 from llmemo.stores.selection_bytes import KEY_BYTES, unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from llmemo.stores.records import Selection
     from llmemo.stores.redis.keys import Keys
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     Entry = tuple[bytes, list[bytes]]
     """Id and fields."""
 
-READ_MAX = 10_000
-"""Answers read between two looks that are remembered."""
+MET_MAX = 10_000
+"""Answers read or stored between two looks that are remembered."""
 
 FIELDS = 6
 """Names and values of an entry: key, writer, checksum of the head of what was stored."""
@@ -54,10 +54,8 @@ class ChangeStreams:
         """Marks our own changes."""
         self._seen: list[Entry | None] | None = None
         """The last entry of each stream; None for one that there was not."""
-        self._touched: set[int] = set()
-        """Buckets of which there was an answer since the last look."""
-        self._read: dict[bytes, bytes] = {}
-        """What was read since then: the checksum of its head, by key."""
+        self._met: dict[bytes, bytes] = {}
+        """What was read or stored since the last look: the checksum of its head, by key."""
 
     async def begin(self) -> None:
         """Find the ends of the streams, unless they were found before: then nothing is missed."""
@@ -85,33 +83,29 @@ class ChangeStreams:
                 raise translated(reply)
         return [_entry(reply[0]) if reply else None for reply in replies]
 
-    def touched(self, buckets: Iterable[int]) -> None:
-        """Note that answers of these buckets were read or stored."""
-        self._touched.update(buckets)
-
-    def read(self, key: bytes, stored: bytes) -> None:
-        """Note an answer that was read: a change that brought just this one is known already."""
-        self._touched.add(key[-1] % BUCKETS)
-        note(self._read, key, stored[SUM_AT:VALUE_AT], READ_MAX)
+    def met(self, key: bytes, stored: bytes) -> None:
+        """Note an answer that was read or stored: a change that brought it is known already."""
+        note(self._met, key, stored[SUM_AT:VALUE_AT], MET_MAX)
 
     async def others(self) -> Collection[bytes | Selection] | None:
         """What other processes have changed since the last call; None for everything."""
         if self._seen is None:
             return None
-        touched, self._touched = self._touched, set()
-        read, self._read = self._read, {}
+        met, self._met = self._met, {}
         # Kept only if all goes well: what an interrupted look has found is found again.
         seen = list(self._seen)
         found: list[bytes | Selection] = []
         try:
-            has_lost = not await self._look_at_all(seen, touched, read, found)
+            has_lost = not await self._look_at_all(seen, met, found)
             if has_lost:
                 # Memory is cleared after this, so what came before these ends does not matter.
                 await self._create(range(BUCKETS))
                 seen = await self._ends()
+            elif None in seen:
+                # One at a time: a full server is asked by every process, at every look.
+                await self._create([seen.index(None)])
         except BaseException:
-            self._touched |= touched
-            self._read = {**read, **self._read}
+            self._met = {**met, **self._met}
             raise
         self._seen = seen
         return None if has_lost else found
@@ -119,49 +113,48 @@ class ChangeStreams:
     async def _look_at_all(
         self,
         seen: list[Entry | None],
-        touched: set[int],
-        read: Mapping[bytes, bytes],
+        met: Mapping[bytes, bytes],
         found: list[bytes | Selection],
     ) -> bool:
         """Look until there is no more. Returns whether nothing was lost."""
         try:
-            has_more, has_lost = True, False
-            while has_more and not has_lost:
-                some, has_lost, has_more = await self._look(seen, touched, read)
+            has_more, is_sound = True, True
+            while has_more and is_sound:
+                some, is_sound, has_more = await self._look(seen, met)
                 found += some
-                touched = set()
         except ForeignTypeError:
             return False
-        return not has_lost
+        return is_sound
 
     async def _look(
-        self, seen: list[Entry | None], touched: set[int], read: Mapping[bytes, bytes]
+        self, seen: list[Entry | None], met: Mapping[bytes, bytes]
     ) -> tuple[list[bytes | Selection], bool, bool]:
-        """What is new; whether something was lost; and whether there may be more."""
+        """What is new; whether nothing was lost; and whether there may be more."""
         streams = await self._entries([_before(entry) for entry in seen])
+        # Some were met while this look was under way.
+        met = {**met, **self._met}
         found: list[bytes | Selection] = []
-        has_lost = has_more = False
+        is_sound, has_more = True, False
         for bucket, known in enumerate(seen):
             entries = streams.get(bucket, [])
-            if not entries:
-                # There is no stream, and there was one; or an answer, with which there is one.
-                has_lost = has_lost or known is not None or bucket in touched
-                seen[bucket] = None
-                continue
-            seen[bucket] = entries[-1]
-            if known is not None:
-                has_lost = has_lost or entries[0] != known
-            else:
-                has_lost = has_lost or bucket in touched or entries[0][1][0] != b"b"
+            if known is None:
+                # Nobody could tell of changes: on a full server, say, that begins no stream.
+                found += [key for key in met if key[-1] % BUCKETS == bucket]
+                is_sound = is_sound and len(met) < MET_MAX
+            elif not entries or entries[0] != known:
+                is_sound = False
+            seen[bucket] = entries[-1] if entries else None
             has_more = has_more or len(entries) >= AT_ONCE
-            for _, fields in entries[1:]:
-                if fields[0] != b"k" or fields[3] == self.writer:
-                    continue
-                key = fields[1]
-                # Some were read while this look was under way.
-                if fields[5] not in (read.get(key), self._read.get(key)) or not fields[5]:
-                    found.append(key if len(key) == KEY_BYTES else unpacked(key))
-        return found, has_lost, has_more
+            found += self._told(entries[1:], met)
+        return found, is_sound, has_more
+
+    def _told(
+        self, entries: Iterable[Entry], met: Mapping[bytes, bytes]
+    ) -> Iterator[bytes | Selection]:
+        """What entries of other processes tell, but for what is known already."""
+        for _, (kind, key, _, writer, _, sum_) in entries:
+            if kind == b"k" and writer != self.writer and (not sum_ or met.get(key) != sum_):
+                yield key if len(key) == KEY_BYTES else unpacked(key)
 
     async def _entries(self, after: Sequence[bytes]) -> dict[int, list[Entry]]:
         """The entries of each stream after these ids: in one command, or one for each bucket."""
@@ -186,7 +179,7 @@ class ChangeStreams:
 def _entry(reply: Any) -> Entry:
     """An entry. One that was made or deleted by hand may lack fields."""
     id_, fields = reply
-    return id_, [*(fields or ()), *[b""] * (FIELDS - len(fields or ()))]
+    return id_, [*(fields or ()), *[b""] * FIELDS][:FIELDS]
 
 
 def _before(entry: Entry | None) -> bytes:

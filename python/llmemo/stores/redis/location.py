@@ -52,11 +52,10 @@ class Location:
 
     @property
     def shown(self) -> str:
-        """The URL without a password."""
+        """The URL without a password; nor a user name, which may be one by mistake."""
         hosts = ",".join(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in self.hosts)
-        user = f"{quote(self.username, safe='')}@" if self.username else ""
         service = f"/{quote(self.service, safe='')}" if self.service else ""
-        return f"{self.scheme}://{user}{hosts}{service}/{self.database}"
+        return f"{self.scheme}://{hosts}{service}/{self.database}"
 
 
 def location_of(url: object) -> Location:

@@ -10,6 +10,7 @@ from redis.crc import key_slot
 
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.redis.link import Node
+from llmemo.stores.redis.trouble import code_of, translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +139,7 @@ class Nodes:
             host, port = reply
             return [(host.decode(), int(port))]
         if not isinstance(reply, list):
-            # It is in no cluster, or who asks may not know.
+            _check_single(reply)
             return [address]
         self.is_cluster = True
         masters = _masters_of(reply, address[0])
@@ -171,6 +172,18 @@ class Nodes:
         for node in self._nodes.values():
             node.leak()
         self._nodes, self.masters, self._finding = {}, [], None
+
+
+def _check_single(reply: object) -> None:
+    """See that a node that names no slots is in no cluster, or may not say so.
+
+    Raises:
+        Exception: It has another trouble.
+    """
+    text = str(reply)
+    is_single = "cluster support disabled" in text or "unknown command" in text
+    if isinstance(reply, Exception) and not is_single and code_of(reply) != "NOPERM":
+        raise translated(reply)
 
 
 def _masters_of(slots: Sequence[Any], asked: str) -> list[Address]:

@@ -75,7 +75,7 @@ class Server:
                 misfits.append(key)
             else:
                 found[key] = record
-                self.changes.read(key, value)
+                self.changes.met(key, value)
         return found, misfits
 
     def checked_records(

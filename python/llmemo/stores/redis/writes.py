@@ -90,8 +90,9 @@ async def write_all(
                 written[number] = False
             else:
                 written[number] = reply[1] == 1
-    stored_keys = (records[number][0].key for number, is_stored in written.items() if is_stored)
-    server.changes.touched(map(server.keys.bucket, stored_keys))
+    for number, is_stored in written.items():
+        if is_stored:
+            server.changes.met(records[number][0].key, framed[number][0])
     if refused:
         others = {
             fence

@@ -57,10 +57,11 @@ class TieredState:
     def changed(self, changes: Collection[bytes | Selection] | None) -> None:
         """Apply what the far store has told: to what is near, and to what is on its way."""
         self.fills.forget(changes)
-        self.backlog.forget(changes)
         if changes is None:
+            # The backlog stays: the far store never had it, so that nobody can have removed it.
             self.near_removals.add_everything(self.trust.all_changed())
             return
+        self.backlog.forget(changes)
         for change in changes:
             if isinstance(change, Selection):
                 self.trust.all_changed()
