@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from llmemo.importing.importer import ImportReport
     from llmemo.semantic.calibration import CalibrationReport
     from llmemo.semantic.settings import Semantic
-    from llmemo.stores import Store
+    from llmemo.stores.registry import Location
     from llmemo.telemetry.stats import CacheStats
 
     Recalled = list[Generation] | Literal[False] | None
@@ -65,7 +65,8 @@ class LLMCache(Closing, BaseCache):
 
     Args:
         store: Where answers persist: a path, a URL (`sqlite:///cache.db`), a `Store`, or None for
-            memory only.
+            memory only. Or two of these in a list: a near one, such as a file of this machine, and
+            one that machines share. While that is away, the near one answers (docs/tiers.md).
         max_bytes: Bound on the memory of all entries, in bytes (an estimate that includes
             bookkeeping). The least recently used entries are evicted. With a store, 0 turns the
             memory tier off.
@@ -136,7 +137,7 @@ class LLMCache(Closing, BaseCache):
 
     def __init__(
         self,
-        store: Store | str | os.PathLike[str] | None = None,
+        store: Location | Sequence[Location] | None = None,
         *,
         max_bytes: int = 256 * 2**20,
         max_entries: int | None = None,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         ({"store_timeout": None}, ["store_timeout=None", "seconds"]),
         ({"namespace": None}, ["namespace=None", "str"]),
         ({"namespace": 7}, ["namespace=7", "str"]),
-        ({"store": "redis+sentinel://:hush@host/0"}, ["redis+sentinel://", "sqlite://"]),
+        ({"store": "memcached://:hush@host/0"}, ["memcached://", "sqlite://"]),
         ({"store": "ftp://host/file"}, ["ftp://", "unknown scheme", "sqlite://"]),
         ({"store": "sqlite://"}, ["sqlite://", "names no file"]),
         ({"store": "sqlite:///"}, ["sqlite:///", "names no file"]),

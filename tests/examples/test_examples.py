@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import TESTS
 from support.doubles import LIMIT
+from support.redis_server import BINARY
+from support.servers import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,3 +122,18 @@ def test_the_second_time_asks_nothing(name: str, says: str, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert re.search(says, done.stdout)
+
+
+@pytest.mark.process
+def test_a_fleet_makes_one_call_and_follows_a_change() -> None:
+    program(BINARY)
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "demo_fleet.py")],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The model was called 1 time(s) in all." in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80

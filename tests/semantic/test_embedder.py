@@ -23,12 +23,12 @@ from support.interrupts import Interrupts, SoftTimeLimit
 from support.slices import first
 
 from llmemo import _core
+from llmemo.concurrency.circuit_breaker import FAILURES_TO_OPEN, LONGEST_PAUSE
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.semantic.background import STUCK_MAX
 from llmemo.semantic.embedder import BATCH_MAX, PATIENCE, WAITING_MAX, Embedder, _Ticket
 from llmemo.semantic.vector_memory import BYTES_MAX, TEXTS_MAX, VectorMemory
 from llmemo.store_io.calls import Call, run_inline
-from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN, LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

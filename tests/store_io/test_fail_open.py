@@ -14,13 +14,13 @@ from support.figures import at, tell
 from support.scripted import Scripted, said
 
 from llmemo import LLMCache
-from llmemo.store_io import write_loop
-from llmemo.store_io.circuit_breaker import (
+from llmemo.concurrency.circuit_breaker import (
     FAILURES_TO_OPEN,
     FIRST_PAUSE,
     LONGEST_PAUSE,
     CircuitBreaker,
 )
+from llmemo.store_io import write_loop
 from llmemo.store_io.operations import Set
 from llmemo.store_io.time_budget import TimeBudget
 from llmemo.stores import SQLiteStore

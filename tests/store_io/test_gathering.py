@@ -13,7 +13,7 @@ import pytest
 from support.doubles import LIMIT, FakeStore, Held, answer, keep_busy
 
 from llmemo import LLMCache
-from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN
+from llmemo.concurrency.circuit_breaker import FAILURES_TO_OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from support.callers import Caller, until
 from support.doubles import LIMIT, FakeStore, answer
 
 from llmemo import LLMCache, StoreError
-from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN, CircuitBreaker
+from llmemo.concurrency.circuit_breaker import FAILURES_TO_OPEN, CircuitBreaker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,17 +29,18 @@ class Remote(FakeStore):
         self.reads_at_once = reads_at_once
         self.is_frozen = False
         self.under_way = self.most = 0
-        self.error: BaseException | None = None
+        self.errors: dict[bytes, BaseException] = {}
+        """What ends a read in the middle, by its first key."""
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, Record]:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
             found = await super().get(keys)
-            while self.is_frozen:  # noqa: ASYNC110 (set in another thread)
+            while self.is_frozen:
                 await asyncio.sleep(0.001)
-            if self.error is not None:
-                raise self.error
+                if keys[0] in self.errors:
+                    raise self.errors[keys[0]]
             return found
         finally:
             self.under_way -= 1
@@ -103,14 +104,14 @@ async def test_a_worker_that_ends_settles_all_that_is_in_flight() -> None:
         await until(lambda: store.under_way == len(reads))
     worker = caller.engine._worker
     assert worker is not None
-    store.error = QuitError()
-    store.is_frozen = False
+    # One of them ends it, while the others are in flight.
+    store.errors[bytes([2]) * 32] = QuitError()
     found = await asyncio.wait_for(asyncio.gather(*reads, return_exceptions=True), LIMIT)
     assert [isinstance(one, StoreError) for one in found] == [True] * 4
     await asyncio.to_thread(worker.thread.join, LIMIT)
     assert not worker.thread.is_alive()
     # The next worker goes on.
-    store.error = None
+    store.is_frozen = False
     assert await caller.get(b"again") is None
     await asyncio.to_thread(caller.engine.close, LIMIT)
 

@@ -12,8 +12,8 @@ from support.doubles import LIMIT, FakeStore, Fault, Held, answer, lines
 from support.figures import tell
 
 from llmemo import LLMCache, StoreError
+from llmemo.concurrency.circuit_breaker import FAILURES_TO_OPEN
 from llmemo.store_io.calls import Call
-from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN
 from llmemo.store_io.leases.trouble import REFUSED_PAUSE, LeaseTrouble
 from llmemo.store_io.operations import Add
 from llmemo.stores import StoreRefusedError

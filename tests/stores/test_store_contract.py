@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.redis_stores import move_clock, redis_store
+from support.tiers import tiered
 
 from llmemo import SQLiteStore, Store
 from llmemo.stores import Record, Selection
@@ -21,10 +22,11 @@ STORES: dict[str, Callable[[Path], Store]] = {
     "sqlite": lambda folder: SQLiteStore(folder / "store.db"),
     "sqlite-full": lambda folder: SQLiteStore(folder / "store.db", durability="full"),
     "redis": redis_store,
+    "tiered": tiered,
 }
-IN_PROCESS = ("sqlite", "sqlite-full")
+IN_PROCESS = ("sqlite", "sqlite-full", "tiered")
 """Those that need no server."""
-WITH_TRANSACTIONS = ("sqlite", "sqlite-full")
+WITH_TRANSACTIONS = ("sqlite", "sqlite-full", "tiered")
 """Those that have none of a batch if they cannot have all of it."""
 
 

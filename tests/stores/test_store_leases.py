@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.redis_stores import move_clock, redis_store
 from support.strategies import FACTOR
+from support.tiers import tiered
 
 from llmemo import SQLiteStore, Store
 from llmemo.stores import Record
@@ -26,8 +27,9 @@ pytestmark = pytest.mark.anyio
 STORES: dict[str, Callable[[Path], Store]] = {
     "sqlite": lambda folder: SQLiteStore(folder / "store.db"),
     "redis": redis_store,
+    "tiered": tiered,
 }
-IN_PROCESS = ("sqlite",)
+IN_PROCESS = ("sqlite", "tiered")
 """Those that need no server."""
 SCHEDULES = round(1_000 * FACTOR)
 NOW = 1_800_000_000.0

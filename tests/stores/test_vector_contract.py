@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.tiers import tiered
 from support.vector_stores import QuestionStore
 
 from llmemo import SQLiteStore, Store
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.anyio
 STORES: dict[str, Callable[[Path], Store]] = {
     "sqlite": lambda folder: SQLiteStore(folder / "store.db"),
     "sqlite-full": lambda folder: SQLiteStore(folder / "store.db", durability="full"),
+    "tiered": tiered,
     "fake": lambda folder: QuestionStore(),
 }
 ALL = {"after": 0, "before": 2**63 - 1, "limit": 10_000}

@@ -16,7 +16,10 @@ from llmemo.store_io.calls import Call, run_inline
 from llmemo.stores import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmemo.pipeline.tiers import Tiers
+    from llmemo.stores.registry import Location
 
 
 class CachedEmbeddings(Embeddings):
@@ -130,7 +133,7 @@ class CachedEmbeddings(Embeddings):
 
 def cached_embeddings(
     embeddings: Embeddings,
-    store: LLMCache | Store | str | os.PathLike[str] | None = None,
+    store: LLMCache | Location | Sequence[Location] | None = None,
     *,
     namespace: str,
     batch_size: int | None = None,
@@ -146,8 +149,9 @@ def cached_embeddings(
 
     Args:
         embeddings: Any embeddings of LangChain's.
-        store: Where vectors persist: a path, a URL, a `Store`, or None for memory only. Or an
-            `LLMCache`, whose memory, store, TTL and encryption then hold for the vectors, too.
+        store: Where vectors persist: a path, a URL, a `Store`, two of these in a list (near and
+            far), or None for memory only. Or an `LLMCache`, whose memory, store, TTL and encryption
+            then hold for the vectors, too.
         namespace: The name of the model, with every setting that changes its vectors
             (`"text-embedding-3-small, 512 dimensions"`). Embeddings of one namespace share their
             vectors. `LLMCache.invalidate(namespace=…)` removes them.
@@ -188,10 +192,10 @@ def cached_embeddings(
     return CachedEmbeddings(embeddings, _cache_of(store), namespace, batch_size)
 
 
-def _cache_of(store: LLMCache | Store | str | os.PathLike[str] | None) -> LLMCache:
+def _cache_of(store: LLMCache | Location | Sequence[Location] | None) -> LLMCache:
     if isinstance(store, LLMCache):
         return store
-    if store is None or isinstance(store, (Store, str, os.PathLike)):
+    if store is None or isinstance(store, (Store, str, os.PathLike, list, tuple)):
         return LLMCache(store)
     msg = (
         f"store={type(store).__name__} cannot keep vectors: give a path, a URL, a llmemo store, an"

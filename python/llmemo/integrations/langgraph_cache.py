@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.client import MakeCall
+    from llmemo.stores.registry import Location
     from llmemo.telemetry.stats import CacheStats
 
 
@@ -49,9 +50,10 @@ class LangGraphCache(Closing, BaseCache[ValueT]):
     is no model call). docs/langgraph.md has the details.
 
     Args:
-        store: Where results persist: a path, a URL (`sqlite:///cache.db`), a `Store`, or None for
-            memory only. Or an `LLMCache`: its memory, store, encryption and counters are then used.
-            Results and answers of models may share a store: their keys differ.
+        store: Where results persist: a path, a URL (`sqlite:///cache.db`), a `Store`, two of these
+            in a list (near and far), or None for memory only. Or an `LLMCache`: its memory, store,
+            encryption and counters are then used. Results and answers of models may share a store:
+            their keys differ.
 
     Raises:
         ConfigurationError: `store` cannot work. The message says what would.
@@ -76,7 +78,7 @@ class LangGraphCache(Closing, BaseCache[ValueT]):
         {'words': 2}
     """
 
-    def __init__(self, store: LLMCache | Store | str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, store: LLMCache | Location | Sequence[Location] | None = None) -> None:
         """See the class."""
         # Not `super().__init__`: it would keep a serializer, which has no use here and no pickle.
         if isinstance(store, LLMCache):

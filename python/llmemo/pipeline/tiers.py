@@ -29,7 +29,6 @@ from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats, Tally
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
     from llmemo.config.settings import Settings
     from llmemo.semantic.tier import SemanticTier
     from llmemo.store_io.executor import Executor
-    from llmemo.stores import Record, Store
+    from llmemo.stores import Record
+    from llmemo.stores.registry import Location
 
 FINGERPRINT_SECRET = secrets.token_bytes(192)
 """XXH3's secret in this process: 192 bytes is the size of its default one (xxhash.h)."""
@@ -65,7 +65,7 @@ class Tiers:
 
     def __init__(
         self,
-        store: Store | str | os.PathLike[str] | None,
+        store: Location | Sequence[Location] | None,
         settings: Settings,
         *,
         secret: str | bytes | None,

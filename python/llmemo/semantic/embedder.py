@@ -21,12 +21,12 @@ from langchain_core.embeddings import Embeddings
 
 from llmemo import _core, lifecycle
 from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.concurrency.circuit_breaker import CircuitBreaker
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import options
 from llmemo.semantic.background import Background, Loop, Note
 from llmemo.semantic.vector_memory import VectorMemory
 from llmemo.store_io.calls import settle
-from llmemo.store_io.circuit_breaker import CircuitBreaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

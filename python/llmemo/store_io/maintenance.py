@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from llmemo.errors import text_of
+from llmemo.store_io.shutdown import end_look
 from llmemo.store_io.store_opener import TROUBLE
 from llmemo.stores.base import StoreUnusableError
 from llmemo.stores.records import Selection
@@ -65,8 +66,7 @@ class Maintenance:
             if self._memory.counts().entries and (looking is None or looking.done()):
                 looking = asyncio.ensure_future(self._forget(store))
         if looking is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(looking, self._opener.store.timeout)
+            await end_look(looking, self._opener.store.timeout)
 
     async def _forget(self, store: Store) -> None:
         with self._tolerant("changes", "cannot tell what other processes change"):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
+
+LAST_LOOK = 1.0
+"""Least time that a look at the store has when the worker ends, in seconds: the store may be one
+that waits for a disk, and ends better by itself."""
 
 
 class Shutdown:
@@ -57,3 +62,12 @@ class Shutdown:
             await ready.wait()
             ready.clear()
         return False
+
+
+async def end_look(look: asyncio.Task[None], timeout: float) -> None:
+    """Wait for a look at the store that is under way when the worker ends.
+
+    After `timeout` seconds, or `LAST_LOOK` if that is longer, it is cancelled.
+    """
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(look, max(timeout, LAST_LOOK))

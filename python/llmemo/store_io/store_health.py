@@ -10,9 +10,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.blocking_future import NotYetError
+from llmemo.concurrency.circuit_breaker import CircuitBreaker
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.store_io.calls import Call, settle
-from llmemo.store_io.circuit_breaker import CircuitBreaker
 from llmemo.store_io.operations import Get
 from llmemo.stores.base import StoreRefusedError
 

@@ -56,11 +56,11 @@ class StoreUnusableError(Exception):
 class Store(ABC):
     """A durable tier.
 
-    All methods run on one private event loop, each in a task that is never cancelled half-way
-    (but for `changes` and `LeaseStore.peek`, when the store is to close and `timeout` is over), so
-    an implementation needs no locks and no threads of its own. `get` may run beside any other
-    method; `set`, `add`, `delete`, `invalidate`, `discard`, `upkeep` and `close` never run beside
-    each other.
+    All methods run on one private event loop, each in a task that is never cancelled half-way, so
+    an implementation needs no locks and no threads of its own. (But for `changes` and
+    `LeaseStore.peek`: one that takes longer than `timeout`, or a second if that is longer, is
+    cancelled before `close`.) `get` may run beside any other method; `set`, `add`, `delete`,
+    `invalidate`, `discard`, `upkeep` and `close` never run beside each other.
 
     An implementation raises `StoreUnavailableError` for what may pass, `StoreRefusedError` for
     what was answered and will not, and anything else for what is broken (from `open`,

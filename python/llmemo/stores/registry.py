@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from llmemo.errors import ConfigurationError
 from llmemo.stores.base import Store
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 def _sqlite_file(path: str | os.PathLike[str]) -> Store:
@@ -43,6 +43,18 @@ def _redis(scheme: str) -> Callable[[str], Store]:
 
 REDIS = ("redis", "rediss", "valkey", "valkeys", "redis+sentinel", "rediss+sentinel")
 
+
+def _tiered(stores: list[Store]) -> Store:
+    if not stores:
+        msg = "store=[] names no store: give the near one and the far one, or None for memory only"
+        raise ConfigurationError(msg)
+    if len(stores) == 1:
+        return stores[0]
+    from llmemo.stores.tiered import TieredStore  # noqa: PLC0415 (see the module)
+
+    return TieredStore(stores)
+
+
 SCHEMES: dict[str, Callable[[str], Store]] = {
     "sqlite": _sqlite,
     **{scheme: _redis(scheme) for scheme in REDIS},
@@ -50,20 +62,34 @@ SCHEMES: dict[str, Callable[[str], Store]] = {
 """Makes a store from what follows the scheme of a URL; a new store adds one row."""
 
 
-def store_of(location: Store | str | os.PathLike[str]) -> Store:
+Location: TypeAlias = "Store | str | os.PathLike[str]"
+"""What names a store."""
+
+
+def store_of(location: Location | Sequence[Location]) -> Store:
     """The store at a path or a URL; a store itself is returned as it is.
+
+    Of two, the near one and the far one, it is a `TieredStore`.
 
     Raises:
         ConfigurationError: It is none of these, or the store refused it.
     """
+    if isinstance(location, (list, tuple)):
+        return _tiered([_single(one) for one in location])
+    return _single(location)  # type: ignore[arg-type]
+
+
+def _single(location: Location) -> Store:
     if isinstance(location, Store):
         return location
-    url = (
-        re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", location)
-        if isinstance(location, str)
-        else None
-    )
+    if not isinstance(location, str):
+        return _sqlite_file(location)
+    url = re.match(r"(?s)([A-Za-z][A-Za-z0-9+.-]*)://(.*)", location)
     if url is None:
+        if location.partition(":")[0] in REDIS and ":" in location:
+            # Not a file: its name, which is logged, may hold a password.
+            msg = "store=… begins like the URL of a Redis server: write redis://host"
+            raise ConfigurationError(msg)
         return _sqlite_file(location)
     scheme = url[1].lower()
     if scheme not in SCHEMES:

@@ -74,7 +74,7 @@ class CacheStats:
     bytes: int
     """Memory that they take now: an estimate, in bytes."""
     writes_unconfirmed: int
-    """Updates that returned before the store had confirmed them."""
+    """Updates that returned before the store had confirmed them; those that it refused do not."""
     input_tokens_saved: int
     """Tokens that hits did not send to a model, as far as their answers say (`usage_metadata`)."""
     output_tokens_saved: int
@@ -88,7 +88,8 @@ class CacheStats:
     """Answers that were not kept, by reason. `not_parsed`: they were, until an output parser could
     not read them."""
     errors: dict[str, int] = field(default_factory=dict)
-    """Troubles that were survived, by kind."""
+    """Troubles that were survived, by kind. `store_write`: updates that failed. `store_refused`:
+    updates that the store answered it does not take; they are dropped, and in memory alone."""
     semantic: SemanticStats | None = None
     """Of near matches; None without `semantic=`."""
 

@@ -16,7 +16,7 @@ from support.figures import at, tell
 from support.scripted import Scripted, said
 
 from llmemo import LLMCache
-from llmemo.store_io.circuit_breaker import FAILURES_TO_OPEN
+from llmemo.concurrency.circuit_breaker import FAILURES_TO_OPEN
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.outputs import Generation
 
 from llmemo import ConfigurationError, LLMCache, NotACacheError, StoreError
-from llmemo.store_io import circuit_breaker, maintenance
+from llmemo.concurrency import circuit_breaker
+from llmemo.store_io import maintenance
 from llmemo.stores.sqlite import connection, upkeep
 
 if TYPE_CHECKING:

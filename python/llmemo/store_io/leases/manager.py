@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import threading
 import time
@@ -16,6 +15,7 @@ from llmemo.store_io.leases.held import HeldLease
 from llmemo.store_io.leases.parked import PAUSE, ParkedCalls, by_key, operation_of, waiting
 from llmemo.store_io.leases.trouble import LeaseTrouble
 from llmemo.store_io.operations import Follow, Release, Resume, Set
+from llmemo.store_io.shutdown import end_look
 from llmemo.stores.lease_store import FAILURES_MAX, Grant, LeaseState
 
 if TYPE_CHECKING:
@@ -283,8 +283,7 @@ class LeaseManager:
         self._held_timer.cancel()
         self.dismiss_waiters()
         if self._peeking is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._peeking, self._timeout)
+            await end_look(self._peeking, self._timeout)
         settle([(call, None, None) for call in self._releases])
         is_last = self._held.is_closed or not threading.main_thread().is_alive()
         if is_last:

@@ -30,6 +30,10 @@ AT_ONCE = 1_000
 """Entries that one look reads of a stream, at most."""
 
 
+class ForeignTypeError(Exception):
+    """Something else has the name of a stream."""
+
+
 class ChangeStreams:
     """How far the streams were read, in this process."""
 
@@ -80,20 +84,37 @@ class ChangeStreams:
         if self._seen is None:
             return None
         touched, self._touched = self._touched, set()
+        # Kept only if all goes well: what an interrupted look has found is found again.
+        seen = list(self._seen)
+        found: list[bytes | Selection] = []
         try:
-            found, has_lost, has_more = await self._look(self._seen, touched)
-            while has_more and not has_lost:
-                more, has_lost, has_more = await self._look(self._seen, set())
-                found += more
+            has_lost = not await self._look_at_all(seen, touched, found)
+            if has_lost:
+                # Memory is cleared after this, so what came before these ends does not matter.
+                await self._create(range(BUCKETS))
+                seen = await self._ends()
         except BaseException:
             self._touched |= touched
             raise
-        if not has_lost:
-            return found
-        absent = [bucket for bucket, entry in enumerate(self._seen) if entry is None]
-        if absent:
-            await self._create(absent)
-        return None
+        self._seen = seen
+        return None if has_lost else found
+
+    async def _look_at_all(
+        self,
+        seen: list[Entry | None],
+        touched: set[int],
+        found: list[bytes | Selection],
+    ) -> bool:
+        """Look until there is no more. Returns whether nothing was lost."""
+        try:
+            has_more, has_lost = True, False
+            while has_more and not has_lost:
+                some, has_lost, has_more = await self._look(seen, touched)
+                found += some
+                touched = set()
+        except ForeignTypeError:
+            return False
+        return not has_lost
 
     async def _look(
         self, seen: list[Entry | None], touched: set[int]
@@ -133,6 +154,8 @@ class ChangeStreams:
         found: dict[int, list[Entry]] = {}
         for reply in await self._topology.send(calls):
             if isinstance(reply, Exception):
+                if "WRONGTYPE" in str(reply):
+                    raise ForeignTypeError
                 raise translated(reply)
             for name, entries in reply or ():
                 found[numbers[name]] = [_entry(one) for one in entries]

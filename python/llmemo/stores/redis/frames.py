@@ -46,14 +46,20 @@ def unpacked(key: bytes, stored: bytes) -> Record | None:
     """
     head = stored[: _HEAD.size]
     if len(stored) < VALUE_AT or stored[_HEAD.size : VALUE_AT] != _sum(head):
-        return Record(key, DAMAGED + stored, b"", b"", 0.0, None)
+        return damaged(key, stored)
     magic, expires, created, namespace, llm, own_key = _HEAD.unpack(head)
     if own_key != key:
         return None
     if magic != MAGIC:
-        return Record(key, DAMAGED + stored, b"", b"", 0.0, None)
+        return damaged(key, stored)
     ends = None if expires == math.inf else expires
     return Record(key, stored[VALUE_AT:], namespace, llm, created, ends)
+
+
+def damaged(key: bytes, stored: object) -> Record:
+    """A record that nobody can read, and that is to be removed."""
+    value = stored if isinstance(stored, bytes) else b""
+    return Record(key, DAMAGED + value, b"", b"", 0.0, None)
 
 
 def _sum(head: bytes) -> bytes:

@@ -68,7 +68,7 @@ class RedisLeaseStore(LeaseStore):
                     note(self.grants, fence + number, None, GRANTS_MAX)
                 else:
                     leases[key] = LeaseState(now + left / 1_000, failures)
-        return await self._server.records(list(stored), list(stored.values())), leases
+        return self._server.checked_records(list(stored), list(stored.values())), leases
 
     async def acquire(
         self, wanted: Mapping[bytes, float]
@@ -122,4 +122,4 @@ class RedisLeaseStore(LeaseStore):
                 stored[key], lease = reply[2 * number - 1], reply[2 * number]
                 if lease is not None:
                     leases[key] = LeaseState(now + lease[0] / 1_000, lease[1])
-        return {**leases, **await server.records(list(stored), list(stored.values()))}
+        return {**leases, **server.checked_records(list(stored), list(stored.values()))}

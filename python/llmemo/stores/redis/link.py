@@ -92,6 +92,7 @@ class Node:
         self._free: list[Link] = []
         self._busy: set[Link] = set()
         self._places = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._is_closed = False
 
     @property
     def is_in_use(self) -> bool:
@@ -130,10 +131,12 @@ class Node:
             except (BrokenConnectionError, OSError):
                 # Those that wait were closed by the same restart.
                 await self.drop()
-                if not was_open:
+                if self._is_closed or not was_open:
                     raise
             else:
                 self._free.append(link)
+                if self._is_closed:
+                    await self.drop()
                 return replies
             finally:
                 self._busy.discard(link)
@@ -144,7 +147,8 @@ class Node:
             await self._free.pop().close()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; those in use break off what they do."""
+        self._is_closed = True
         await self.drop()
         for link in list(self._busy):
             await link.close()

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from llmemo.errors import ConfigurationError
 
@@ -22,8 +22,14 @@ DATABASES_MAX = 2**31 - 1
 FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 """Options of TLS that name a file."""
 
+ENCODED = "a user and a password whose special characters are percent-encoded"
+
 FLAGS = {"true": True, "false": False, "1": True, "0": False}
 CHECKS = ("required", "none")
+
+HOST = re.compile(
+    r"(\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]|[^:\[\]\s\x00-\x20\x7f]+)(?::([^:]*))?", re.ASCII
+)
 
 FORM = "redis://[user:password@]host[:port][/database]"
 SENTINEL_FORM = "redis+sentinel://[user:password@]host[:port][,host[:port]…]/service[/database]"
@@ -48,8 +54,8 @@ class Location:
     def shown(self) -> str:
         """The URL without a password."""
         hosts = ",".join(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in self.hosts)
-        user = f"{self.username}@" if self.username else ""
-        service = f"/{self.service}" if self.service else ""
+        user = f"{quote(self.username, safe='')}@" if self.username else ""
+        service = f"/{quote(self.service, safe='')}" if self.service else ""
         return f"{self.scheme}://{user}{hosts}{service}/{self.database}"
 
 
@@ -72,6 +78,8 @@ def location_of(url: object) -> Location:
     if fragment or "#" in query:
         raise _wrong("has a fragment (#…)", 'a "#" in a password written as %23')
     authority, _, path = rest.partition("/")
+    if "@" in path or ("@" in query and not query.startswith("ssl_")):
+        raise _wrong('has an "@" after its host', f"{ENCODED}, as %2F for /, %3F for ?, %40 for @")
     credentials, _, hosts = authority.rpartition("@")
     username, _, password = credentials.partition(":")
     has_sentinels = scheme.endswith("+sentinel")
@@ -80,11 +88,25 @@ def location_of(url: object) -> Location:
         scheme,
         _hosts_of(hosts, has_several=has_sentinels),
         database,
-        unquote(username) or None,
-        unquote(password) or None,
+        _unquoted(username) or None,
+        _unquoted(password) or None,
         service,
         _tls_of(query, is_tls=scheme in ("rediss", "valkeys", "rediss+sentinel")),
     )
+
+
+def _unquoted(text: str) -> str:
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise _wrong('has a "%" without two digits', f"{ENCODED}, as %25 for %")
+    try:
+        found: str | None = unquote(text, errors="strict")
+        text.encode()
+    except UnicodeError:
+        # Not as the cause: it would show the password.
+        found = None
+    if found is None:
+        raise _wrong("has what is no UTF-8", ENCODED)
+    return found
 
 
 def _wrong(what: str, allowed: str) -> ConfigurationError:
@@ -98,7 +120,7 @@ def _path_of(path: str, *, has_service: bool) -> tuple[str | None, int]:
     if has_service:
         if not parts or not parts[0]:
             raise _wrong("names no service for the sentinels to find", SENTINEL_FORM)
-        service = unquote(parts.pop(0))
+        service = _unquoted(parts.pop(0))
     if len(parts) > 1 or not re.fullmatch(r"[0-9]*", parts[0] if parts else ""):
         raise _wrong("has a database that is no number", f"0, 1, …, as in {FORM}")
     database = int(parts[0]) if parts and parts[0] else 0
@@ -115,7 +137,7 @@ def _hosts_of(text: str, *, has_several: bool) -> tuple[tuple[str, int], ...]:
 
 
 def _host_of(text: str, default: int) -> tuple[str, int]:
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]\s]+)(?::([^:]*))?", text)
+    found = HOST.fullmatch(text)
     if found is None:
         raise _wrong("has no host", FORM)
     port = found[2]
@@ -137,7 +159,8 @@ def _tls_of(query: str, *, is_tls: bool) -> dict[str, str | bool] | None:
     options: dict[str, str | bool] = {}
     for name, value in given:
         if name not in names:
-            raise _wrong(f"has the option {name!r}", ", ".join(names))
+            # It is not shown: it may be a part of a password.
+            raise _wrong("has an option that is unknown", ", ".join(names))
         if name == "ssl_check_hostname":
             if value.lower() not in FLAGS:
                 raise _wrong(f"has a {name} that is neither", "true or false")

@@ -93,6 +93,16 @@ class Nodes:
         # For all that ask: who gives up does not take the others with it.
         await asyncio.shield(self._finding)
 
+    def look_again(self) -> None:
+        """Begin to ask the sentinels again, beside all else; without sentinels, do nothing.
+
+        A master that was replaced by hand goes on for seconds as if it had not been.
+        """
+        if self.has_sentinels and (self._finding is None or self._finding.done()):
+            self._finding = asyncio.ensure_future(self._look())
+            # While the master answers, sentinels that do not are no trouble.
+            self._finding.add_done_callback(lambda it: it.cancelled() or it.exception())
+
     async def _look(self) -> None:
         trouble: Exception = StoreUnavailableError("no server is known")
         for address in list(self.known):
@@ -145,17 +155,16 @@ class Nodes:
 
     async def drop(self) -> None:
         """Close all connections, also those in use: the next exchange opens another."""
-        for node in list(self._nodes.values()):
+        nodes, self._nodes = self._nodes, {}
+        for node in nodes.values():
             await node.close()
 
     async def close(self) -> None:
         """Close all connections, and forget the nodes."""
         if self._finding is not None and not self._finding.done():
             self._finding.cancel()
-        nodes, self._nodes, self.masters = self._nodes, {}, []
-        self._finding = None
-        for node in nodes.values():
-            await node.close()
+        self.masters, self._finding = [], None
+        await self.drop()
 
     def leak(self) -> None:
         """Forget all connections without a word to a server: they are another process's."""

@@ -47,8 +47,25 @@ local function failed(result)
   return type(result) == 'table' and result.err ~= nil
 end
 
+local function tried(command, key, ...)
+  local result = redis.pcall(command, key, ...)
+  if failed(result) and string.find(result.err, 'WRONGTYPE', 1, true) then
+    -- What is not of ours goes, as if it had not been there.
+    redis.call('DEL', key)
+    result = redis.pcall(command, key, ...)
+  end
+  return result
+end
+
+local function done(command, key, ...)
+  local result = tried(command, key, ...)
+  -- Once more, so that the error is raised.
+  if failed(result) then return redis.call(command, key, ...) end
+  return result
+end
+
 local function set_lease(key, fence, ends, failures, keep)
-  local result = redis.pcall('HSET', key, 'f', fence, 'e', whole(ends), 'n', failures)
+  local result = tried('HSET', key, 'f', fence, 'e', whole(ends), 'n', failures)
   if failed(result) then return false end
   redis.call('PEXPIRE', key, keep)
   return true
@@ -71,8 +88,11 @@ local function answer(key)
 end
 
 local function note_change(stream, key, writer)
-  return redis.pcall(
-    'XADD', stream, 'MAXLEN', '~', {CHANGES_KEPT}, '*', 'k', key, 'w', writer)
+  return tried('XADD', stream, 'MAXLEN', '~', {CHANGES_KEPT}, '*', 'k', key, 'w', writer)
+end
+
+local function begin_changes(stream, mark)
+  if done('XLEN', stream) == 0 then redis.call('XADD', stream, '*', 'b', mark) end
 end
 """
 
@@ -86,21 +106,23 @@ READ = _script(f"""
 -- KEYS: answer and lease of each key. ARGV: tag, first fence, Unix time of the client in seconds,
 -- and for each key the milliseconds of the lease that is wanted, or 0.
 -- Returns for each key the answer, and what there is of a lease: {{granted, left, failures}}.
-local reply, now, client_now = {{ARGV[1]}}, now_ms(), tonumber(ARGV[3])
+local reply, now, client_now = {{ARGV[1]}}, nil, tonumber(ARGV[3])
 local all = answers()
 for n = 1, #all do
   local stored, lease = all[n], false
   local wanted = tonumber(ARGV[3 + n])
   if wanted > 0 and not is_live(stored, client_now) then
-    local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n')
+    now = now or now_ms()
+    local found = done('HMGET', KEYS[2 * n], 'e', 'n', 'f')
     local ends, failures = tonumber(found[1] or 0), tonumber(found[2] or 0)
-    if ends > now then
+    local fence = whole(tonumber(ARGV[2]) + n)
+    if ends > now and found[3] == fence then
+      -- It was granted by this very call, whose reply was lost.
+      lease = {{1, wanted, failures}}
+    elseif ends > now then
       lease = {{0, ends - now, failures}}
-    else
-      local fence = whole(tonumber(ARGV[2]) + n)
-      if set_lease(KEYS[2 * n], fence, now + wanted, failures, wanted + {KEPT_MS}) then
-        lease = {{1, wanted, failures}}
-      end
+    elseif set_lease(KEYS[2 * n], fence, now + wanted, failures, wanted + {KEPT_MS}) then
+      lease = {{1, wanted, failures}}
     end
   end
   reply[2 * n], reply[2 * n + 1] = stored, lease
@@ -118,7 +140,7 @@ for n = 1, #all do
   local stored, lease = all[n], false
   if not is_live(stored, client_now) then
     stored = false
-    local found = redis.call('HMGET', KEYS[2 * n], 'e', 'n', 'f')
+    local found = done('HMGET', KEYS[2 * n], 'e', 'n', 'f')
     if found[1] and (found[3] ~= '0' or found[2] ~= '0') then
       lease = {tonumber(found[1]) - now, tonumber(found[2])}
     end
@@ -135,7 +157,7 @@ WRITE = _script("""
 -- to be stored, the client's Unix time, else ''.
 local fence = ARGV[4]
 if fence ~= '' then
-  local found = redis.call('HGET', KEYS[2], 'f')
+  local found = done('HGET', KEYS[2], 'f')
   if found ~= fence then
     local stored = answer(KEYS[1])
     -- What was stored by this very call, whose reply was lost, is stored again.
@@ -155,8 +177,8 @@ end
 if is_there then
   local result = note_change(KEYS[3], ARGV[6], ARGV[7])
   if failed(result) then return result end
-elseif redis.call('EXISTS', KEYS[3]) == 0 then
-  redis.call('XADD', KEYS[3], '*', 'b', ARGV[1])
+else
+  begin_changes(KEYS[3], ARGV[1])
 end
 if ARGV[3] == '0' then
   redis.call('SET', KEYS[1], ARGV[2])
@@ -195,7 +217,9 @@ SWEEP = _script("""
 local removed = 0
 local namespace, llm, before = ARGV[2], ARGV[3], tonumber(ARGV[4])
 for n = 1, #KEYS do
-  local head = redis.call('GETRANGE', KEYS[n], 0, 91)
+  local head = redis.pcall('GETRANGE', KEYS[n], 0, 91)
+  -- What is no string is not of ours.
+  if failed(head) then head = '?' end
   local is_meant = #head == 92
   if is_meant and namespace ~= '' then is_meant = string.sub(head, 21, 36) == namespace end
   if is_meant and llm ~= '' then is_meant = string.sub(head, 37, 52) == llm end
@@ -218,14 +242,14 @@ return {ARGV[1], 1}
 
 BEGIN = _script("""
 -- KEYS: changes. ARGV: tag.
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('XADD', KEYS[1], '*', 'b', ARGV[1]) end
+begin_changes(KEYS[1], ARGV[1])
 return {ARGV[1], 1}
 """)
 """Begins a stream of changes with a birth mark, unless there is one."""
 
 RENEW = _script(f"""
 -- KEYS: a lease. ARGV: tag, fence, milliseconds.
-if redis.call('HGET', KEYS[1], 'f') ~= ARGV[2] then return {{ARGV[1], 0}} end
+if done('HGET', KEYS[1], 'f') ~= ARGV[2] then return {{ARGV[1], 0}} end
 redis.call('HSET', KEYS[1], 'e', whole(now_ms() + tonumber(ARGV[3])))
 redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[3]) + {KEPT_MS})
 return {{ARGV[1], 1}}
@@ -234,7 +258,7 @@ return {{ARGV[1], 1}}
 
 RELEASE = _script(f"""
 -- KEYS: a lease. ARGV: tag, fence, failures to add.
-local found = redis.call('HMGET', KEYS[1], 'f', 'n')
+local found = done('HMGET', KEYS[1], 'f', 'n')
 if found[1] ~= ARGV[2] then return {{ARGV[1], 0}} end
 local failures = tonumber(found[2]) + tonumber(ARGV[3])
 if failures == 0 then

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.redis import scripts
 from llmemo.stores.redis.changes import ChangeStreams
 from llmemo.stores.redis.commands import tag_of
-from llmemo.stores.redis.frames import unpacked
+from llmemo.stores.redis.frames import damaged, unpacked
 from llmemo.stores.redis.trouble import translated
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Server:
         self.clock = clock
         self.topology = topology
         self.changes = ChangeStreams(topology, keys)
-        self._tags = itertools.count(1)
+        self._tags = itertools.count(secrets.randbits(31))
 
     def tag(self) -> int:
         """A number that no other call has at the same time."""
@@ -57,21 +58,34 @@ class Server:
             for at in range(0, len(group), KEYS_AT_ONCE)
         ]
 
-    async def records(self, keys: Sequence[bytes], stored: Sequence[object]) -> dict[bytes, Record]:
-        """The records of keys, from what the server has for them.
+    def records(
+        self, keys: Sequence[bytes], stored: Sequence[object]
+    ) -> tuple[dict[bytes, Record], list[bytes]]:
+        """The records of keys, from what the server has for them; and the keys of misfits.
 
-        Raises:
-            StoreUnavailableError: One is that of another key.
+        A misfit is the record of another key.
         """
         found: dict[bytes, Record] = {}
+        misfits = []
         for key, value in zip(keys, stored, strict=True):
             if value is None:
                 continue
             record = unpacked(key, value) if isinstance(value, bytes) else None
             if record is None:
-                await self.mixed_up()
-            found[key] = record
+                misfits.append(key)
+            else:
+                found[key] = record
         self.changes.touched(map(self.keys.bucket, found))
+        return found, misfits
+
+    def checked_records(
+        self, keys: Sequence[bytes], stored: Sequence[object]
+    ) -> dict[bytes, Record]:
+        """As `records`, of a script that was checked: a misfit is stored like that, and damaged."""
+        found, misfits = self.records(keys, stored)
+        values = dict(zip(keys, stored, strict=True))
+        for key in misfits:
+            found[key] = damaged(key, values[key])
         return found
 
     async def send(self, calls: Sequence[Call]) -> list[Reply]:

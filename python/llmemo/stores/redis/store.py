@@ -120,7 +120,13 @@ class RedisStore(Store):
         for (_, some), reply in zip(groups, await server.send(calls), strict=True):
             if not isinstance(reply, list) or len(reply) != len(some):
                 await server.mixed_up()
-            found.update(await server.records(some, reply))
+            records, misfits = server.records(some, reply)
+            found.update(records)
+            if misfits:
+                # A reply for another call, or another key's value that was copied here: a script's
+                # reply tells which, over another connection.
+                await server.topology.nodes.drop()
+                found.update((await self._leases.read(misfits, {}))[0])
         return found
 
     async def get_or_acquire(
@@ -212,6 +218,10 @@ class RedisStore(Store):
     async def changes(self) -> Collection[bytes | Selection] | None:
         """See `Store.changes`."""
         return await self._server.changes.others()
+
+    async def upkeep(self) -> None:
+        """See `Store.upkeep`."""
+        self._server.topology.nodes.look_again()
 
     def left_open(self) -> None:
         """See `Store.left_open`."""

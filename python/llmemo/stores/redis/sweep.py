@@ -33,10 +33,13 @@ class Sweep:
         """Begin with nothing removed."""
         self.removed = 0
         self.is_over = False
+        self.selection = selection
+        """Kept, so that no other selection has its identity meanwhile."""
         self._server = server
         self._change = packed(selection)
         namespace, llm, before = selection
         self._args = (namespace or b"", llm or b"", "" if before is None else repr(before))
+        self._layout: list[Address] = []
         self._left: list[tuple[Address, bytes]] | None = None
         """Nodes that have still to be gone through, and how far each was."""
 
@@ -59,16 +62,27 @@ class Sweep:
             # At first, so that others soon stop serving them; and at last, since they may have
             # read some in between. Even if there are none here: their memory may have some.
             await self._tell()
-            self._left = [(address, b"0") for address in await self._server.topology.masters()]
+            self._begin(await self._server.topology.layout())
         while self._left and time.monotonic() < end:
             address, cursor = self._left[-1]
             cursor = await self._step(address, cursor)
             self._left[-1] = (address, cursor)
             if cursor == b"0":
                 self._left.pop()
-        if not self._left:
-            await self._tell()
-            self.is_over = True
+        if self._left:
+            return
+        layout = await self._server.topology.layout()
+        if layout != self._layout:
+            # Slots have moved meanwhile, maybe to a node that was gone through before.
+            self._begin(layout)
+            return
+        await self._tell()
+        self.is_over = True
+
+    def _begin(self, layout: list[Address]) -> None:
+        """Go through all nodes. `layout`: the node of each bucket."""
+        self._layout = layout
+        self._left = [(address, b"0") for address in dict.fromkeys(layout)]
 
     async def _step(self, address: Address, cursor: bytes) -> bytes:
         server = self._server

@@ -101,14 +101,18 @@ class Topology:
     ) -> list[Reply]:
         """Send commands to one node, and scripts that it does not know in full."""
         try:
-            replies = await self._exchange(address, calls, asking, end)
+            replies, confirmed = await self._exchange(address, calls, asking, end)
             unknown = [i for i, reply in enumerate(replies) if _is_unknown(reply)]
             if unknown:
                 whole = [self._in_full(calls[i]) for i in unknown]
                 some = [asking[i] for i in unknown]
-                again = await self._exchange(address, whole, some, end)
+                again, later = await self._exchange(address, whole, some, end)
+                confirmed = confirmed if later is None else later
                 for index, reply in zip(unknown, again, strict=True):
                     replies[index] = reply
+            # Not before: without a replica, the server itself is to have what was written.
+            if confirmed is not None and _has_written(calls, replies):
+                _check_replicas(confirmed, self._replicas)
         except StoreUnavailableError:
             # It may be another one's turn since: a failover, or a cluster that has changed.
             self.nodes.forget(address)
@@ -122,8 +126,11 @@ class Topology:
 
     async def _exchange(
         self, address: Address, calls: Sequence[Call], asking: Sequence[bool], end: float
-    ) -> list[Reply]:
-        """The replies of one node, after so many replicas as were asked for have the writes."""
+    ) -> tuple[list[Reply], Reply]:
+        """The replies of one node, and how many replicas have its writes; None if none has to.
+
+        Replicas that have what comes last have all before: the scripts that are sent in full.
+        """
         sent: list[Command] = []
         for call, is_asking in zip(calls, asking, strict=True):
             sent += [(b"ASKING",), call.command] if is_asking else [call.command]
@@ -137,9 +144,7 @@ class Topology:
             if is_asking:
                 next(answers)
             replies.append(next(answers))
-        if has_writes and (count := next(answers)) != self._replicas:
-            _check_replicas(count, self._replicas)
-        return replies
+        return replies, next(answers) if has_writes else None
 
     def _redirected(
         self,
@@ -165,10 +170,12 @@ class Topology:
                 self.nodes.masters = []
         return left
 
-    async def masters(self) -> list[Address]:
-        """The nodes that have keys."""
+    async def layout(self) -> list[Address]:
+        """The node of each bucket, or the one of all, as a cluster says now."""
+        if self.is_cluster:
+            self.nodes.masters = []
         await self.nodes.find()
-        return list(dict.fromkeys(self.nodes.masters))
+        return list(self.nodes.masters)
 
     async def send_to(self, address: Address, command: Command) -> Reply:
         """Send one command to one node.
@@ -185,6 +192,14 @@ class Topology:
 
 def _is_unknown(reply: Reply) -> bool:
     return isinstance(reply, Exception) and code_of(reply) == "NOSCRIPT"
+
+
+def _has_written(calls: Sequence[Call], replies: Sequence[Reply]) -> bool:
+    """Whether there is anything to confirm: a server that refuses it all has nothing."""
+    return any(
+        call.is_write and not isinstance(reply, Exception)
+        for call, reply in zip(calls, replies, strict=True)
+    )
 
 
 def _check_replicas(count: object, wanted: int) -> None:

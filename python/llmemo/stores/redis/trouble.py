@@ -30,6 +30,9 @@ REFUSED = {
 PASSING = ("LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "MOVED", "ASK")
 """What may pass."""
 
+_DENIED_IN_SCRIPT = "The user executing the script can't"
+"""How Redis 7 says NOPERM of a command in a script."""
+
 _CODE = re.compile(r"\b(" + "|".join((*REFUSED, *PASSING)) + r")\b")
 
 _CLASSES = {
@@ -52,6 +55,8 @@ def code_of(error: BaseException) -> str:
     known = _CLASSES.get(type(error).__name__)
     if known is not None:
         return known
+    if isinstance(error, ResponseError) and _DENIED_IN_SCRIPT in str(error):
+        return "NOPERM"
     # A script's error quotes the error of its command (before Redis 7 with a dash before the code).
     found = _CODE.search(str(error)) if isinstance(error, ResponseError) else None
     return "" if found is None else found[1]
