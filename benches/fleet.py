@@ -35,14 +35,14 @@ from benches.report import (
     console_table,
 )
 from benches.rivals import SUBJECT
-from benches.workload import answer, fresh, prompt
+from benches.workload import Request, answer, fresh, prompt, same, spread
 from llmemo import LLMCache, RedisStore
 from llmemo.stores import Record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-CALLERS, ROWS = 256, 1_000
+CALLERS, EACH, ROWS = 256, 8, 1_000
 BATCH = 256
 STORED, PART = 200_000, 10
 AT_ONCE = 1_000
@@ -77,22 +77,22 @@ def _record(value: bytes, created: float) -> Record:
 async def lateness(rounds: int) -> list[Group]:
     """99 of 100 lookups of 256 callers, each of which begins its next when it has the last."""
     taken: dict[str, list[float]] = {name: [] for name in OPENERS}
-    caches = {}
+    caches, rows = {}, [prompt(n, 1024) for n in range(ROWS)]
     for database, (name, open_one) in enumerate(OPENERS.items(), start=2):
         caches[name] = open_one(redis_servers.url(database, away=FAR))
-        for first in range(0, ROWS, CALLERS):
-            some = enumerate(fresh(prompt(n, 1024) for n in range(first, first + CALLERS)))
-            await asyncio.gather(*(caches[name].aupdate(*it, answer(n)) for n, it in some))
+        updates = [(*request, answer(n)) for n, request in enumerate(fresh(rows))]
+        await spread(caches[name].aupdate, updates, CALLERS)
 
-    async def call(name: str, many: int) -> None:
-        for request in fresh(prompt(random.randrange(ROWS), 1024) for _ in range(many)):
+    async def call(name: str, requests: list[Request]) -> None:
+        for request in requests:
             begun = time.perf_counter()
             assert await caches[name].alookup(*request) is not None
             taken[name].append(time.perf_counter() - begun)
 
     for turn in range(rounds + 1):
         for name in OPENERS:
-            await asyncio.gather(*(call(name, 4) for _ in range(CALLERS)))
+            asked = [fresh(random.choices(rows, k=EACH)) for _ in range(CALLERS)]
+            await asyncio.gather(*(call(name, requests) for requests in asked))
             if not turn:  # connections are made
                 taken[name].clear()
     for cache in caches.values():
@@ -135,7 +135,7 @@ async def removals(rounds: int) -> list[Group]:
     await store.close()
     client: Any = OPENERS[ASYNC_REDIS](where)
     async with LLMCache(where) as cache:
-        pings = subprocess.Popen(
+        pings = subprocess.Popen(  # noqa: ASYNC220
             [sys.executable, "-c", PING, where], stdout=subprocess.PIPE, text=True
         )
         assert pings.stdout is not None
@@ -165,7 +165,7 @@ async def staleness(rounds: int) -> list[Group]:
         for number in range(REPLACED * rounds // 5):
             await writer.aupdate(*request, answer(number))
             begun = time.perf_counter()
-            while await reader.alookup(*request) != answer(number):
+            while not same(await reader.alookup(*request), number):  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
             longest = max(longest, time.perf_counter() - begun)
             await asyncio.sleep(random.random() * 0.3)
@@ -259,4 +259,4 @@ def measure(console: Console, only: str = "", rounds: int = 5) -> list[Group]:
 
 if __name__ == "__main__":
     CONSOLE = Console(width=None if sys.stdout.isatty() else 160)
-    CONSOLE.print(console_table(measure(CONSOLE, *sys.argv[1:2])))
+    CONSOLE.print(console_table(measure(CONSOLE, "".join(sys.argv[1:2]))))

@@ -26,12 +26,14 @@ from benches import find, fleet, memory, semantic_pairs
 from benches.report import (
     COLLECTION,
     FIND,
+    FLEET,
     FOUND,
     PAIRS,
     WEIGHT,
     Group,
     MissingMarkersError,
     console_table,
+    fleet_markdown,
     machine,
     markdown,
     splice,
@@ -157,7 +159,8 @@ def main() -> int:
         for document in documents:  # before the minutes that follow, not after them
             splice(document.read_text(encoding="utf-8"), "")
         if documents:
-            splice(BENCHMARKS.read_text(encoding="utf-8"), "", PAIRS)
+            for name in (PAIRS, FLEET):
+                splice(BENCHMARKS.read_text(encoding="utf-8"), "", name)
             console.print("This takes about a quarter of an hour.")
         options = ["--turns=2", "--rounds=2"] if arguments.quick else []
         groups = run_pytest([*options, f"--only={only}"], console)
@@ -180,9 +183,9 @@ def main() -> int:
             text = splice(document.read_text(encoding="utf-8"), table(groups))
             document.write_text(text, encoding="utf-8")
         if documents:
-            text = splice(
-                BENCHMARKS.read_text(encoding="utf-8"), semantic_pairs.markdown(tables), PAIRS
-            )
+            text = BENCHMARKS.read_text(encoding="utf-8")
+            text = splice(text, semantic_pairs.markdown(tables), PAIRS)
+            text = splice(text, fleet_markdown(groups), FLEET)
             BENCHMARKS.write_text(text, encoding="utf-8")
     except (BenchFailedError, MissingMarkersError, FileNotFoundError) as error:
         errors.print(f"make bench: {error}", markup=False, highlight=False, soft_wrap=True)

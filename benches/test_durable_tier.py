@@ -9,8 +9,7 @@ alone, with llmemo's codec.
 from __future__ import annotations
 
 import random
-from asyncio import AbstractEventLoop, gather
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -19,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benches.rivals import BLOCKING, DURABLE, SELECT, Rival, close
-from benches.workload import Request, answer, fresh, prompt, same
+from benches.workload import Request, answer, fresh, prompt, same, spread
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from langchain_core.caches import BaseCache
 
     from benches.conftest import Measure
@@ -48,18 +49,6 @@ def concurrent(group: str, *widths: int) -> pytest.MarkDecorator:
             for width, name in zip(widths, names, strict=True)
         ],
     )
-
-
-async def spread(
-    method: Callable[..., Awaitable[Any]], calls: Sequence[tuple[Any, ...]], width: int
-) -> list[Any]:
-    """Await one call after the other, or `width` of them at once."""
-    if width == 1:
-        return [await method(*call) for call in calls]
-    results: list[Any] = []
-    for start in range(0, len(calls), width):
-        results += await gather(*(method(*call) for call in calls[start : start + width]))
-    return results
 
 
 @cache

@@ -16,8 +16,7 @@ import pytest
 
 from benches import redis_servers
 from benches.redis_servers import FAR, NEAR, PLAIN, TLS
-from benches.test_durable_tier import spread
-from benches.workload import Request, answer, fresh, prompt, same
+from benches.workload import Request, answer, fresh, prompt, same, spread
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

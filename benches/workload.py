@@ -8,15 +8,16 @@ call pays: LangChain builds both strings afresh for each call.
 from __future__ import annotations
 
 import random
+from asyncio import gather
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 Request: TypeAlias = tuple[str, str]
 
@@ -84,6 +85,18 @@ def same(found: Sequence[Generation] | None, index: int) -> bool:
         and message.content == expected.content
         and message.tool_calls == _reply(index, "").tool_calls
     )
+
+
+async def spread(
+    method: Callable[..., Awaitable[Any]], calls: Sequence[tuple[Any, ...]], width: int
+) -> list[Any]:
+    """Await one call after the other, or `width` of them at once."""
+    if width == 1:
+        return [await method(*call) for call in calls]
+    results: list[Any] = []
+    for start in range(0, len(calls), width):
+        results += await gather(*(method(*call) for call in calls[start : start + width]))
+    return results
 
 
 def conversation(length: int) -> list[BaseMessage]:
