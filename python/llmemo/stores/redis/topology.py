@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     Target = tuple[Address | None, bool]
     """Where to send a command, None for its own node; and whether as one that was asked there."""
 
-REDIRECTS = ("ASK", "MOVED", "TRYAGAIN", "READONLY")
-"""Codes of errors after which a command may be sent once more, somewhere else."""
-
 REDIRECTS_MAX = 16
 """Times that one command is sent somewhere else, or again."""
 
@@ -71,10 +68,14 @@ class Topology:
         if len(self.nodes.masters) == 1:
             # Nearly all calls of most stores: one server, and nothing to follow.
             replies = await self._send_to(self.nodes.masters[0], calls, [False] * len(calls), end)
-            if not any(code_of(one) in REDIRECTS for one in replies if isinstance(one, Exception)):
+            if not any(isinstance(reply, Exception) for reply in replies):
                 return replies
-        replies = [None] * len(calls)
-        left: dict[int, Target] = dict.fromkeys(range(len(calls)), (None, False))
+            left = self._redirected(calls, replies, dict.fromkeys(range(len(calls)), (None, False)))
+            if not left:
+                return replies
+        else:
+            replies = [None] * len(calls)
+            left = dict.fromkeys(range(len(calls)), (None, False))
         for _ in range(REDIRECTS_MAX):
             await self.nodes.find()
             groups: dict[Address, list[int]] = {}
@@ -149,7 +150,7 @@ class Topology:
     def _redirected(
         self,
         calls: Sequence[Call],
-        replies: Sequence[Reply],
+        replies: list[Reply],
         sent: dict[int, Target],
     ) -> dict[int, Target]:
         """What is to be sent again, and where."""
@@ -166,8 +167,10 @@ class Topology:
                     self.nodes.moved(calls[index].bucket, address)
                 left[index] = (address, code == "ASK")
             elif code == "READONLY" and self.nodes.has_sentinels:
-                # A master that a failover has made a replica: the sentinels know the new one.
+                # A master that a failover has made a replica: the sentinels know the new one, or
+                # soon will.
                 self.nodes.masters = []
+                replies[index] = StoreUnavailableError("the master has become a replica")
         return left
 
     async def layout(self) -> list[Address]:
