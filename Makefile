@@ -52,8 +52,8 @@ SYNC := $(filter --output-sync,$(.FEATURES:output-sync=--output-sync))
 # How long each of the two fuzzers runs.
 FUZZ_SECONDS ?= 1800
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Where it is set, each of the hundreds of processes that tests start would compile all it imports,
-# and pytest would rewrite the assertions of every test each time: a quarter of the whole.
+# Where it is set, each process that tests start would compile all of llmemo that it imports, and
+# pytest would rewrite the assertions of every test each time.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
