@@ -143,6 +143,7 @@ def test_what_ends_in_no_question_is_never_served(name: str) -> None:
     assert served(ask, ask, counting) == EQUAL
 
 
+@pytest.mark.slow
 def test_a_client_over_a_socket() -> None:
     with StreamServer() as server:
         server.turn = lambda ask: Turn(text=f"You asked: {ask.text}")
