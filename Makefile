@@ -16,6 +16,9 @@ WAITING := $(wildcard tests/soak/test_soak_*.py) tests/stores/sqlite/test_locked
   tests/single_flight/test_flight_processes.py tests/concurrency/test_gevent.py \
   tests/cache/test_pickling.py $(wildcard tests/stores/redis/test_redis_*.py)
 SWEEPS := $(wildcard tests/keys/test_sweep_*.py)
+# All but those whose names follow. (Pytest would compare each file with each name it is to ignore.)
+TESTS := $(sort $(shell find tests -name 'test_*.py'))
+without = $(filter-out $(addsuffix %,$(1)),$(TESTS))
 # The property tests, those of keys and of values.
 PROPERTIES := $(wildcard tests/keys/test_key*.py tests/codec/test_values*.py) \
   tests/langchain/test_accelerate.py tests/soak/test_model.py
@@ -49,6 +52,9 @@ SYNC := $(filter --output-sync,$(.FEATURES:output-sync=--output-sync))
 # How long each of the two fuzzers runs.
 FUZZ_SECONDS ?= 1800
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, each process that tests start would compile all of llmemo that it imports, and
+# pytest would rewrite the assertions of every test each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-fleet test quick lint bench soak fuzz wheel clean need-python need-cargo servers
@@ -98,38 +104,33 @@ demo-fleet: $(VENV)/.built servers ## four processes that share a Redis server: 
 
 test: $(VENV)/.built $(OLDEST)/.built servers ## everything that must hold, on the newest and the oldest langchain-core
 	cargo test --locked -q
-	@echo "The tests in seven groups, two at a time; each shows its output when it is done."
+	@echo "The tests in five groups, two at a time; each shows its output when it is done."
 	@$(MAKE) -k -j2 $(SYNC) --no-print-directory \
-	  test-rest test-oldest test-integrations test-semantic test-properties test-processes \
-	  test-sweeps
+	  test-rest test-integrations test-oldest test-properties test-processes
 
-# The groups of `make test`; the longest begin, so that both cores end at about the same time. They
-# take a slice of the random examples, and of what `tests/support/slices.py` says: `make fuzz` and `make
-# soak` take all.
-.PHONY: test-rest test-oldest test-integrations test-semantic test-properties test-processes test-sweeps
+# The groups of `make test`: few, since each imports all it needs; the longest begin, so that both
+# cores end at about the same time. They take a slice of the random examples, and of what
+# `tests/support/slices.py` says: `make fuzz` and `make soak` take all.
+.PHONY: test-rest test-integrations test-oldest test-properties test-processes
 test-rest: $(VENV)/.built
 	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q \
-	  $(patsubst %,--ignore=%,$(WAITING) $(SWEEPS) $(PROPERTIES) $(INTEGRATIONS) $(SEMANTIC))
-
-test-semantic: $(VENV)/.built
-	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(SEMANTIC)
+	  $(call without,$(WAITING) $(SWEEPS) $(PROPERTIES) $(INTEGRATIONS) $(SEMANTIC))
 
 test-integrations: $(VENV)/.built
 	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(INTEGRATIONS)
 
-# A tenth of the random examples: those that all ran on the newest.
+# A tenth of the random examples, and a quarter of the parameters, another one each day: those that
+# all ran on the newest.
 test-oldest: $(OLDEST)/.built
-	LLMEMO_EXAMPLES=0.1 $(OLDEST)/bin/python -m pytest -q -m "not clients" $(NEWEST:%=--ignore=%)
+	LLMEMO_EXAMPLES=0.1 LLMEMO_SLICE=4 $(OLDEST)/bin/python -m pytest -q -m "not clients" \
+	  $(call without,$(NEWEST))
 	$(OLDEST)/bin/python -m pytest -q -m "not slow" -k redis $(REDIS_ON_OLDEST)
 
 test-properties: $(VENV)/.built
-	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(PROPERTIES)
+	LLMEMO_EXAMPLES=0.3 $(BIN)/python -m pytest -q $(PROPERTIES) $(SEMANTIC) $(SWEEPS)
 
 test-processes: $(VENV)/.built
 	$(BIN)/python -m pytest -q $(WAITING)
-
-test-sweeps: $(VENV)/.built
-	$(BIN)/python -m pytest -q $(SWEEPS)
 
 quick: $(VENV)/.built ## the loop while developing: all that takes no second and starts no process
 	@$(MAKE) -k -j2 $(SYNC) --no-print-directory quick-rest quick-half
@@ -141,7 +142,7 @@ QUICK := LLMEMO_QUICK=1 LLMEMO_EXAMPLES=0.1 $(BIN)/python -m pytest -q \
   -m "not slow and not process and not clients"
 .PHONY: quick-rest quick-half
 quick-rest: $(VENV)/.built
-	$(QUICK) $(patsubst %,--ignore=%,$(HALF) $(SWEEPS))
+	$(QUICK) $(call without,$(HALF) $(SWEEPS))
 
 quick-half: $(VENV)/.built
 	$(QUICK) $(HALF)
@@ -177,4 +178,5 @@ wheel: $(VENV)/.ready | need-cargo ## build the abi3 wheel and try it in a bare 
 	$(BIN)/python .ci/wheel.py
 
 clean: ## remove everything that the other commands made
-	rm -rf $(VENV) $(OLDEST) target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OLDEST) target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks \
+	  $(shell find python tests examples benches -name __pycache__)

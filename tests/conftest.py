@@ -37,8 +37,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start processes, by what they and their fixtures name."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take a slice of each test's parameters, and mark those that start processes.
+
+    The latter are found by what they and their fixtures name.
+    """
+    kept, left = slices.of_each(items, key=lambda item: item.nodeid.partition("[")[0])
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
     for item in items:
         if isinstance(item, pytest.Function):
             fixtures = item._fixtureinfo.name2fixturedefs.values()

@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SERVER = """
-import gc, json, os, socket, struct, sys
-sys.path.insert(0, sys.argv[2])
-from support import flight_worker
-import llmemo.store_io.executor, llmemo.store_io.leases.client, llmemo.stores.sqlite
+import asyncio, gc, json, logging, multiprocessing, os, socket, struct, sys, types
+import aiosqlite, langchain_core.outputs, langchain_core.language_models.fake_chat_models
 
 link = socket.socket(fileno=int(sys.argv[1]))
 gc.collect()
-gc.freeze()  # What is shared with the children is not to be copied by their collections.
+# The children are not to copy what they share, nor to finalize it at their ends: that takes most of
+# a second. What follows is finalized: it is what the tests are about.
+gc.freeze()
+sys.path.insert(0, sys.argv[2])
+from support import flight_worker
+import llmemo.store_io.executor, llmemo.store_io.leases.client, llmemo.stores.sqlite
 while True:
     head, files, *_ = socket.recv_fds(link, 4, 3)
     if not head:
@@ -50,14 +53,14 @@ while True:
 link.close()
 if asked["is_leader"]:
     os.setsid()
-    gc.unfreeze()  # At the end, what is frozen would not be finalized.
 for number, file in enumerate(files):
     os.dup2(file, number)
     os.close(file)
 sys.argv = ["-c", *asked["arguments"]]
 program = compile(asked["program"], "program", "exec")
-del link, head, files, _, asked, answer, number, file
-exec(program)
+main = types.ModuleType("__main__")  # Another than this one, which is frozen.
+sys.modules["__main__"] = main
+exec(program, vars(main))
 """
 
 
