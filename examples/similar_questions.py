@@ -17,7 +17,8 @@ from llmemo import LLMCache, Semantic, options, track
 ASKED = "What is the capital of France?"
 REPHRASED = "What's the capital of France, please?"
 OTHER = "What is the capital of Italy?"
-PAIRS = [(f"How hot is oven {n}?", f"How hot is the oven {n}?", True) for n in range(90)]
+# They resemble what is asked: their scores are where those of served questions will be.
+PAIRS = [(f"What is the size of {n}?", f"What's the size of {n}, please?", True) for n in range(90)]
 
 
 class Letters(Embeddings):
