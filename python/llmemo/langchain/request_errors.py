@@ -34,13 +34,13 @@ _KIND: Final = ("type", "code")
 def refuses_request(error: BaseException) -> bool:
     """Whether an error of a model call says that the provider does not answer this request.
 
-    Not a cancellation, an interrupt, a time-out, or trouble with connections, keys, limits and
-    servers. An error that cannot be told apart does.
+    Not a cancellation, a time-out, or trouble with connections, keys, limits and servers. An error
+    that cannot be told apart does.
     """
     if not isinstance(error, Exception) or isinstance(error, (OSError, LLMemoError)):
         return False
-    if is_interrupt(error):
-        return False
+    # A signal handler's error is not told apart: to look into the frames that it came through would
+    # keep what they held alive (`frame.f_locals`). It counts as a refusal, or is called a limit.
     try:
         names = [cls.__name__ for cls in type(error).__mro__ if cls not in (object, BaseException)]
         if any(map(_ON_THE_WAY.search, [*names, *_kinds_of(error)])):

@@ -72,7 +72,8 @@ class Link:
 
     async def close(self) -> None:
         """Close it, without waiting for the server."""
-        writer = self._connection._writer  # noqa: SLF001
+        # No public name leads to it; without it the connection is closed a little later.
+        writer = getattr(self._connection, "_writer", None)
         await self._connection.disconnect(nowait=True)
         if writer is not None:
             # Through TLS it would wait for the server's farewell: longer than our loop runs.
