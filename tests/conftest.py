@@ -21,6 +21,8 @@ from llmemo.single_flight.holding import _holding, holds_anything
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from support.servers import Replies
+
 
 # A cache that waits for its store for a second only has misses on a busy machine that no test is
 # about. Those that are about its patience say how long that is.
@@ -101,6 +103,13 @@ def certificates_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def redis_url() -> str:
     """An empty database of a real server, which the tests of this process share."""
     return redis_server.shared().fresh_url()
+
+
+@pytest.fixture
+def ask(redis_url: str) -> Iterator[Replies]:
+    """For commands of the test's own to the database of `redis_url`."""
+    with redis_server.shared().ask(int(redis_url.rpartition("/")[2])) as ask:
+        yield ask
 
 
 @pytest.fixture(autouse=True)

@@ -181,11 +181,7 @@ def _missing(
     """Those of them that have no answer, or one that has expired."""
     wanted = _wanted(reads)
     now = clock() if wanted else 0.0
-    return [
-        key
-        for key in wanted
-        if (one := records.get(key)) is None or (one.expires is not None and one.expires <= now)
-    ]
+    return [key for key in wanted if (one := records.get(key)) is None or not one.is_live(now)]
 
 
 def _part(

@@ -178,7 +178,7 @@ class Store(ABC):
         other processes write to should look and write in one step.
         """
         found, now = await self.get([record.key for record in records]), self.clock()
-        there = {one.key for one in found.values() if one.expires is None or one.expires > now}
+        there = {one.key for one in found.values() if one.is_live(now)}
         new = [record for record in records if record.key not in there]
         if new:
             await self.set(new)

@@ -25,7 +25,7 @@ class Grant(NamedTuple):
     """A lease that was just given: its holder computes the answer."""
 
     fence: int
-    """Names this grant; random, 63 bits."""
+    """Names this grant; random, 63 bits at most."""
     failures: int
     """Attempts that failed in a row before it."""
 

@@ -36,6 +36,10 @@ class Record(NamedTuple):
     question: StoredQuestion | None = None
     """What semantic lookups find it by. `get` may leave it out."""
 
+    def is_live(self, now: float) -> bool:
+        """Whether it may be served at this Unix time, in seconds."""
+        return self.expires is None or self.expires > now
+
     @property
     def size(self) -> int:
         """Bytes of all that may be large: value, outline, request and question together."""

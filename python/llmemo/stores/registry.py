@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from llmemo.errors import ConfigurationError
 from llmemo.stores.base import Store
+from llmemo.stores.schemes import REDIS_SCHEMES
 
 if TYPE_CHECKING:
     import os
@@ -41,9 +42,6 @@ def _redis(scheme: str) -> Callable[[str], Store]:
     return made
 
 
-REDIS = ("redis", "rediss", "valkey", "valkeys", "redis+sentinel", "rediss+sentinel")
-
-
 def _tiered(stores: list[Store]) -> Store:
     if not stores:
         msg = "store=[] names no store: give the near one and the far one, or None for memory only"
@@ -57,7 +55,7 @@ def _tiered(stores: list[Store]) -> Store:
 
 SCHEMES: dict[str, Callable[[str], Store]] = {
     "sqlite": _sqlite,
-    **{scheme: _redis(scheme) for scheme in REDIS},
+    **{scheme: _redis(scheme) for scheme in REDIS_SCHEMES},
 }
 """Makes a store from what follows the scheme of a URL; a new store adds one row."""
 
@@ -86,7 +84,7 @@ def _single(location: Location) -> Store:
         return _sqlite_file(location)
     url = re.match(r"(?s)([A-Za-z][A-Za-z0-9+.-]*)://(.*)", location)
     if url is None:
-        if "://" in location or (":" in location and location.partition(":")[0] in REDIS):
+        if "://" in location or (":" in location and location.partition(":")[0] in REDIS_SCHEMES):
             # Not a file: its name, which is logged, may hold a password.
             msg = "store=… is nearly a URL: write redis://host or sqlite:///name.db, and no more"
             raise ConfigurationError(msg)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from support.doubles import ROUNDS, answer
 from support.fleet import within
-from support.redis_server import shared
 from support.slices import some
 
 from llmemo import LLMCache, RedisStore, options
@@ -25,19 +24,8 @@ KEYS = Keys("llmemo")
 
 
 @pytest.fixture
-def url() -> str:
-    return shared().fresh_url()
-
-
-@pytest.fixture
-def ask(url: str) -> Iterator[Replies]:
-    with shared().ask(int(url.rpartition("/")[2])) as ask:
-        yield ask
-
-
-@pytest.fixture
-def cache(url: str) -> Iterator[LLMCache]:
-    with LLMCache(url, max_bytes=0) as cache:
+def cache(redis_url: str) -> Iterator[LLMCache]:
+    with LLMCache(redis_url, max_bytes=0) as cache:
         yield cache
 
 
@@ -114,13 +102,13 @@ def test_another_keys_value_is_a_miss_and_removed(cache: LLMCache, ask: Replies)
     assert damaged(cache) == 1
 
 
-def test_another_keys_value_among_many(url: str, cache: LLMCache, ask: Replies) -> None:
+def test_another_keys_value_among_many(redis_url: str, cache: LLMCache, ask: Replies) -> None:
     names = [name_of(cache, ask, f"p{n}") for n in range(20)]
     ask("SET", names[3], ask("GET", names[4]))
     keys = [bytes.fromhex(name.rpartition(b":")[2].decode()) for name in names]
 
     async def read() -> int:
-        other = RedisStore(url)
+        other = RedisStore(redis_url)
         await other.open()
         try:
             found = await other.get(keys)
@@ -184,8 +172,10 @@ def test_another_type_in_place_of_a_lease_holds_up_nothing(
 
 
 @pytest.mark.parametrize("kind", some(list(FOREIGN), 3))
-def test_another_type_in_place_of_a_stream_clears_memory(kind: str, url: str, ask: Replies) -> None:
-    with LLMCache(url) as here, LLMCache(url) as there:
+def test_another_type_in_place_of_a_stream_clears_memory(
+    kind: str, redis_url: str, ask: Replies
+) -> None:
+    with LLMCache(redis_url) as here, LLMCache(redis_url) as there:
         here.update("p", "m", answer("p"))
         assert there.lookup("p", "m") == answer("p")
         for bucket in range(BUCKETS):
@@ -199,10 +189,10 @@ def test_another_type_in_place_of_a_stream_clears_memory(kind: str, url: str, as
         assert (here.stats().errors, there.stats().errors) == ({}, {})
 
 
-def test_streams_of_another_type_are_replaced_at_the_start(url: str, ask: Replies) -> None:
+def test_streams_of_another_type_are_replaced_at_the_start(redis_url: str, ask: Replies) -> None:
     for bucket in range(BUCKETS):
         plant(ask, KEYS.changes(bucket), "list")
-    with LLMCache(url) as cache:
+    with LLMCache(redis_url) as cache:
         expect_usable(cache, "p")
         assert cache.stats().errors == {}
     assert ask("TYPE", KEYS.changes(0)) == b"stream"

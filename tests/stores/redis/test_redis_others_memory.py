@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.doubles import answer
 from support.fleet import within
-from support.redis_server import shared
 from support.slices import some
 
 from llmemo import LLMCache, options
@@ -25,27 +24,16 @@ SOON = 1.0
 
 
 @pytest.fixture
-def url() -> str:
-    return shared().fresh_url()
-
-
-@pytest.fixture
-def ask(url: str) -> Iterator[Replies]:
-    with shared().ask(int(url.rpartition("/")[2])) as ask:
-        yield ask
-
-
-@pytest.fixture
-def here(url: str) -> Iterator[LLMCache]:
+def here(redis_url: str) -> Iterator[LLMCache]:
     """A cache that changes something."""
-    with LLMCache(url) as cache:
+    with LLMCache(redis_url) as cache:
         yield cache
 
 
 @pytest.fixture
-def there(url: str) -> Iterator[LLMCache]:
+def there(redis_url: str) -> Iterator[LLMCache]:
     """Another one on the same server, whose memory is to follow."""
-    with LLMCache(url) as cache:
+    with LLMCache(redis_url) as cache:
         yield cache
 
 
@@ -241,12 +229,11 @@ def test_who_falls_behind_by_many_changes_forgets_only_what_changed(
 
 
 def test_a_refresh_of_an_evicted_answer_reaches_the_others(
-    here: LLMCache, there: LLMCache, url: str
+    here: LLMCache, there: LLMCache, ask: Replies
 ) -> None:
     fill(here, there)
-    with shared().ask(int(url.rpartition("/")[2])) as ask:
-        for name in ask("KEYS", "*:v:*"):
-            ask("DEL", name)  # as the server's eviction does
+    for name in ask("KEYS", "*:v:*"):
+        ask("DEL", name)  # as the server's eviction does
     with options(mode="refresh"):
         here.update("p0", "m", answer("new"))
     within(1, lambda: there.lookup("p0", "m") == answer("new"))

@@ -16,7 +16,8 @@ from support.redis_server import Server, shared
 from support.servers import free_port
 
 from llmemo import ConfigurationError, LLMCache, RedisStore
-from llmemo.stores.redis.location import SCHEMES, Location, location_of
+from llmemo.stores.redis.location import Location, location_of
+from llmemo.stores.schemes import REDIS_SCHEMES as SCHEMES
 
 SECRET = "pa55w0rd-of-the-test"
 USER = f"user:{SECRET}@"

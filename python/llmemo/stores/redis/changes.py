@@ -1,7 +1,7 @@
 """What other processes have changed: a capped stream in each bucket, and how far it was read.
 
 A stream begins with a birth mark. What was read last has to be there still at the next look: if it
-is gone (trimmed, FLUSHALL, a failover that lost the end), nobody can tell what else was missed.
+is gone (trimmed, FLUSHALL, a failover that lost the end), the process cannot tell what it missed.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class ChangeStreams:
         for bucket, known in enumerate(seen):
             entries = streams.get(bucket, [])
             if known is None:
-                # Nobody could tell of changes: on a full server, say, that begins no stream.
+                # No change could be noted: a full server begins no stream, for example.
                 found += [key for key in met if key[-1] % BUCKETS == bucket]
                 is_sound = is_sound and len(met) < MET_MAX
             elif not entries or entries[0] != known:

@@ -42,8 +42,8 @@ def packed(record: Record) -> bytes:
 def unpacked(key: bytes, stored: bytes) -> Record | None:
     """The record that is stored under this key; None if it is that of another key.
 
-    One that was damaged comes with a value that nobody can read, so that it is counted and removed
-    as any other.
+    A damaged one comes with a value that no process can read. So it is counted and removed like any
+    other damaged value.
     """
     head = stored[: _HEAD.size]
     if len(stored) < VALUE_AT or stored[_HEAD.size : VALUE_AT] != _sum(head):
@@ -58,7 +58,7 @@ def unpacked(key: bytes, stored: bytes) -> Record | None:
 
 
 def damaged(key: bytes, stored: object) -> Record:
-    """A record that nobody can read, and that is to be removed."""
+    """A record that no process can read, to be removed."""
     value = stored if isinstance(stored, bytes) else b""
     return Record(key, DAMAGED + value, b"", b"", 0.0, None)
 

@@ -75,6 +75,6 @@ class Keys:
         return self._changes[bucket]
 
     def bucket_of(self, name: bytes) -> int | None:
-        """The bucket of an answer that SCAN has found; None if it is none of ours."""
+        """The bucket of an answer that SCAN has found; None if it is not our key."""
         found = self._is_answer.match(name)
         return None if found is None else int(found[1])

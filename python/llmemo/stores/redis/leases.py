@@ -8,7 +8,7 @@ any case. So one server's word is enough, and no quorum of several (Redlock) is 
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.bounded_dict import note
 from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
@@ -16,7 +16,7 @@ from llmemo.stores.redis.commands import script_call
 from llmemo.stores.redis.scripts import PEEK, READ, RELEASE, RENEW
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
     from llmemo.stores.records import Record
     from llmemo.stores.redis.scripts import Script
@@ -58,17 +58,16 @@ class RedisLeaseStore(LeaseStore):
             calls.append(script_call(READ, names, [fence, fence, repr(now), *seconds], bucket))
         replies = await self._server.scripts(calls)
         for (_, group), fence, reply in zip(groups, fences, replies, strict=True):
-            for number, key in enumerate(group, start=1):
-                stored[key], lease = reply[2 * number - 1], reply[2 * number]
+            for place, (key, stored[key], lease) in enumerate(_pairs(group, reply), start=1):
                 if lease is None:
                     continue
                 is_granted, left, failures = lease
                 if is_granted:
-                    leases[key] = Grant(fence + number, failures)
-                    note(self.grants, fence + number, None, GRANTS_MAX)
+                    leases[key] = Grant(fence + place, failures)
+                    note(self.grants, fence + place, None, GRANTS_MAX)
                 else:
                     leases[key] = LeaseState(now + left / 1_000, failures)
-        return self._server.checked_records(list(stored), list(stored.values())), leases
+        return self._server.checked_records(stored), leases
 
     async def acquire(
         self, wanted: Mapping[bytes, float]
@@ -76,7 +75,7 @@ class RedisLeaseStore(LeaseStore):
         """See `LeaseStore.acquire`."""
         records, leases = await self.read(list(wanted), wanted)
         now = self._server.clock()
-        live = {k: it for k, it in records.items() if it.expires is None or it.expires > now}
+        live = {k: it for k, it in records.items() if it.is_live(now)}
         return {**live, **leases}
 
     async def renew(self, leases: Mapping[bytes, tuple[int, float]]) -> Collection[bytes]:
@@ -118,8 +117,12 @@ class RedisLeaseStore(LeaseStore):
             ]
         )
         for (_, group), reply in zip(groups, replies, strict=True):
-            for number, key in enumerate(group, start=1):
-                stored[key], lease = reply[2 * number - 1], reply[2 * number]
+            for key, stored[key], lease in _pairs(group, reply):
                 if lease is not None:
                     leases[key] = LeaseState(now + lease[0] / 1_000, lease[1])
-        return {**leases, **server.checked_records(list(stored), list(stored.values()))}
+        return {**leases, **server.checked_records(stored)}
+
+
+def _pairs(keys: Sequence[bytes], reply: Sequence[Any]) -> Iterator[tuple[bytes, Any, Any]]:
+    """Each key with its answer and its lease, as READ and PEEK return them after their tag."""
+    return zip(keys, reply[1::2], reply[2::2], strict=True)

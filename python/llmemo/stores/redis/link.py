@@ -95,13 +95,8 @@ class Node:
         self._places = asyncio.Semaphore(CONNECTIONS_MAX)
         self._is_closed = False
 
-    @property
-    def is_in_use(self) -> bool:
-        """Whether an exchange is under way."""
-        return bool(self._busy)
-
     async def exchange(self, commands: Sequence[Command], seconds: float) -> list[Reply]:
-        """Send commands over one connection, within so many seconds and what their bytes take.
+        """Send commands over one connection, within `seconds` and the time that their bytes take.
 
         A connection that the server has closed meanwhile is replaced, once: what is sent twice does
         the same as once.

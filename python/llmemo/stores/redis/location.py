@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote
 
 from llmemo.errors import ConfigurationError
+from llmemo.stores.schemes import REDIS_SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-SCHEMES = ("redis", "rediss", "valkey", "valkeys", "redis+sentinel", "rediss+sentinel")
-"""Allowed ones; those in "s" before a plus, or at the end, are through TLS."""
 
 PORT, SENTINEL_PORT = 6379, 26379
 DATABASES_MAX = 2**31 - 1
@@ -69,8 +67,8 @@ def location_of(url: object) -> Location:
         raise _wrong(f"is of type {type(url).__name__}", f'a str: "{FORM}"')
     scheme, is_url, rest = url.partition("://")
     scheme = scheme.lower()
-    if not is_url or scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
+    if not is_url or scheme not in REDIS_SCHEMES:
+        known = ", ".join(f"{name}://" for name in REDIS_SCHEMES)
         raise _wrong("has none of the schemes that are known", known)
     rest, _, query = rest.partition("?")
     rest, _, fragment = rest.partition("#")

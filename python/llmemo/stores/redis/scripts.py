@@ -29,7 +29,8 @@ LASTS_MS_MAX = 600_000
 """Milliseconds that no lease lasts: the engine's last five seconds."""
 
 CHANGES_KEPT = 1_000
-"""Entries that a stream of changes keeps, about. Who falls behind by more forgets all."""
+"""Entries that a stream of changes keeps, about. A process that falls behind by more clears
+its memory."""
 
 _COMMON = f"""
 local function now_ms()
@@ -53,7 +54,7 @@ end
 local function tried(command, key, ...)
   local result = redis.pcall(command, key, ...)
   if failed(result) and string.find(result.err, 'WRONGTYPE', 1, true) then
-    -- What is not of ours goes, as if it had not been there.
+    -- Another type under our key goes, as if it had not been there.
     redis.call('DEL', key)
     result = redis.pcall(command, key, ...)
   end
@@ -225,7 +226,7 @@ local removed = 0
 local namespace, llm, before = ARGV[2], ARGV[3], tonumber(ARGV[4])
 for n = 1, #KEYS do
   local head = redis.pcall('GETRANGE', KEYS[n], 0, 91)
-  -- What is no string is not of ours.
+  -- What is no string is not an answer.
   if failed(head) then head = '?' end
   local is_meant = #head == 92
   if is_meant and namespace ~= '' then is_meant = string.sub(head, 21, 36) == namespace end

@@ -14,7 +14,7 @@ from llmemo.stores.redis.frames import damaged, unpacked
 from llmemo.stores.redis.trouble import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from llmemo.stores.records import Record
     from llmemo.stores.redis.commands import Call, Reply
@@ -58,16 +58,14 @@ class Server:
             for at in range(0, len(group), KEYS_AT_ONCE)
         ]
 
-    def records(
-        self, keys: Sequence[bytes], stored: Sequence[object]
-    ) -> tuple[dict[bytes, Record], list[bytes]]:
+    def records(self, stored: Mapping[bytes, object]) -> tuple[dict[bytes, Record], list[bytes]]:
         """The records of keys, from what the server has for them; and the keys of misfits.
 
         A misfit is the record of another key.
         """
         found: dict[bytes, Record] = {}
         misfits = []
-        for key, value in zip(keys, stored, strict=True):
+        for key, value in stored.items():
             if value is None:
                 continue
             record = unpacked(key, value) if isinstance(value, bytes) else None
@@ -78,15 +76,10 @@ class Server:
                 self.changes.met(key, value)
         return found, misfits
 
-    def checked_records(
-        self, keys: Sequence[bytes], stored: Sequence[object]
-    ) -> dict[bytes, Record]:
+    def checked_records(self, stored: Mapping[bytes, object]) -> dict[bytes, Record]:
         """As `records`, of a script that was checked: a misfit is stored like that, and damaged."""
-        found, misfits = self.records(keys, stored)
-        values = dict(zip(keys, stored, strict=True))
-        for key in misfits:
-            found[key] = damaged(key, values[key])
-        return found
+        found, misfits = self.records(stored)
+        return {**found, **{key: damaged(key, stored[key]) for key in misfits}}
 
     async def send(self, calls: Sequence[Call]) -> list[Reply]:
         """Send commands. Raises for the first error among the replies."""

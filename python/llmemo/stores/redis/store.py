@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo.config.validation import check_whole
 from llmemo.errors import ConfigurationError
-from llmemo.stores.base import Store, StoreUnavailableError
+from llmemo.stores.base import Store
+from llmemo.stores.pending_sweeps import PendingSweeps
 from llmemo.stores.records import Record, Selection
 from llmemo.stores.redis.commands import Call
 from llmemo.stores.redis.keys import Keys, checked_prefix
@@ -63,20 +64,15 @@ class RedisStore(Store):
         """Check the arguments; nothing is opened before first use."""
         self._location = location_of(url)
         check_whole("replicas", replicas, least=0)
-
+        self.url = url
+        """As it was given: it may hold a password."""
         self.prefix = checked_prefix(prefix)
         self.replicas = replicas
-        self._url = url
-        self._server = self._made()
-        self._sweeps: dict[int, tuple[Selection, Sweep]] = {}
-        """By the identity of what they were asked for, which they keep alive."""
-
-    def _made(self) -> Server:
-        topology = Topology(self._location, SCRIPTS, self.replicas, self.timeout * PART_OF_TIMEOUT)
-        server = Server(topology, Keys(self.prefix), self._now)
-        self._leases = RedisLeaseStore(server, self._write)
+        topology = Topology(self._location, SCRIPTS, replicas, self.timeout * PART_OF_TIMEOUT)
+        self._server = Server(topology, Keys(prefix), self._now)
+        self._leases = RedisLeaseStore(self._server, self._write)
         self.leases = self._leases
-        return server
+        self._sweeps: PendingSweeps[Sweep] = PendingSweeps()
 
     def __repr__(self) -> str:
         """URL and prefix, without a password. Never raises."""
@@ -97,7 +93,7 @@ class RedisStore(Store):
                 " password. Make the store in each process"
             )
             raise ConfigurationError(msg)
-        return _restored, (type(self), self._url, self.prefix, self.replicas)
+        return super().__reduce__()
 
     def _now(self) -> float:
         # The cache sets its clock after the store was made.
@@ -119,7 +115,7 @@ class RedisStore(Store):
         for (_, some), reply in zip(groups, await server.send(calls), strict=True):
             if not isinstance(reply, list) or len(reply) != len(some):
                 await server.mixed_up()
-            records, misfits = server.records(some, reply)
+            records, misfits = server.records(dict(zip(some, reply, strict=True)))
             found.update(records)
             if misfits:
                 # A reply for another call, or another key's value that was copied here: a script's
@@ -134,7 +130,8 @@ class RedisStore(Store):
         """See `Store.get_or_acquire`."""
         # First without a script, which has the server work 13 times as long on a hit.
         records, now = await self.get([*keys, *wanted]), self._now()
-        missing = {key: it for key, it in wanted.items() if not _is_live(records.get(key), now)}
+        live = {key for key, record in records.items() if record.is_live(now)}
+        missing = {key: seconds for key, seconds in wanted.items() if key not in live}
         if not missing:
             return records, {}
         late, leases = await self._leases.read(list(missing), missing)
@@ -199,16 +196,9 @@ class RedisStore(Store):
 
     async def invalidate(self, selection: Selection) -> int | None:
         """See `Store.invalidate`."""
-        _, sweep = self._sweeps.pop(id(selection), (selection, Sweep(self._server, selection)))
-        try:
+        with self._sweeps.step(selection, lambda: Sweep(self._server, selection)) as sweep:
             await sweep.go_on()
-        except StoreUnavailableError:
-            self._sweeps[id(selection)] = selection, sweep
-            raise
-        if sweep.is_over:
-            return sweep.removed
-        self._sweeps[id(selection)] = selection, sweep
-        return None
+        return sweep.removed if sweep.is_over else None
 
     async def discard(self, records: Sequence[Record]) -> None:
         """See `Store.discard`."""
@@ -231,11 +221,3 @@ class RedisStore(Store):
         """See `Store.close`."""
         self._sweeps.clear()
         await self._server.topology.nodes.close()
-
-
-def _is_live(record: Record | None, now: float) -> bool:
-    return record is not None and (record.expires is None or record.expires > now)
-
-
-def _restored(kind: type[RedisStore], url: str, prefix: str, replicas: int) -> RedisStore:
-    return kind(url, prefix=prefix, replicas=replicas)

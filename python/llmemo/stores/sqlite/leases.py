@@ -149,7 +149,7 @@ class SQLiteLeaseStore(LeaseStore):
     def _live(self, answers: Mapping[bytes, Record]) -> dict[bytes, Record]:
         """Those that have not expired."""
         now = self._clock()
-        return {k: one for k, one in answers.items() if one.expires is None or one.expires > now}
+        return {k: one for k, one in answers.items() if one.is_live(now)}
 
     async def _answers(self, keys: Collection[bytes]) -> dict[bytes, Record]:
         def work(connection: sqlite3.Connection) -> dict[bytes, Record]:

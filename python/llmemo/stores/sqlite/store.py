@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmemo import _core
 from llmemo.errors import StoreError
-from llmemo.stores.base import Store, StoreUnavailableError
+from llmemo.stores.base import Store
+from llmemo.stores.pending_sweeps import PendingSweeps
 from llmemo.stores.records import Record, Selection
 from llmemo.stores.sqlite.change_log import CHANGED
 from llmemo.stores.sqlite.fast_reads import queries
@@ -98,8 +99,7 @@ class SQLiteStore(Store):
         self.counts_uses = max_store_bytes is not None
         self._upkeep = Upkeep(wal_of(self.path), max_store_bytes)
         self._session = RepairedSession(self.path, durability, self._upkeep)
-        self._sweeps: dict[int, tuple[Selection, Sweep]] = {}
-        """By the identity of what they were asked for, which they keep alive."""
+        self._sweeps: PendingSweeps[Sweep] = PendingSweeps()
         self._leases = SQLiteLeaseStore(self._session, self._now)
         self.leases = None if read_only else self._leases
         self.vectors = SQLiteVectorStore(self._session, self._read_only_file)
@@ -225,20 +225,13 @@ class SQLiteStore(Store):
             raise StoreError(REMOVAL_REFUSED)
         session = self._session
         await session.mend()
-        begun = self._sweeps.pop(id(selection), None)
-        sweep = Sweep(selection, session.change_log.writer) if begun is None else begun[1]
-        await sweep.rest()
-        try:
+        writer = session.change_log.writer
+        with self._sweeps.step(selection, lambda: Sweep(selection, writer)) as sweep:
+            await sweep.rest()
             with session.watched():
                 steps = await sweep.look(opened(session.reader))
             sweep.done((await self._transaction(*steps))[0] if steps else 0)
-        except StoreUnavailableError:
-            self._sweeps[id(selection)] = selection, sweep
-            raise
-        if sweep.is_over:
-            return sweep.removed
-        self._sweeps[id(selection)] = selection, sweep
-        return None
+        return sweep.removed if sweep.is_over else None
 
     async def discard(self, records: Sequence[Record]) -> None:
         """See `Store.discard`."""

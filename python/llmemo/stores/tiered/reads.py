@@ -40,7 +40,7 @@ class TieredReads:
 
     def _is_answer(self, key: bytes, record: Record, now: float, is_alone: bool) -> bool:
         """Whether a record of the near store is served. `is_alone`: the far store is away."""
-        if record.expires is not None and record.expires <= now:
+        if not record.is_live(now):
             return False  # the far store may have another one
         if self._state.near_removals and self._state.near_removals.covers(key, record):
             return False
@@ -114,7 +114,7 @@ class TieredReads:
         if not self._may_stay(key, mine):
             return False
         # A server may have forgotten it once it had expired; see `stale_if_error`.
-        has_expired = mine.expires is not None and mine.expires <= now
+        has_expired = not mine.is_live(now)
         return self._state.backlog.get(key) == mine or (has_expired and self._is_proven(key, mine))
 
     def learn(
