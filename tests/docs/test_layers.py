@@ -18,12 +18,16 @@ RUST = ROOT / "rust"
 
 LAYERS = (
     "llmemo",
+    "cli",
     "testing",
     "integrations",
     "cache",
     "pickling",
+    "report",
     "explain",
     "importing",
+    "exporting",
+    "inspection",
     "pipeline",
     "semantic",
     "single_flight",

@@ -1,0 +1,1 @@
+"""What a store holds, looked at from outside, without a cache."""
