@@ -83,6 +83,13 @@ class Candidate(NamedTuple):
 
 def candidates(memory: Memory, namespace: str, records: Iterable[Record]) -> list[Candidate]:
     """The entries of this namespace in memory and among the records: one for each key."""
+    return list(candidates_by_key(memory, namespace, records).values())
+
+
+def candidates_by_key(
+    memory: Memory, namespace: str, records: Iterable[Record]
+) -> dict[bytes, Candidate]:
+    """The same, by the keys of their requests."""
     found: dict[bytes, Candidate] = {}
     for key, name, prompt in memory.recent(namespace, MEMORY_ENTRIES, MEMORY_BYTES):
         if prompt is not None:
@@ -95,7 +102,7 @@ def candidates(memory: Memory, namespace: str, records: Iterable[Record]) -> lis
         if record.namespace == label and record.outline and record.key not in found:
             outline = Outline.read(record.outline)
             found[record.key] = Candidate(outline, _request(record), "store", record.created)
-    return list(found.values())
+    return found
 
 
 class Comparison:

@@ -9,6 +9,7 @@ from llmemo._core import LARGE as LIMIT
 from llmemo._core import recording_of
 from llmemo.errors import CacheMiss
 from llmemo.keys.request import remember
+from llmemo.pipeline.recent_misses import RecentMiss
 from llmemo.store_io.calls import Call
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.tracking import LookupEvent
@@ -113,7 +114,11 @@ class LookupState:
         Raises:
             CacheMiss: The caller must not go there.
         """
-        self.tiers.tally.add("misses")
+        self.tiers.tally.miss(reason)
+        if reason == "absent":
+            supplement = self.request.supplement
+            asked = self.key, self.namespace, self.name, self.prompt, supplement
+            self.tiers.recent_misses.add(RecentMiss(self.tiers.clock(), *asked))
         remember(self.request)
         if self.options.trackers:
             event = LookupEvent("miss", key=self._shown_key(), reason=reason)

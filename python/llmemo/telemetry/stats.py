@@ -6,11 +6,15 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import Counts
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.errors import text_of
 from llmemo.telemetry.savings import Worth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger("llmemo")
 
@@ -24,7 +28,7 @@ from outside belong into a log line, never into a reason."""
 OTHER = "other"
 """What the rest are counted as."""
 
-GROUPS = ("bypassed", "skipped", "errors", "abstained")
+GROUPS = ("bypassed", "skipped", "errors", "abstained", "missed")
 """What is counted by reason."""
 
 
@@ -81,6 +85,9 @@ class CacheStats:
     """Tokens that models did not have to make for them."""
     money_saved: float
     """What these would have cost by the `prices` that the cache was given, in their currency."""
+    missed: dict[str, int] = field(default_factory=dict)
+    """The misses by reason: `absent`, `early`, `refresh`, `closed`, as of `LookupEvent`; and
+    `unreadable`, of an answer in memory that could not be read."""
     bypassed: dict[str, int] = field(default_factory=dict)
     """Lookups and updates of requests that do not say what is asked, or that were told to
     (`requested`), by reason; such a lookup is neither a hit nor a miss."""
@@ -94,11 +101,22 @@ class CacheStats:
     """Of near matches; None without `semantic=`."""
 
 
+class Lookups(NamedTuple):
+    """Lookups that neither memory nor the store answered, in some stretch of time."""
+
+    hits: int
+    misses: int
+    input_tokens: int
+    output_tokens: int
+    money: float
+
+
 class Tally:
     """Thread-safe counters, and the log lines that go with trouble."""
 
-    def __init__(self) -> None:
-        """Start at zero."""
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """Start at zero. `clock` returns Unix time in seconds."""
+        self._clock = clock
         # No lock: signal handlers and finalizers come at any time, and may use the cache; what such
         # a handler raises would leave one held.
         self._counts = Counts(REASONS_MAX, OTHER)
@@ -110,7 +128,11 @@ class Tally:
 
     def hit(self, name: str, worth: Worth) -> None:
         """Add one to a plain count, and to what hits have saved."""
-        self._counts.hit(name, worth)
+        self._counts.hit(name, worth, self._clock())
+
+    def miss(self, reason: str, count: int = 1) -> None:
+        """Add to the misses, by reason."""
+        self._counts.miss(reason, count, self._clock())
 
     def count(self, group: str, reason: str) -> None:
         """Count one of a group by reason, without a word."""
@@ -146,6 +168,13 @@ class Tally:
         except Exception as error:
             if is_interrupt(error):
                 raise
+
+    def history(self) -> list[tuple[float, list[tuple[float, Lookups]]]]:
+        """What `hit` and `miss` counted, over time: see `Counts.history`."""
+        return [
+            (width, [(start, Lookups(*counted)) for start, counted in buckets])
+            for width, buckets in self._counts.history()
+        ]
 
     def snapshot(self) -> tuple[Counter[str], Worth, dict[str, dict[str, int]]]:
         """Copies of the plain counts, of what was saved, and of the counts by reason: at once."""

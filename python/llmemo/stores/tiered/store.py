@@ -158,6 +158,14 @@ class TieredStore(Store):
                     raise
         return await self._near.beside(lambda store: store.recent(limit))
 
+    async def namespace_sizes(self, seconds: float) -> NamespaceSizes | None:
+        """See `Store.namespace_sizes`: of the far store, if that can tell; else of the near one."""
+        with contextlib.suppress(Exception):  # it may be away
+            found = await self._far.beside(lambda store: store.namespace_sizes(seconds))
+            if found is not None:
+                return found
+        return await self._near.beside(lambda store: store.namespace_sizes(seconds))
+
     async def set(self, records: Sequence[Record]) -> None:
         """See `Store.set`: once this returns, at least one of the two has them."""
         await self._writes.store([(record, None) for record in records])
