@@ -25,6 +25,9 @@ TICK_STEPS = (
     DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY, 91 * DAY, 365 * DAY,
 )  # fmt: skip
 
+LAST = 96
+"""Where the last label of the time axis may be, in percent of its length: it has a width."""
+
 GAP = 0.12
 """Part of a bar's width that is left free beside it."""
 
@@ -40,28 +43,35 @@ class Part(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """The scale of a value axis."""
+    """The scale of a value axis, from 0."""
 
     top: float
     ticks: tuple[float, ...]
+    labels: Sequence[str]
 
 
-def axis_to(most: float) -> Axis:
-    """A scale from 0 that has `most` below its top, with round numbers as ticks."""
+def axis_to(most: float, *, is_whole: bool = False) -> Axis:
+    """A scale that has `most` below its top, with round numbers as ticks; or with whole ones."""
     if not (most > 0 and math.isfinite(most)):
-        return Axis(1.0, (0.0, 1.0))
-    power = 10 ** math.floor(math.log10(most))
+        return Axis(1.0, (0.0, 1.0), ("0", "1"))
+    power = 10.0 ** math.floor(math.log10(most))
     step = next(it for it in (0.25, 0.5, 1, 2, 2.5, 5, 10) if most / (it * power) <= 4) * power
-    number = math.ceil(most / step - 1e-9)
-    return Axis(step * number, tuple(step * at for at in range(number + 1)))
+    if is_whole:
+        step = max(1.0, step)
+    number = max(1, math.ceil(most / step - 1e-9))
+    ticks = tuple(step * at for at in range(number + 1))
+    return Axis(ticks[-1], ticks, formats.scale(ticks))
 
 
 def bar_chart(
-    series: Series, title: str, parts: Sequence[Part], label: Callable[[float], str]
+    series: Series,
+    title: str,
+    parts: Sequence[Part],
+    label: Callable[[float], str] = formats.count,
 ) -> str:
-    """Stacked bars. `label` writes a value of the axis and the table."""
+    """Stacked bars. `label` writes a value: of counts by default."""
     most = max(sum(part.of(bar) for part in parts) for bar in series.bars)
-    axis = axis_to(most)
+    axis = axis_to(most, is_whole=label is formats.count)
     shapes = []
     for index, bar in enumerate(series.bars):
         floor = 0.0
@@ -83,7 +93,7 @@ def bar_chart(
 
 def rate_chart(series: Series, title: str) -> str:
     """The hit rate, in steps; nothing where there was no lookup."""
-    axis = Axis(1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
+    axis = Axis(1.0, (0.0, 0.5, 1.0), [f"{part}\u202f%" for part in (0, 50, 100)])
     lines, hints, previous = [], [], None
     for index, bar in enumerate(series.bars):
         rate = bar.hit_rate
@@ -119,8 +129,8 @@ def _figure(
         for tick in axis.ticks
     )
     values = "".join(
-        f'<span style="bottom:{100 * tick / axis.top:.3f}%">{label(tick)}</span>'
-        for tick in axis.ticks
+        f'<span style="bottom:{100 * tick / axis.top:.3f}%">{label}</span>'
+        for tick, label in zip(axis.ticks, axis.labels, strict=True)
     )
     legend = "".join(
         f'<li><i class="{part.style}"></i>{part.title}</li>' for part in parts if len(parts) > 1
@@ -172,7 +182,8 @@ def _time_labels(series: Series) -> str:
         shown = f"{time}<b>{date}</b>" if date != day else time
         day = date
         part = 100 * (tick - series.start) / span
-        labels.append(f'<span style="left:{part:.2f}%">{shown}</span>')
+        if part <= LAST:
+            labels.append(f'<span style="left:{part:.2f}%">{shown}</span>')
         tick += step
     return "".join(labels)
 

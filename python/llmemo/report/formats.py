@@ -5,6 +5,10 @@ from __future__ import annotations
 import html
 import re
 from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LONGEST = 160
 """Characters of a name or a text that are shown."""
@@ -16,7 +20,10 @@ HIDDEN = re.compile(
 """Characters that show nothing, turn the direction of the text around them, or that HTML does not
 allow: they are shown by their numbers."""
 
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+"""Of large numbers: the least that each is for."""
+
+BYTE_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def text(value: object) -> str:
@@ -41,16 +48,33 @@ def count(number: float) -> str:
 def short(number: float) -> str:
     """A number with three significant digits: 12.3 k, 4.56 M."""
     size = abs(number)
-    for least, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if size >= least * 0.9995:
-            value = number / (least if least > 1e4 else 1e3)
-            return f"{_three(value)}\u202f{unit}"
-    return count(number)
+    if size < 9_999.5:
+        return count(number)
+    least, unit = next((it for it in UNITS if size >= it[0] * 0.9995), UNITS[-1])
+    return f"{_three(number / least)}\u202f{unit}"
 
 
 def _three(value: float) -> str:
     size = abs(value)
     return f"{value:.0f}" if size >= 99.95 else f"{value:.1f}" if size >= 9.995 else f"{value:.2f}"
+
+
+def scale(values: Sequence[float]) -> list[str]:
+    """The values of an axis, all in one unit and with as many decimals as it takes."""
+    most = max(values)
+    factor, unit = next(
+        ((least, f"\u202f{unit}") for least, unit in UNITS if most >= least), (1.0, "")
+    )
+    if factor == 1e3 and most < 1e4:
+        factor, unit = 1.0, ""
+    shown = [value / factor for value in values]
+    digits = next((it for it in range(9) if all(is_near(one, it) for one in shown)), 9)
+    return [f"{one:,.{digits}f}".replace(",", "\u202f") + (unit if one else "") for one in shown]
+
+
+def is_near(value: float, digits: int) -> bool:
+    """Whether a value is as good as one of so many decimals."""
+    return abs(value - round(value, digits)) <= 1e-9 * max(1.0, abs(value)) * 10**-digits
 
 
 def percent(part: float | None) -> str:
@@ -64,12 +88,12 @@ def percent(part: float | None) -> str:
 
 def size(number: float) -> str:
     """A number of bytes, with its unit."""
-    value, unit = float(number), UNITS[0]
-    for unit in UNITS:  # noqa: B007 (the last one it is)
-        if value < 1024 or unit == UNITS[-1]:
+    value, unit = float(number), BYTE_UNITS[0]
+    for unit in BYTE_UNITS:  # noqa: B007 (the last one it is)
+        if value < 1024 or unit == BYTE_UNITS[-1]:
             break
         value /= 1024
-    return f"{count(value) if unit == UNITS[0] or value >= 999.5 else _three(value)}\u202f{unit}"
+    return f"{count(value) if unit == BYTE_UNITS[0] or value >= 999.5 else _three(value)}\u202f{unit}"
 
 
 def money(amount: float) -> str:
@@ -85,6 +109,12 @@ def moment(at: float) -> datetime:
         return datetime.fromtimestamp(at).astimezone()
     except (ValueError, OverflowError, OSError):
         return datetime.fromtimestamp(0).astimezone()
+
+
+def brief(at: float) -> str:
+    """A time of day, with its day of the year."""
+    when = moment(at)
+    return f"{when:%b} {when.day}, {when:%H:%M}"
 
 
 def clock_time(at: float) -> str:

@@ -22,6 +22,8 @@ from llmemo.report.store_calls import ask
 from llmemo.store_io.operations import Recent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from llmemo.pipeline.recent_misses import RecentMiss
     from llmemo.pipeline.tiers import Tiers
     from llmemo.stores import Record
@@ -33,28 +35,30 @@ SECONDS = 2.0
 """Longest time for the comparisons, in seconds. Misses that are left then are not compared."""
 
 LISTED = 20
-"""Misses that are listed; what differs is counted over all."""
+"""Rows that are listed; what differs is counted over all."""
 
 COUNTED = re.compile(r"\d+ more differences")
 
 
 class NearHit(NamedTuple):
-    """A miss, and the entry that is most similar."""
+    """Misses of a namespace that differ in the same way from the entry that is most similar."""
 
     at: float
-    """When it missed, as Unix time in seconds."""
+    """When it missed last, as Unix time in seconds."""
     namespace: str
     differences: tuple[str, ...]
     """What differs; empty if nothing else is kept for the namespace."""
     question: str = ""
     """The last message; only where texts are asked for."""
+    misses: int = 1
+    """Requests of which this is true."""
 
 
 class NearHits(NamedTuple):
     """The last misses."""
 
     listed: tuple[NearHit, ...]
-    """The newest first."""
+    """Those of the same namespace and differences together, the newest first."""
     parts: tuple[tuple[str, int], ...]
     """What differs from the most similar entry: a part of the request, and in how many misses."""
     compared: int
@@ -85,8 +89,16 @@ def near_hits(tiers: Tiers, *, texts: bool) -> NearHits:
         parts.update(set(map(part_of, near.differences)))
         found.append(near)
     del parts[""]
-    listed = tuple(found[:LISTED])
-    return NearHits(listed, _ordered(parts), len(found), too_long, len(left), trouble)
+    return NearHits(_together(found)[:LISTED], _ordered(parts), len(found), too_long, len(left), trouble)
+
+
+def _together(found: Iterable[NearHit]) -> tuple[NearHit, ...]:
+    alike: dict[tuple[object, ...], NearHit] = {}
+    for near in found:
+        same = near.namespace, near.differences, near.question
+        first = alike.get(same)
+        alike[same] = near if first is None else first._replace(misses=first.misses + 1)
+    return tuple(alike.values())
 
 
 def part_of(difference: str) -> str:
@@ -122,7 +134,8 @@ def _near_hit(
         nearest = ()
     differences = nearest[0].differences if nearest else ()
     if not texts:
-        return NearHit(miss.at, miss.namespace, tuple(map(part_of, differences)))
+        names = tuple(part for part in map(part_of, differences) if part)
+        return NearHit(miss.at, miss.namespace, names)
     question = _question(tiers, miss, name.llm_string)
     return NearHit(miss.at, miss.namespace, differences, question)
 

@@ -92,7 +92,7 @@ def _tiles(contents: Contents) -> str:
         Tile("Hit rate", formats.percent(rate), f"of {formats.short(lookups)} lookups"),
         Tile("Calls saved", formats.short(stats.hits), f"{formats.short(stats.misses)} misses"),
         Tile("Tokens saved", formats.short(tokens), detail),
-        Tile("Money saved", money, "by prices=" if contents.has_prices else "give prices="),
+        Tile("Money saved", money, "at the given prices" if contents.has_prices else "no prices given"),
         Tile("In memory", formats.short(stats.entries), f"entries, {formats.size(stats.bytes)}"),
     ]
     if contents.has_store:
@@ -125,15 +125,14 @@ def _over_time(contents: Contents) -> str:
     parts = [part for part in parts if part.title != "store" or contents.has_store]
     shown = [
         charts.rate_chart(series, "Hit rate"),
-        charts.bar_chart(series, "Lookups", parts, formats.short),
+        charts.bar_chart(series, "Lookups", parts),
     ]
     if total.tokens:
-        shown.append(charts.bar_chart(series, "Tokens saved", TOKENS, formats.short))
+        shown.append(charts.bar_chart(series, "Tokens saved", TOKENS))
     if total.money > 0:
         shown.append(charts.bar_chart(series, "Money saved", MONEY, formats.money))
     if total.evictions:
-        title = "Entries evicted from memory"
-        shown.append(charts.bar_chart(series, title, EVICTIONS, formats.short))
+        shown.append(charts.bar_chart(series, "Entries evicted from memory", EVICTIONS))
     told = f"Each bar is {formats.duration(series.step)}."
     return section("Over time", note(told), f'<div class="charts">{"".join(shown)}</div>')
 
@@ -186,7 +185,7 @@ def _near_hits(contents: Contents) -> str:
     rows = [(formats.text(part), float(number), [formats.count(number)]) for part, number in found.parts]
     parts = tables.shares("What differs from the most similar entry", ("Part", "Misses"), rows)
     listed = [_near_row(near, has_texts=contents.has_texts) for near in found.listed]
-    heads = ("Missed", "-Namespace", "-Differs in")
+    heads = ("Last", "Misses", "-Namespace", "-Differs in")
     heads = (*heads, "-Question") if contents.has_texts else heads
     rest = [
         f"{formats.count(number)} {what}"
@@ -197,7 +196,7 @@ def _near_hits(contents: Contents) -> str:
         if number
     ]
     told = ". ".join(one for one in ("; ".join(rest), formats.text(found.trouble)) if one)
-    return intro + parts + tables.table("The last of them", heads, listed) + note(told)
+    return intro + parts + tables.table("By namespace", heads, listed) + note(told)
 
 
 def _near_row(near: NearHit, *, has_texts: bool) -> str:
@@ -209,7 +208,10 @@ def _near_row(near: NearHit, *, has_texts: bool) -> str:
     if has_texts:
         cells.append(formats.name(near.question))
     shown = "".join(f'<td class="text">{cell}</td>' for cell in cells)
-    return f'<tr><th scope="row">{formats.clock_time(near.at)}</th>{shown}</tr>'
+    return (
+        f'<tr><th scope="row" class="when">{formats.brief(near.at)}</th>'
+        f'<td class="number">{formats.count(near.misses)}</td>{shown}</tr>'
+    )
 
 
 def _namespaces(contents: Contents) -> str:

@@ -43,9 +43,9 @@ def _value(name: str, value: object) -> str:
     if isinstance(value, Required):
         return "required in each call"
     if isinstance(value, str):
-        return value or "“”"
+        return value or "none"
     if isinstance(value, (int, float)):
-        return f"{value:,}"
+        return f"{value:,g}"
     if callable(value):
         return str(getattr(value, "__name__", "a function"))
     # A table by namespace or by model.
