@@ -23,6 +23,7 @@ from llmemo.errors import (
 )
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.stores.base import Store
+from llmemo.telemetry.health import Health
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.stats import CacheStats, SemanticStats
 from llmemo.telemetry.tracking import LookupEvent, Tracker
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from llmemo.integrations.langgraph_cache import LangGraphCache
     from llmemo.integrations.message_key import message_key
     from llmemo.integrations.middleware import CacheMiddleware
+    from llmemo.integrations.otel import instrument_otel
+    from llmemo.integrations.prometheus import PrometheusCollector
     from llmemo.semantic.calibration import CalibrationReport
     from llmemo.semantic.judges import LLMJudge
     from llmemo.semantic.settings import Semantic
@@ -54,6 +57,7 @@ __all__ = [
     "CalibrationReport",
     "ConfigurationError",
     "Explanation",
+    "Health",
     "ImportReport",
     "LLMCache",
     "LLMJudge",
@@ -63,6 +67,7 @@ __all__ = [
     "NamespaceRequiredError",
     "Neighbour",
     "NotACacheError",
+    "PrometheusCollector",
     "RedisStore",
     "Required",
     "SQLiteStore",
@@ -76,6 +81,7 @@ __all__ = [
     "accelerate",
     "cached",
     "cached_embeddings",
+    "instrument_otel",
     "message_key",
     "options",
     "track",
@@ -91,11 +97,13 @@ _LATER = {
     "LLMJudge": "llmemo.semantic.judges",
     "LangGraphCache": "llmemo.integrations.langgraph_cache",
     "Neighbour": "llmemo.explain.comparison",
+    "PrometheusCollector": "llmemo.integrations.prometheus",
     "RedisStore": "llmemo.stores.redis",
     "SQLiteStore": "llmemo.stores.sqlite",
     "Semantic": "llmemo.semantic.settings",
     "accelerate": "llmemo.integrations.accelerate",
     "cached": "llmemo.integrations.cached_model",
+    "instrument_otel": "llmemo.integrations.otel",
     "message_key": "llmemo.integrations.message_key",
     "cached_embeddings": "llmemo.integrations.embeddings",
 }
@@ -105,7 +113,9 @@ _LATER = {
 _NEEDS = {
     "CacheMiddleware": ("langchain", "agents"),
     "LangGraphCache": ("langgraph", "graph"),
+    "PrometheusCollector": ("prometheus_client", "bridge"),
     "RedisStore": ("redis", "asyncio"),
+    "instrument_otel": ("opentelemetry", "metrics"),
 }
 """Names that cannot be imported without another package: `from llmemo import *` leaves them out."""
 

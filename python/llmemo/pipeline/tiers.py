@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,7 +27,7 @@ from llmemo.store_io.calls import Call
 from llmemo.store_io.client import StoreClient
 from llmemo.store_io.operations import Discard
 from llmemo.stores.registry import store_of
-from llmemo.telemetry.savings import Worth
+from llmemo.telemetry.savings import Worth, total
 from llmemo.telemetry.stats import CacheStats, Tally
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Tiers:
         self.settings = settings
         self.clock = settings.clock
         self.is_closed = False
+        self.made_at, self.closed_at = time.monotonic(), math.inf
         self.tally = Tally(settings.clock)
         self._misplaced_before = misplaced_options.counts()
         self.memory = Memory(
@@ -245,7 +247,7 @@ class Tiers:
             since = count - self._misplaced_before.get(reason, 0)
             if since:
                 groups["errors"][reason] = since
-        saved = saved.plus(Worth(memory.input_tokens, memory.output_tokens, memory.money))
+        saved = total((saved, Worth(memory.input_tokens, memory.output_tokens, memory.money)))
         abstained, others = groups.pop("abstained"), counts["coalesced"] + counts["stale"]
         others += counts["semantic"]
         semantic = None if self.semantic is None else self.semantic.stats(counts, abstained)
@@ -266,6 +268,8 @@ class Tiers:
             output_tokens_saved=saved.output_tokens,
             money_saved=saved.money,
             semantic=semantic,
+            bypassed_lookups=counts["bypasses"],
+            store_bytes=self.tally.store_bytes,
             **groups,
         )
 
@@ -273,6 +277,7 @@ class Tiers:
         """Close every tier, within `timeout` seconds. Returns the number of writes dropped."""
         self.is_closed = True
         end = time.monotonic() + timeout
+        self.closed_at = min(self.closed_at, end - timeout)
         self.large_writes.close(timeout)
         if self.semantic is not None:
             self.semantic.close(max(0.0, end - time.monotonic()))
