@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmemo._core import __version__
+from llmemo.pipeline.health import known_health
+from llmemo.report import formats
 from llmemo.report.namespaces import in_memory, in_store
 from llmemo.report.near_hits import near_hits
 from llmemo.report.settings_in_force import settings_in_force
@@ -32,7 +34,6 @@ class Contents:
     in_store: Namespaces | None
     store_trouble: str
     """Why the namespaces of the store are not known."""
-    store_bytes: int | None
     settings: list[tuple[str, str]]
     has_store: bool
     has_prices: bool
@@ -59,14 +60,21 @@ def contents_of(tiers: Tiers, *, texts: bool) -> Contents:
         in_memory=in_memory(tiers),
         in_store=of_store,
         store_trouble=trouble,
-        store_bytes=None,
         settings=settings_in_force(tiers),
         has_store=tiers.durable is not None,
         has_prices=bool(tiers.settings.prices),
         has_texts=texts,
-        trouble="",
+        trouble=_trouble(tiers),
         now=now,
         version=__version__,
         host=platform.node(),
         process=os.getpid(),
     )
+
+
+def _trouble(tiers: Tiers) -> str:
+    health = known_health(tiers)
+    if health.status == "ok":
+        return ""
+    status = "Memory only" if health.status == "memory_only" else "Degraded"
+    return f"{status} for {formats.duration(health.since)}: {health.reason}"

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LONGEST = 160
-"""Characters of a name or a text that are shown."""
+LONGEST = 300
+"""Characters of a text that are shown."""
+
+NAME_MAX = 80
+"""Characters of a name that are shown."""
 
 HIDDEN = re.compile(
     "[\0-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\uffff"
@@ -26,23 +29,28 @@ UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 BYTE_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
-def text(value: object) -> str:
+def text(value: object, longest: int = LONGEST) -> str:
     """Any text, escaped, for an element or an attribute."""
     shown = str(value)
-    if len(shown) > LONGEST:
-        shown = shown[: LONGEST - 1] + "…"
+    if len(shown) > longest:
+        shown = shown[: longest - 1] + "…"
     shown = HIDDEN.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", shown)
     return html.escape(shown)
 
 
 def name(value: str) -> str:
-    """A name, in a direction of its own."""
-    return f"<bdi>{text(value)}</bdi>"
+    """The name of a namespace, in a direction of its own."""
+    return f"<bdi>{text(value, NAME_MAX)}</bdi>" if value else '<span class="why">(none)</span>'
 
 
 def count(number: float) -> str:
     """A number, whole, in groups of three digits."""
     return f"{number:,.0f}".replace(",", "\u202f")
+
+
+def counted(number: int, one: str, more: str) -> str:
+    """A number of things, with their name in the right form."""
+    return f"{short(number)} {one if number == 1 else more}"
 
 
 def short(number: float) -> str:

@@ -36,16 +36,15 @@ def page(contents: Contents) -> str:
         section("Getting started", HOW_TO_BEGIN) if is_unused else _over_time(contents),
         section("Misses by reason", _misses(contents)),
         section("What nearly hit", _near_hits(contents)),
-        section("Past the cache", _groups(contents)),
+        section("Bypassed, not kept, errors", _groups(contents)),
         section("Similar questions", _semantic(contents)),
         section("Largest namespaces", _namespaces(contents)),
         section("Settings", tables.settings(contents.settings)),
     ]
-    read = functools.partial(_resource)
-    return Template(read("page.html")).substitute(
+    return Template(_resource("page.html")).substitute(
         version=formats.text(contents.version),
         written=formats.clock_time(contents.now),
-        style=read("page.css"),
+        style=_resource("page.css"),
         meta=_meta(contents),
         health=_health(contents),
         body="\n".join(part for part in parts if part),
@@ -89,21 +88,23 @@ def _tiles(contents: Contents) -> str:
     detail = f"{formats.short(stats.output_tokens_saved)} of them output" if tokens else ""
     money = formats.money(stats.money_saved) if contents.has_prices else "–"
     shown = [
-        Tile("Hit rate", formats.percent(rate), f"of {formats.short(lookups)} lookups"),
-        Tile("Calls saved", formats.short(stats.hits), f"{formats.short(stats.misses)} misses"),
+        Tile("Hit rate", formats.percent(rate), f"of {formats.counted(lookups, *LOOKUPS)}"),
+        Tile("Calls saved", formats.short(stats.hits), formats.counted(stats.misses, *MISSES)),
         Tile("Tokens saved", formats.short(tokens), detail),
         Tile("Money saved", money, "at the given prices" if contents.has_prices else "no prices given"),
-        Tile("In memory", formats.short(stats.entries), f"entries, {formats.size(stats.bytes)}"),
+        Tile("Entries in memory", formats.short(stats.entries), formats.size(stats.bytes)),
     ]
     if contents.has_store:
         store = contents.in_store
         entries = "–" if store is None else ("" if store.is_whole else "≥ ")
         entries += "" if store is None else formats.short(store.entries)
-        size = "" if contents.store_bytes is None else f", {formats.size(contents.store_bytes)}"
-        shown.append(Tile("In the store", entries, f"entries{size}"))
+        size = "" if stats.store_bytes is None else formats.size(stats.store_bytes)
+        shown.append(Tile("Entries in the store", entries, size))
     return tables.tiles(shown)
 
 
+LOOKUPS = ("lookup", "lookups")
+MISSES = ("miss", "misses")
 HITS = (
     charts.Part("memory", "one", lambda bar: bar.memory_hits),
     charts.Part("store", "two", lambda bar: bar.store_hits),
@@ -141,10 +142,10 @@ def _misses(contents: Contents) -> str:
     stats = contents.stats
     shown = tables.reasons("", stats.missed, reasons.MISSED)
     removed = [
-        f"{formats.count(number)} entries {what}"
+        f"{formats.counted(number, 'entry was', 'entries were')} {what}"
         for number, what in (
-            (stats.expired, "were found expired"),
-            (stats.evictions, "were evicted from memory because it was full"),
+            (stats.expired, "found expired"),
+            (stats.evictions, "evicted from memory because it was full"),
         )
         if number
     ]
@@ -178,8 +179,8 @@ def _near_hits(contents: Contents) -> str:
     if not (found.compared or found.too_long or found.not_in_time):
         return ""
     intro = note(
-        f"The last {formats.count(found.compared)} requests that had no answer, each compared with"
-        " what is kept for its namespace now. A part that changes with every call, such as a"
+        f"The last {formats.counted(found.compared, 'request', 'requests')} without an answer,"
+        " compared with what is kept for their namespaces now. A part that changes with every call, such as a"
         " request id or a time, is why equal questions miss."
     )
     rows = [(formats.text(part), float(number), [formats.count(number)]) for part, number in found.parts]
@@ -188,21 +189,21 @@ def _near_hits(contents: Contents) -> str:
     heads = ("Last", "Misses", "-Namespace", "-Differs in")
     heads = (*heads, "-Question") if contents.has_texts else heads
     rest = [
-        f"{formats.count(number)} {what}"
+        f"{formats.counted(number, *MISSES)} {what}"
         for number, what in (
-            (found.too_long, "were too long to be remembered"),
-            (found.not_in_time, "were not compared, for lack of time"),
+            (found.too_long, "too long to be remembered"),
+            (found.not_in_time, "not compared, for lack of time"),
         )
         if number
     ]
     told = ". ".join(one for one in ("; ".join(rest), formats.text(found.trouble)) if one)
-    return intro + parts + tables.table("By namespace", heads, listed) + note(told)
+    return intro + parts + tables.table("By namespace", heads, listed, style="stack") + note(told)
 
 
 def _near_row(near: NearHit, *, has_texts: bool) -> str:
     differs = "; ".join(formats.text(one) for one in near.differences if one)
     cells = [
-        formats.name(near.namespace) if near.namespace else "–",
+        formats.name(near.namespace),
         differs or '<span class="why">nothing else is kept for this namespace</span>',
     ]
     if has_texts:
@@ -229,9 +230,7 @@ def _namespaces(contents: Contents) -> str:
 def _tier(title: str, namespaces: Namespaces) -> str:
     rows = [
         (
-            (formats.name(one.name) or "(no name)")
-            if one.name
-            else f"<code>{formats.text(one.digest[:12])}…</code>" if one.digest else "(no name)",
+            f"<code>{one.digest[:12]}…</code>" if one.name is None else formats.name(one.name),
             float(one.size),
             [formats.count(one.entries), formats.size(one.size)],
         )

@@ -56,14 +56,15 @@ def shares(title: str, heads: Sequence[str], rows: Iterable[tuple[str, float, li
     return table(title, (first, "", *others), shown)
 
 
-def table(title: str, heads: Sequence[str], rows: Sequence[str]) -> str:
+def table(title: str, heads: Sequence[str], rows: Sequence[str], style: str = "") -> str:
     """A table with a caption; empty without rows. A head with a minus before it is of text."""
     if not rows:
         return ""
     shown = "".join(_head(head) for head in heads)
     caption = f"<caption>{title}</caption>" if title else ""
     return (
-        f"<table>{caption}<thead><tr>{shown}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f'<table class="{style or "plain"}">{caption}<thead><tr>{shown}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
     )
 
 
