@@ -92,7 +92,11 @@ def report(path: Path, calls: int = 3_000) -> Path:
     with (
         tempfile.TemporaryDirectory() as folder,
         LLMCache(
-            f"{folder}/answers.db", max_bytes=2**20, ttl=6 * 3600, prices=PRICES, clock=lambda: now[0]
+            f"{folder}/answers.db",
+            max_bytes=2**20,
+            ttl=6 * 3600,
+            prices=PRICES,
+            clock=lambda: now[0],
         ) as cache,
     ):
         simulate(cache, now, calls)

@@ -148,9 +148,7 @@ def _figure(
     )
 
 
-def _table(
-    series: Series, title: str, parts: Sequence[Part], label: Callable[[float], str]
-) -> str:
+def _table(series: Series, title: str, parts: Sequence[Part], label: Callable[[float], str]) -> str:
     rows = [
         f'<tr><th scope="row">{_when(series, index)}</th>'
         + "".join(f"<td>{label(part.of(bar))}</td>" for part in parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from llmemo.report.near_hits import NearHits
     from llmemo.report.time_series import Series
     from llmemo.telemetry.stats import CacheStats
+
+
+LATEST = 2.0**37
+"""Later times are no dates: the year 6325, as Unix time in seconds."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Contents:
 
 def contents_of(tiers: Tiers, *, texts: bool) -> Contents:
     """Gather what there is to say. Asks the store, and blocks for some seconds at most."""
-    now = tiers.clock()
+    now = _now(tiers)
     of_store, trouble = in_store(tiers) if tiers.durable is not None else (None, "")
     near = near_hits(tiers, texts=texts)
     return Contents(
@@ -70,6 +75,12 @@ def contents_of(tiers: Tiers, *, texts: bool) -> Contents:
         host=platform.node(),
         process=os.getpid(),
     )
+
+
+def _now(tiers: Tiers) -> float:
+    """The time of the cache; the system's, if its clock tells none that a calendar has."""
+    now = tiers.clock()
+    return now if 0 <= now < LATEST else time.time()
 
 
 def _trouble(tiers: Tiers) -> str:

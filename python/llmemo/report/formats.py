@@ -101,7 +101,9 @@ def size(number: float) -> str:
         if value < 1024 or unit == BYTE_UNITS[-1]:
             break
         value /= 1024
-    return f"{count(value) if unit == BYTE_UNITS[0] or value >= 999.5 else _three(value)}\u202f{unit}"
+    return (
+        f"{count(value) if unit == BYTE_UNITS[0] or value >= 999.5 else _three(value)}\u202f{unit}"
+    )
 
 
 def money(amount: float) -> str:

@@ -89,7 +89,9 @@ def near_hits(tiers: Tiers, *, texts: bool) -> NearHits:
         parts.update(set(map(part_of, near.differences)))
         found.append(near)
     del parts[""]
-    return NearHits(_together(found)[:LISTED], _ordered(parts), len(found), too_long, len(left), trouble)
+    return NearHits(
+        _together(found)[:LISTED], _ordered(parts), len(found), too_long, len(left), trouble
+    )
 
 
 def _together(found: Iterable[NearHit]) -> tuple[NearHit, ...]:

@@ -91,7 +91,11 @@ def _tiles(contents: Contents) -> str:
         Tile("Hit rate", formats.percent(rate), f"of {formats.counted(lookups, *LOOKUPS)}"),
         Tile("Calls saved", formats.short(stats.hits), formats.counted(stats.misses, *MISSES)),
         Tile("Tokens saved", formats.short(tokens), detail),
-        Tile("Money saved", money, "at the given prices" if contents.has_prices else "no prices given"),
+        Tile(
+            "Money saved",
+            money,
+            "at the given prices" if contents.has_prices else "no prices given",
+        ),
         Tile("Entries in memory", formats.short(stats.entries), formats.size(stats.bytes)),
     ]
     if contents.has_store:
@@ -183,7 +187,9 @@ def _near_hits(contents: Contents) -> str:
         " compared with what is kept for their namespaces now. A part that changes with every call, such as a"
         " request id or a time, is why equal questions miss."
     )
-    rows = [(formats.text(part), float(number), [formats.count(number)]) for part, number in found.parts]
+    rows = [
+        (formats.text(part), float(number), [formats.count(number)]) for part, number in found.parts
+    ]
     parts = tables.shares("What differs from the most similar entry", ("Part", "Misses"), rows)
     listed = [_near_row(near, has_texts=contents.has_texts) for near in found.listed]
     heads = ("Last", "Misses", "-Namespace", "-Differs in")
@@ -246,5 +252,7 @@ def _tier(title: str, namespaces: Namespaces) -> str:
     if not namespaces.is_whole:
         told.append(f"Only the newest {formats.count(namespaces.entries)} entries were summed up.")
     if any(one.digest for one in namespaces.largest):
-        told.append("The store has digests of names: this process has not met those in hexadecimal.")
+        told.append(
+            "The store has digests of names: this process has not met those in hexadecimal."
+        )
     return shown + note(" ".join(told))

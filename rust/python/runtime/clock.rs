@@ -15,12 +15,13 @@ impl Clock {
         Self { own }
     }
 
-    /// In nanoseconds.
+    /// In nanoseconds; before [`FOREVER`], whatever the clock says.
     pub fn now(&self, py: Python<'_>) -> PyResult<u64> {
-        match &self.own {
-            Some(clock) => clock.call0(py)?.extract(py).map(nanoseconds),
-            None => Ok(since_epoch().as_nanos().try_into().unwrap_or(u64::MAX)),
-        }
+        let now = match &self.own {
+            Some(clock) => clock.call0(py)?.extract(py).map(nanoseconds)?,
+            None => since_epoch().as_nanos().try_into().unwrap_or(FOREVER),
+        };
+        Ok(now.min(FOREVER - 1))
     }
 
     /// In seconds.

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 1_000
 """Rows that one query sums up: some milliseconds, for which other reads may have to wait."""
 
+LABEL = 16
+"""Bytes of the digest of a namespace."""
+
 # SQLite knows the length of a value without reading it (`sqlite3_column_bytes` of the header).
 SUMS = """
 SELECT namespace, count(*), sum(size), min(id)
@@ -45,7 +48,7 @@ async def sizes_of(
             await asyncio.sleep(0)  # other reads are answered by this thread
         for namespace, count, size, _ in rows:
             # A damaged file may have anything.
-            if isinstance(namespace, bytes):
+            if isinstance(namespace, bytes) and len(namespace) == LABEL:
                 sums[namespace][0] += count
                 sums[namespace][1] += int(size or 0)
         is_whole = sum(row[1] for row in rows) < ROWS_AT_ONCE
