@@ -2,8 +2,8 @@
 
     python examples/report.py [report.html]
 
-The clock is the example's own, and so is the model: nothing here needs a network. Open the page in a
-browser.
+The clock is the example's own, and so is the model: nothing here needs a network. Open the page in
+a browser.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SimulatedModel(BaseChatModel):
 
 def load(hour: float) -> float:
     """Calls at this hour, as a part of those at the busiest."""
-    return 0.12 + 0.88 * max(0.0, math.sin(math.pi * (hour - 6) / 15)) ** 1.5
+    return 0.12 + 0.88 * math.pow(max(0.0, math.sin(math.pi * (hour - 6) / 15)), 1.5)
 
 
 def simulate(cache: LLMCache, now: list[float], calls: int) -> None:

@@ -662,8 +662,9 @@ def memory_history(
     """What happened in a memory tier, over time, in several resolutions, the finest first.
 
     Of each resolution: the length of a bucket in seconds, and the buckets in which anything was
-    counted, the oldest first. Of each bucket: when it began (Unix time in seconds), and hits, fills,
-    evictions, tokens sent, tokens made, money. 732 buckets, at most, of a minute to six hours.
+    counted, the oldest first. Of each bucket: when it began (Unix time in seconds), and hits,
+    fills, evictions, tokens sent, tokens made, money. 732 buckets, at most, of a minute to six
+    hours.
     """
 
 def largest_namespaces(memory: Memory, limit: int) -> tuple[int, list[tuple[bytes, int, int]]]:

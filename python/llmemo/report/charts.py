@@ -21,8 +21,8 @@ TICKS_MAX = 7
 """Most labels of the time axis."""
 
 TICK_STEPS = (
-    5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR,
-    DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY, 91 * DAY, 365 * DAY,
+    5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR,
+    12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY, 91 * DAY, 365 * DAY,
 )  # fmt: skip
 
 LAST = 96
@@ -88,7 +88,7 @@ def bar_chart(
             told = "; ".join(f"{part.title} {label(part.of(bar))}" for part in parts)
             hint = f"<title>{_when(series, index)}: {told}</title>"
             shapes.append(f"<g>{hint}{_catcher(index)}{''.join(drawn)}</g>")
-    return _figure(series, title, axis, label, "".join(shapes), parts)
+    return _figure(series, title, axis, "".join(shapes), label=label, parts=parts)
 
 
 def rate_chart(series: Series, title: str) -> str:
@@ -107,7 +107,8 @@ def rate_chart(series: Series, title: str) -> str:
         previous = rate
     shapes = f'<path class="line" d="{" ".join(lines)}"/>' if lines else ""
     part = Part("Hit rate", "line", lambda bar: bar.hit_rate or 0.0)
-    return _figure(series, title, axis, formats.percent, shapes + "".join(hints), (part,))
+    shapes += "".join(hints)
+    return _figure(series, title, axis, shapes, label=formats.percent, parts=(part,))
 
 
 def _catcher(index: int) -> str:
@@ -119,8 +120,9 @@ def _figure(
     series: Series,
     title: str,
     axis: Axis,
-    label: Callable[[float], str],
     shapes: str,
+    *,
+    label: Callable[[float], str],
     parts: Sequence[Part],
 ) -> str:
     width = len(series.bars)
@@ -172,7 +174,8 @@ def _time_labels(series: Series) -> str:
     offset = formats.moment(series.start).utcoffset()
     shift = 0.0 if offset is None else offset.total_seconds()
     tick = math.ceil((series.start + shift) / step) * step - shift
-    labels, day = [], ""
+    labels: list[str] = []
+    day = ""
     while tick <= series.start + span and len(labels) <= TICKS_MAX + 1:
         at = formats.moment(tick)
         date = f"{at:%b} {at.day}"

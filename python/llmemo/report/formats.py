@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 LONGEST = 300
 """Characters of a text that are shown."""
 
+NONE = "\N{EN DASH}"
+"""In the place of a figure that there is not."""
+
 NAME_MAX = 80
 """Characters of a name that are shown."""
 
@@ -82,13 +85,13 @@ def scale(values: Sequence[float]) -> list[str]:
 
 def is_near(value: float, digits: int) -> bool:
     """Whether a value is as good as one of so many decimals."""
-    return abs(value - round(value, digits)) <= 1e-9 * max(1.0, abs(value)) * 10**-digits
+    return abs(value - round(value, digits)) <= 1e-9 * max(1.0, abs(value)) / 10.0**digits
 
 
 def percent(part: float | None) -> str:
     """A ratio in percent: 100 and 0 only if it is exactly that."""
     if part is None:
-        return "–"
+        return NONE
     if part in {0.0, 1.0}:
         return f"{part:.0%}".replace("%", "\u202f%")
     return f"{min(max(part * 100, 0.1), 99.9):.1f}\u202f%"
@@ -97,7 +100,7 @@ def percent(part: float | None) -> str:
 def size(number: float) -> str:
     """A number of bytes, with its unit."""
     value, unit = float(number), BYTE_UNITS[0]
-    for unit in BYTE_UNITS:  # noqa: B007 (the last one it is)
+    for unit in BYTE_UNITS:
         if value < 1024 or unit == BYTE_UNITS[-1]:
             break
         value /= 1024

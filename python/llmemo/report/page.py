@@ -22,8 +22,8 @@ set_llm_cache(cache)
 model.invoke("Why is the sky blue?")  # asks the model
 model.invoke("Why is the sky blue?")  # a hit
 cache.report("report.html")</code></pre>
-<p class="note">A cache that stays empty: <code>stats().bypassed</code> names calls that went past it,
-and <code>stats().skipped</code> answers that were not kept. Both are below, if there are any.</p>
+<p class="note">If a cache stays empty, <code>stats().bypassed</code> counts calls that went past
+it, and <code>stats().skipped</code> answers that were not kept. This page lists both.</p>
 """
 
 
@@ -54,7 +54,7 @@ def page(contents: Contents) -> str:
 
 ABOUT = (
     "Counts are of this process since the cache was made; entries of the store are those of all"
-    " processes that share it. Times are of this machine’s zone. The latency of the model is not"
+    " processes that share it. Times are of this machine's zone. The latency of the model is not"
     " known to a cache, so nothing here estimates time saved. This file loads nothing, and has no"
     " script."
 )
@@ -86,7 +86,7 @@ def _tiles(contents: Contents) -> str:
     rate = stats.hits / lookups if lookups else None
     tokens = stats.input_tokens_saved + stats.output_tokens_saved
     detail = f"{formats.short(stats.output_tokens_saved)} of them output" if tokens else ""
-    money = formats.money(stats.money_saved) if contents.has_prices else "–"
+    money = formats.money(stats.money_saved) if contents.has_prices else formats.NONE
     shown = [
         Tile("Hit rate", formats.percent(rate), f"of {formats.counted(lookups, *LOOKUPS)}"),
         Tile("Calls saved", formats.short(stats.hits), formats.counted(stats.misses, *MISSES)),
@@ -100,7 +100,7 @@ def _tiles(contents: Contents) -> str:
     ]
     if contents.has_store:
         store = contents.in_store
-        entries = "–" if store is None else ("" if store.is_whole else "≥ ")
+        entries = formats.NONE if store is None else ("" if store.is_whole else "≥ ")
         entries += "" if store is None else formats.short(store.entries)
         size = "" if stats.store_bytes is None else formats.size(stats.store_bytes)
         shown.append(Tile("Entries in the store", entries, size))
@@ -184,16 +184,16 @@ def _near_hits(contents: Contents) -> str:
         return ""
     intro = note(
         f"The last {formats.counted(found.compared, 'request', 'requests')} without an answer,"
-        " compared with what is kept for their namespaces now. A part that changes with every call, such as a"
-        " request id or a time, is why equal questions miss."
+        " compared with what is kept for their namespaces now. A part that changes with every"
+        " call, such as a request id or a time, is why equal questions miss."
     )
     rows = [
         (formats.text(part), float(number), [formats.count(number)]) for part, number in found.parts
     ]
     parts = tables.shares("What differs from the most similar entry", ("Part", "Misses"), rows)
     listed = [_near_row(near, has_texts=contents.has_texts) for near in found.listed]
-    heads = ("Last", "Misses", "-Namespace", "-Differs in")
-    heads = (*heads, "-Question") if contents.has_texts else heads
+    heads = ["Last", "Misses", "-Namespace", "-Differs in"]
+    heads += ["-Question"] if contents.has_texts else []
     rest = [
         f"{formats.counted(number, *MISSES)} {what}"
         for number, what in (

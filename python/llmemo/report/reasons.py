@@ -31,7 +31,7 @@ SKIPPED = {
     "failed": "The model stopped with an error.",
     "empty": "The answer says nothing.",
     "invalid_tool_calls": "A tool call in the answer is not valid.",
-    "unknown_reason": "The model stopped for a reason that is not known. If it is whole, give admit=.",
+    "unknown_reason": "The model stopped for an unknown reason. If answers are whole, give admit=.",
     "not_admitted": "Your admit= function said no, or raised.",
     "not_parsed": "Kept, until an output parser could not read it.",
     "changed": "A setting of the model changed while it answered.",

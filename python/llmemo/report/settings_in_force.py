@@ -18,9 +18,11 @@ BYTES = {"max_bytes", "namespace_max_bytes"}
 def settings_in_force(tiers: Tiers) -> list[tuple[str, str]]:
     """Names and values, as text that is yet to be escaped."""
     shown = [("store", "none" if tiers.store is None else repr(tiers.store))]
-    for field in fields(tiers.settings):
-        if field.name not in {"has_store", "clock", "semantic"}:
-            shown.append((field.name, _value(field.name, getattr(tiers.settings, field.name))))
+    shown += [
+        (field.name, _value(field.name, getattr(tiers.settings, field.name)))
+        for field in fields(tiers.settings)
+        if field.name not in {"has_store", "clock", "semantic"}
+    ]
     semantic = "off" if tiers.semantic is None else repr(tiers.semantic.settings)
     given = tiers.secrets_given
     shown += [
@@ -32,21 +34,20 @@ def settings_in_force(tiers: Tiers) -> list[tuple[str, str]]:
 
 
 def _value(name: str, value: object) -> str:
-    if value is None:
-        return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
-    if name in SECONDS and isinstance(value, (int, float)):
-        return formats.duration(value) if value >= 60 else f"{value:g} s"
-    if name in BYTES and isinstance(value, int):
-        return formats.size(value)
+    if isinstance(value, (int, float)):
+        return _number(name, value)
+    if value is None or value == "":
+        return "none"
     if isinstance(value, Required):
         return "required in each call"
-    if isinstance(value, str):
-        return value or "none"
-    if isinstance(value, (int, float)):
-        return f"{value:,g}"
-    if callable(value):
-        return str(getattr(value, "__name__", "a function"))
-    # A table by namespace or by model.
-    return f"{len(value)} given" if hasattr(value, "__len__") else "set"
+    if hasattr(value, "__len__") and not isinstance(value, str):
+        return f"{len(value)} given"  # a table by namespace, by model, or a list of names
+    return value if isinstance(value, str) else str(getattr(value, "__name__", "set"))
+
+
+def _number(name: str, value: float) -> str:
+    if name in SECONDS:
+        return formats.duration(value) if value >= 60 else f"{value:g} s"
+    return formats.size(value) if name in BYTES else f"{value:,g}"

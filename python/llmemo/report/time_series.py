@@ -63,7 +63,7 @@ class Sums(NamedTuple):
 
     def plus(self, other: Sums) -> Sums:
         """Both together."""
-        return Sums(*(mine + more for mine, more in zip(self, other, strict=True)))
+        return Sums._make(mine + more for mine, more in zip(self, other, strict=True))
 
 
 class Series(NamedTuple):

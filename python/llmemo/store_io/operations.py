@@ -181,7 +181,8 @@ class Resume:
 
 Operation: TypeAlias = (
     "Get | Set | Add | Delete | Invalidate | Discard | Recent"
-    " | SumNamespaces | ListQuestions | ReadState | AmendState | Join | Acquire | Follow | Release | Resume"
+    " | SumNamespaces | ListQuestions | ReadState | AmendState"
+    " | Join | Acquire | Follow | Release | Resume"
 )
 
 

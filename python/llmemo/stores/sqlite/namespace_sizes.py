@@ -24,7 +24,9 @@ LABEL = 16
 # SQLite knows the length of a value without reading it (`sqlite3_column_bytes` of the header).
 SUMS = """
 SELECT namespace, count(*), sum(size), min(id)
-FROM (SELECT id, namespace, length(value) AS size FROM entries WHERE id < ? ORDER BY id DESC LIMIT ?)
+FROM (
+    SELECT id, namespace, length(value) AS size FROM entries WHERE id < ? ORDER BY id DESC LIMIT ?
+)
 GROUP BY namespace
 """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from llmemo.stores.lease_store import Grant, LeaseState
-    from llmemo.stores.records import Record, Selection
+    from llmemo.stores.records import NamespaceSizes, Record, Selection
 
     Changes = Collection[bytes | Selection] | None
 

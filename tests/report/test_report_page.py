@@ -75,7 +75,7 @@ def test_an_empty_cache_says_what_to_do(tmp_path: Path) -> None:
     page = shown(LLMCache(), tmp_path)
     assert "set_llm_cache(cache)" in page.text(page.section("Getting started"))
     assert page.section("Over time") is None
-    assert page.tile("Hit rate") == "–"
+    assert page.tile("Hit rate") == "\u2013"
 
 
 def test_one_lookup_has_charts(tmp_path: Path) -> None:

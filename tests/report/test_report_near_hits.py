@@ -63,9 +63,8 @@ def test_namespaces_are_compared_apart(tmp_path: Path) -> None:
     for name in ("one", "two"):
         with options(namespace=name):
             miss(cache, prompt(name), llm())
-    assert {row[2]: row[3] for row in rows(cache, tmp_path)} == {
-        name: "nothing else is kept for this namespace" for name in ("one", "two")
-    }
+    found = {row[2]: row[3] for row in rows(cache, tmp_path)}
+    assert found == dict.fromkeys(("one", "two"), "nothing else is kept for this namespace")
 
 
 def test_entries_of_the_store_are_compared_after_a_restart(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_savings_are_in_the_minute_of_their_hit(cache: LLMCache, clock: Clock) -
     from langchain_core.outputs import ChatGeneration
 
     usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
-    message = AIMessage("yes", usage_metadata=usage)  # type: ignore[arg-type]
+    message = AIMessage("yes", usage_metadata=usage)
     cache.update("dear", "m", [ChatGeneration(message=message)])
     clock.now += MINUTE
     assert cache.lookup("dear", "m") is not None

@@ -112,7 +112,7 @@ def test_a_store_that_cannot_tell(tmp_path: Path) -> None:
         fill(cache, "a", 1)
         page = ReportPage(cache.report(tmp_path / "report.html"))
     assert "this store does not list its entries" in page.text()
-    assert page.tile("Entries in the store") == "–"
+    assert page.tile("Entries in the store") == "\u2013"
 
 
 def test_a_store_that_fails(tmp_path: Path) -> None:
