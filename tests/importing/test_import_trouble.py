@@ -15,7 +15,7 @@ from support.doubles import FAULTS, LIMIT, FakeStore, Fault, Held
 from support.langchain_files import LLM, answer, make, row
 
 from llmemo import CacheClosedError, LLMCache, StoreError
-from llmemo.importing import importer, rows_by_request
+from llmemo.importing import rows_by_request, store_writer
 from llmemo.store_io import write_loop
 from llmemo.telemetry import progress
 
@@ -107,7 +107,7 @@ def test_a_store_that_fails_half_way_ends_it_with_what_was_done(
 
 @pytest.mark.slow
 def test_a_store_that_does_not_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importer, "TIMEOUT", 0.05)
+    monkeypatch.setattr(store_writer, "TIMEOUT", 0.05)
     held = Held("set")
     with LLMCache(FakeStore(held), store_timeout=LIMIT) as cache:
         with pytest.raises(StoreError, match=r"did not take 10 answers .*import again"):
