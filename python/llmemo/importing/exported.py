@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmemo._core import Memory
-from llmemo.errors import NotACacheError, StoreError
-from llmemo.exporting.sources import source_of
+from llmemo.errors import StoreError
 from llmemo.importing.line_reader import State
 from llmemo.importing.store_writer import TIMEOUT, StoreWriter
+from llmemo.importing.target import source_at, target_of
 from llmemo.store_io.calls import Call, run_inline, store_errors
 from llmemo.store_io.executor import Executor
 from llmemo.store_io.operations import AmendState
-from llmemo.stores.registry import store_of
 from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
@@ -100,11 +99,11 @@ class LinesImport:
         self._reader = reader
         self._clock = clock
         self._expired = self._states = 0
-        self._store = store_of(location)
+        self._store = target_of(location)
         self._store.clock = clock
         self._store.timeout = TIMEOUT
         self._is_new = True
-        target = _existing(location)
+        target = source_at(self._store, location)
         if target is not None:
             with target:
                 self._is_new = not target.kinds().namespaces
@@ -189,11 +188,6 @@ def _unless_there(state: bytes, stored: bytes | None) -> bytes | None:
     return state if stored is None else None
 
 
-def _existing(location: str) -> Source | None:
-    """The store as it is; None if there is none yet."""
-    raise NotImplementedError
-
-
 def _check_alike(target: Source, kinds: Kinds) -> None:
     """Raise unless keys and values of the store were made as those of an export.
 
@@ -219,6 +213,3 @@ def _check_alike(target: Source, kinds: Kinds) -> None:
             " imports them"
         )
         raise StoreError(msg)
-
-
-_ = NotACacheError

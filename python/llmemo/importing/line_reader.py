@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 from llmemo._core import ValueDamaged
 from llmemo.codec.integrity import check_stored
-from llmemo.errors import NotACacheError
+from llmemo.errors import StoreError
 from llmemo.exporting.lines import FORMAT, SUM, SUM_BYTES, VERSION, Kinds, sum_of
 from llmemo.stores.records import Record, StoredQuestion
 
@@ -63,7 +63,7 @@ class LineReader:
             name: Of the file, for errors.
 
         Raises:
-            NotACacheError: It is no export, or one of a newer version.
+            StoreError: It is no export, or one of a newer version.
             OSError: It cannot be read.
         """
         self._stream = stream
@@ -80,7 +80,7 @@ class LineReader:
         line = self._line()
         if line == b"":
             msg = f"{name} is empty: it is no export of llmemo"
-            raise NotACacheError(msg)
+            raise StoreError(msg)
         try:
             found = json.loads(line or b"")
             is_ours = found["format"] == FORMAT
@@ -89,10 +89,10 @@ class LineReader:
             is_ours, version = False, None
         if not is_ours or type(version) is not int:
             msg = f"{name} is no export of llmemo: name a file that `llmemo export` has written"
-            raise NotACacheError(msg)
+            raise StoreError(msg)
         if version > VERSION:
             msg = f"{name} is an export of a newer llmemo (version {version}): upgrade llmemo here"
-            raise NotACacheError(msg)
+            raise StoreError(msg)
         try:
             fields = _fields(line or b"")
             return Kinds(
@@ -101,7 +101,7 @@ class LineReader:
             )
         except (LineRefused, KeyError, TypeError):
             msg = f"the first line of {name} is damaged: export the answers once more"
-            raise NotACacheError(msg) from None
+            raise StoreError(msg) from None
 
     def __iter__(self) -> Iterator[Record | State]:
         """What can be imported, line after line."""

@@ -1,0 +1,44 @@
+"""Write all answers of a store to stdout, as JSON lines.
+
+They hold everything that a store keeps: after `llmemo import` the same requests are hits there.
+Services may go on writing meanwhile. What is encrypted stays encrypted; anything else is in clear.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from llmemo.cli.output import Output
+
+EXAMPLES = """\
+  llmemo export cache.db > answers.jsonl
+  llmemo export cache.db | gzip > answers.jsonl.gz
+  llmemo export cache.db | llmemo import redis://cache.internal"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The store."""
+    parser.add_argument("file", metavar="FILE", help="an SQLite file, or the URL of a Redis server")
+
+
+def run(arguments: Namespace, output: Output) -> int:
+    """Export. What is said of it goes to stderr."""
+    from llmemo.cli import FINE, PROBLEM  # noqa: PLC0415 (it imports this)
+    from llmemo.exporting.export import export  # noqa: PLC0415
+    from llmemo.exporting.sources import source_of  # noqa: PLC0415
+    from llmemo.telemetry.progress import ProgressBar  # noqa: PLC0415
+
+    stdout = sys.stdout.buffer
+    with source_of(arguments.file) as source, ProgressBar("exporting") as bar:
+        # A bar between the lines would be in the way.
+        progress = (lambda *_: None) if sys.stdout.isatty() else bar
+        report = export(source, stdout.write, progress=progress)
+        stdout.flush()
+    output.note(json.dumps(dataclasses.asdict(report)) if output.is_json else str(report))
+    return PROBLEM if report.damaged else FINE
