@@ -182,7 +182,7 @@ def _answer(fields: dict[str, Any]) -> Record:
             _bytes(fields["request"], LINE_BYTES_MAX) if "request" in fields else None,
             _question(fields["question"]) if "question" in fields else None,
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise LineRefused("not_an_entry") from None
     try:
         check_stored(record.value, record.key)
@@ -200,7 +200,7 @@ def _state(fields: dict[str, Any]) -> State:
     try:
         name = _bytes(fields["name"], SMALL_BYTES_MAX)
         return State(name, _bytes(fields["state"], SMALL_BYTES_MAX))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise LineRefused("not_an_entry") from None
 
 

@@ -41,11 +41,13 @@ class ProgressBar:
         self._due = now + INTERVAL
         with contextlib.suppress(Exception):
             if self._progress is None:
-                self._progress = _started(self._title)
+                self._progress = _bar(self._title)
+                self._is_over = self._progress is None
             if self._progress is None:
-                self._is_over = True
                 return
             self._progress.update(self._progress.task_ids[0], completed=done, total=total)
+            # The first time it draws the bar; then it does nothing.
+            self._progress.start()
             self._progress.refresh()
 
     def __enter__(self) -> Self:
@@ -61,8 +63,8 @@ class ProgressBar:
                 progress.stop()
 
 
-def _started(title: str) -> Progress | None:
-    """A bar on stderr; None if that is no terminal, or one that cannot erase a line."""
+def _bar(title: str) -> Progress | None:
+    """A bar for stderr, not shown yet; None if that is no terminal, or one that cannot erase a line."""
     stream = sys.stderr
     if stream is None or not stream.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
         return None
@@ -71,7 +73,7 @@ def _started(title: str) -> Progress | None:
     from rich.text import Text  # noqa: PLC0415
 
     # Without a thread of its own, and without a hand in the program's streams.
-    shown = progress.Progress(
+    bar = progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.TaskProgressColumn(show_speed=True),
@@ -82,6 +84,5 @@ def _started(title: str) -> Progress | None:
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    shown.add_task(Text(title).markup, total=None)
-    shown.start()
-    return shown
+    bar.add_task(Text(title).markup, total=None)
+    return bar
