@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
-import sqlite3
 import random
+import sqlite3
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -185,9 +185,7 @@ BODIES = {
 @pytest.mark.parametrize("what", BODIES)
 def test_what_is_no_object_is_left_out(what: str, lines: bytes, tmp_path: Path) -> None:
     parts = lines.splitlines(keepends=True)
-    report = imported(
-        b"".join([*parts[:-1], summed(BODIES[what]), parts[-1]]), tmp_path / "b.db"
-    )
+    report = imported(b"".join([*parts[:-1], summed(BODIES[what]), parts[-1]]), tmp_path / "b.db")
     assert (report.imported, report.damaged) == (COUNT, {"not_an_entry": 1})
 
 

@@ -231,12 +231,13 @@ def test_colours_are_left_out_where_they_are_not_wanted(
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
     monkeypatch.setenv("TERM", "xterm-256color")
     shown: list[str] = []
-    for no_colour in ("", "1"):
-        monkeypatch.setenv("NO_COLOR", no_colour)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for _ in range(2):
         monkeypatch.setattr(sys, "stderr", terminal := Terminal())
         with LLMCache() as cache:
             cache.import_langchain(path)
         shown.append(terminal.getvalue())
+        monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[3" in shown[0]
     assert "\x1b[3" not in shown[1]
     assert " 100%" in shown[1]

@@ -36,7 +36,7 @@ class Kinds(NamedTuple):
     """How the keys and values of some answers were made, as far as they tell."""
 
     namespaces: frozenset[str] = frozenset()
-    """Labels of namespaces, hexadecimal. With another `secret`, each namespace has another label."""
+    """Labels of namespaces, hexadecimal. With another `secret`, each of them has another one."""
     encrypted: frozenset[bool] = frozenset()
     """Whether values are encrypted: both, where some are."""
 

@@ -64,7 +64,7 @@ class ProgressBar:
 
 
 def _bar(title: str) -> Progress | None:
-    """A bar for stderr, not shown yet; None if that is no terminal, or one that cannot erase a line."""
+    """A bar for stderr, not shown yet; None if that is no terminal that can erase a line."""
     stream = sys.stderr
     if stream is None or not stream.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
         return None
