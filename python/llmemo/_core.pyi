@@ -54,6 +54,7 @@ __all__ = [
     "recording_of",
     "seed_ids",
     "settings",
+    "take_apart",
     "unpack_question",
 ]
 
@@ -687,6 +688,22 @@ def decode(value: bytes, key: bytes, *, fresh_ids: bool = False) -> list[Generat
 
     Raises:
         ValueUnknown: The bytes are not for this process.
+        ValueDamaged: The bytes are damaged, or the answer to another key.
+    """
+
+def take_apart(value: bytes, key: bytes, make: Callable[[str, Any], Any]) -> list[Any]:
+    """The generations of an answer as plain data: no class is looked for, and none is imported.
+
+    Args:
+        value: What `encode` made.
+        key: For the same key.
+        make: Called for each object with the full name of its class and its state: a dict of the
+            fields of LangChain's objects, the state of others as docs/values.md has it. Also for a
+            `set`, a `frozenset`, and a `dict` with keys that are no text (its items). What it
+            returns stands for the object.
+
+    Raises:
+        ValueUnknown: The bytes are of a newer llmemo.
         ValueDamaged: The bytes are damaged, or the answer to another key.
     """
 

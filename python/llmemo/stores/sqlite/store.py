@@ -69,6 +69,7 @@ class SQLiteStore(Store):
     """
 
     lists_recent = True
+    session_class: type[RepairedSession] = RepairedSession
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class SQLiteStore(Store):
         self.max_store_bytes = max_store_bytes
         self.counts_uses = max_store_bytes is not None
         self._upkeep = Upkeep(wal_of(self.path), max_store_bytes)
-        self._session = RepairedSession(self.path, durability, self._upkeep)
+        self._session = self.session_class(self.path, durability, self._upkeep)
         self._sweeps: PendingSweeps[Sweep] = PendingSweeps()
         self._leases = SQLiteLeaseStore(self._session, self._now)
         self.leases = None if read_only else self._leases
