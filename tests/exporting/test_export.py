@@ -23,6 +23,7 @@ from support.near import certify, keep, look, near_cache, wording
 from llmemo import LLMCache, SQLiteStore, StoreError
 from llmemo.exporting import export as export_module
 from llmemo.exporting import sqlite_source
+from llmemo.exporting.sources import source_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -236,7 +237,7 @@ def test_memory_is_for_a_page_and_not_for_the_file(tmp_path: Path) -> None:
         nonlocal written
         written += len(lines)
 
-    with sqlite_source.SQLiteSource(tmp_path / "a.db") as source:
+    with source_of(str(tmp_path / "a.db")) as source:
         tracemalloc.start()
         try:
             export_module.export(source, count_bytes, progress=lambda *_: None)

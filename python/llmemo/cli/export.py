@@ -11,6 +11,12 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from llmemo.cli import FINE, PROBLEM
+from llmemo.cli.arguments import add_file
+from llmemo.exporting.export import export
+from llmemo.exporting.sources import source_of
+from llmemo.telemetry.progress import ProgressBar
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
@@ -24,18 +30,16 @@ EXAMPLES = """\
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The store."""
-    parser.add_argument("file", metavar="FILE", help="an SQLite file, or the URL of a Redis server")
+    add_file(parser)
 
 
 def run(arguments: Namespace, output: Output) -> int:
     """Export. What is said of it goes to stderr."""
-    from llmemo.cli import FINE, PROBLEM  # noqa: PLC0415 (it imports this)
-    from llmemo.exporting.export import export  # noqa: PLC0415
-    from llmemo.exporting.sources import source_of  # noqa: PLC0415
-    from llmemo.telemetry.progress import ProgressBar  # noqa: PLC0415
-
     stdout = sys.stdout.buffer
-    with source_of(arguments.file) as source, ProgressBar("exporting") as bar:
+    with (
+        source_of(arguments.file, prefix=arguments.prefix) as source,
+        ProgressBar("exporting") as bar,
+    ):
         # A bar between the lines would be in the way.
         progress = (lambda *_: None) if sys.stdout.isatty() else bar
         report = export(source, stdout.write, progress=progress)

@@ -13,6 +13,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
+from llmemo.cli import FINE, PROBLEM
+from llmemo.cli.arguments import add_file
+from llmemo.errors import NotACacheError, StoreError
+from llmemo.importing.exported import LinesImport
+from llmemo.importing.line_reader import LineReader
+from llmemo.importing.target import target_of
+from llmemo.telemetry.progress import ProgressBar
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
@@ -34,9 +42,7 @@ EXPECTED = ("bypassed: ", "not kept: ")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The store, and what to import."""
-    parser.add_argument(
-        "file", metavar="FILE", help="an SQLite file, made if it is missing, or a Redis URL"
-    )
+    add_file(parser)
     parser.add_argument(
         "source",
         metavar="SOURCE",
@@ -64,14 +70,11 @@ def _is_database(path: str) -> bool:
 
 
 def _import_lines(arguments: Namespace, output: Output) -> int:
-    from llmemo.cli import FINE, PROBLEM  # noqa: PLC0415 (it imports this)
-    from llmemo.importing.exported import LinesImport  # noqa: PLC0415
-    from llmemo.importing.line_reader import LineReader  # noqa: PLC0415
-    from llmemo.telemetry.progress import ProgressBar  # noqa: PLC0415
-
     with _opened(arguments.source) as (stream, size), ProgressBar("importing") as bar:
         reader = LineReader(stream, "stdin" if arguments.source == STDIN else arguments.source)
-        importing = LinesImport(reader, arguments.file, anyway=arguments.anyway)
+        importing = LinesImport(
+            reader, arguments.file, prefix=arguments.prefix, anyway=arguments.anyway
+        )
         try:
             report = importing.run(lambda position: bar(position, size))
         except KeyboardInterrupt:
@@ -97,11 +100,9 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
 
 def _import_langchain(arguments: Namespace, output: Output) -> int:
     from llmemo.cache import LLMCache  # noqa: PLC0415 (it brings LangChain)
-    from llmemo.cli import FINE, PROBLEM  # noqa: PLC0415
-    from llmemo.errors import NotACacheError, StoreError  # noqa: PLC0415
-    from llmemo.importing.target import target_of  # noqa: PLC0415
 
-    with LLMCache(target_of(arguments.file), max_bytes=0, store_timeout=60.0) as cache:
+    store, _ = target_of(arguments.file, prefix=arguments.prefix)
+    with LLMCache(store, max_bytes=0, store_timeout=60.0) as cache:
         try:
             report = cache.import_langchain(arguments.source)
         except NotACacheError as error:

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from llmemo.errors import StoreError, text_of
-from llmemo.exporting.source import BYTES_PER_PAGE, SAMPLE, Page, Source, kinds_of
-from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.redis import RedisStore
+from llmemo.exporting.source import BYTES_PER_PAGE, ROWS_PER_PAGE, SAMPLE, Page, Source, kinds_of
+from llmemo.stores.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from llmemo.exporting.lines import Kinds
-    from llmemo.stores.records import Record
-
-T = TypeVar("T")
-
-TIMEOUT = 15.0
-"""Longest time a server may take for one exchange, in seconds: a person is waiting."""
+    from llmemo.inspection.entries import Entry
+    from llmemo.inspection.redis_view import RedisView
 
 
 class RedisSource(Source):
     """A server, or a cluster, that is only read."""
 
-    def __init__(self, url: str) -> None:
-        """Connect.
-
-        Raises:
-            ConfigurationError: The URL names no server.
-            StoreError: The server cannot be reached.
-        """
-        self._store = RedisStore(url)
-        self._store.timeout = TIMEOUT
-        self._loop = asyncio.new_event_loop()
-        try:
-            self._run(self._store.open())
-        except BaseException:
-            self.close()
-            raise
+    def __init__(self, view: RedisView) -> None:
+        """Read by this view."""
+        self._view = view
 
     def kinds(self) -> Kinds:
         """See `Source.kinds`."""
@@ -60,29 +40,29 @@ class RedisSource(Source):
 
     def pages(self) -> Iterator[Page]:
         """See `Source.pages`. An answer may come twice: an import takes it once."""
-        walk: Any = self._store.pages(BYTES_PER_PAGE)
         done = 0
-        while True:
-            try:
-                keys = self._run(walk.__anext__())
-            except StopAsyncIteration:
-                return
-            found = self._run(self._store.get(keys))
-            whole = [record for record in found.values() if record.namespace]
-            done += len(found)
-            yield Page(whole, len(found) - len(whole), done)
+        for entries in self._view.entries():
+            for some in _by_size(entries):
+                stored = self._view.stored([entry.key for entry in some])
+                records = [
+                    Record(it.key, one.value, it.namespace, it.llm, it.created, it.expires)
+                    for one in stored
+                    if not one.is_damaged
+                    for it in (one.entry,)
+                ]
+                done += len(some)
+                yield Page(records, len(stored) - len(records), done)
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        try:
-            return self._loop.run_until_complete(work)
-        except (StoreUnavailableError, StoreError, OSError) as error:
-            msg = f"{self._store!r} could not be read: {text_of(error)}"
-            raise StoreError(msg) from error
 
-    def close(self) -> None:
-        """See `Source.close`."""
-        if self._loop.is_closed():
-            return
-        with contextlib.suppress(Exception):
-            self._loop.run_until_complete(self._store.close())
-        self._loop.close()
+def _by_size(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Entries in groups of which no reply is too large."""
+    group: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if group and (size + entry.size > BYTES_PER_PAGE or len(group) == ROWS_PER_PAGE):
+            yield group
+            group, size = [], 0
+        group.append(entry)
+        size += entry.size
+    if group:
+        yield group

@@ -11,8 +11,6 @@ from llmemo.exporting.lines import Kinds
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from typing_extensions import Self
-
     from llmemo.stores.records import Record
 
 SAMPLE = 1_000
@@ -64,18 +62,6 @@ class Source(ABC):
 
         Each is whole, and as it was at one moment.
         """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close the store."""
-
-    def __enter__(self) -> Self:
-        """Use as a context manager, which closes it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the store."""
-        self.close()
 
 
 def kinds_of(rows: Iterable[tuple[object, object]]) -> Kinds:

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
-from llmemo.errors import ConfigurationError
-from llmemo.stores.registry import store_of
-from llmemo.stores.schemes import REDIS_SCHEMES
+from llmemo.inspection.opening import PREFIX, is_url, viewed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llmemo.exporting.source import Source
 
-SQLITE = "sqlite:///"
 
+@contextlib.contextmanager
+def source_of(location: str, *, prefix: str = PREFIX) -> Iterator[Source]:
+    """The answers at a path or a URL.
 
-def source_of(location: str) -> Source:
-    """The source of a path, or of a URL as `LLMCache` takes it. The caller closes it.
+    Args:
+        location: Of the store.
+        prefix: Begins its keys on a server.
 
     Raises:
         ConfigurationError: There is no store, or it cannot be read.
         StoreError: It cannot be read now.
     """
-    scheme, has_scheme, _ = location.partition("://")
-    if has_scheme and scheme.lower() in REDIS_SCHEMES:
-        try:
+    view: Any
+    with viewed(location, prefix=prefix) as view:
+        if is_url(location):
             from llmemo.exporting.redis_source import RedisSource  # noqa: PLC0415 (an extra)
-        except ImportError as error:
-            raise ConfigurationError(str(error)) from None
-        return RedisSource(location)
-    if has_scheme and not location.startswith(SQLITE):
-        store_of(location)  # raises
-    from llmemo.exporting.sqlite_source import SQLiteSource  # noqa: PLC0415 (as above)
 
-    return SQLiteSource(location.removeprefix(SQLITE))
+            yield RedisSource(view)
+        else:
+            from llmemo.exporting.sqlite_source import SQLiteSource  # noqa: PLC0415 (as above)
+
+            yield SQLiteSource(view)

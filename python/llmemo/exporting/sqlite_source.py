@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
+import functools
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,18 +16,17 @@ from llmemo.exporting.source import (
     Source,
     kinds_of,
 )
-from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
+from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.records import Record, StoredQuestion
-from llmemo.stores.sqlite.path_checks import check_header
-from llmemo.stores.sqlite.read_only import ReadOnlyFile, check_read_only
 from llmemo.stores.sqlite.rows import record_of
 from llmemo.stores.sqlite.schema import COLUMNS, WITH_QUESTIONS
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    import sqlite3
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from llmemo.exporting.lines import Kinds
+    from llmemo.inspection.sqlite_view import SQLiteView
 
 T = TypeVar("T")
 
@@ -39,14 +38,16 @@ PAUSE = 0.05
 
 _ENTRIES = ", ".join(f"e.{column}" for column in (*COLUMNS.split(", "), "outline", "request"))
 PAGE = f"""
-SELECT e.id, {_ENTRIES}, q.partition, q.sealed
-FROM entries e LEFT JOIN questions q ON q.key = e.key
+SELECT e.id, {_ENTRIES}, {{questions}}
 WHERE e.id > ? AND e.id <= ? ORDER BY e.id LIMIT {ROWS_PER_PAGE}
-"""  # noqa: S608 (names of columns)
-PAGE_WITHOUT_QUESTIONS = PAGE.replace("q.partition, q.sealed", "NULL, NULL").replace(
-    "LEFT JOIN questions q ON q.key = e.key", ""
-)
+"""
+QUESTIONS = "q.partition, q.sealed FROM entries e LEFT JOIN questions q ON q.key = e.key"
+NO_QUESTIONS = "NULL, NULL FROM entries e"
+
+# The ids of what is there when it begins: what is stored later has higher ones, or is a new answer
+# to an old request.
 ENDS = "SELECT ifnull(min(id), 1) - 1, ifnull(max(id), 0) FROM entries"
+VERSION = "PRAGMA user_version"
 STATES = "SELECT name, state FROM states ORDER BY name"
 KINDS = f"""
 SELECT * FROM (SELECT namespace, substr(value, 1, 4) FROM entries ORDER BY id LIMIT {SAMPLE})
@@ -58,19 +59,15 @@ UNION SELECT * FROM
 class SQLiteSource(Source):
     """A file that is only read: it is not created, migrated, locked for long or written to."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Check the path.
+    def __init__(self, view: SQLiteView) -> None:
+        """Look how much there is.
 
         Raises:
-            ConfigurationError: There is no such file, or it cannot be read.
-            NotACacheError: It is not a store of ours.
-            StoreError: It is damaged, in use by a program that does not share it, or of a newer
-                llmemo.
+            StoreError: The file is damaged, or cannot be read now.
         """
-        self._path = check_read_only(path)
-        self._file = ReadOnlyFile(self._path)
-        self.schema = check_header(self._path)
-        self._first, self._last = self._read(lambda raw: raw.execute(ENDS).fetchall())[0]
+        self._view = view
+        [(self.schema,)] = self._rows(VERSION)
+        [(self._first, self._last)] = self._rows(ENDS)
 
     @property
     def total(self) -> int:
@@ -79,27 +76,31 @@ class SQLiteSource(Source):
 
     def kinds(self) -> Kinds:
         """See `Source.kinds`."""
-        return kinds_of(self._read(lambda raw: raw.execute(KINDS).fetchall()))
+        return kinds_of(self._rows(KINDS))
 
     def has_namespace(self, labels: Collection[bytes]) -> bool:
         """See `Source.has_namespace`. Reads all of the file if there is none."""
         marks = ", ".join("?" * len(labels))
-        query = f"SELECT 1 FROM entries WHERE namespace IN ({marks}) LIMIT 1"  # noqa: S608
-        return bool(self._read(lambda raw: raw.execute(query, list(labels)).fetchall()))
+        return bool(
+            self._rows(
+                f"SELECT 1 FROM entries WHERE namespace IN ({marks}) LIMIT 1",  # noqa: S608
+                *labels,
+            )
+        )
 
     def states(self) -> Iterable[tuple[bytes, bytes]]:
         """See `Source.states`."""
         if not self._has_questions:
             return ()
-        rows = self._read(lambda raw: raw.execute(STATES).fetchall())
+        rows = self._rows(STATES)
         return [(name, state) for name, state in rows if type(name) is type(state) is bytes]
 
     def pages(self) -> Iterator[Page]:
         """See `Source.pages`."""
-        query = PAGE if self._has_questions else PAGE_WITHOUT_QUESTIONS
+        query = PAGE.format(questions=QUESTIONS if self._has_questions else NO_QUESTIONS)
         at = self._first
         while at < self._last:
-            rows = self._read(lambda raw, at=at: _some(raw.execute(query, (at, self._last))))
+            rows = self._read(functools.partial(_some, query, (at, self._last)))
             if not rows:
                 return
             at = rows[-1][0]
@@ -111,32 +112,26 @@ class SQLiteSource(Source):
     def _has_questions(self) -> bool:
         return self.schema is not None and self.schema >= WITH_QUESTIONS
 
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        return self._read(lambda raw: raw.execute(query, values).fetchall())
+
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         end = time.monotonic() + PATIENCE
         while True:
             try:
-                return self._file.read(work)
-            except StoreUnavailableError as error:
-                if time.monotonic() > end:
-                    msg = f"{str(self._path)!r} could not be read: {error}"
-                    raise StoreError(msg) from error
-            except StoreUnusableError as error:
-                raise StoreError(str(error)) from error
-            except (sqlite3.Error, OSError) as error:
-                msg = f"{str(self._path)!r} is damaged, or cannot be read: {error}"
-                raise StoreError(msg) from error
+                return self._view.read(work)
+            except StoreError as error:
+                is_brief = isinstance(error.__cause__, StoreUnavailableError)
+                if not is_brief or time.monotonic() > end:
+                    raise
             time.sleep(PAUSE)
 
-    def close(self) -> None:
-        """See `Source.close`."""
-        self._file.close()
 
-
-def _some(rows: sqlite3.Cursor) -> list[Any]:
+def _some(query: str, values: Sequence[int], connection: sqlite3.Connection) -> list[Any]:
     """The rows of one page: as many as memory is for, and one at least."""
     found: list[Any] = []
     size = 0
-    with contextlib.closing(rows):
+    with contextlib.closing(connection.execute(query, values)) as rows:
         for row in rows:
             found.append(row)
             size += sum(len(field) for field in row if type(field) is bytes)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from llmemo._core import Memory
 from llmemo.errors import StoreError
+from llmemo.exporting.sources import source_of
 from llmemo.importing.line_reader import State
 from llmemo.importing.store_writer import TIMEOUT, StoreWriter
-from llmemo.importing.target import source_at, target_of
+from llmemo.importing.target import target_of
+from llmemo.inspection.opening import PREFIX
 from llmemo.store_io.calls import Call, run_inline, store_errors
 from llmemo.store_io.executor import Executor
 from llmemo.store_io.operations import AmendState
@@ -80,6 +82,7 @@ class LinesImport:
         reader: LineReader,
         location: str,
         *,
+        prefix: str = PREFIX,
         anyway: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -88,6 +91,7 @@ class LinesImport:
         Args:
             reader: The lines.
             location: Path or URL of the store. A file that is missing is created.
+            prefix: Begins its keys on a server.
             anyway: Import even if keys or values were made in another way.
             clock: Returns Unix time in seconds.
 
@@ -99,13 +103,12 @@ class LinesImport:
         self._reader = reader
         self._clock = clock
         self._expired = self._states = 0
-        self._store = target_of(location)
+        self._store, is_there = target_of(location, prefix=prefix)
         self._store.clock = clock
         self._store.timeout = TIMEOUT
         self._is_new = True
-        target = source_at(self._store, location)
-        if target is not None:
-            with target:
+        if is_there:
+            with source_of(location, prefix=prefix) as target:
                 self._is_new = not target.kinds().namespaces
                 if not anyway:
                     _check_alike(target, reader.kinds)

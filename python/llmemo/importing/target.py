@@ -1,50 +1,40 @@
-"""The store that a tool imports into: it is looked at first, and left alone if it is damaged."""
+"""The store that a command imports into: a damaged file is left as it is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmemo.errors import ConfigurationError
-from llmemo.exporting.sources import source_of
-from llmemo.stores.registry import store_of
-from llmemo.stores.sqlite import SQLiteStore
-from llmemo.stores.sqlite.path_checks import check_header
+from llmemo.inspection.opening import PREFIX, file_path, is_url
 
 if TYPE_CHECKING:
-    import os
-
-    from llmemo.exporting.source import Source
     from llmemo.stores.base import Store
 
 WRITABLE = 0o222
 """Bits of a mode: root may write without them, and is not meant to."""
 
 
-class _KeptFile(SQLiteStore):
-    """A file that is not set aside when it is damaged: a person decides."""
+def target_of(location: str, *, prefix: str = PREFIX) -> tuple[Store, bool]:
+    """The store at a path or a URL, to be written to; and whether there is anything to look at.
 
-    def __init__(self, path: str | os.PathLike[str], **settings: Any) -> None:
-        super().__init__(path, **settings)
-        self._session.sets_aside = False
-
-
-def target_of(location: str) -> Store:
-    """The store at a path or a URL, to be written to.
+    Args:
+        location: Of the store. A file that is missing is made at first use.
+        prefix: Begins its keys on a server.
 
     Raises:
-        ConfigurationError: There can be none.
+        ConfigurationError: There can be no store.
     """
-    store = store_of(location)
-    if not isinstance(store, SQLiteStore):
-        return store
+    if is_url(location):
+        try:
+            from llmemo.stores.redis import RedisStore  # noqa: PLC0415 (an extra)
+        except ImportError as error:
+            raise ConfigurationError(str(error)) from None
+        return RedisStore(location, prefix=prefix), True
+    from llmemo.inspection.careful_store import CarefulStore  # noqa: PLC0415 (as above)
+    from llmemo.stores.sqlite.path_checks import check_header  # noqa: PLC0415
+
+    store = CarefulStore(file_path(location))
     if store.path.exists() and not store.path.stat().st_mode & WRITABLE:
         msg = f"{str(store.path)!r} is read-only: change its mode, or name another file"
         raise ConfigurationError(msg)
-    return _KeptFile(store.path)
-
-
-def source_at(store: Store, location: str) -> Source | None:
-    """What reads the store as it is now; None if it is a file that is yet to be made."""
-    if isinstance(store, SQLiteStore) and not check_header(store.path):
-        return None
-    return source_of(location)
+    return store, check_header(store.path) > 0

@@ -17,11 +17,10 @@ from llmemo.stores.redis.location import location_of
 from llmemo.stores.redis.server import SCRIPTS, Server
 from llmemo.stores.redis.sweep import Sweep
 from llmemo.stores.redis.topology import Topology
-from llmemo.stores.redis.walk import pages
 from llmemo.stores.redis.writes import discard_all, remove_all, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from llmemo.stores.lease_store import Grant, LeaseState
 
@@ -138,10 +137,6 @@ class RedisStore(Store):
         late, leases = await self._leases.read(list(missing), missing)
         # The second look counts: an answer may have come, or gone, in between.
         return {**{k: it for k, it in records.items() if k not in missing}, **late}, leases
-
-    def pages(self, max_bytes: int) -> AsyncIterator[list[bytes]]:
-        """The keys of all answers, some at a time: see `walk.pages`. For tools, not for lookups."""
-        return pages(self._server, max_bytes)
 
     async def set(self, records: Sequence[Record]) -> None:
         """See `Store.set`."""

@@ -64,8 +64,6 @@ class Session(ABC):
         self.files = OpenFiles(path)
         self.identity: object = None
         """Of the file that is open."""
-        self.sets_aside = True
-        """Whether a damaged file makes way for a new one. A tool leaves it as it is."""
         self.newer = 0
         """The version of its schema, since it was found to be of a newer llmemo while open."""
         self.openings = 0
@@ -156,9 +154,6 @@ class Session(ABC):
 
     async def _set_aside(self, found: object, reason: object, *, is_empty: bool = False) -> None:
         """Rename a file that is damaged; `is_empty`: it has nothing, which SQLite calls sound."""
-        if not self.sets_aside:
-            msg = f"{str(self.path)!r} is damaged ({reason}): it is left as it is"
-            raise StoreUnusableError(msg)
         async with self.file_lock.held():
             # Another process may have been first.
             if identity_of(self.path) != found:
