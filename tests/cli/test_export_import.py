@@ -173,6 +173,11 @@ def _newer(path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
 
 
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def _other(path: Path) -> None:
     path.unlink()
     with closing(sqlite3.connect(path)) as connection:
@@ -181,7 +186,7 @@ def _other(path: Path) -> None:
 
 
 BAD: dict[str, Callable[[Path], object]] = {
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a folder": _folder,
     "foreign": lambda path: path.write_bytes(b"hello " * 999),
     "another database": _other,
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:6_000]),
@@ -229,7 +234,7 @@ def test_a_read_only_file_is_exported_and_takes_no_import(llmemo: Command, path:
 
 SOURCES: dict[str, Callable[[Path], object]] = {
     "missing": lambda path: path.unlink(),
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a folder": _folder,
     "empty": lambda path: path.write_bytes(b""),
     "foreign": lambda path: path.write_bytes(b"hello\n" * 999),
     "binary": lambda path: path.write_bytes(bytes(range(256)) * 99),
