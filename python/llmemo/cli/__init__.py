@@ -50,7 +50,7 @@ HELP = """\
 usage: llmemo COMMAND [OPTIONS] FILE
 
 Look at an llmemo store, and mend it, while services use it.
-FILE is an SQLite file, or a URL: redis://[user:password@]host[:port][/database].
+FILE is an SQLite file, or redis://[user:password@]host[:port][/database].
 
 commands:
 {commands}
@@ -59,7 +59,8 @@ options:
   -h, --help  show this, or with a command its own help
   --version   show the version
 
-Every command takes --json. Exit codes: 0 all is well, 1 a problem was found, 2 wrong usage.
+Every command takes --json.
+Exit codes: 0 all is well, 1 a problem was found, 2 it cannot be run like that.
 
 examples:
   llmemo stats cache.db

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from llmemo.cli import FINE, wording
 from llmemo.cli.arguments import add_file, whole
 from llmemo.inspection.opening import file_path
-from llmemo.inspection.sqlite_view import check_path
+from llmemo.inspection.sqlite_view import SQLiteView
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -49,7 +49,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, output: Output) -> int:
     """Measure, and print."""
-    path = check_path(file_path(arguments.file))
+    view = SQLiteView(file_path(arguments.file))
+    view.close()
+    path = view.path
     folder = Path(tempfile.mkdtemp(prefix=".llmemo-bench-", dir=path.parent))
     try:
         found = measure(folder / "scratch.db", max(1, arguments.entries))
@@ -77,7 +79,7 @@ def measure(path: Path, entries: int) -> dict[str, float]:
     from langchain_core.messages import AIMessage  # noqa: PLC0415 (this command alone needs it)
     from langchain_core.outputs import ChatGeneration  # noqa: PLC0415
 
-    from llmemo import LLMCache  # noqa: PLC0415
+    from llmemo.cache import LLMCache  # noqa: PLC0415
 
     prompts = [f"question {number}" for number in range(entries)]
     found = {}

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from llmemo.inspection.checks import OK, PROBLEM, WARN, Check, fine
+from llmemo.inspection.sqlite_view import bytes_of
 from llmemo.stores.sqlite.network_files import NETWORK, file_system
 from llmemo.stores.sqlite.path_checks import wal_of
 
@@ -38,15 +39,17 @@ VOLATILE = {"tmpfs", "ramfs", "overlay"}
 
 def check_file(view: SQLiteView, *, is_full: bool) -> Iterator[Check]:
     """All checks but those of entries."""
-    path, facts = view.path, view.facts()
+    path = view.path
     yield _sqlite(path)
     yield _place(path)
     yield from _permissions(path)
-    yield _wal(facts["wal_bytes"])
+    yield _wal(bytes_of(wal_of(path)))
     yield _space(path)
+    yield _siblings(path)
+    # What follows needs the file to be sound.
+    facts = view.facts()
     yield _free(facts["file_bytes"], facts["free_bytes"])
     yield _schema(facts["schema"], facts["newest_schema"])
-    yield _siblings(path)
     if is_full:
         yield _integrity(view)
 

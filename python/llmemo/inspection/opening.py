@@ -61,10 +61,17 @@ def file_path(location: str) -> str:
     """
     found = SCHEME.fullmatch(location)
     if found is None:
+        if "://" in location or location.partition(":")[0].lower() in REDIS_SCHEMES:
+            # Not a file: its name, which is printed, may hold a password.
+            msg = "FILE is nearly a URL: write redis://host, or ./name for a file of such a name"
+            raise ConfigurationError(msg)
         return location
     scheme, rest = found[1].lower(), found[2]
     if scheme == "sqlite" and rest.startswith("/") and rest != "/":
         return rest[1:]
+    if scheme in REDIS_SCHEMES:
+        msg = "this is for SQLite files: a server sees to it by itself"
+        raise ConfigurationError(msg)
     # Not the whole URL: it may carry a password.
     known = ", ".join(f"{name}://" for name in ("sqlite", *REDIS_SCHEMES))
     msg = f"{scheme}://… names no store: known are {known} and plain paths"
