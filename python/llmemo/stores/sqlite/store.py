@@ -273,8 +273,8 @@ class SQLiteStore(Store):
         """See `Store.left_open`."""
         inherit(self._session.identity, identity_of(self.path))
 
-    def size(self) -> int | None:
-        """See `Store.size`."""
+    def stored_bytes(self) -> int | None:
+        """See `Store.stored_bytes`."""
         return size_on_disk(self.path)
 
     async def upkeep(self) -> None:
