@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 import openai
@@ -20,6 +20,7 @@ from langchain_core.globals import set_llm_cache
 from langchain_openai import ChatOpenAI
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from pydantic import SecretStr
 
 from llmemo import LLMCache, PrometheusCollector, cached, options, track
 
@@ -52,7 +53,7 @@ set_llm_cache(cache)
 model = ChatOpenAI(
     model="gpt-4o-mini",
     base_url=os.environ["MODEL_URL"] + "/v1",
-    api_key="x",
+    api_key=SecretStr("x"),
     max_retries=0,
     stream_usage=True,
 )
@@ -95,15 +96,15 @@ def _call(kind: str, text: str, namespace: str) -> list[Any]:
         with contextlib.suppress(openai.APIError):
             _awaited(in_loop(work, events))
         return events
-    mode = "bypass" if kind == "bypass" else "default"
-    with options(namespace=namespace, mode=mode), track() as tracker:
-        with contextlib.suppress(openai.APIError):
-            if kind == "stream":
-                list(remembering.stream(text))
-            elif kind == "raw":
-                list(model.stream(text))
-            else:
-                model.invoke(text)
+    mode: Literal["bypass", "default"] = "bypass" if kind == "bypass" else "default"
+    survived = contextlib.suppress(openai.APIError)
+    with options(namespace=namespace, mode=mode), track() as tracker, survived:
+        if kind == "stream":
+            list(remembering.stream(text))
+        elif kind == "raw":
+            list(model.stream(text))
+        else:
+            model.invoke(text)
     return tracker.events
 
 
