@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from llmemo.integrations.langgraph_cache import LangGraphCache
     from llmemo.integrations.message_key import message_key
     from llmemo.integrations.middleware import CacheMiddleware
+    from llmemo.integrations.otel import instrument_otel
+    from llmemo.integrations.prometheus import PrometheusCollector
     from llmemo.pipeline.admission import worth_keeping
     from llmemo.semantic.calibration import CalibrationReport
     from llmemo.semantic.judges import LLMJudge
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from llmemo.stores.base import Store
     from llmemo.stores.redis import RedisStore
     from llmemo.stores.sqlite import SQLiteStore
+    from llmemo.telemetry.health import Health
     from llmemo.telemetry.savings import Worth
     from llmemo.telemetry.stats import CacheStats, SemanticStats
     from llmemo.telemetry.tracking import LookupEvent, Tracker
@@ -57,6 +60,7 @@ __all__ = [
     "CalibrationReport",
     "ConfigurationError",
     "Explanation",
+    "Health",
     "ImportReport",
     "LLMCache",
     "LLMJudge",
@@ -66,6 +70,7 @@ __all__ = [
     "NamespaceRequiredError",
     "Neighbour",
     "NotACacheError",
+    "PrometheusCollector",
     "RedisStore",
     "Required",
     "SQLiteStore",
@@ -79,6 +84,7 @@ __all__ = [
     "accelerate",
     "cached",
     "cached_embeddings",
+    "instrument_otel",
     "message_key",
     "options",
     "track",
@@ -96,6 +102,7 @@ _LATER = {
     "CalibrationReport": "llmemo.semantic.calibration",
     "ConfigurationError": "llmemo.errors",
     "Explanation": "llmemo.explain.explain",
+    "Health": "llmemo.telemetry.health",
     "ImportReport": "llmemo.importing.importer",
     "LLMCache": "llmemo.cache",
     "LLMJudge": "llmemo.semantic.judges",
@@ -105,6 +112,7 @@ _LATER = {
     "NamespaceRequiredError": "llmemo.errors",
     "Neighbour": "llmemo.explain.comparison",
     "NotACacheError": "llmemo.errors",
+    "PrometheusCollector": "llmemo.integrations.prometheus",
     "RedisStore": "llmemo.stores.redis",
     "Required": "llmemo.config.options",
     "SQLiteStore": "llmemo.stores.sqlite",
@@ -118,6 +126,7 @@ _LATER = {
     "accelerate": "llmemo.integrations.accelerate",
     "cached": "llmemo.integrations.cached_model",
     "cached_embeddings": "llmemo.integrations.embeddings",
+    "instrument_otel": "llmemo.integrations.otel",
     "message_key": "llmemo.integrations.message_key",
     "options": "llmemo.config.options",
     "track": "llmemo.config.track",
@@ -149,7 +158,9 @@ _ROOMS = {
 _NEEDS = {
     "CacheMiddleware": ("langchain", "agents"),
     "LangGraphCache": ("langgraph", "graph"),
+    "PrometheusCollector": ("prometheus_client", "bridge"),
     "RedisStore": ("redis", "asyncio"),
+    "instrument_otel": ("opentelemetry", "metrics"),
 }
 """Names that cannot be imported without another package: `from llmemo import *` leaves them out."""
 

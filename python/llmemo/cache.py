@@ -24,6 +24,7 @@ from llmemo.langchain.chains import in_chain
 from llmemo.pickling import reduced
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.pipeline.failures import ASKED_FOR, SURVIVED, interrupted, survive
+from llmemo.pipeline.health import ahealth, health
 from llmemo.pipeline.invalidate import invalidate, remove
 from llmemo.pipeline.lookup import fetch
 from llmemo.pipeline.tiers import Tiers
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from llmemo.semantic.calibration import CalibrationReport
     from llmemo.semantic.settings import Semantic
     from llmemo.stores.registry import Location
+    from llmemo.telemetry.health import Health
     from llmemo.telemetry.stats import CacheStats
 
     Recalled = list[Generation] | Literal[False] | None
@@ -482,8 +484,25 @@ class LLMCache(Closing, BaseCache):
             stop.set()
 
     def stats(self) -> CacheStats:
-        """What the cache has done so far. Cheap: call it as often as you like."""
+        """What the cache has done so far. Cheap: call it as often as you like.
+
+        `print` shows it as a table; see also `CacheStats.hit_rate` and `CacheStats.as_dict`.
+        """
         return self._tiers.stats()
+
+    def health(self) -> Health:
+        """How the cache is: "ok", "degraded" or "memory_only", why, and since when.
+
+        Answers within 50 ms, whatever the store does: from what calls have met. Besides, at most
+        once a second, it has the store read one key that no answer has, and waits up to 25 ms. So a
+        store that breaks while the service is idle is noticed; a first call opens the store. Model
+        calls go on in every status. docs/metrics.md says when each comes.
+        """
+        return health(self._tiers)
+
+    async def ahealth(self) -> Health:
+        """As `health`, without holding up the event loop."""
+        return await ahealth(self._tiers)
 
     def close(self, timeout: float | timedelta = 5.0) -> int:
         """Finish pending writes and let go of the store, within `timeout` seconds.

@@ -47,6 +47,7 @@ NEEDS = {
     "llmemo.integrations.langgraph_cache": "langgraph.cache.base",
     "llmemo.integrations.middleware": "langchain.agents",
     "llmemo.integrations.nodes": "langgraph.cache.base",
+    "llmemo.integrations.otel": "opentelemetry.metrics",
 }
 """What some modules cannot be imported without."""
 
@@ -128,6 +129,7 @@ def test_the_public_names_are_these() -> None:
         "CalibrationReport",
         "ConfigurationError",
         "Explanation",
+        "Health",
         "ImportReport",
         "LLMCache",
         "LLMJudge",
@@ -137,6 +139,7 @@ def test_the_public_names_are_these() -> None:
         "NamespaceRequiredError",
         "Neighbour",
         "NotACacheError",
+        "PrometheusCollector",
         "REQUIRED",
         "RedisStore",
         "Required",
@@ -151,6 +154,7 @@ def test_the_public_names_are_these() -> None:
         "accelerate",
         "cached",
         "cached_embeddings",
+        "instrument_otel",
         "message_key",
         "options",
         "track",

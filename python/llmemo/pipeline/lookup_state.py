@@ -128,6 +128,7 @@ class LookupState:
         Raises:
             CacheMiss: The caller must not go there.
         """
+        self.tiers.tally.add("bypasses")
         if self.options.trackers:
             self._track(LookupEvent("bypass", reason=reason))
         raise_if_only(self.options, reason)

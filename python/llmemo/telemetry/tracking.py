@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Literal
 
-from llmemo.telemetry.savings import NOTHING, Worth
+from llmemo.telemetry.savings import NOTHING, Worth, total
 
 Outcome = Literal["hit", "semantic", "miss", "bypass"]
 Source = Literal["memory", "store", "flight"]
@@ -59,8 +58,8 @@ class Tracker:
 
     @property
     def saved(self) -> Worth:
-        """Tokens and money that the hits saved."""
-        return functools.reduce(Worth.plus, (event.worth for event in list(self.events)), NOTHING)
+        """Tokens and money that the hits saved; the money rounded to 9 decimals."""
+        return total(event.worth for event in list(self.events))
 
     def _count(self, outcome: Outcome) -> int:
         return sum(event.outcome == outcome for event in list(self.events))
