@@ -18,7 +18,7 @@ cache = LLMCache(os.environ.get("LLMEMO_PATH", "cache.db"), namespace=REQUIRED)
 model = ChatOpenAI(model="gpt-5-mini", cache=cache)
 
 
-class TenantTask(Task):  # type: ignore[misc]
+class TenantTask(Task):
     """Each call of a task runs in the namespace that its header names."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -169,9 +169,11 @@ def _files() -> set[str]:
 
 
 def _anchors(document: Path) -> set[str]:
-    """The headings of a document, as GitHub makes anchors of them."""
-    headings = re.findall(r"^#+ (.*)", document.read_text("utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """The headings of a document, as GitHub makes anchors of them, and its names on the site."""
+    text = document.read_text("utf-8")
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return anchors.union(re.findall(r"^::: (\S+)$", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

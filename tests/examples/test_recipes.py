@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import json
 import os
-import re
 import shlex
 import signal
 import sqlite3
@@ -14,10 +13,9 @@ import stat
 import subprocess
 import sys
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import TESTS
@@ -25,7 +23,7 @@ from support.doubles import LIMIT
 from support.pages import blocks_of, command
 from support.servers import free_port
 
-from llmemo import LLMCache, NamespaceRequiredError, SQLiteStore, options
+from llmemo import NamespaceRequiredError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

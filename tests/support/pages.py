@@ -14,7 +14,7 @@ FENCE = re.compile(
     r"(?:<!-- not run: ([^\n]*?) -->\n+)?^( *)```([\w-]*)[^\n]*\n(.*?)^\2```$",
     re.DOTALL | re.MULTILINE,
 )
-SNIPPET = re.compile(r'^--8<-- "([^"\n]+)"$', re.MULTILINE)
+SNIPPET = re.compile(r"^--8<--\n([^\n]+)\n--8<--$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
