@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,22 @@ def test_the_list_of_decisions_has_every_page() -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_settings_name_every_argument_once(name: str) -> None:
+def test_the_settings_have_every_argument_and_its_default(name: str) -> None:
     page = (DOCS / "settings.md").read_text("utf-8")
     table = page[page.index(f"[`{name}`]") :].partition("\n\n")[0]
-    named = re.findall(r"`(\w+)`", table.partition("\n")[2])
-    parameters = [*inspect.signature(getattr(llmemo, name)).parameters]
-    assert sorted(named) == sorted(parameters)
+    named = re.findall(r"`(\w+)(?:=([^`]*))?`", table.partition("\n")[2])
+    parameters = inspect.signature(getattr(llmemo, name)).parameters
+    assert sorted(each for each, _ in named) == sorted(parameters)
+    # `options` inherits what is not given: it has no defaults to speak of.
+    told = {each: eval(text, {"time": time, **vars(llmemo)}) for each, text in named if text}
+    defaults = {
+        each: parameter.default
+        for each, parameter in parameters.items()
+        if parameter.default is not parameter.empty and name != "options"
+    }
+    if name == "LLMCache":  # tests/conftest.py changes this default
+        defaults["store_timeout"] = 1.0
+    assert told == defaults
 
 
 @pytest.fixture(scope="module")
