@@ -126,7 +126,7 @@ class LLMCache(Closing, BaseCache):
         ConfigurationError: An argument cannot work. The message names it, and says what would work.
         NotACacheError: `store` names a file that holds something else.
 
-    Example:
+    Examples:
         >>> from langchain_core.outputs import Generation
         >>> from llmemo import LLMCache
         >>> cache = LLMCache()
