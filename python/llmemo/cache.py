@@ -32,7 +32,7 @@ from llmemo.store_io.calls import Call, run_inline
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from langchain_core.caches import RETURN_VAL_TYPE
@@ -118,6 +118,10 @@ class LLMCache(Closing, BaseCache):
             another key, is a miss. docs/values.md says what encryption does not hide.
         semantic: Answers similar questions, too, once it is certified that at most so many of these
             answers are wrong: `Semantic(embeddings, max_error=0.02)`. None: exact answers alone.
+        ignore: Names of settings that never count in a key, for what differs from call to call and
+            changes no answer: `("default_headers.x-request-id", "user")`. Dots lead into a setting.
+            Settings that say what is asked (`model`, `tools`, …) are refused. A cache shares
+            answers only with caches that ignore the same (docs/keys.md).
         clock: Returns Unix time in seconds; for tests.
 
     Raises:
@@ -157,6 +161,7 @@ class LLMCache(Closing, BaseCache):
         secret: str | bytes | None = None,
         encryption_key: str | bytes | Sequence[str | bytes] | None = None,
         semantic: Semantic | None = None,
+        ignore: Collection[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """See the class."""
@@ -179,6 +184,7 @@ class LLMCache(Closing, BaseCache):
             prices=prices,
             clock=clock,
             semantic=semantic,
+            ignore=ignore,
         )
         tiers = Tiers(store, settings, secret=secret, encryption_key=encryption_key)
         self._tiers = tiers

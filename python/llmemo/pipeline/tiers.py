@@ -89,6 +89,7 @@ class Tiers:
             prices=settings.prices,
             clock=settings.own_clock,
             models_seen=snapshots,
+            ignore=tuple(settings.ignore),
         )
         self.label = functools.lru_cache(maxsize=64)(self.memory.label)
         self.store = None if store is None else store_of(store)
