@@ -28,8 +28,6 @@ from llmemo.telemetry.stats import CacheStats, SemanticStats
 from llmemo.telemetry.tracking import LookupEvent, Tracker
 
 if TYPE_CHECKING:
-    from llmemo.explain.comparison import Neighbour
-    from llmemo.explain.explain import Explanation
     from llmemo.importing.importer import ImportReport
     from llmemo.integrations.accelerate import Acceleration, accelerate
     from llmemo.integrations.cached_model import cached
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from llmemo.semantic.settings import Semantic
     from llmemo.stores.redis import RedisStore
     from llmemo.stores.sqlite import SQLiteStore
+    from llmemo.telemetry.explanation import Explanation, Neighbour
 
 __all__ = [
     "REQUIRED",
@@ -86,11 +85,11 @@ _LATER = {
     "Acceleration": "llmemo.integrations.accelerate",
     "CacheMiddleware": "llmemo.integrations.middleware",
     "CalibrationReport": "llmemo.semantic.calibration",
-    "Explanation": "llmemo.explain.explain",
+    "Explanation": "llmemo.telemetry.explanation",
     "ImportReport": "llmemo.importing.importer",
     "LLMJudge": "llmemo.semantic.judges",
     "LangGraphCache": "llmemo.integrations.langgraph_cache",
-    "Neighbour": "llmemo.explain.comparison",
+    "Neighbour": "llmemo.telemetry.explanation",
     "RedisStore": "llmemo.stores.redis",
     "SQLiteStore": "llmemo.stores.sqlite",
     "Semantic": "llmemo.semantic.settings",

@@ -9,7 +9,7 @@ use super::description::{Container, Description, entries};
 use super::encoding::{extent, members, tag, text_of};
 
 /// Place and name of the entry that says what is ignored.
-const ENTRY: (u8, &[u8]) = (10, b"ignore");
+const ENTRY: (u8, &[u8]) = (10, b"ignored settings");
 
 /// The place of the entries of a model's clients.
 const CLIENT: u8 = 5;
