@@ -26,8 +26,6 @@ if TYPE_CHECKING:
         NotACacheError,
         StoreError,
     )
-    from llmemo.explain.comparison import Neighbour
-    from llmemo.explain.explain import Explanation
     from llmemo.importing.importer import ImportReport
     from llmemo.integrations.accelerate import Acceleration, accelerate
     from llmemo.integrations.cached_model import cached
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from llmemo.stores.base import Store
     from llmemo.stores.redis import RedisStore
     from llmemo.stores.sqlite import SQLiteStore
+    from llmemo.telemetry.explanation import Explanation, Neighbour
     from llmemo.telemetry.health import Health
     from llmemo.telemetry.savings import Worth
     from llmemo.telemetry.stats import CacheStats, SemanticStats
@@ -101,7 +100,7 @@ _LATER = {
     "CacheStats": "llmemo.telemetry.stats",
     "CalibrationReport": "llmemo.semantic.calibration",
     "ConfigurationError": "llmemo.errors",
-    "Explanation": "llmemo.explain.explain",
+    "Explanation": "llmemo.telemetry.explanation",
     "Health": "llmemo.telemetry.health",
     "ImportReport": "llmemo.importing.importer",
     "LLMCache": "llmemo.cache",
@@ -110,7 +109,7 @@ _LATER = {
     "LangGraphCache": "llmemo.integrations.langgraph_cache",
     "LookupEvent": "llmemo.telemetry.tracking",
     "NamespaceRequiredError": "llmemo.errors",
-    "Neighbour": "llmemo.explain.comparison",
+    "Neighbour": "llmemo.telemetry.explanation",
     "NotACacheError": "llmemo.errors",
     "PrometheusCollector": "llmemo.integrations.prometheus",
     "RedisStore": "llmemo.stores.redis",

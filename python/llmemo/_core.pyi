@@ -292,6 +292,7 @@ class Memory:
         prices: Mapping[str, tuple[float, float]] | None = None,
         clock: Callable[[], float] | None = None,
         models_seen: Snapshots | None = None,
+        ignore: Sequence[str] = (),
     ) -> Memory:
         """An empty tier.
 
@@ -307,6 +308,7 @@ class Memory:
             prices: See `worth`.
             clock: Returns Unix time in seconds, or None for the system's.
             models_seen: What `recall` knows models by.
+            ignore: Names of settings that do not count in keys, in a fixed order.
 
         Raises:
             ValueError: `fingerprint_secret` is too short.
@@ -764,10 +766,10 @@ def recording_of(value: bytes, key: bytes) -> bytes | None:
         ValueDamaged: As `decode`.
     """
 
-def settings(llm_string: str) -> list[tuple[str, str]]:
+def settings(llm_string: str, ignore: Sequence[str] = ()) -> list[tuple[str, str]]:
     """The settings that count, in order: name, and value as the text has it.
 
-    Empty for a text of no form that is known.
+    Empty for a text of no form that is known. `ignore`: names of settings that do not count.
 
     Raises:
         RequestBypassed: The text does not determine the settings.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import weakref
 from sys import _getframe
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import anyio
 import anyio.to_thread
@@ -33,19 +34,23 @@ from llmemo.store_io.calls import Call, run_inline
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from langchain_core.caches import RETURN_VAL_TYPE
+    from langchain_core.language_models import LanguageModelInput
     from langchain_core.outputs import Generation
+    from langchain_core.runnables import Runnable
 
-    from llmemo.explain.explain import Explanation
     from llmemo.importing.importer import ImportReport
+    from llmemo.pipeline.looked_up import LookedUp
     from llmemo.semantic.calibration import CalibrationReport
     from llmemo.semantic.settings import Semantic
     from llmemo.stores.registry import Location
+    from llmemo.telemetry.explanation import Explanation
     from llmemo.telemetry.health import Health
     from llmemo.telemetry.stats import CacheStats
+    from llmemo.telemetry.tracking import LookupEvent
 
     Recalled = list[Generation] | Literal[False] | None
 
@@ -120,6 +125,10 @@ class LLMCache(Closing, BaseCache):
             another key, is a miss. docs/values.md says what encryption does not hide.
         semantic: Answers similar questions, too, once it is certified that at most so many of these
             answers are wrong: `Semantic(embeddings, max_error=0.02)`. None: exact answers alone.
+        ignore: Names of settings that never count in a key, for what differs from call to call and
+            changes no answer: `("default_headers.x-request-id", "user")`. Dots lead into a setting.
+            Settings that say what is asked (`model`, `tools`, …) are refused. A cache shares
+            answers only with caches that ignore the same (docs/keys.md).
         clock: Returns Unix time in seconds; for tests.
 
     Raises:
@@ -159,6 +168,7 @@ class LLMCache(Closing, BaseCache):
         secret: str | bytes | None = None,
         encryption_key: str | bytes | Sequence[str | bytes] | None = None,
         semantic: Semantic | None = None,
+        ignore: Collection[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """See the class."""
@@ -181,8 +191,10 @@ class LLMCache(Closing, BaseCache):
             prices=prices,
             clock=clock,
             semantic=semantic,
+            ignore=ignore,
         )
         tiers = Tiers(store, settings, secret=secret, encryption_key=encryption_key)
+        tiers.explain_lookup = _explain_lookup
         self._tiers = tiers
         # Bound once, and replaced by `close`: the path of a hit in memory has nothing else on it.
         self._recall: Callable[..., Recalled] = tiers.memory.recall
@@ -356,11 +368,23 @@ class LLMCache(Closing, BaseCache):
         """As `invalidate`."""
         return await invalidate(self._tiers, namespace, llm_string, older_than, Call.awaited)
 
-    def explain(self, prompt: str, llm_string: str) -> Explanation:
+    @overload
+    def explain(self, model: Runnable[Any, Any], input: LanguageModelInput) -> Explanation: ...
+
+    @overload
+    def explain(self, prompt: str, llm_string: str) -> Explanation: ...
+
+    def explain(self, *asked: Any, **named: Any) -> Explanation:
         """Why a request misses (the nearest entries, and their differences) or bypasses the cache.
 
+        Give a model and its input, as `model.invoke(input)` takes them: a chat or completion model,
+        what is bound to one (`bind_tools`, `with_structured_output`), or a chain of a prompt and
+        a model. The model is not called, and no callback is told. Or give a prompt and an
+        `llm_string`, as LangChain gives them to a cache.
+
         It gives differences in words if the other request is in memory, or in a store made with
-        `store_requests=True`. Otherwise it gives the names of the parts that differ.
+        `store_requests=True`. Otherwise it gives the names of the parts that differ. It names
+        settings that look made for each call, for `ignore`.
 
         This is for people, not for the path of a request. It counts nothing, compares with up to
         11,000 entries, and waits up to 20 seconds for a store.
@@ -368,14 +392,23 @@ class LLMCache(Closing, BaseCache):
         Raises:
             CacheClosedError: The cache is closed.
             NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
+            TypeError: The arguments are neither a model and its input, nor two texts.
         """
-        from llmemo.explain.explain import explain  # noqa: PLC0415 (seldom used)
+        from llmemo.explain.explain import arguments, explain  # noqa: PLC0415 (seldom used)
 
-        return explain(self._tiers, prompt, llm_string)
+        return explain(self._tiers, *arguments(asked, named))
 
-    async def aexplain(self, prompt: str, llm_string: str) -> Explanation:
+    @overload
+    async def aexplain(
+        self, model: Runnable[Any, Any], input: LanguageModelInput
+    ) -> Explanation: ...
+
+    @overload
+    async def aexplain(self, prompt: str, llm_string: str) -> Explanation: ...
+
+    async def aexplain(self, *asked: Any, **named: Any) -> Explanation:
         """As `explain`, without holding up the event loop."""
-        return await anyio.to_thread.run_sync(self.explain, prompt, llm_string)
+        return await anyio.to_thread.run_sync(functools.partial(self.explain, *asked, **named))
 
     def import_langchain(
         self,
@@ -559,3 +592,9 @@ class LLMCache(Closing, BaseCache):
 
 def _nothing(*_: object) -> None:
     """What the memory of a closed cache recalls: no answer."""
+
+
+def _explain_lookup(tiers: Tiers, looked_up: LookedUp, event: LookupEvent) -> Explanation:
+    from llmemo.explain.lookups import explain_lookup  # noqa: PLC0415 (seldom used)
+
+    return explain_lookup(tiers, looked_up, event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -9,6 +10,7 @@ from llmemo._core import LARGE as LIMIT
 from llmemo._core import recording_of
 from llmemo.errors import CacheMiss
 from llmemo.keys.request import remember
+from llmemo.pipeline.looked_up import LookedUp
 from llmemo.store_io.calls import Call
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.tracking import LookupEvent
@@ -49,8 +51,8 @@ def raise_if_only(options: Options | None, reason: str, key: bytes = b"") -> Non
 class LookupState:
     """One lookup that memory has not answered at first sight."""
 
-    namespace: str
-    name: str
+    namespace = ""
+    name = ""
     """The text by which memory knows the model and the call, once the key is known."""
     key = b""
     """The key of the request, once it is known."""
@@ -73,6 +75,10 @@ class LookupState:
     """The key of the similar question whose answer was served."""
     near: tuple[float, str] | None = None
     """Score and text of a similar question whose answer was not served."""
+    resolved: Request | None = None
+    """The request with the objects in its texts told beside them, once the key is known."""
+    obstacle: str | None = None
+    """The parameter because of which there is no key."""
     is_unreadable = False
     """Whether the store has an answer that is not for this caller: it would be offered again."""
 
@@ -202,5 +208,21 @@ class LookupState:
         return self.key.hex() or None
 
     def _track(self, event: LookupEvent) -> None:
+        event = replace(event, explainer=self._looked_up())
         for tracker in self.options.trackers:
             tracker.events.append(event)
+
+    def _looked_up(self) -> LookedUp:
+        """What it takes to explain this lookup, when it has ended."""
+        at, request = self.tiers.clock(), self.resolved or self.request
+        expires = None if self.expired is None else self.expired.expires
+        return LookedUp(
+            weakref.ref(self.tiers),
+            request._replace(caller=None, bypass=None, description=b""),
+            at=at,
+            namespace=self.namespace,
+            key=self.key,
+            name=self.name or request.llm_string,
+            expired=None if expires is None else at - expires,
+            parameter=self.obstacle,
+        )

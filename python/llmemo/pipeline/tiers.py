@@ -29,7 +29,7 @@ from llmemo.stores.registry import store_of
 from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from llmemo._core import ValueDamaged
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from llmemo.store_io.executor import Executor
     from llmemo.stores import Record
     from llmemo.stores.registry import Location
+    from llmemo.telemetry.explanation import Explanation
     from llmemo.telemetry.stats import CacheStats
 
 FINGERPRINT_SECRET = secrets.token_bytes(192)
@@ -90,6 +91,7 @@ class Tiers:
             prices=settings.prices,
             clock=settings.own_clock,
             models_seen=snapshots,
+            ignore=tuple(settings.ignore),
         )
         self.counting = Counting(self.memory, self.tally)
         self.label = functools.lru_cache(maxsize=64)(self.memory.label)
@@ -117,6 +119,8 @@ class Tiers:
         self.model_classes: dict[object, type] = {}
         """The classes of its cached models, by what they are made of: see `cached`."""
         self.watcher: Watcher | None = None
+        self.explain_lookup: Callable[..., Explanation] | None = None
+        """Explains a lookup by its event; the room `explain` is above this one."""
 
     def _semantic(self) -> SemanticTier | None:
         """The semantic tier, if one is asked for; nothing of it is imported otherwise.
