@@ -26,6 +26,7 @@ from llmemo.pipeline.admission import worth_keeping
 from llmemo.pipeline.failures import ASKED_FOR, SURVIVED, interrupted, survive
 from llmemo.pipeline.invalidate import invalidate, remove
 from llmemo.pipeline.lookup import fetch
+from llmemo.pipeline.streams_past import count_stream
 from llmemo.pipeline.tiers import Tiers
 from llmemo.pipeline.update import keep
 from llmemo.store_io.calls import Call, run_inline
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from llmemo.semantic.settings import Semantic
     from llmemo.stores.registry import Location
     from llmemo.telemetry.stats import CacheStats
+    from llmemo.telemetry.tracking import LookupEvent
 
     Recalled = list[Generation] | Literal[False] | None
 
@@ -118,6 +120,13 @@ class LLMCache(Closing, BaseCache):
             another key, is a miss. docs/values.md says what encryption does not hide.
         semantic: Answers similar questions, too, once it is certified that at most so many of these
             answers are wrong: `Semantic(embeddings, max_error=0.02)`. None: exact answers alone.
+        on_event: Is given a `LookupEvent` for each lookup, and for each stream that goes past the
+            cache: what `track()` collects. It is called in the thread of the caller, before that
+            has the answer, so it has to be quick. What it raises is counted and logged, and changes
+            nothing.
+        mark_hits: Messages of hits say so: `response_metadata["llmemo"]` has `hit`, `tier`, `age`
+            (seconds) and `key`. Keys of later turns leave that out, and it is never stored. Off: a
+            hit equals the answer that was stored.
         clock: Returns Unix time in seconds; for tests.
 
     Raises:
@@ -157,6 +166,8 @@ class LLMCache(Closing, BaseCache):
         secret: str | bytes | None = None,
         encryption_key: str | bytes | Sequence[str | bytes] | None = None,
         semantic: Semantic | None = None,
+        on_event: Callable[[LookupEvent], object] | None = None,
+        mark_hits: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """See the class."""
@@ -179,6 +190,8 @@ class LLMCache(Closing, BaseCache):
             prices=prices,
             clock=clock,
             semantic=semantic,
+            on_event=on_event,
+            mark_hits=mark_hits,
         )
         tiers = Tiers(store, settings, secret=secret, encryption_key=encryption_key)
         self._tiers = tiers
@@ -190,6 +203,8 @@ class LLMCache(Closing, BaseCache):
         self._namespace = namespace if isinstance(namespace, str) else ""
         if namespace is REQUIRED:
             self._recall = _nothing
+        elif on_event is not None or mark_hits:
+            self._recall = _unasked
         if tiers.executor is not None:
             # A cache that is dropped without close must not leave its thread behind.
             close_soon = tiers.executor.close_soon
@@ -506,6 +521,10 @@ class LLMCache(Closing, BaseCache):
             dropped = await anyio.to_thread.run_sync(self.close, timeout)
         return dropped  # noqa: RET504 (mypy: a `with` may swallow)
 
+    def _streams_past(self) -> None:
+        """Count a stream of a model of this cache that did not ask it. `langchain` calls this."""
+        count_stream(self._tiers)
+
     def __copy__(self) -> Self:
         """The cache itself: copying a model must not copy what it shares with others."""
         return self
@@ -536,6 +555,11 @@ class LLMCache(Closing, BaseCache):
             return summary_of(self._tiers, type(self).__name__, LLMCache)
         except Exception:  # noqa: BLE001 (half-made, or a store's own repr)
             return f"<{type(self).__name__}>"
+
+
+def _unasked(*_: object) -> Literal[False]:
+    """What a cache recalls at first sight whose every hit is told of: `fetch` looks."""
+    return False
 
 
 def _nothing(*_: object) -> None:
