@@ -1027,13 +1027,16 @@ class Snapshot:
 class Snapshots:
     """What goes with models as long as they are as they were. Keeps none of them alive."""
 
-    def __new__(cls, fields: str, asking: frozenset[str], chat: frozenset[str]) -> Snapshots:
+    def __new__(
+        cls, fields: str, asking: frozenset[str], chat: frozenset[str], quiet: set[type]
+    ) -> Snapshots:
         """Of no model.
 
         Args:
             fields: The attribute of a model's class that holds its fields.
             asking: Names of the functions that LangChain may ask a cache from.
             chat: The methods of chat models among them.
+            quiet: Types of callback handlers that need not be told of a hit. The caller adds to it.
         """
 
     def find(self, model: object) -> Any:
@@ -1046,7 +1049,8 @@ class Snapshots:
     def name(self, frame: FrameType, prompt: str, llm_string: str) -> str | None:
         """What memory knows the request by that is asked from a frame; None: take a closer look.
 
-        The text itself if LangChain has no part in it.
+        The text itself if LangChain has no part in it. None, too, if the frame's `run_manager` has
+        a handler that is not `quiet`.
         """
 
     def keep(

@@ -28,6 +28,7 @@ from llmemo.pipeline.failures import ASKED_FOR, SURVIVED, interrupted, survive
 from llmemo.pipeline.health import ahealth, health
 from llmemo.pipeline.invalidate import invalidate, remove
 from llmemo.pipeline.lookup import fetch
+from llmemo.pipeline.streams_past import count_stream
 from llmemo.pipeline.tiers import Tiers
 from llmemo.pipeline.update import keep
 from llmemo.store_io.calls import Call, run_inline
@@ -129,6 +130,13 @@ class LLMCache(Closing, BaseCache):
             changes no answer: `("default_headers.x-request-id", "user")`. Dots lead into a setting.
             Settings that say what is asked (`model`, `tools`, …) are refused. A cache shares
             answers only with caches that ignore the same (docs/keys.md).
+        on_event: Is given a `LookupEvent` for each lookup, and for each stream that goes past the
+            cache: what `track()` collects. It is called in the thread of the caller, before that
+            has the answer, so it has to be quick. What it raises is counted and logged, and changes
+            nothing.
+        mark_hits: Messages of hits say so: `response_metadata["llmemo"]` has `hit`, `tier`, `age`
+            (seconds) and `key`. Keys of later turns leave that out, and it is never stored. Off: a
+            hit equals the answer that was stored.
         clock: Returns Unix time in seconds; for tests.
 
     Raises:
@@ -169,6 +177,8 @@ class LLMCache(Closing, BaseCache):
         encryption_key: str | bytes | Sequence[str | bytes] | None = None,
         semantic: Semantic | None = None,
         ignore: Collection[str] = (),
+        on_event: Callable[[LookupEvent], object] | None = None,
+        mark_hits: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """See the class."""
@@ -192,6 +202,8 @@ class LLMCache(Closing, BaseCache):
             clock=clock,
             semantic=semantic,
             ignore=ignore,
+            on_event=on_event,
+            mark_hits=mark_hits,
         )
         tiers = Tiers(store, settings, secret=secret, encryption_key=encryption_key)
         tiers.explain_lookup = _explain_lookup
@@ -204,6 +216,8 @@ class LLMCache(Closing, BaseCache):
         self._namespace = namespace if isinstance(namespace, str) else ""
         if namespace is REQUIRED:
             self._recall = _nothing
+        elif on_event is not None or mark_hits:
+            self._recall = _unasked
         if tiers.executor is not None:
             # A cache that is dropped without close must not leave its thread behind.
             close_soon = tiers.executor.close_soon
@@ -558,6 +572,10 @@ class LLMCache(Closing, BaseCache):
             dropped = await anyio.to_thread.run_sync(self.close, timeout)
         return dropped  # noqa: RET504 (mypy: a `with` may swallow)
 
+    def _streams_past(self) -> None:
+        """Count a stream of a model of this cache that did not ask it. `langchain` calls this."""
+        count_stream(self._tiers)
+
     def __copy__(self) -> Self:
         """The cache itself: copying a model must not copy what it shares with others."""
         return self
@@ -588,6 +606,11 @@ class LLMCache(Closing, BaseCache):
             return summary_of(self._tiers, type(self).__name__, LLMCache)
         except Exception:  # noqa: BLE001 (half-made, or a store's own repr)
             return f"<{type(self).__name__}>"
+
+
+def _unasked(*_: object) -> Literal[False]:
+    """What a cache recalls at first sight whose every hit is told of: `fetch` looks."""
+    return False
 
 
 def _nothing(*_: object) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import Generation
 
+    from llmemo.telemetry.tracking import LookupEvent
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -55,6 +57,8 @@ class Settings:
     """A `Semantic`, which the room above checks."""
     ignore: Collection[str] = ()
     """Names of settings that do not count; sorted once they are checked."""
+    on_event: Callable[[LookupEvent], object] | None = None
+    mark_hits: bool = False
 
     def __post_init__(self) -> None:
         """Check."""
@@ -90,6 +94,13 @@ class Settings:
                 " generations and returns whether to keep it, or None to keep every answer"
             )
             raise ConfigurationError(msg)
+        if self.on_event is not None and not callable(self.on_event):
+            msg = (
+                f"on_event={self.on_event!r} is not allowed: a function that is given each"
+                " LookupEvent, or None"
+            )
+            raise ConfigurationError(msg)
+        check_flag("mark_hits", self.mark_hits)
         if self.stale_if_error and not self.single_flight:
             msg = (
                 "stale_if_error needs single_flight: a lease tells that the model has failed."

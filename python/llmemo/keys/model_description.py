@@ -24,6 +24,7 @@ from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model
 from llmemo.keys.self_describing import PARAMETER_OF
 from llmemo.keys.values import add_kind, describer, plain_describer
 from llmemo.langchain.model_classes import is_chat_model, is_model
+from llmemo.langchain.traced_runs import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ class Verdict(NamedTuple):
         return None
 
 
-snapshots = Snapshots(FIELDS, ASKING, CHAT)
+snapshots = Snapshots(FIELDS, ASKING, CHAT, quiet)
 """Models as they were read. `Memory` has it, too: each hit asks it."""
 
 verdict_before: Callable[[object], Verdict | None] = snapshots.find
