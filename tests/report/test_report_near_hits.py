@@ -99,7 +99,7 @@ def test_delete_leaves_the_others(tmp_path: Path) -> None:
     for question in ("a", "b", "c"):
         miss(cache, prompt(question), llm())
     cache.delete(prompt("b"), llm())
-    assert [it.prompt for it in cache._tiers.recent_misses.newest()] == [prompt("c"), prompt("a")]
+    assert [it.request.prompt for it in cache._tiers.recent_misses.newest()] == [prompt("c"), prompt("a")]
 
 
 def test_a_closed_cache_remembers_no_request() -> None:
@@ -116,7 +116,7 @@ def test_few_misses_are_remembered_and_no_long_ones(tmp_path: Path) -> None:
     miss(cache, prompt("x" * 2 * recent_misses.LONGEST), llm())
     kept = cache._tiers.recent_misses.newest()
     assert len(kept) == recent_misses.KEPT
-    assert kept[0].prompt == kept[0].name == ""
+    assert kept[0].request.prompt == kept[0].name == ""
     page = ReportPage(cache.report(tmp_path / "report.html"))
     assert "1 miss too long to be remembered" in page.text(page.section("What nearly hit"))
 

@@ -60,7 +60,7 @@ class LangGraphCache(Closing, BaseCache[ValueT]):
         NotACacheError: `store` names a file that holds something else.
         TypeError: `store` is none of these.
 
-    Example:
+    Examples:
         >>> from langgraph.graph import StateGraph
         >>> from langgraph.types import CachePolicy
         >>> from llmemo import LangGraphCache, message_key

@@ -60,7 +60,7 @@ class PrometheusCollector(Collector):
         >>> cache.lookup("2 + 2?", "model-1")
         >>> labels = {"cache": "default", "outcome": "miss", "tier": ""}
         >>> registry.get_sample_value("llmemo_lookups_total", labels)
-        1.0
+        1
     """
 
     def __init__(

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from llmemo.cache import LLMCache
 from llmemo.errors import ConfigurationError
-from llmemo.pipeline.health import known_health, passing_health
+from llmemo.pipeline.health import passing_health
+from llmemo.telemetry.health import Health
 from llmemo.telemetry.measures import Reading
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterator
 
+    from llmemo.pipeline.counting import Counting
     from llmemo.pipeline.tiers import Tiers
 
 LABEL = "cache"
@@ -50,18 +52,12 @@ class Watched:
         tiers = self._tiers()
         if tiers is None:
             return None
-        if tiers.is_closed:
-            return last_reading(tiers)
-        return Reading(tiers.stats(), passing_health(tiers), tiers.durable is not None)
+        has_store = tiers.durable is not None and not tiers.is_closed
+        return Reading(tiers.stats(), passing_health(tiers), has_store)
 
     def _tiers(self) -> Tiers | None:
         cache = self._cache()
         return None if cache is None else cache._tiers  # noqa: SLF001 (the same package)
-
-
-def last_reading(tiers: Tiers) -> Reading:
-    """The figures of a cache that is closed, or about to go."""
-    return Reading(tiers.stats(), known_health(tiers), has_store=False)
 
 
 class WatchedCaches:
@@ -109,12 +105,13 @@ class WatchedCaches:
         watched = Watched(cache, name)
         there = {each.name: each for each in self if each.is_there}
         self._by_name = {**there, name: watched}
-        # Not the cache: it could never go then.
-        ended = weakref.finalize(cache, _ended, self._gone, watched, cache._tiers)  # noqa: SLF001
-        ended.atexit = False
+        if self._gone is not None:
+            # Nothing that leads to the cache: it could never go then.
+            counting = cache._tiers.counting  # noqa: SLF001 (the same package)
+            weakref.finalize(cache, _ended, self._gone, watched, counting).atexit = False
 
 
-def _ended(gone: deque[tuple[Watched, Reading]] | None, watched: Watched, tiers: Tiers) -> None:
+def _ended(gone: deque[tuple[Watched, Reading]], watched: Watched, counting: Counting) -> None:
     """Keep a cache's last figures. A finalizer: it may come anywhere, so it takes no lock."""
-    if gone is not None:
-        gone.append((watched, last_reading(tiers)))
+    closed = Health("degraded", "the cache is gone", 0.0)
+    gone.append((watched, Reading(counting.last_stats(), closed, has_store=False)))

@@ -33,7 +33,7 @@ async def ahealth(tiers: Tiers) -> Health:
 
 def passing_health(tiers: Tiers) -> Health:
     """What is known, at once. A store that is open is asked: the next call has the answer."""
-    durable = tiers.durable
+    durable = None if tiers.is_closed else tiers.durable
     if durable is not None and durable.executor.is_running:
         durable.health.check.begin()
     return known_health(tiers)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from llmemo.pipeline.looked_up import LookedUp
 
 KEPT = 64
 """Misses that are remembered."""
@@ -15,32 +18,19 @@ LONGEST = 32 * 2**10
 """Characters of the longest request that is remembered whole: 2 MiB of ASCII in all."""
 
 
-class RecentMiss(NamedTuple):
-    """A request that had no answer."""
-
-    at: float
-    """When, as Unix time in seconds."""
-    key: bytes
-    namespace: str
-    name: str
-    """What memory would know its model and call by; empty if the request is too long."""
-    prompt: str
-    """Empty if the request is too long."""
-    supplement: bytes | None
-    """What its model says beside the texts."""
-
-
 class RecentMisses:
     """The last misses. Each step is atomic under the GIL: no lock that an interrupt could leave."""
 
     def __init__(self) -> None:
         """Nothing was missed yet."""
-        self._misses: deque[RecentMiss] = deque(maxlen=KEPT)
+        self._misses: deque[LookedUp] = deque(maxlen=KEPT)
 
-    def add(self, miss: RecentMiss) -> None:
-        """Remember a miss; a long request without its texts."""
-        if len(miss.name) + len(miss.prompt) > LONGEST:
-            miss = miss._replace(name="", prompt="", supplement=None)
+    def add(self, miss: LookedUp) -> None:
+        """Remember a miss; a long request without its texts, so that its prompt is empty."""
+        request = miss.request
+        if len(request.prompt) + len(request.llm_string) > LONGEST:
+            request = request._replace(prompt="", llm_string="", supplement=None, given="", head="")
+            miss = replace(miss, request=request, name="")
         self._misses.append(miss)
 
     def forget(self, keys: Collection[bytes] | None = None) -> None:
@@ -48,9 +38,9 @@ class RecentMisses:
         left = () if keys is None else [miss for miss in self.newest() if miss.key not in keys]
         self._misses = deque(reversed(left), maxlen=KEPT)
 
-    def newest(self) -> list[RecentMiss]:
+    def newest(self) -> list[LookedUp]:
         """The misses, the newest first: of each request its last one."""
-        found: dict[bytes, RecentMiss] = {}
+        found: dict[bytes, LookedUp] = {}
         for miss in reversed(self._misses.copy()):
             found.setdefault(miss.key, miss)
         return list(found.values())

@@ -5,28 +5,24 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from llmemo._core import RequestBypassed
-from llmemo.explain.comparison import (
-    Candidate,
-    ComparedRequest,
-    Comparison,
-    candidates_by_key,
-)
-from llmemo.explain.wording import Texts
+from llmemo.explain.comparison import Candidate, Comparison, candidates
+from llmemo.explain.explain import Subject
 from llmemo.keys.identity import partition_of
 from llmemo.keys.memory_name import parsed_name
-from llmemo.keys.request import Request
 from llmemo.report.store_calls import ask
 from llmemo.store_io.operations import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmemo.pipeline.recent_misses import RecentMiss
+    from llmemo.pipeline.looked_up import LookedUp
     from llmemo.pipeline.tiers import Tiers
     from llmemo.stores import Record
+
+T = TypeVar("T")
 
 STORE_ENTRIES = 1_000
 """Entries of the store that are compared: the last added."""
@@ -48,6 +44,8 @@ class NearHit(NamedTuple):
     namespace: str
     differences: tuple[str, ...]
     """What differs; empty if nothing else is kept for the namespace."""
+    ignorable: tuple[str, ...]
+    """Settings that are all that differs, and that look made for each call."""
     question: str = ""
     """The last message; only where texts are asked for."""
     misses: int = 1
@@ -61,6 +59,8 @@ class NearHits(NamedTuple):
     """Those of the same namespace and differences together, the newest first."""
     parts: tuple[tuple[str, int], ...]
     """What differs from the most similar entry: a part of the request, and in how many misses."""
+    ignorable: tuple[tuple[tuple[str, ...], int], ...]
+    """Settings that are all that differs and look made for each call, and in how many misses."""
     compared: int
     """Misses that were compared."""
     too_long: int
@@ -75,29 +75,37 @@ def near_hits(tiers: Tiers, *, texts: bool) -> NearHits:
     """Compare the last misses with what is kept for their namespaces now."""
     end = time.monotonic() + SECONDS
     misses = tiers.recent_misses.newest()
-    left = [miss for miss in misses if miss.prompt or miss.name]
+    left = [miss for miss in misses if miss.request.prompt or miss.name]
     too_long = len(misses) - len(left)
     records, trouble = _records(tiers) if left else ((), "")
     known: dict[str, dict[bytes, Candidate]] = {}
     found: list[NearHit] = []
     parts: Counter[str] = Counter()
+    ignorable: Counter[tuple[str, ...]] = Counter()
     while left and time.monotonic() < end:
         miss = left.pop(0)
         if miss.namespace not in known:
-            known[miss.namespace] = candidates_by_key(tiers.memory, miss.namespace, records)
+            known[miss.namespace] = candidates(tiers.memory, miss.namespace, records)
         near = _near_hit(tiers, miss, known[miss.namespace], texts=texts)
         parts.update(set(map(part_of, near.differences)))
+        ignorable.update([near.ignorable])
         found.append(near)
-    del parts[""]
+    del parts[""], ignorable[()]
     return NearHits(
-        _together(found)[:LISTED], _ordered(parts), len(found), too_long, len(left), trouble
+        listed=_together(found)[:LISTED],
+        parts=_ordered(parts),
+        ignorable=_ordered(ignorable),
+        compared=len(found),
+        too_long=too_long,
+        not_in_time=len(left),
+        trouble=trouble,
     )
 
 
 def _together(found: Iterable[NearHit]) -> tuple[NearHit, ...]:
     alike: dict[tuple[object, ...], NearHit] = {}
     for near in found:
-        same = near.namespace, near.differences, near.question
+        same = near.namespace, near.differences, near.ignorable, near.question
         first = alike.get(same)
         alike[same] = near if first is None else first._replace(misses=first.misses + 1)
     return tuple(alike.values())
@@ -108,8 +116,8 @@ def part_of(difference: str) -> str:
     return "" if COUNTED.fullmatch(difference) else difference.partition(": ")[0]
 
 
-def _ordered(parts: Counter[str]) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted(parts.items(), key=lambda item: (-item[1], item[0])))
+def _ordered(counts: Counter[T]) -> tuple[tuple[T, int], ...]:
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
 
 
 def _records(tiers: Tiers) -> tuple[tuple[Record, ...], str]:
@@ -123,29 +131,28 @@ def _records(tiers: Tiers) -> tuple[tuple[Record, ...], str]:
 
 
 def _near_hit(
-    tiers: Tiers, miss: RecentMiss, among: dict[bytes, Candidate], *, texts: bool
+    tiers: Tiers, miss: LookedUp, among: dict[bytes, Candidate], *, texts: bool
 ) -> NearHit:
-    name = parsed_name(miss.name)
-    asked = Texts(name.llm_string, miss.prompt)
-    request = ComparedRequest(miss.namespace, asked, name.schemas, miss.supplement)
+    schemas = parsed_name(miss.name).schemas
+    compared = Subject(miss.request, miss.namespace, miss.key, schemas).compared
     # Its own answer came since.
     others = [one for key, one in among.items() if key != miss.key]
     try:
-        nearest = Comparison(tiers.memory, request).nearest(others)
+        comparison = Comparison(tiers.memory, compared, tuple(tiers.settings.ignore))
+        nearest, ignorable = comparison.nearest(others)
     except RequestBypassed:
-        nearest = ()
+        nearest, ignorable = (), ()
     differences = nearest[0].differences if nearest else ()
     if not texts:
         names = tuple(part for part in map(part_of, differences) if part)
-        return NearHit(miss.at, miss.namespace, names)
-    question = _question(tiers, miss, name.llm_string)
-    return NearHit(miss.at, miss.namespace, differences, question)
+        return NearHit(miss.at, miss.namespace, names, ignorable)
+    question = _question(tiers, miss)
+    return NearHit(miss.at, miss.namespace, differences, ignorable, question)
 
 
-def _question(tiers: Tiers, miss: RecentMiss, llm_string: str) -> str:
+def _question(tiers: Tiers, miss: LookedUp) -> str:
     try:
-        request = Request(miss.prompt, llm_string, miss.supplement)
-        found = partition_of(tiers.memory, request, miss.namespace)
+        found = partition_of(tiers.memory, miss.request, miss.namespace)
     except RequestBypassed:
         return ""
     return found[1] if found else ""

@@ -107,6 +107,9 @@ def _tiles(contents: Contents) -> str:
     return tables.tiles(shown)
 
 
+PROPOSALS = 3
+"""Proposals that are shown."""
+
 LOOKUPS = ("lookup", "lookups")
 MISSES = ("miss", "misses")
 HITS = (
@@ -203,7 +206,18 @@ def _near_hits(contents: Contents) -> str:
         if number
     ]
     told = ". ".join(one for one in ("; ".join(rest), formats.text(found.trouble)) if one)
-    return intro + parts + tables.table("By namespace", heads, listed, style="stack") + note(told)
+    proposals = "".join(_proposal(*both) for both in found.ignorable[:PROPOSALS])
+    return intro + proposals + parts + tables.table("By namespace", heads, listed, style="stack") + note(told)
+
+
+def _proposal(names: tuple[str, ...], misses: int) -> str:
+    """What `explain` proposes: see `Explanation.suggestion`."""
+    shown = ", ".join(f"<code>{formats.text(name)}</code>" for name in names)
+    return (
+        f'<p class="proposal">{formats.counted(misses, *MISSES)} would have been hits without'
+        f" {shown}, which looks made for each call. If no answer depends on it:"
+        f" <code>LLMCache(ignore={formats.text(repr(names))})</code></p>"
+    )
 
 
 def _near_row(near: NearHit, *, has_texts: bool) -> str:

@@ -26,6 +26,9 @@ INTERVAL = 1.0
 PATIENCE = 0.025
 """Seconds that `health` waits for the answer, at most: it answers within 50 ms in all."""
 
+SILENCE = 1.0
+"""Seconds after which a store without an answer is in trouble, however long calls wait for it."""
+
 STEP = 0.002
 """Seconds between two looks of a task that waits."""
 
@@ -44,10 +47,10 @@ class StoreCheck:
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Ask nothing yet. `timeout`: seconds after which a store without an answer hangs."""
+        """Ask nothing yet. `timeout`: seconds that a model call waits for the store."""
         self._executor = executor
         self._answered = answered
-        self._timeout = max(timeout, PATIENCE)
+        self._timeout = min(max(timeout, PATIENCE), SILENCE)
         self._clock = clock
         self._spell = Spell(clock)
         self._asked: tuple[Call[Any], float] | None = None

@@ -78,6 +78,11 @@ class StoreHealth:
                 # Maybe that is over, too. But reads may hang where writes do not.
                 self.reads.hurry()
 
+    def write_failed(self, error: Exception) -> None:
+        """Tell the breaker of a failure that the private thread has counted."""
+        self._last_errors["write"] = text_of(error)
+        self.trip(self.writes)
+
     def attempt(self, operation: Operation) -> None:
         """Send an operation that no caller waits for, and see whether the store is well again."""
         is_read = isinstance(operation, Get)

@@ -216,7 +216,7 @@ class Store(ABC):
         """
         return ()
 
-    def size(self) -> int | None:
+    def stored_bytes(self) -> int | None:
         """What the store's files take, in bytes; None if it cannot tell at once. By default None.
 
         Called about once a second while in use, for `stats().store_bytes`.

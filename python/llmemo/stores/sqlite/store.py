@@ -70,6 +70,7 @@ class SQLiteStore(Store):
     """
 
     lists_recent = True
+    session_class: type[RepairedSession] = RepairedSession
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class SQLiteStore(Store):
         self.max_store_bytes = max_store_bytes
         self.counts_uses = max_store_bytes is not None
         self._upkeep = Upkeep(wal_of(self.path), max_store_bytes)
-        self._session = RepairedSession(self.path, durability, self._upkeep)
+        self._session = self.session_class(self.path, durability, self._upkeep)
         self._sweeps: PendingSweeps[Sweep] = PendingSweeps()
         self._leases = SQLiteLeaseStore(self._session, self._now)
         self.leases = None if read_only else self._leases
@@ -278,8 +279,8 @@ class SQLiteStore(Store):
         """See `Store.left_open`."""
         inherit(self._session.identity, identity_of(self.path))
 
-    def size(self) -> int | None:
-        """See `Store.size`."""
+    def stored_bytes(self) -> int | None:
+        """See `Store.stored_bytes`."""
         return size_on_disk(self.path)
 
     async def upkeep(self) -> None:

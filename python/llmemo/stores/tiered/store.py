@@ -215,9 +215,9 @@ class TieredStore(Store):
             msg = f"{self._dropped - dropped} answers never reached {self.stores[1]!r}"
             raise StoreUnavailableError(msg)
 
-    def size(self) -> int | None:
-        """See `Store.size`: of those that can tell."""
-        known = [size for store in self.stores if (size := store.size()) is not None]
+    def stored_bytes(self) -> int | None:
+        """See `Store.stored_bytes`: of those that can tell."""
+        known = [size for store in self.stores if (size := store.stored_bytes()) is not None]
         return sum(known) if known else None
 
     def troubles(self) -> Sequence[tuple[str | None, float]]:
