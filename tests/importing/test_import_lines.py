@@ -15,7 +15,8 @@ from support.doubles import LIMIT
 from support.langchain_files import answer
 from support.moved import exported, fields_of, imported, line, rows, summed
 
-from llmemo import ConfigurationError, LLMCache, StoreError
+from llmemo import ConfigurationError, LLMCache, StoreError, options
+from llmemo.exporting import sqlite_source
 from llmemo.importing import line_reader
 
 if TYPE_CHECKING:
@@ -261,16 +262,17 @@ def test_answers_under_another_secret_are_refused_unless_asked_for(
 
 
 def test_a_namespace_that_is_rare_in_the_store_shows_that_the_secret_is_the_same(
-    lines: bytes, tmp_path: Path
+    lines: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sqlite_source, "SAMPLE", 3)
     path = tmp_path / "b.db"
-    with LLMCache(path, namespace="tenant") as cache:
-        for number in range(50):
-            cache.update(f"{number}", LLM, answer(number))
-    with pytest.raises(StoreError, match="secret"):
-        imported(lines, path)
     with LLMCache(path) as cache:
-        cache.update("p", LLM, answer("p"))
+        for number in range(9):
+            if number == 5:
+                with pytest.raises(StoreError, match="secret"):
+                    imported(lines, path)
+            with options(namespace="" if number == 5 else "tenant"):
+                cache.update(f"of {number}", LLM, answer(number))
     assert imported(lines, path).imported == COUNT
 
 
