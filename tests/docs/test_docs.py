@@ -17,6 +17,7 @@ from support import TESTS
 import llmemo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 ROOT = TESTS.parent
@@ -30,6 +31,7 @@ RECIPES = [
     )
 ]
 FRAMEWORKS = {"fastapi", "flask", "django", "asgiref", "celery", "langchain", "langgraph"}
+FRAMEWORKS |= {"opentelemetry", "prometheus_client"}
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -90,6 +92,18 @@ def test_the_readmes_examples_run(
         set_llm_cache(before)
 
 
+@pytest.fixture
+def nothing_stays_registered() -> Iterator[None]:
+    """Take the collectors of recipes out of prometheus_client's own registry."""
+    yield
+    if _is_there("prometheus_client"):
+        registry = importlib.import_module("prometheus_client").REGISTRY
+        for collector in list(registry._collector_to_names):
+            if type(collector).__module__.startswith("llmemo."):
+                registry.unregister(collector)
+
+
+@pytest.mark.usefixtures("nothing_stays_registered")
 @pytest.mark.parametrize("block", RECIPES)
 def test_the_recipes_run(
     block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
