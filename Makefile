@@ -180,8 +180,9 @@ fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzz
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q $(PROPERTIES)
 	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
+# (With -q, --strict would see no warning.)
 docs: $(DOCS)/.ready ## build the site into site/; a broken link or a missing page fails
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict -q
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 	@echo "site/index.html. Its search needs a server: python3 -m http.server -d site"
 
 bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the tables of the documents
