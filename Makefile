@@ -5,8 +5,10 @@
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
+DEMO := .venv-demo
 BIN := $(VENV)/bin
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
+PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi')
 # Tests of crashes, faults and load, which have nothing to do with LangChain's version.
 LOAD := $(wildcard tests/soak/test_soak_*.py) tests/soak/test_faults.py tests/soak/test_heartbeat.py \
   tests/stores/sqlite/test_locked.py tests/store_io/test_fail_open.py
@@ -96,8 +98,13 @@ $(OLDEST)/.built: $(RUST) pyproject.toml | need-python need-cargo
 	@$(OLDEST)/bin/python -c 'from importlib.metadata import version; assert version("langchain-core") == "1.0.0", version("langchain-core")'
 	@touch $@
 
-demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside LangChain's own caches
-	$(BIN)/python examples/demo.py
+# Not the environment of the tests: a demo needs a sixth of it.
+$(DEMO)/.built: $(RUST) $(PYTHON_SOURCES) pyproject.toml .ci/demo.py | need-python need-cargo
+	@$(PYTHON) .ci/demo.py $(DEMO)
+	@touch $@
+
+demo: $(DEMO)/.built ## a real client, a stream and an agent: cold, hit, restart
+	@$(DEMO)/bin/python examples/demo.py
 
 demo-fleet: $(VENV)/.built servers ## four processes that share a Redis server: one call of the model for all of them
 	$(BIN)/python examples/demo_fleet.py
@@ -178,5 +185,5 @@ wheel: $(VENV)/.ready | need-cargo ## build the abi3 wheel and try it in a bare 
 	$(BIN)/python .ci/wheel.py
 
 clean: ## remove everything that the other commands made
-	rm -rf $(VENV) $(OLDEST) target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks \
+	rm -rf $(VENV) $(OLDEST) $(DEMO) target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks \
 	  $(shell find python tests examples benches -name __pycache__)
