@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
 DEMO := .venv-demo
+WHEEL := .venv-wheel
 BIN := $(VENV)/bin
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi')
@@ -181,9 +182,15 @@ fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzz
 bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the tables of the documents
 	$(BIN)/python benches/run.py
 
-wheel: $(VENV)/.ready | need-cargo ## build the abi3 wheel and try it in a bare environment without Rust
-	$(BIN)/python .ci/wheel.py
+$(WHEEL)/.ready: pyproject.toml | need-python
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install -q -U 'pip>=25.1'
+	$(WHEEL)/bin/python -m pip install -q --group wheel
+	@touch $@
+
+wheel: $(WHEEL)/.ready | need-cargo ## build the abi3 wheel, prove its tag, try it where there is no compiler
+	$(WHEEL)/bin/python .ci/wheel.py
 
 clean: ## remove everything that the other commands made
-	rm -rf $(VENV) $(OLDEST) $(DEMO) target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks \
+	rm -rf $(VENV) $(OLDEST) $(DEMO) $(WHEEL) target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks \
 	  $(shell find python tests examples benches -name __pycache__)
