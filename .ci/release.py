@@ -43,7 +43,7 @@ def in_folder(folder: Path, version: str) -> list[str]:
     """What is missing from a folder of what is to be uploaded, or is too much."""
     files = {path.name for path in folder.iterdir()}
     wanted = [f"llmemo-{version}.tar.gz"]
-    wanted += [f"llmemo-{version}-cp310-abi3-*{tag}.whl" for tag in PLATFORMS.values()]
+    wanted += [f"llmemo-{version}-cp310-abi3-{tag}.whl" for tag in PLATFORMS.values()]
     missing = [each for each in wanted if not any(fnmatch(name, each) for name in files)]
     others = [name for name in files if not any(fnmatch(name, each) for each in wanted)]
     return [f"missing: {each}" for each in missing] + [f"not ours: {each}" for each in others]

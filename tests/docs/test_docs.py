@@ -31,7 +31,7 @@ RECIPES = [
 ]
 FRAMEWORKS = {"fastapi", "flask", "django", "asgiref", "celery", "langchain", "langgraph"}
 DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 TOPS = (".ci", "benches", "docs", "examples", "fuzz", "python", "rust", "tests")
@@ -179,7 +179,7 @@ def _said(document: Path) -> str:
     text = document.read_text("utf-8")
     if document.name == "CHANGELOG.md":
         text = re.split(r"^## ", text, flags=re.MULTILINE)[1]
-        assert text.startswith("Unreleased")
+        assert re.match(r"\d+\.\d+\.\d+ \((unreleased|\d{4}-\d\d-\d\d)\)\n", text)
     return text
 
 
