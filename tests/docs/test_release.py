@@ -91,8 +91,8 @@ def test_the_rust_of_the_clean_container_is_the_oldest_supported() -> None:
 
 def test_the_archives_readme_links_to_the_repository(script: Any) -> None:
     change = script("sdist").absolute_links
-    said = change("[a](docs/a.md#b) [c](https://d.test/e) [f](#g)", "https://forge.test/us", "1.2")
-    assert said == "[a](https://forge.test/us/blob/v1.2/docs/a.md#b) [c](https://d.test/e) [f](#g)"
+    said = change("[a](pages/a.md#b) [c](https://d.test/e) [f](#g)", "https://forge.test/us", "1.2")
+    assert said == "[a](https://forge.test/us/blob/v1.2/pages/a.md#b) [c](https://d.test/e) [f](#g)"
 
 
 @pytest.fixture
