@@ -7,6 +7,7 @@ VENV := .venv
 OLDEST := .venv-oldest
 DEMO := .venv-demo
 WHEEL := .venv-wheel
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi')
@@ -60,7 +61,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-fleet test quick lint bench soak fuzz wheel clean need-python need-cargo servers
+.PHONY: help demo demo-fleet docs test quick lint bench soak fuzz wheel clean need-python need-cargo servers
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 19
@@ -97,6 +98,13 @@ $(OLDEST)/.built: $(RUST) pyproject.toml | need-python need-cargo
 	$(OLDEST)/bin/python -m pip install -q --group oldest
 	VIRTUAL_ENV=$(abspath $(OLDEST)) $(OLDEST)/bin/maturin develop --release --locked -q >/dev/null
 	@$(OLDEST)/bin/python -c 'from importlib.metadata import version; assert version("langchain-core") == "1.0.0", version("langchain-core")'
+	@touch $@
+
+# The site reads the sources, and needs neither llmemo nor Rust.
+$(DOCS)/.ready: pyproject.toml | need-python
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install -q -U 'pip>=25.1'
+	$(DOCS)/bin/python -m pip install -q --group docs
 	@touch $@
 
 # Not the environment of the tests: a demo needs a sixth of it.
@@ -179,6 +187,10 @@ fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzz
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q $(PROPERTIES)
 	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
+docs: $(DOCS)/.ready ## build the site into site/; a broken link or a missing page fails
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict -q
+	@echo "site/index.html. Its search needs a server: python3 -m http.server -d site"
+
 bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the tables of the documents
 	$(BIN)/python benches/run.py
 
@@ -192,5 +204,5 @@ wheel: $(WHEEL)/.ready | need-cargo ## build the abi3 wheel, prove its tag, try 
 	$(WHEEL)/bin/python .ci/wheel.py
 
 clean: ## remove everything that the other commands made
-	rm -rf $(VENV) $(OLDEST) $(DEMO) $(WHEEL) target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks \
+	rm -rf $(VENV) $(OLDEST) $(DEMO) $(WHEEL) $(DOCS) site target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks \
 	  $(shell find python tests examples benches -name __pycache__)

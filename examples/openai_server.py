@@ -247,7 +247,7 @@ class OpenAIServer(ThreadingHTTPServer):
     request_queue_size = 128  # `gather` opens many connections at once
 
     def __init__(self, latency: float = 0.0, pace: float = 0.0) -> None:
-        self._latency, self._pace = latency, pace
+        self.latency, self._pace = latency, pace
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._connections: set[Any] = set()
@@ -284,7 +284,7 @@ class OpenAIServer(ThreadingHTTPServer):
         with self._lock:
             self.requests += 1
             status = self._failures.pop(0) if self._failures else 0
-        self._closing.wait(self._latency)  # a sleep that closing ends
+        self._closing.wait(self.latency)  # a sleep that closing ends
         return status
 
     def pause(self, sent: Any) -> None:

@@ -54,6 +54,7 @@ __all__ = [
     "recording_of",
     "seed_ids",
     "settings",
+    "take_apart",
     "unpack_question",
 ]
 
@@ -291,6 +292,7 @@ class Memory:
         prices: Mapping[str, tuple[float, float]] | None = None,
         clock: Callable[[], float] | None = None,
         models_seen: Snapshots | None = None,
+        ignore: Sequence[str] = (),
     ) -> Memory:
         """An empty tier.
 
@@ -306,6 +308,7 @@ class Memory:
             prices: See `worth`.
             clock: Returns Unix time in seconds, or None for the system's.
             models_seen: What `recall` knows models by.
+            ignore: Names of settings that do not count in keys, in a fixed order.
 
         Raises:
             ValueError: `fingerprint_secret` is too short.
@@ -690,6 +693,22 @@ def decode(value: bytes, key: bytes, *, fresh_ids: bool = False) -> list[Generat
         ValueDamaged: The bytes are damaged, or the answer to another key.
     """
 
+def take_apart(value: bytes, key: bytes, make: Callable[[str, Any], Any]) -> list[Any]:
+    """The generations of an answer as plain data: no class is looked for, and none is imported.
+
+    Args:
+        value: What `encode` made.
+        key: For the same key.
+        make: Called for each object with the full name of its class and its state: a dict of the
+            fields of LangChain's objects, the state of others as docs/values.md has it. Also for a
+            `set`, a `frozenset`, and a `dict` with keys that are no text (its items). What it
+            returns stands for the object.
+
+    Raises:
+        ValueUnknown: The bytes are of a newer llmemo.
+        ValueDamaged: The bytes are damaged, or the answer to another key.
+    """
+
 @final
 class Recorder:
     """The chunks of a stream, as they come: each as the difference to the one before.
@@ -747,10 +766,10 @@ def recording_of(value: bytes, key: bytes) -> bytes | None:
         ValueDamaged: As `decode`.
     """
 
-def settings(llm_string: str) -> list[tuple[str, str]]:
+def settings(llm_string: str, ignore: Sequence[str] = ()) -> list[tuple[str, str]]:
     """The settings that count, in order: name, and value as the text has it.
 
-    Empty for a text of no form that is known.
+    Empty for a text of no form that is known. `ignore`: names of settings that do not count.
 
     Raises:
         RequestBypassed: The text does not determine the settings.
@@ -1008,13 +1027,16 @@ class Snapshot:
 class Snapshots:
     """What goes with models as long as they are as they were. Keeps none of them alive."""
 
-    def __new__(cls, fields: str, asking: frozenset[str], chat: frozenset[str]) -> Snapshots:
+    def __new__(
+        cls, fields: str, asking: frozenset[str], chat: frozenset[str], quiet: set[type]
+    ) -> Snapshots:
         """Of no model.
 
         Args:
             fields: The attribute of a model's class that holds its fields.
             asking: Names of the functions that LangChain may ask a cache from.
             chat: The methods of chat models among them.
+            quiet: Types of callback handlers that need not be told of a hit. The caller adds to it.
         """
 
     def find(self, model: object) -> Any:
@@ -1027,7 +1049,8 @@ class Snapshots:
     def name(self, frame: FrameType, prompt: str, llm_string: str) -> str | None:
         """What memory knows the request by that is asked from a frame; None: take a closer look.
 
-        The text itself if LangChain has no part in it.
+        The text itself if LangChain has no part in it. None, too, if the frame's `run_manager` has
+        a handler that is not `quiet`.
         """
 
     def keep(

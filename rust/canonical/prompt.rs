@@ -44,6 +44,9 @@ const UNSENT: &[(&str, Option<&str>)] = &[
     ("chunk_position", Some("AIMessageChunk")),
 ];
 
+/// The member of a message's `response_metadata` by which a cache marks its hits.
+const MARK: &str = "llmemo";
+
 /// Appends the canonical form of `text` to `out`, and returns true; or returns false, with `out` as
 /// it was, if it is not a list of messages: then it stands for itself.
 ///
@@ -182,7 +185,11 @@ fn arguments(json: &mut Json, found: &mut Arguments) -> Result<(), Fail> {
         if is_str(&found.bytes[name.clone()], "content") && json.next_is(b'[') {
             blocks(json, &mut found.bytes)?;
         } else {
+            let start = found.bytes.len();
             json.value(&mut found.bytes)?;
+            if is_str(&found.bytes[name.clone()], "response_metadata") {
+                unmark(&mut found.bytes, start);
+            }
         }
         let object = std::mem::replace(&mut json.object, before);
         found.members.push(Member { name, end: found.bytes.len(), object });
@@ -214,6 +221,24 @@ impl Arguments {
         }
         out.push(tag::END);
         Ok(object)
+    }
+}
+
+/// Takes what a cache says of its hit (`mark_hits`) out of the metadata that begins at `start`: it is
+/// another for each hit, and never sent.
+fn unmark(bytes: &mut Vec<u8>, start: usize) {
+    if bytes.get(start) != Some(&tag::DICT) {
+        return;
+    }
+    let mut at = start + 1;
+    while bytes.get(at).is_some_and(|next| *next != tag::END) {
+        let value = at + extent(&bytes[at..]);
+        let end = value + extent(&bytes[value..]);
+        if is_str(&bytes[at..value], MARK) {
+            bytes.drain(at..end);
+        } else {
+            at = end;
+        }
     }
 }
 

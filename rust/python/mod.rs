@@ -56,6 +56,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::codec::fresh_ids::seed_ids;
     #[pymodule_export]
+    use crate::python::codec::parts::take_apart;
+    #[pymodule_export]
     use crate::python::codec::recording::{Playback, Recorder, recording_of};
     #[pymodule_export]
     use crate::python::dumps::Dumps;

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import TESTS
 from support.doubles import LIMIT
+from support.pages import command
 from support.redis_server import BINARY
 from support.servers import program
 
@@ -71,10 +73,11 @@ def service(workers: int) -> Iterator[str]:
     """The service, as its documentation says to start it."""
     pytest.importorskip("uvicorn")
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "fastapi_app:app"]
-    command += ["--workers", str(workers), "--port", str(port)]
+    start = shlex.split(command("recipes/fastapi.md", "uvicorn"))
+    # (The last of two `--workers` counts.)
+    start = [sys.executable, "-m", *start, "--workers", str(workers), "--port", str(port)]
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        start, cwd=TESTS.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             ready = 0

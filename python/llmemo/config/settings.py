@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmemo.config.ignore import check_ignore
 from llmemo.config.options import REQUIRED, UNSET, Options, Required
 from llmemo.config.validation import (
     check_flag,
@@ -18,10 +19,12 @@ from llmemo.config.validation import (
 from llmemo.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import timedelta
 
     from langchain_core.outputs import Generation
+
+    from llmemo.telemetry.tracking import LookupEvent
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Settings:
     clock: Callable[[], float]
     semantic: Any = None
     """A `Semantic`, which the room above checks."""
+    ignore: Collection[str] = ()
+    """Names of settings that do not count; sorted once they are checked."""
+    on_event: Callable[[LookupEvent], object] | None = None
+    mark_hits: bool = False
 
     def __post_init__(self) -> None:
         """Check."""
@@ -87,6 +94,13 @@ class Settings:
                 " generations and returns whether to keep it, or None to keep every answer"
             )
             raise ConfigurationError(msg)
+        if self.on_event is not None and not callable(self.on_event):
+            msg = (
+                f"on_event={self.on_event!r} is not allowed: a function that is given each"
+                " LookupEvent, or None"
+            )
+            raise ConfigurationError(msg)
+        check_flag("mark_hits", self.mark_hits)
         if self.stale_if_error and not self.single_flight:
             msg = (
                 "stale_if_error needs single_flight: a lease tells that the model has failed."
@@ -94,6 +108,7 @@ class Settings:
             )
             raise ConfigurationError(msg)
         object.__setattr__(self, "prices", check_prices(self.prices))
+        object.__setattr__(self, "ignore", check_ignore(self.ignore))
 
     def ttl_of(self, options: Options, namespace: str) -> float | None:
         """Seconds for which an answer may be served that is kept under these options."""

@@ -28,6 +28,9 @@ COMPLETION = frozenset({"get_prompts", "aget_prompts", "update_cache", "aupdate_
 PASSING = frozenset({"lookup", "alookup", "update", "aupdate"})
 """Methods of a cache of the user's that stands between LangChain and this one."""
 
+RUNNING = CHAT | {"stream", "astream", "_iter_v2_events", "_aiter_v2_events"}
+"""Methods of `BaseChatModel` that call the model for a run."""
+
 THREAD = "run"
 """The function of `concurrent.futures.thread` that runs what was given to a thread."""
 
@@ -46,6 +49,8 @@ class Caller(NamedTuple):
     """What a chat model is asked; None of a completion model."""
     parameters: dict[str, Any] | None
     """What the text of a completion model was made of, where that is at hand."""
+    run: Any = None
+    """The manager of the call's run; None if none has begun: completion models ask before."""
 
 
 def caller_of(frame: FrameType | None, prompt: str, llm_string: str) -> Caller | None:
@@ -58,6 +63,16 @@ def caller_of(frame: FrameType | None, prompt: str, llm_string: str) -> Caller |
     if name in CHAT:
         return _chat(frame.f_locals, prompt, llm_string)
     return _completion(frame, prompt, llm_string) if name in COMPLETION else None
+
+
+def run_of(frame: FrameType) -> Any:
+    """The manager of the run for which LangChain calls a model's own method from this frame.
+
+    It does not give it on to `_stream`. None if that is not LangChain.
+    """
+    if frame.f_code.co_name not in RUNNING:
+        return None
+    return frame.f_locals.get("run_manager")
 
 
 def is_hidden(frame: FrameType, llm_string: str) -> bool:
@@ -77,7 +92,8 @@ def _chat(held: dict[str, Any], prompt: str, llm_string: str) -> Caller | None:
     is_it = held.get("llm_string") is llm_string and held.get("prompt") is prompt
     if not is_it or not is_chat_model(model):
         return None
-    return Caller(model, held["kwargs"], held["stop"], held["messages"], None)
+    run = held.get("run_manager")
+    return Caller(model, held["kwargs"], held["stop"], held["messages"], None, run)
 
 
 def _completion(frame: FrameType, prompt: str, llm_string: str) -> Caller | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.load import dumpd
 
 from llmemo._core import Snapshot, Snapshots, entries
+from llmemo.concurrency.bounded_dict import note
 from llmemo.keys.caller import ASKING, CHAT
 from llmemo.keys.endpoints import is_usual
 from llmemo.keys.extra_settings import extra_entries
@@ -23,6 +24,7 @@ from llmemo.keys.model_class import FIELDS, ModelClass, Place, default_of, model
 from llmemo.keys.self_describing import PARAMETER_OF
 from llmemo.keys.values import add_kind, describer, plain_describer
 from llmemo.langchain.model_classes import is_chat_model, is_model
+from llmemo.langchain.traced_runs import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +34,16 @@ if TYPE_CHECKING:
 
 _NO_PARAMETERS = "[('stop', None)]"
 """How an `llm_string` ends for a call without options."""
+
+
+SUPPLEMENTS_MAX = 256
+"""Supplements that are remembered, the last ones."""
+
+SUPPLEMENT_MAX = 16 * 1024
+"""Longest of them, in bytes."""
+
+_supplements: dict[str, bytes] = {}
+"""By their marks: memory has the marks alone, and explanations tell the settings."""
 
 
 class Verdict(NamedTuple):
@@ -63,7 +75,7 @@ class Verdict(NamedTuple):
         return None
 
 
-snapshots = Snapshots(FIELDS, ASKING, CHAT)
+snapshots = Snapshots(FIELDS, ASKING, CHAT, quiet)
 """Models as they were read. `Memory` has it, too: each hit asks it."""
 
 verdict_before: Callable[[object], Verdict | None] = snapshots.find
@@ -113,7 +125,17 @@ def _read(model: BaseLanguageModel[Any], known: ModelClass) -> tuple[Snapshot, b
 
 def mark_of(supplement: bytes) -> str:
     """A short text that stands for a supplement; empty for an empty one."""
-    return hashlib.blake2b(supplement, digest_size=16).hexdigest() if supplement else ""
+    if not supplement:
+        return ""
+    mark = hashlib.blake2b(supplement, digest_size=16).hexdigest()
+    if len(supplement) <= SUPPLEMENT_MAX and mark not in _supplements:
+        note(_supplements, mark, supplement, SUPPLEMENTS_MAX)
+    return mark
+
+
+def supplement_of(mark: str) -> bytes | None:
+    """The supplement of a mark, if it was among the last: for `explain`."""
+    return _supplements.get(mark) if mark else b""
 
 
 def _make_clients(model: BaseLanguageModel[Any], known: ModelClass) -> None:

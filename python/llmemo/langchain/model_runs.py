@@ -25,6 +25,8 @@ from llmemo.errors import CacheMiss
 from llmemo.langchain import chains
 from llmemo.langchain.only_mode import refuse_chat, refuse_completion
 from llmemo.langchain.request_errors import refuses_request
+from llmemo.langchain.traced_runs import quiet
+from llmemo.langchain.uncached_streams import watch_stream
 from llmemo.langchain.when_imported import when_imported
 
 if TYPE_CHECKING:
@@ -178,6 +180,7 @@ class RunWatch(BaseCallbackHandler):
             guard.chat()
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
+        watch_stream()
 
     @override
     def on_llm_start(
@@ -195,6 +198,7 @@ class RunWatch(BaseCallbackHandler):
             guard.completion(prompts)
         chains.enter(parent_run_id)
         _begin(run_id, kwargs)
+        watch_stream()
 
     # What depends on a run has to know its end, though a signal handler raises something meanwhile.
     on_llm_end = staticmethod(Insisting(_llm_ended))
@@ -221,6 +225,9 @@ class RunWatch(BaseCallbackHandler):
     @override
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         chains.end(run_id, error)
+
+
+quiet.add(RunWatch)
 
 
 def _begin(run_id: UUID, arguments: dict[str, Any]) -> None:

@@ -74,9 +74,17 @@ def begin(
 
 def run(lookup: LookupState, *, ask_memory: bool) -> Coroutine[Any, Any, Hit | None]:
     """Do a lookup. Raises as `fetch`."""
-    if lookup.chain is None:
-        return _run(lookup, ask_memory=ask_memory)
-    return _run_in(lookup.chain, lookup)
+    chain = lookup.chain
+    done = _run(lookup, ask_memory=ask_memory) if chain is None else _run_in(chain, lookup)
+    return _marked(lookup, done) if lookup.tiers.settings.mark_hits else done
+
+
+async def _marked(lookup: LookupState, done: Coroutine[Any, Any, Hit | None]) -> Hit | None:
+    """Do a lookup, and mark what it gives."""
+    hit = await done
+    if hit is not None:
+        lookup.mark(hit)
+    return hit
 
 
 def at_once(lookup: LookupState) -> Hit | None:
@@ -95,7 +103,10 @@ def at_once(lookup: LookupState) -> Hit | None:
     if not hit:
         return None
     lookup.remember_hit(lookup.chain)
-    return lookup.hit_in_memory(hit)
+    lookup.hit_in_memory(hit)
+    if tiers.settings.mark_hits:
+        lookup.mark(hit)
+    return hit
 
 
 async def key_of(lookup: LookupState) -> bytes:
@@ -135,6 +146,7 @@ async def _run(lookup: LookupState, *, ask_memory: bool) -> Hit | None:
         is_long = lookup.is_long
         epoch = await _name_beside(lookup) if is_long else _name(lookup)
     except RequestBypassed as bypass:
+        lookup.obstacle = bypass.args[1]
         lookup.bypass(tiers.bypass(bypass))
         return None
     reason = _reason_to_refresh(lookup, epoch)
@@ -197,6 +209,7 @@ def _name(lookup: LookupState) -> int | None:
     """Find the key. Returns its epoch for reading the store; None if memory has an entry."""
     identity, epoch = seek(lookup.tiers.memory, lookup.request, lookup.namespace)
     lookup.name, lookup.key = identity.name, identity.key
+    lookup.resolved = identity.request
     return epoch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -9,6 +10,10 @@ from llmemo._core import LARGE as LIMIT
 from llmemo._core import recording_of
 from llmemo.errors import CacheMiss
 from llmemo.keys.request import remember
+from llmemo.langchain.traced_runs import traced_run
+from llmemo.pipeline.announce import announce
+from llmemo.pipeline.hit_marks import mark
+from llmemo.pipeline.looked_up import LookedUp
 from llmemo.store_io.calls import Call
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.tracking import LookupEvent
@@ -49,8 +54,8 @@ def raise_if_only(options: Options | None, reason: str, key: bytes = b"") -> Non
 class LookupState:
     """One lookup that memory has not answered at first sight."""
 
-    namespace: str
-    name: str
+    namespace = ""
+    name = ""
     """The text by which memory knows the model and the call, once the key is known."""
     key = b""
     """The key of the request, once it is known."""
@@ -73,6 +78,12 @@ class LookupState:
     """The key of the similar question whose answer was served."""
     near: tuple[float, str] | None = None
     """Score and text of a similar question whose answer was not served."""
+    resolved: Request | None = None
+    """The request with the objects in its texts told beside them, once the key is known."""
+    obstacle: str | None = None
+    """The parameter because of which there is no key."""
+    event: LookupEvent | None = None
+    """What has become of it, if anything is to be told of that."""
     is_unreadable = False
     """Whether the store has an answer that is not for this caller: it would be offered again."""
 
@@ -83,6 +94,12 @@ class LookupState:
         self.tiers = tiers
         self.request, self.prompt = request, request.prompt
         self.options = options
+        caller, settings = request.caller, tiers.settings
+        self._traced = None if caller is None else traced_run(caller.run)
+        self.is_told = bool(
+            options.trackers or self._traced or settings.on_event or settings.mark_hits
+        )
+        """Whether anything is to be told of its outcome."""
         self.make_call = make_call
         self.is_awaited = make_call == Call.awaited
         # Of the prompt. A thread that waits does everything itself.
@@ -115,7 +132,7 @@ class LookupState:
         """
         self.tiers.tally.add("misses")
         remember(self.request)
-        if self.options.trackers:
+        if self.is_told:
             event = LookupEvent("miss", key=self._shown_key(), reason=reason)
             if self.near is not None:
                 event = replace(event, score=self.near[0], neighbour=self.near[1])
@@ -128,7 +145,8 @@ class LookupState:
         Raises:
             CacheMiss: The caller must not go there.
         """
-        if self.options.trackers:
+        self.tiers.tally.add("bypasses")
+        if self.is_told:
             self._track(LookupEvent("bypass", reason=reason))
         raise_if_only(self.options, reason)
 
@@ -137,7 +155,7 @@ class LookupState:
         if self.wants_recording:
             key = self.key_of_hit()
             self.recording = self.tiers.memory.recording(key) if key else None
-        if self.options.trackers:
+        if self.is_told:
             memory, key = self.tiers.memory, self.key_of_hit()
             about = memory.about(key) if key else None
             created = None if about is None else about[0]
@@ -156,7 +174,7 @@ class LookupState:
         """Count a hit, and note it."""
         worth = Worth(*self.tiers.memory.worth(hit))
         self.tiers.tally.hit(count, worth)
-        if self.options.trackers:
+        if self.is_told:
             self.track_hit(tier, created, worth, is_stale=is_stale)
         return hit
 
@@ -169,7 +187,7 @@ class LookupState:
             self.recording = recording_of(answer.value, neighbour.key)
         worth = Worth(*tiers.memory.worth(hit))
         tiers.tally.hit("semantic", worth)
-        if self.options.trackers:
+        if self.is_told:
             age = max(0.0, tiers.clock() - answer.created)
             event = LookupEvent("semantic", answer.tier, age, self._shown_key(), worth=worth)
             event = replace(event, score=neighbour.score, neighbour=neighbour.question)
@@ -182,6 +200,11 @@ class LookupState:
         """Tell the trackers of a hit."""
         age = None if created is None else max(0.0, self.tiers.clock() - created)
         self._track(LookupEvent("hit", tier, age, self._shown_key(), is_stale, worth=worth))
+
+    def mark(self, hit: Hit) -> None:
+        """Mark the messages of a hit, before any caller has them."""
+        if self.event is not None:
+            mark(hit, self.event)
 
     def key_of_hit(self) -> bytes:
         """The key of the request that was a hit; empty if memory no longer knows it."""
@@ -201,5 +224,23 @@ class LookupState:
         return self.key.hex() or None
 
     def _track(self, event: LookupEvent) -> None:
-        for tracker in self.options.trackers:
-            tracker.events.append(event)
+        if self.options.trackers or self.tiers.settings.on_event:
+            # Who only shows or counts it cannot ask.
+            event = replace(event, explainer=self._looked_up())
+        self.event = event
+        announce(self.tiers, self.options, event, self._traced)
+
+    def _looked_up(self) -> LookedUp:
+        """What it takes to explain this lookup, when it has ended."""
+        at, request = self.tiers.clock(), self.resolved or self.request
+        expires = None if self.expired is None else self.expired.expires
+        return LookedUp(
+            weakref.ref(self.tiers),
+            request._replace(caller=None, bypass=None, description=b""),
+            at=at,
+            namespace=self.namespace,
+            key=self.key,
+            name=self.name or request.llm_string,
+            expired=None if expires is None else at - expires,
+            parameter=self.obstacle,
+        )

@@ -135,7 +135,7 @@ def _decoded(
         return None
     if lookup.wants_recording:
         lookup.recording = recording_of(tiers.envelope.decrypted(record.value, key), key)
-    if lookup.options.trackers:
+    if lookup.is_told:
         lookup.track_hit("store", created, Worth(*tiers.memory.worth(hit)))
     return hit
 

@@ -13,6 +13,7 @@ from llmemo.keys.identity import describe, identify
 from llmemo.langchain import chains
 from llmemo.pipeline.admission import refusal_of, refuse
 from llmemo.pipeline.answer_record import record_of, times
+from llmemo.pipeline.hit_marks import without_marks
 from llmemo.pipeline.large_work import LARGE, Large
 from llmemo.pipeline.near_match import compared, expected_answer, learned
 from llmemo.store_io.calls import Call
@@ -261,7 +262,7 @@ def _admitted(
         serve(tiers, key, None)
         return None
     try:
-        value = encode(generations, key, at_once=at_once, **_recorded(recording))
+        value = encode(without_marks(generations), key, at_once=at_once, **_recorded(recording))
     except ValueRefused as error:
         tiers.skip(*error.args)
         serve(tiers, key, None)

@@ -216,6 +216,21 @@ class Store(ABC):
         """
         return ()
 
+    def stored_bytes(self) -> int | None:
+        """What the store's files take, in bytes; None if it cannot tell at once. By default None.
+
+        Called about once a second while in use, for `stats().store_bytes`.
+        """
+        return None
+
+    def troubles(self) -> Sequence[tuple[str | None, float]]:
+        """What is wrong with parts of the store while the whole may still serve.
+
+        For each part the reason, or None, and when that began, by `time.monotonic`. For
+        `LLMCache.health`: called from any thread, and takes no time. By default nothing.
+        """
+        return ()
+
     async def upkeep(self) -> None:  # noqa: B027 (not every store needs any)
         """Remove what has to go, a little at a time. Called about once a second while in use.
 

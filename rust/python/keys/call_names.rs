@@ -4,7 +4,7 @@ use crate::python::runtime::gil_cell::GilCell;
 use crate::python::runtime::interned::intern;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet, PyString};
+use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyString};
 
 /// Names of functions that a cache is asked from.
 pub(super) struct Names {
@@ -12,6 +12,8 @@ pub(super) struct Names {
     pub(super) asking: Py<PyFrozenSet>,
     /// The methods of chat models among them.
     pub(super) chat: Py<PyFrozenSet>,
+    /// Types of callback handlers that need not be told of a hit. Python adds to it.
+    pub(super) quiet: Py<PySet>,
     /// The code of the last [`Caller::Other`]: it mostly asks again, and its name stays as it is.
     pub(super) other: GilCell<Option<Py<PyAny>>>,
 }
@@ -50,8 +52,36 @@ impl Names {
         let held = frame.getattr(intern!(py, "f_locals"))?;
         let is_it = local(&held, intern!(py, "llm_string"))?.is_some_and(|it| it.is(llm_string))
             && local(&held, intern!(py, "prompt"))?.is_some_and(|it| it.is(prompt));
+        // A run that is traced is told of a hit, which takes the longer way.
+        let is_it = is_it && self.is_untraced(&held)?;
         let model = if is_it { local(&held, intern!(py, "self"))? } else { None };
         Ok(model.map_or(Caller::Unseen, Caller::Model))
+    }
+
+    /// Whether no handler of the run is to be told of a hit. In doubt, one is.
+    fn is_untraced(&self, held: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = held.py();
+        let Some(run) = local(held, intern!(py, "run_manager"))? else { return Ok(true) };
+        if run.is_none() {
+            return Ok(true);
+        }
+        let handlers = match run.getattr(intern!(py, "handlers")) {
+            Ok(handlers) => handlers,
+            Err(error) if error.is_instance_of::<PyException>(py) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Ok(handlers) = handlers.cast_exact::<PyList>() else { return Ok(false) };
+        let quiet = self.quiet.bind(py);
+        for handler in handlers {
+            match quiet.contains(handler.get_type()) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                // Of the handler's metaclass.
+                Err(error) if error.is_instance_of::<PyException>(py) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -5,7 +5,7 @@ use super::snapshot::Snapshot;
 use crate::python::runtime::gil_cell::GilCell;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyFrozenSet, PyString, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyFrozenSet, PySet, PyString, PyWeakrefMethods, PyWeakrefReference};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -48,8 +48,13 @@ impl Kept {
 #[pymethods]
 impl Snapshots {
     #[new]
-    fn new(fields: Py<PyString>, asking: Py<PyFrozenSet>, chat: Py<PyFrozenSet>) -> Self {
-        let names = Names { asking, chat, other: GilCell::new(None) };
+    fn new(
+        fields: Py<PyString>,
+        asking: Py<PyFrozenSet>,
+        chat: Py<PyFrozenSet>,
+        quiet: Py<PySet>,
+    ) -> Self {
+        let names = Names { asking, chat, quiet, other: GilCell::new(None) };
         Self { fields, names, kept: GilCell::new(HashMap::new()) }
     }
 

@@ -55,9 +55,8 @@ class ModelCall:
         """Begin, in the context of the caller. `streams`: it wants chunks."""
         self.tiers = tiers
         self.question = question
-        self._caller = Caller(
-            question.model, question.options, question.stop, question.messages, None
-        )
+        asked = question.model, question.options, question.stop, question.messages
+        self._caller = Caller(*asked, None, question.traced)
         self._make_call = make_call
         request = self._request = self._asked(prompt_of(question.messages))
         with self._in_its_mode():

@@ -21,7 +21,7 @@ Form: TypeAlias = "Chunks | Events"
 class Question:
     """What a model is asked, and how."""
 
-    __slots__ = ("form", "messages", "model", "options", "run_manager", "stop")
+    __slots__ = ("form", "messages", "model", "options", "run_manager", "stop", "traced")
 
     def __init__(  # noqa: PLR0917 (as LangChain gives them)
         self,
@@ -33,6 +33,8 @@ class Question:
         form: Form = CHUNKS,
     ) -> None:
         """Arguments as for `_generate`. `model`: the plain one; `form`: of a stream."""
+        self.traced = run_manager
+        """The run that traces show, which LangChain may not have given on."""
         self.form = form
         self.model = model
         self.messages = messages

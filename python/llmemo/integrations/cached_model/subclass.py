@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,7 @@ from llmemo.integrations.cached_model.events import EVENTS
 from llmemo.integrations.cached_model.generate import agenerate, generate, undone
 from llmemo.integrations.cached_model.question import Form, Question
 from llmemo.integrations.cached_model.twin import SLOT, STATE, share, twin_of
+from llmemo.keys.caller import run_of
 from llmemo.langchain.only_mode import CACHING
 
 if TYPE_CHECKING:
@@ -132,7 +134,11 @@ def _question(  # noqa: PLR0917 (as LangChain gives them)
 ) -> tuple[Caching, Question]:
     caching: Caching = getattr(type(self), CACHING)
     plain = twin_of(self, caching.plain)
-    return caching, Question(plain, messages, stop, run_manager, options, form)
+    question = Question(plain, messages, stop, run_manager, options, form)
+    if run_manager is None:
+        # What called `_stream` or its like, which called this.
+        question.traced = run_of(sys._getframe(2))  # noqa: SLF001 (there is no other way)
+    return caching, question
 
 
 def _generate(

@@ -207,6 +207,15 @@ class TieredStore(Store):
             msg = f"{self._dropped - dropped} answers never reached {self.stores[1]!r}"
             raise StoreUnavailableError(msg)
 
+    def stored_bytes(self) -> int | None:
+        """See `Store.stored_bytes`: of those that can tell."""
+        known = [size for store in self.stores if (size := store.stored_bytes()) is not None]
+        return sum(known) if known else None
+
+    def troubles(self) -> Sequence[tuple[str | None, float]]:
+        """See `Store.troubles`: one for each store."""
+        return self._near.state, self._far.state
+
     async def upkeep(self) -> None:
         """See `Store.upkeep`; besides, each store gets what it has missed."""
         await self._watch.look()

@@ -1,0 +1,34 @@
+"""Streams that go past the cache: LangChain asks none for them. They are seen as their runs begin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.config.options import DEFAULT, in_force
+from llmemo.pipeline.announce import announce
+from llmemo.pipeline.failures import SURVIVED, count_defect
+from llmemo.telemetry.tracking import LookupEvent
+
+if TYPE_CHECKING:
+    from llmemo.pipeline.tiers import Tiers
+
+
+def count_stream(tiers: Tiers) -> None:
+    """Count a stream that has begun without a lookup, as a bypass. Never raises an error of ours."""
+    try:
+        if tiers.is_closed:
+            return
+        options = in_force() or DEFAULT
+        if options.mode == "bypass":
+            reason = "requested"
+            tiers.bypass_requested()
+        else:
+            reason = "stream"
+            # It is how LangChain streams, and no trouble: nothing is logged.
+            tiers.tally.count("bypassed", reason)
+        announce(tiers, options, LookupEvent("bypass", reason=reason))
+    except SURVIVED as error:
+        if is_interrupt(error):
+            raise
+        count_defect(tiers, error)
