@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = TESTS.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
 DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 TOPS = (".ci", "benches", "docs", "examples", "fuzz", "python", "rust", "tests")
@@ -156,7 +156,7 @@ def _said(document: Path) -> str:
     text = document.read_text("utf-8")
     if document.name == "CHANGELOG.md":
         text = re.split(r"^## ", text, flags=re.MULTILINE)[1]
-        assert text.startswith("Unreleased")
+        assert re.match(r"\d+\.\d+\.\d+ \((unreleased|\d{4}-\d\d-\d\d)\)\n", text)
     return text
 
 
