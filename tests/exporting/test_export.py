@@ -24,6 +24,8 @@ from llmemo import LLMCache, SQLiteStore, StoreError
 from llmemo.exporting import export as export_module
 from llmemo.exporting import redis_source, sqlite_source
 from llmemo.exporting.sources import source_of
+from llmemo.stores.base import StoreUnavailableError
+from llmemo.stores.sqlite.read_only import ReadOnlyFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,6 +226,28 @@ def test_a_file_that_is_lost_on_the_way_ends_an_export_without_an_end(
 
     with pytest.raises(StoreError, match="gone"):
         exported(tmp_path / "a.db", progress=remove)
+
+
+def test_a_page_that_others_are_in_the_way_of_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LLMCache(tmp_path / "a.db") as cache:
+        cache.update("p", LLM, answer("p"))
+    monkeypatch.setattr(sqlite_source, "PAUSE", 0.0)
+    read, refused = ReadOnlyFile.read, 0
+
+    def read_sometimes(file: ReadOnlyFile, work: Any) -> Any:
+        nonlocal refused
+        refused += 1
+        if refused % 3:
+            raise StoreUnavailableError("another process is at it")
+        return read(file, work)
+
+    monkeypatch.setattr(ReadOnlyFile, "read", read_sometimes)
+    assert exported(tmp_path / "a.db")[1].answers == 1
+    monkeypatch.setattr(sqlite_source, "PATIENCE", 0.0)
+    with pytest.raises(StoreError, match="another process is at it"):
+        exported(tmp_path / "a.db")
 
 
 def test_memory_is_for_a_page_and_not_for_the_file(tmp_path: Path) -> None:
