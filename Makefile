@@ -32,6 +32,7 @@ SEMANTIC_ON_OLDEST := tests/semantic/test_embedder.py tests/semantic/test_judges
 # And those of the store, of leases, of what Rust does by itself and of what is decided by clocks and
 # settings alone: on the newest version only.
 NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py \
+  tests/cli tests/inspection tests/docs/test_command_page.py \
   tests/keys/test_sweep_fields.py $(wildcard tests/store_io/test_leasing*.py) \
   $(wildcard tests/concurrency/test_interrupts*.py) tests/soak/test_flight_schedules.py \
   tests/soak/test_stream_schedules.py $(wildcard tests/single_flight/test_shared_*.py) \
