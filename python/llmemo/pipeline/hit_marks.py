@@ -23,13 +23,16 @@ def mark(hit: Sequence[Generation], event: LookupEvent) -> None:
     for generation in hit:
         message: Any = getattr(generation, "message", None)
         if message is None:
-            generation.generation_info = {**(generation.generation_info or {}), MARK: facts_of(event)}
+            generation.generation_info = {
+                **(generation.generation_info or {}),
+                MARK: facts_of(event),
+            }
         else:
             message.response_metadata = {**message.response_metadata, MARK: facts_of(event)}
 
 
 def without_marks(answer: Sequence[Generation]) -> Sequence[Generation]:
-    """An answer as it is kept: a model may have passed on another cache's hit. Not changed itself."""
+    """A copy of an answer, as it is kept: a model may have passed on another cache's hit."""
     # Anything may come as an answer: what is none is for `encode` to refuse.
     if not isinstance(answer, (list, tuple)) or not any(map(_is_marked, answer)):
         return answer
