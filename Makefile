@@ -5,8 +5,12 @@
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
+DEMO := .venv-demo
+WHEEL := .venv-wheel
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
+PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi')
 # Tests of crashes, faults and load, which have nothing to do with LangChain's version.
 LOAD := $(wildcard tests/soak/test_soak_*.py) tests/soak/test_faults.py tests/soak/test_heartbeat.py \
   tests/stores/sqlite/test_locked.py tests/store_io/test_fail_open.py
@@ -42,7 +46,8 @@ NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py
   tests/codec/test_values_limits.py tests/codec/test_values_damage.py \
   tests/codec/test_values_compressed.py tests/cache/test_freshness.py tests/cache/test_removal.py \
   tests/cache/test_namespaces.py tests/cache/test_configuration.py tests/store_io/test_trouble.py \
-  tests/importing/test_import_trouble.py tests/testing tests/examples \
+  tests/importing/test_import_trouble.py tests/importing/test_import_lines.py tests/exporting \
+  tests/cli/test_export_import.py tests/testing tests/examples \
   $(wildcard tests/integrations/test_embeddings_*.py) $(wildcard tests/integrations/test_streams_*.py) \
   $(filter-out $(SEMANTIC_ON_OLDEST),$(wildcard tests/semantic/*.py))
 # Contracts that also hold on the oldest client of Redis.
@@ -57,7 +62,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-fleet test quick lint bench soak fuzz wheel clean need-python need-cargo servers
+.PHONY: help demo demo-fleet docs test quick lint bench soak fuzz wheel clean need-python need-cargo servers
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 19
@@ -96,8 +101,20 @@ $(OLDEST)/.built: $(RUST) pyproject.toml | need-python need-cargo
 	@$(OLDEST)/bin/python -c 'from importlib.metadata import version; assert version("langchain-core") == "1.0.0", version("langchain-core")'
 	@touch $@
 
-demo: $(VENV)/.built ## a real client and agent: cold, hit, restart, beside LangChain's own caches
-	$(BIN)/python examples/demo.py
+# The site reads the sources, and needs neither llmemo nor Rust.
+$(DOCS)/.ready: pyproject.toml | need-python
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install -q -U 'pip>=25.1'
+	$(DOCS)/bin/python -m pip install -q --group docs
+	@touch $@
+
+# Not the environment of the tests: a demo needs a sixth of it.
+$(DEMO)/.built: $(RUST) $(PYTHON_SOURCES) pyproject.toml .ci/demo.py | need-python need-cargo
+	@$(PYTHON) .ci/demo.py $(DEMO)
+	@touch $@
+
+demo: $(DEMO)/.built ## a real client, a stream and an agent: cold, hit, restart
+	@$(DEMO)/bin/python examples/demo.py
 
 demo-fleet: $(VENV)/.built servers ## four processes that share a Redis server: one call of the model for all of them
 	$(BIN)/python examples/demo_fleet.py
@@ -171,12 +188,23 @@ fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzz
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q $(PROPERTIES)
 	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
+# (With -q, --strict would see no warning.)
+docs: $(DOCS)/.ready ## build the site into site/; a broken link or a missing page fails
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
+	@echo "site/index.html. Its search needs a server: python3 -m http.server -d site"
+
 bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the tables of the documents
 	$(BIN)/python benches/run.py
 
-wheel: $(VENV)/.ready | need-cargo ## build the abi3 wheel and try it in a bare environment without Rust
-	$(BIN)/python .ci/wheel.py
+$(WHEEL)/.ready: pyproject.toml | need-python
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install -q -U 'pip>=25.1'
+	$(WHEEL)/bin/python -m pip install -q --group wheel
+	@touch $@
+
+wheel: $(WHEEL)/.ready | need-cargo ## build the abi3 wheel, prove its tag, try it where there is no compiler
+	$(WHEEL)/bin/python .ci/wheel.py
 
 clean: ## remove everything that the other commands made
-	rm -rf $(VENV) $(OLDEST) target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks \
+	rm -rf $(VENV) $(OLDEST) $(DEMO) $(WHEEL) $(DOCS) site target dist fuzz/target fuzz/corpus fuzz/artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks \
 	  $(shell find python tests examples benches -name __pycache__)

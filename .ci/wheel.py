@@ -1,70 +1,148 @@
-"""What `make wheel` does: build the abi3 wheel, and try it where there is no Rust.
+"""Build a wheel, and prove what its name says: for Linux, macOS and Windows, here and in CI.
 
-The bare environment gets the wheel and what it depends on, nothing else; its PATH holds neither
-cargo nor rustc.
+    python .ci/wheel.py [--target TARGET] [--sdist FILE]
+
+Linux wheels are linked by zig against the libc that their tag names, whatever this machine has.
+auditwheel then reads which one the binary needs, abi3audit which of Python's functions. Where the
+wheel is for this machine, it is tried in a bare environment whose PATH has no compiler. With
+`--sdist`, the wheel is built from that archive and not from the checkout.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import venv
+from fnmatch import fnmatch
 from pathlib import Path
+
+from packaging.tags import sys_tags
+from packaging.utils import parse_wheel_filename
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
+SMOKE = Path(__file__).with_name("smoke.py")
 
-SMOKE = """
-import asyncio, pathlib, sys, tempfile
-import llmemo
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration
-from llmemo import LLMCache
+PLATFORMS = {
+    "x86_64-unknown-linux-gnu": "manylinux_2_28_x86_64",
+    "aarch64-unknown-linux-gnu": "manylinux_2_28_aarch64",
+    "x86_64-unknown-linux-musl": "musllinux_1_2_x86_64",
+    "aarch64-unknown-linux-musl": "musllinux_1_2_aarch64",
+    "universal2-apple-darwin": "macosx_*_universal2",
+    "x86_64-pc-windows-msvc": "win_amd64",
+}
+"""What is released: the platform tag of each of Rust's targets."""
 
-assert "site-packages" in llmemo.__file__, llmemo.__file__
-answer = [ChatGeneration(message=AIMessage("four"))]
-path = pathlib.Path(tempfile.mkdtemp()) / "cache.db"
-with LLMCache(path) as cache:
-    cache.update("2 + 2?", "m", answer)
-    assert cache.lookup("2 + 2?", "m") == answer
-
-async def main():
-    async with LLMCache(path) as cache:
-        assert await cache.alookup("2 + 2?", "m") == answer
-        assert cache.stats().store_hits == 1
-asyncio.run(main())
-print(f"llmemo {llmemo.__version__} works on Python {sys.version.split()[0]}")
-"""
+LINUX = re.compile(r"(?P<policy>(many|musl)linux_\d+_\d+)_\w+")
 
 
-def run(*command: str | Path, **settings: object) -> None:
-    """Run a command, and end with its error if it fails."""
-    subprocess.run([str(part) for part in command], check=True, **settings)  # type: ignore[call-overload]
+def run(*command: str | Path, **settings: object) -> str:
+    """Run a command and return its output; end with its error if it fails."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        check=False,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        **settings,  # type: ignore[call-overload]
+    )
+    if done.returncode:
+        sys.exit(f"{done.stdout}\nthis failed ({done.returncode}): {' '.join(map(str, command))}")
+    return str(done.stdout)
 
 
-def main() -> None:
-    """Build, install, try."""
-    shutil.rmtree(DIST, ignore_errors=True)
-    maturin = Path(sys.executable).with_name("maturin")
-    run(maturin, "build", "--release", "--locked", "-q", "--out", DIST, cwd=ROOT)
-    (wheel,) = DIST.glob("llmemo-*-abi3-*.whl")
-    print(f"built {wheel.relative_to(ROOT)}, {wheel.stat().st_size / 1024:.0f} KB")
+def tool(name: str) -> Path:
+    """A program of the environment that runs this."""
+    return Path(sys.executable).with_name(name + (".exe" if os.name == "nt" else ""))
+
+
+def host() -> str:
+    """Rust's name for this machine."""
+    return re.findall(r"^host: (.+)$", run("rustc", "-vV"), re.MULTILINE)[0]
+
+
+def build(target: str, source: Path) -> Path:
+    """Build the wheel for a target from a folder with the sources; returns where it is."""
+    options = ["--target", target]
+    if found := LINUX.fullmatch(PLATFORMS.get(target, "")):
+        options += ["--zig", "--compatibility", found["policy"]]
+    with tempfile.TemporaryDirectory() as folder:
+        run(
+            *(tool("maturin"), "build", "--release", "--locked", "-q", "--out", folder, *options),
+            cwd=source,
+            # One folder for all builds: a second one compiles only what differs.
+            env={"CARGO_TARGET_DIR": str(ROOT / "target"), **os.environ},
+        )
+        (built,) = Path(folder).glob("llmemo-*.whl")
+        DIST.mkdir(exist_ok=True)
+        return Path(shutil.move(built, DIST / built.name))
+
+
+def prove_name(wheel: Path, target: str) -> None:
+    """End with an error where the wheel's tags are not those of its target, or not deserved."""
+    platform = wheel.stem.split("-")[-1]
+    wanted = PLATFORMS.get(target, "*")
+    if not any(fnmatch(each, wanted) for each in platform.split(".")):
+        sys.exit(f"{wheel.name} is for {platform}; a wheel for {target} should be for {wanted}")
+    if "cp310-abi3" not in wheel.name:
+        sys.exit(f"{wheel.name} is not for every Python from 3.10 on (cp310-abi3)")
+    run(tool("abi3audit"), "--strict", wheel)
+    print("  abi3audit: uses only what every Python from 3.10 on has")
+    if LINUX.fullmatch(wanted):
+        said = " ".join(run(tool("auditwheel"), "show", wheel).split())
+        found = re.search(r'the following platform tag: "(\w+)"', said)
+        if found is None or found[1] != wanted:
+            sys.exit(f"the name says {wanted}; auditwheel says: {said}")
+        print(f"  auditwheel: consistent with {found[1]}")
+
+
+def fits_here(wheel: Path) -> bool:
+    """Whether this Python could install the wheel."""
+    return not parse_wheel_filename(wheel.name)[-1].isdisjoint(sys_tags())
+
+
+def try_out(wheel: Path) -> None:
+    """Install the wheel into a bare environment, and use it there."""
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "venv"
         venv.create(bare, with_pip=True)
         scripts = bare / ("Scripts" if os.name == "nt" else "bin")
         python = scripts / "python"
-        # All of ours but the way to cargo, and to the package as it is developed.
+        # All of ours but the way to a compiler, and to the package as it is developed.
         environment = {**os.environ, "PATH": str(scripts)}
         for name in ("PYTHONPATH", "VIRTUAL_ENV"):
             environment.pop(name, None)
         if shutil.which("cargo", path=environment["PATH"]):
             sys.exit("the bare environment has cargo on its PATH: it would prove nothing")
-        run(python, "-m", "pip", "install", "-q", "--only-binary", "llmemo", wheel, env=environment)
-        run(python, "-c", SMOKE, env=environment, cwd=folder)
+        run(python, "-m", "pip", "install", "-q", "--only-binary", ":all:", wheel, env=environment)
+        print(" ", run(python, SMOKE, env=environment, cwd=folder).strip())
+
+
+def main() -> None:
+    """Build, prove, try."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--target", help="one of Rust's; this machine's if it is not given")
+    parser.add_argument("--sdist", type=Path, help="build from this archive")
+    args = parser.parse_args()
+    target = args.target or host()
+    with tempfile.TemporaryDirectory() as folder:
+        source = ROOT
+        if args.sdist:
+            with tarfile.open(args.sdist) as archive:
+                archive.extractall(folder, filter="data")
+            (source,) = Path(folder).iterdir()
+        wheel = build(target, source)
+    print(f"built {wheel.relative_to(ROOT)}, {wheel.stat().st_size / 1024:.0f} KB")
+    prove_name(wheel, target)
+    if fits_here(wheel):
+        try_out(wheel)
+    else:
+        print(f"  not tried: it is for {target}, and this machine is {host()}")
 
 
 if __name__ == "__main__":

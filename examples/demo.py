@@ -1,14 +1,14 @@
-"""What a cache saves: a call, an agent's run and ten calls at once, first, again, and restarted.
+"""What a cache saves: a call, a stream, an agent's run and ten calls at once.
 
     python examples/demo.py
 
-A `ChatOpenAI` and a `create_agent` with two tools run over HTTP behind each of three caches:
-llmemo with a SQLite file, LangChain's InMemoryCache, and LangChain's SQLiteCache. With
+Each is made first, again, and in a new process. A `ChatOpenAI` and a `create_agent` with two tools
+run over HTTP, behind llmemo with a SQLite file and behind LangChain's InMemoryCache. With
 OPENAI_API_KEY set they talk to the real service (the model is OPENAI_MODEL, if set); without,
 to the server in `openai_server.py`, which takes its time as a model would. Last, a question that is
-like another one (`similar_questions.py`).
+like another one (`similar_questions.py`). `make bench` compares with more caches.
 
-Exits with 1 if a repeated chat call reached the service although llmemo had its answer.
+Exits with 1 if a repeated chat or stream reached the service although llmemo had its answer.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import openai
 from langchain.agents import create_agent
 from langchain_core.caches import BaseCache, InMemoryCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import BaseMessage
 from langchain_openai import ChatOpenAI
 from openai_server import OpenAIServer
 from pydantic import SecretStr
@@ -39,24 +40,16 @@ from rich.console import Console
 from rich.table import Table
 from similar_questions import similar_questions
 
-from llmemo import LLMCache
-
-with warnings.catch_warnings():
-    # What its home says of itself is for its users; here it is only the rival.
-    warnings.filterwarnings("ignore", message="`langchain-community` is being sunset")
-    from langchain_community.cache import SQLiteCache
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from langchain_core.messages import BaseMessage
+from llmemo import LLMCache, cached
 
 DEFAULT_MODEL = "gpt-5.4-nano"
 CHAT = "In one sentence: why is the sky blue?"
 AGENT = "What is the weather in Paris, and what is that temperature in Fahrenheit?"
-CACHES = ("llmemo", "InMemoryCache", "SQLiteCache")
+CACHES = ("llmemo", "InMemoryCache")
 CROWD = "In one sentence: why is the sea salt?"
-CALLS = ("chat", "agent", "10 at once")
+STREAM = "In one sentence: why do leaves turn red in autumn?"
+CALLS = ("chat", "stream", "agent", "10 at once")
+PACE = 0.03  # seconds that the example's own server takes for each chunk of a stream
 
 
 @dataclass(frozen=True)
@@ -75,15 +68,22 @@ class Measured:
 
     seconds: float
     requests: int
-    marked: int  # messages of the result that bear LangChain's mark of a hit
+    first: float  # seconds until there was something to show: of a stream, its first words
+    texts: list[str]  # of the messages; of a stream, of its chunks
 
     @property
     def time(self) -> str:
         """The duration, for people."""
-        return f"{self.seconds * 1000:,.1f} ms"
+        return shown(self.seconds)
 
 
 Results = dict[str, list[Measured]]  # by call
+Call = Callable[[], AsyncIterator[BaseMessage]]
+
+
+def shown(seconds: float) -> str:
+    """Format a duration for people."""
+    return f"{seconds * 1000:,.1f} ms"
 
 
 @asynccontextmanager
@@ -92,12 +92,8 @@ async def opened(name: str, folder: str) -> AsyncIterator[BaseCache]:
     if name == "llmemo":
         async with LLMCache(Path(folder) / "llmemo.db") as cache:
             yield cache
-    elif name == "InMemoryCache":
-        yield InMemoryCache()
     else:
-        rival = SQLiteCache(str(Path(folder) / "langchain.db"))
-        yield rival
-        rival.engine.dispose()
+        yield InMemoryCache()
 
 
 def get_weather(city: str) -> str:
@@ -111,21 +107,30 @@ def convert_temperature(celsius: float, unit: Literal["fahrenheit", "kelvin"]) -
     return f"{value:.1f} degrees {unit.title()}."
 
 
-def prepare(call: str, model: Any) -> Callable[[], Awaitable[list[BaseMessage]]]:
-    """Build the call: a plain one, the run of an agent that needs both its tools, or a crowd."""
+def prepare(call: str, model: Any, cache: str) -> Call:
+    """Build the call: a plain one, a stream, the run of an agent with two tools, or a crowd."""
     agent: Any = create_agent(model, [get_weather, convert_temperature])
+    # LangChain asks a cache for no stream; a model of `cached` does.
+    streamed = cached(model) if cache == "llmemo" else model
 
-    async def chat() -> list[BaseMessage]:
-        return [await model.ainvoke(CHAT)]
+    async def chat() -> AsyncIterator[BaseMessage]:
+        yield await model.ainvoke(CHAT)
 
-    async def run_agent() -> list[BaseMessage]:
+    async def stream() -> AsyncIterator[BaseMessage]:
+        async for chunk in streamed.astream(STREAM):
+            if chunk.content:
+                yield chunk
+
+    async def run_agent() -> AsyncIterator[BaseMessage]:
         state = await agent.ainvoke({"messages": [("user", AGENT)]})
-        return list(state["messages"])
+        for message in state["messages"]:
+            yield message
 
-    async def crowd() -> list[BaseMessage]:
-        return list(await asyncio.gather(*(model.ainvoke(CROWD) for _ in range(10))))
+    async def crowd() -> AsyncIterator[BaseMessage]:
+        for message in await asyncio.gather(*(model.ainvoke(CROWD) for _ in range(10))):
+            yield message
 
-    return {"chat": chat, "agent": run_agent}.get(call, crowd)
+    return {"chat": chat, "stream": stream, "agent": run_agent}.get(call, crowd)
 
 
 class MadeUpModel(GenericFakeChatModel):
@@ -155,7 +160,8 @@ async def run(setup: Setup) -> Results:
         model = ChatOpenAI(model=model_name(), http_async_client=http, openai_proxy=None, **local)
         for call in CALLS:
             # LangChain imports and builds a good deal at its first call: no part of a hit's cost.
-            await prepare(call, MadeUpModel(messages=iter(["warm"] * 10), cache=False))()
+            made_up = MadeUpModel(messages=iter(["warm"] * 10), cache=False)
+            _ = [message async for message in prepare(call, made_up, setup.cache)()]
         started = time.perf_counter()
         async with opened(setup.cache, setup.folder) as cache:
             set_llm_cache(cache)
@@ -163,19 +169,15 @@ async def run(setup: Setup) -> Results:
             # first call is charged for both.
             opening = time.perf_counter() - started
             for call in CALLS:
-                make = prepare(call, model)
+                make = prepare(call, model, setup.cache)
                 for _ in range(setup.times):
-                    before, started = sent, time.perf_counter()
-                    messages = await make()
-                    seconds, opening = opening + time.perf_counter() - started, 0.0
-                    results[call].append(Measured(seconds, sent - before, marks(messages)))
+                    before, started, first, texts = sent, time.perf_counter() - opening, 0.0, []
+                    async for message in make():
+                        first = first or time.perf_counter() - started
+                        texts.append(str(message.text))
+                    seconds, opening = time.perf_counter() - started, 0.0
+                    results[call].append(Measured(seconds, sent - before, first, texts))
     return results
-
-
-def marks(messages: list[BaseMessage]) -> int:
-    """How many of these messages LangChain wrote a total_cost into, as it does on each hit."""
-    usages = [getattr(message, "usage_metadata", None) or {} for message in messages]
-    return sum("total_cost" in usage for usage in usages)
 
 
 def in_new_process(setup: Setup) -> Results:
@@ -202,58 +204,80 @@ def is_real() -> bool:
 def conclusions(results: Results) -> list[str]:
     """Say in words what llmemo's numbers show, and nothing else."""
     cold, again, after = results["chat"]
-    chat = f"A repeated chat call behind llmemo took {again.time}, after a restart {after.time}; "
+    chat = f"A repeated chat behind llmemo took {again.time}, after a restart {after.time}; "
     chat += f"the model took {cold.time}."
+    cold, again, after = results["stream"]
+    is_same = cold.texts == again.texts == after.texts
+    stream = f"A stream of {len(cold.texts)} chunks showed its first after {shown(cold.first)}; "
+    stream += f"repeated, after {shown(again.first)}; restarted, after {shown(after.first)}. "
+    stream += f"The chunks were {'' if is_same else 'NOT '}the same."
     cold, again, after = results["agent"]
-    agent = f"The agent behind llmemo sent {cold.requests} requests at first, "
+    agent = f"The agent sent {cold.requests} requests at first, "
     agent += f"{again.requests} when repeated, {after.requests} after the restart."
-    if again.requests and again.marked:
-        agent += (
-            f" {again.marked} of the repeated run's messages bore the total_cost that LangChain"
-            " writes on a hit: a changed message, hence a new prompt at the next turn."
-        )
     cold, *_ = results["10 at once"]
     crowd = f"10 callers who asked the same at once sent {cold.requests} in all."
-    return [chat, agent, crowd]
+    return [chat, stream, agent, crowd]
+
+
+def reached(results: Results) -> list[str]:
+    """Name the repeated chats and streams that reached the service: there should be none."""
+    return [
+        f"{call}, {when}"
+        for call in ("chat", "stream")
+        for when, measured in zip(("repeated", "restarted"), results[call][1:], strict=True)
+        if measured.requests
+    ]
+
+
+def measure(url: str | None, console: Console) -> dict[str, Results]:
+    """Make every call behind every cache; a second process finds what the first one stored."""
+    results: dict[str, Results] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for cache in CACHES:
+            setup = Setup(cache, 2, folder, url)
+            console.print(f"{cache}: {', '.join(CALLS)}; first and again …")
+            first = in_new_process(setup)
+            console.print(f"{cache}: the same in a new process …")
+            second = in_new_process(replace(setup, times=1))
+            results[cache] = {call: first[call] + second[call] for call in CALLS}
+    return results
+
+
+def table_of(results: dict[str, Results]) -> Table:
+    """Draw the table: a row for each cache and call."""
+    table = Table("cache", "call")
+    for name in ("cold", "repeated", "restarted", "requests"):
+        table.add_column(name, justify="right")
+    for cache in CACHES:
+        for call, row in results[cache].items():
+            requests = ", ".join(str(each.requests) for each in row)
+            times = [each.time for each in row]
+            table.add_row(cache, call, *times, requests, end_section=call == CALLS[-1])
+    return table
 
 
 def demo(latency: float) -> None:
     """Measure every cache with every call, and print the table."""
     console = Console(highlight=False)
-    results: dict[str, Results] = {}
-    with (
-        nullcontext() if is_real() else OpenAIServer(latency) as server,
-        tempfile.TemporaryDirectory() as folder,
-        console.status("measuring"),
-    ):
-        for cache in CACHES:
-            setup = Setup(cache, 2, folder, server.url if server else None)
-            first, second = in_new_process(setup), in_new_process(replace(setup, times=1))
-            results[cache] = {call: first[call] + second[call] for call in CALLS}
-        rows = [(cache, call, results[cache][call]) for cache in CACHES for call in CALLS]
-        sent = sum(each.requests for *_, row in rows for each in row)
+    with nullcontext() if is_real() else OpenAIServer(latency, PACE) as server:
+        own = f"the example's own server, which takes {latency:g} s a request"
+        console.print(
+            "ChatOpenAI over HTTP, to", own if server else f"the service ({model_name()})"
+        )
+        results = measure(server.url if server else None, console)
+        rows = [row for by_call in results.values() for row in by_call.values()]
+        sent = sum(each.requests for row in rows for each in row)
         if server and server.requests != sent:
             sys.exit(f"demo: clients sent {sent} requests, the server got {server.requests}")
-    table = Table("cache", "call")
-    for name in ("cold", "repeated", "restarted", "requests sent"):
-        table.add_column(name, justify="right")
-    for cache, call, row in rows:
-        requests = ", ".join(str(each.requests) for each in row)
-        times = [each.time for each in row]
-        table.add_row(cache, call, *times, requests, end_section=call == CALLS[-1])
-    own = f"the example's own server on 127.0.0.1, which takes {latency:g} s a request"
-    console.print("ChatOpenAI over HTTP, to", own if server else f"the service ({model_name()})")
-    console.print(table, "A process's first call, a chat, includes opening the cache.", sep="\n")
+    console.print(
+        table_of(results), "A process's first call, a chat, includes opening the cache.", sep="\n"
+    )
     if server:
         console.print(f"{sent} requests in all, by the clients' count and by the server's.")
-    for line in conclusions(results["llmemo"]):
+    for line in [*conclusions(results["llmemo"]), *similar_questions()]:
         console.print(line)
-    for line in similar_questions():
-        console.print(line)
-    _, again, after = results["llmemo"]["chat"]
-    for when, measured in (("repeated", again), ("repeated after a restart", after)):
-        if measured.requests:
-            sys.exit(f"demo: llmemo had the chat call's answer, yet, {when}, it went to the model")
+    if calls := reached(results["llmemo"]):
+        sys.exit(f"demo: llmemo had these answers, yet asked the model: {'; '.join(calls)}")
 
 
 def main() -> None:
@@ -266,8 +290,6 @@ def main() -> None:
     args = parser.parse_args()
     # A demo is not traced to LangSmith, whatever this shell is set up for.
     os.environ.update(LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")
-    # SQLiteCache's use of langchain-core's `loads`: nothing that a user of this demo could change.
-    warnings.filterwarnings("ignore", message="The default value of `allowed_objects`")
     if args.latency < 0:
         parser.error(f"--latency is {args.latency:g}; it must be 0 or more seconds")
     try:

@@ -218,15 +218,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Send one JSON object, a list of them as server-sent events, or an error message."""
         if isinstance(reply, str):
             reply = {"error": {"message": reply, "type": "demo", "param": None, "code": None}}
-        kind, payload = "application/json", json.dumps(reply)
+        kind, parts = "application/json", [json.dumps(reply)]
         if isinstance(reply, list):
             events = [*map(json.dumps, reply), "[DONE]"]
-            kind, payload = "text/event-stream", "".join(f"data: {each}\n\n" for each in events)
+            kind, parts = "text/event-stream", [f"data: {each}\n\n" for each in events]
         self.send_response(status)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(payload)))  # json.dumps writes ASCII
+        self.send_header("Content-Length", str(sum(map(len, parts))))  # json.dumps writes ASCII
         self.end_headers()
-        self.wfile.write(payload.encode())
+        for part in parts:
+            self.wfile.write(part.encode())
+            if len(parts) > 1:
+                cast("OpenAIServer", self.server).pause(self.wfile)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Stay silent: who wants to know asks for `OpenAIServer.requests`."""
@@ -235,6 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
 class OpenAIServer(ThreadingHTTPServer):
     """The server, as a context manager; each model request takes `latency` seconds.
 
+    Each chunk of a stream takes `pace` seconds more; with 0, all leave together.
     `url` is the base URL for a client, `requests` the number of model requests that have arrived,
     those that were made to fail included.
     """
@@ -242,8 +246,8 @@ class OpenAIServer(ThreadingHTTPServer):
     daemon_threads = False  # so that closing waits for the handlers, and leaves no socket open
     request_queue_size = 128  # `gather` opens many connections at once
 
-    def __init__(self, latency: float = 0.0) -> None:
-        self._latency = latency
+    def __init__(self, latency: float = 0.0, pace: float = 0.0) -> None:
+        self.latency, self._pace = latency, pace
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._connections: set[Any] = set()
@@ -280,8 +284,14 @@ class OpenAIServer(ThreadingHTTPServer):
         with self._lock:
             self.requests += 1
             status = self._failures.pop(0) if self._failures else 0
-        self._closing.wait(self._latency)  # a sleep that closing ends
+        self._closing.wait(self.latency)  # a sleep that closing ends
         return status
+
+    def pause(self, sent: Any) -> None:
+        """Send what was written, and wait as long as the next chunk takes."""
+        if self._pace:
+            sent.flush()
+            self._closing.wait(self._pace)
 
     def server_bind(self) -> None:  # HTTPServer's would ask a resolver for the host's full name
         socketserver.TCPServer.server_bind(self)

@@ -54,6 +54,7 @@ __all__ = [
     "recording_of",
     "seed_ids",
     "settings",
+    "take_apart",
     "unpack_question",
 ]
 
@@ -151,8 +152,20 @@ class Counts:
     def add(self, name: str, count: int) -> None:
         """Add to a plain count."""
 
-    def hit(self, name: str, worth: tuple[int, int, float]) -> None:
-        """Add one to a plain count; and to what was saved: tokens sent, tokens made, money."""
+    def hit(self, name: str, worth: tuple[int, int, float], now: float) -> None:
+        """Add one to a plain count; and to what was saved: tokens sent, tokens made, money.
+
+        `now`: Unix time in seconds, for `history`.
+        """
+
+    def miss(self, reason: str, count: int, now: float) -> None:
+        """Add to the plain count `misses`, and to the group `missed` by reason. `now`: as above."""
+
+    def history(self) -> list[tuple[float, list[tuple[float, tuple[int, int, int, int, float]]]]]:
+        """What `hit` and `miss` counted, over time: see `memory_history`.
+
+        Of each bucket: hits, misses, tokens sent, tokens made, money.
+        """
 
     def note(self, group: str, reason: str, count: int) -> str:
         """Add to a count of a group by reason. Returns what that counts as."""
@@ -291,6 +304,7 @@ class Memory:
         prices: Mapping[str, tuple[float, float]] | None = None,
         clock: Callable[[], float] | None = None,
         models_seen: Snapshots | None = None,
+        ignore: Sequence[str] = (),
     ) -> Memory:
         """An empty tier.
 
@@ -306,6 +320,7 @@ class Memory:
             prices: See `worth`.
             clock: Returns Unix time in seconds, or None for the system's.
             models_seen: What `recall` knows models by.
+            ignore: Names of settings that do not count in keys, in a fixed order.
 
         Raises:
             ValueError: `fingerprint_secret` is too short.
@@ -644,6 +659,23 @@ class MemoryCounts:
     def money(self) -> float:
         """Money that hits and fills were worth."""
 
+def memory_history(
+    memory: Memory, /
+) -> list[tuple[float, list[tuple[float, tuple[int, int, int, int, int, float]]]]]:
+    """What happened in a memory tier, over time, in several resolutions, the finest first.
+
+    Of each resolution: the length of a bucket in seconds, and the buckets in which anything was
+    counted, the oldest first. Of each bucket: when it began (Unix time in seconds), and hits,
+    fills, evictions, tokens sent, tokens made, money. 732 buckets, at most, of a minute to six
+    hours.
+    """
+
+def largest_namespaces(memory: Memory, limit: int) -> tuple[int, list[tuple[bytes, int, int]]]:
+    """Number of namespaces in a memory tier, and the largest of them, at most `limit`.
+
+    Of each: name (UTF-8, surrogatepass), entries, and their estimated memory in bytes.
+    """
+
 def fold_digests(digests: bytes) -> int:
     """One number for any number of digests of an outline, in their order."""
 
@@ -687,6 +719,22 @@ def decode(value: bytes, key: bytes, *, fresh_ids: bool = False) -> list[Generat
 
     Raises:
         ValueUnknown: The bytes are not for this process.
+        ValueDamaged: The bytes are damaged, or the answer to another key.
+    """
+
+def take_apart(value: bytes, key: bytes, make: Callable[[str, Any], Any]) -> list[Any]:
+    """The generations of an answer as plain data: no class is looked for, and none is imported.
+
+    Args:
+        value: What `encode` made.
+        key: For the same key.
+        make: Called for each object with the full name of its class and its state: a dict of the
+            fields of LangChain's objects, the state of others as docs/values.md has it. Also for a
+            `set`, a `frozenset`, and a `dict` with keys that are no text (its items). What it
+            returns stands for the object.
+
+    Raises:
+        ValueUnknown: The bytes are of a newer llmemo.
         ValueDamaged: The bytes are damaged, or the answer to another key.
     """
 
@@ -747,10 +795,10 @@ def recording_of(value: bytes, key: bytes) -> bytes | None:
         ValueDamaged: As `decode`.
     """
 
-def settings(llm_string: str) -> list[tuple[str, str]]:
+def settings(llm_string: str, ignore: Sequence[str] = ()) -> list[tuple[str, str]]:
     """The settings that count, in order: name, and value as the text has it.
 
-    Empty for a text of no form that is known.
+    Empty for a text of no form that is known. `ignore`: names of settings that do not count.
 
     Raises:
         RequestBypassed: The text does not determine the settings.

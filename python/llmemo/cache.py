@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import weakref
 from sys import _getframe
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import anyio
 import anyio.to_thread
@@ -24,6 +25,7 @@ from llmemo.langchain.chains import in_chain
 from llmemo.pickling import reduced
 from llmemo.pipeline.admission import worth_keeping
 from llmemo.pipeline.failures import ASKED_FOR, SURVIVED, interrupted, survive
+from llmemo.pipeline.health import ahealth, health
 from llmemo.pipeline.invalidate import invalidate, remove
 from llmemo.pipeline.lookup import fetch
 from llmemo.pipeline.streams_past import count_stream
@@ -33,17 +35,22 @@ from llmemo.store_io.calls import Call, run_inline
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import timedelta
+    from pathlib import Path
 
     from langchain_core.caches import RETURN_VAL_TYPE
+    from langchain_core.language_models import LanguageModelInput
     from langchain_core.outputs import Generation
+    from langchain_core.runnables import Runnable
 
-    from llmemo.explain.explain import Explanation
     from llmemo.importing.importer import ImportReport
+    from llmemo.pipeline.looked_up import LookedUp
     from llmemo.semantic.calibration import CalibrationReport
     from llmemo.semantic.settings import Semantic
     from llmemo.stores.registry import Location
+    from llmemo.telemetry.explanation import Explanation
+    from llmemo.telemetry.health import Health
     from llmemo.telemetry.stats import CacheStats
     from llmemo.telemetry.tracking import LookupEvent
 
@@ -120,6 +127,10 @@ class LLMCache(Closing, BaseCache):
             another key, is a miss. docs/values.md says what encryption does not hide.
         semantic: Answers similar questions, too, once it is certified that at most so many of these
             answers are wrong: `Semantic(embeddings, max_error=0.02)`. None: exact answers alone.
+        ignore: Names of settings that never count in a key, for what differs from call to call and
+            changes no answer: `("default_headers.x-request-id", "user")`. Dots lead into a setting.
+            Settings that say what is asked (`model`, `tools`, …) are refused. A cache shares
+            answers only with caches that ignore the same (docs/keys.md).
         on_event: Is given a `LookupEvent` for each lookup, and for each stream that goes past the
             cache: what `track()` collects. It is called in the thread of the caller, before that
             has the answer, so it has to be quick. What it raises is counted and logged, and changes
@@ -133,7 +144,7 @@ class LLMCache(Closing, BaseCache):
         ConfigurationError: An argument cannot work. The message names it, and says what would work.
         NotACacheError: `store` names a file that holds something else.
 
-    Example:
+    Examples:
         >>> from langchain_core.outputs import Generation
         >>> from llmemo import LLMCache
         >>> cache = LLMCache()
@@ -166,6 +177,7 @@ class LLMCache(Closing, BaseCache):
         secret: str | bytes | None = None,
         encryption_key: str | bytes | Sequence[str | bytes] | None = None,
         semantic: Semantic | None = None,
+        ignore: Collection[str] = (),
         on_event: Callable[[LookupEvent], object] | None = None,
         mark_hits: bool = False,
         clock: Callable[[], float] = time.time,
@@ -190,10 +202,12 @@ class LLMCache(Closing, BaseCache):
             prices=prices,
             clock=clock,
             semantic=semantic,
+            ignore=ignore,
             on_event=on_event,
             mark_hits=mark_hits,
         )
         tiers = Tiers(store, settings, secret=secret, encryption_key=encryption_key)
+        tiers.explain_lookup = _explain_lookup
         self._tiers = tiers
         # Bound once, and replaced by `close`: the path of a hit in memory has nothing else on it.
         self._recall: Callable[..., Recalled] = tiers.memory.recall
@@ -369,11 +383,23 @@ class LLMCache(Closing, BaseCache):
         """As `invalidate`."""
         return await invalidate(self._tiers, namespace, llm_string, older_than, Call.awaited)
 
-    def explain(self, prompt: str, llm_string: str) -> Explanation:
+    @overload
+    def explain(self, model: Runnable[Any, Any], input: LanguageModelInput) -> Explanation: ...
+
+    @overload
+    def explain(self, prompt: str, llm_string: str) -> Explanation: ...
+
+    def explain(self, *asked: Any, **named: Any) -> Explanation:
         """Why a request misses (the nearest entries, and their differences) or bypasses the cache.
 
+        Give a model and its input, as `model.invoke(input)` takes them: a chat or completion model,
+        what is bound to one (`bind_tools`, `with_structured_output`), or a chain of a prompt and
+        a model. The model is not called, and no callback is told. Or give a prompt and an
+        `llm_string`, as LangChain gives them to a cache.
+
         It gives differences in words if the other request is in memory, or in a store made with
-        `store_requests=True`. Otherwise it gives the names of the parts that differ.
+        `store_requests=True`. Otherwise it gives the names of the parts that differ. It names
+        settings that look made for each call, for `ignore`.
 
         This is for people, not for the path of a request. It counts nothing, compares with up to
         11,000 entries, and waits up to 20 seconds for a store.
@@ -381,14 +407,23 @@ class LLMCache(Closing, BaseCache):
         Raises:
             CacheClosedError: The cache is closed.
             NamespaceRequiredError: `namespace=REQUIRED`, and none is named.
+            TypeError: The arguments are neither a model and its input, nor two texts.
         """
-        from llmemo.explain.explain import explain  # noqa: PLC0415 (seldom used)
+        from llmemo.explain.explain import arguments, explain  # noqa: PLC0415 (seldom used)
 
-        return explain(self._tiers, prompt, llm_string)
+        return explain(self._tiers, *arguments(asked, named))
 
-    async def aexplain(self, prompt: str, llm_string: str) -> Explanation:
+    @overload
+    async def aexplain(
+        self, model: Runnable[Any, Any], input: LanguageModelInput
+    ) -> Explanation: ...
+
+    @overload
+    async def aexplain(self, prompt: str, llm_string: str) -> Explanation: ...
+
+    async def aexplain(self, *asked: Any, **named: Any) -> Explanation:
         """As `explain`, without holding up the event loop."""
-        return await anyio.to_thread.run_sync(self.explain, prompt, llm_string)
+        return await anyio.to_thread.run_sync(functools.partial(self.explain, *asked, **named))
 
     def import_langchain(
         self,
@@ -497,8 +532,54 @@ class LLMCache(Closing, BaseCache):
             stop.set()
 
     def stats(self) -> CacheStats:
-        """What the cache has done so far. Cheap: call it as often as you like."""
+        """What the cache has done so far. Cheap: call it as often as you like.
+
+        `print` shows it as a table; see also `CacheStats.hit_rate` and `CacheStats.as_dict`.
+        """
         return self._tiers.stats()
+
+    def report(self, path: str | os.PathLike[str], *, texts: bool = False) -> Path:
+        """Write one HTML page of what the cache has done: docs/report.md shows one.
+
+        Hit rate, tokens and money over time, misses by reason, what nearly hit, the largest
+        namespaces, settings. The page loads nothing. It names namespaces and settings, and no text
+        of a prompt or an answer. Counts are of this process; entries of the store are of all
+        processes. It waits for the store for some seconds at most, and does without it then.
+
+        Args:
+            path: The file. One that is there is replaced at once, and keeps its mode; a new one is
+                for this user alone (mode 0600).
+            texts: Also show the last message of requests that missed, and values that differ.
+
+        Returns:
+            The absolute path of the file.
+
+        Raises:
+            CacheClosedError: The cache is closed.
+            ConfigurationError: No file can be at `path`.
+            OSError: It cannot be written: no permission, a full disk. What was there stays.
+        """
+        from llmemo.report.write import write_report  # noqa: PLC0415 (seldom used)
+
+        return write_report(self._tiers, path, texts=texts)
+
+    async def areport(self, path: str | os.PathLike[str], *, texts: bool = False) -> Path:
+        """As `report`, without holding up the event loop."""
+        return await anyio.to_thread.run_sync(functools.partial(self.report, path, texts=texts))
+
+    def health(self) -> Health:
+        """How the cache is: "ok", "degraded" or "memory_only", why, and since when.
+
+        Answers within 50 ms, whatever the store does: from what calls have met. Besides, at most
+        once a second, it has the store read one key that no answer has, and waits up to 25 ms. So a
+        store that breaks while the service is idle is noticed; a first call opens the store. Model
+        calls go on in every status. docs/metrics.md says when each comes.
+        """
+        return health(self._tiers)
+
+    async def ahealth(self) -> Health:
+        """As `health`, without holding up the event loop."""
+        return await ahealth(self._tiers)
 
     def close(self, timeout: float | timedelta = 5.0) -> int:
         """Finish pending writes and let go of the store, within `timeout` seconds.
@@ -564,3 +645,9 @@ def _unasked(*_: object) -> Literal[False]:
 
 def _nothing(*_: object) -> None:
     """What the memory of a closed cache recalls: no answer."""
+
+
+def _explain_lookup(tiers: Tiers, looked_up: LookedUp, event: LookupEvent) -> Explanation:
+    from llmemo.explain.lookups import explain_lookup  # noqa: PLC0415 (seldom used)
+
+    return explain_lookup(tiers, looked_up, event)

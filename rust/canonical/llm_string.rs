@@ -17,6 +17,7 @@
 use super::bypass::{Bypass, Reason};
 use super::cursor::{Fail, contains, has_address, leaf_end};
 use super::form::Form;
+use super::ignored::Ignored;
 use super::objects::reason_of;
 use super::reading::Reading;
 
@@ -25,7 +26,15 @@ use super::reading::Reading;
 /// # Errors
 /// [`Bypass`], if the text does not determine the settings.
 pub fn llm_string(text: &[u8]) -> Result<Form, Bypass> {
-    let mut reading = Reading::default();
+    llm_string_without(text, &Ignored::default())
+}
+
+/// The same, without the settings that a user has told not to count.
+///
+/// # Errors
+/// [`Bypass`], as there.
+pub fn llm_string_without(text: &[u8], ignored: &Ignored) -> Result<Form, Bypass> {
+    let mut reading = Reading::new(ignored);
     match reading.all(text) {
         Ok(()) => reading.finish().map(Form::Params),
         Err(Fail::Shape) => opaque(text),

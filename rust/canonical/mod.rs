@@ -15,6 +15,7 @@
 //! | `description` | writes what a model object says of itself, in canonical bytes                  |
 //! | `reading`     | the settings of an `llm_string` while it is read                               |
 //! | `immaterial`  | the settings that cannot change an answer                                      |
+//! | `ignored`     | the settings that a user has told not to count                                 |
 //! | `thin`        | the texts that leave out what is asked                                         |
 //! | `json`        | reads JSON, and writes its canonical form                                      |
 //! | `literal`     | reads Python literals, and writes their canonical form                         |
@@ -34,6 +35,7 @@ pub mod description;
 mod encoding;
 mod form;
 mod hidden;
+mod ignored;
 mod immaterial;
 mod json;
 mod literal;
@@ -46,7 +48,8 @@ mod thin;
 
 pub use bypass::{Bypass, Reason};
 pub use form::{Canonical, ClassMention, Form, Part, Place};
-pub use llm_string::llm_string;
+pub use ignored::Ignored;
+pub use llm_string::{llm_string, llm_string_without};
 pub use objects::Objects;
 pub use prompt::{messages, prompt};
 pub use question::take_question;

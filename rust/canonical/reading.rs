@@ -5,6 +5,7 @@ use super::bypass::{Bypass, Reason};
 use super::cursor::{Cursor, Fail, contains, leaf_end};
 use super::encoding::{is_str, leaf, tag};
 use super::form::{Canonical, ClassMention, Part, Place};
+use super::ignored::{Ignored, Kept, classes_in};
 use super::immaterial::{Counts, Rows};
 use super::json::Json;
 use super::literal::Literals;
@@ -15,8 +16,9 @@ use std::ops::Range;
 const NEXT: [&[u8]; 2] = [b"), ('", b"), (\""];
 
 /// The settings of a text that is being read.
-#[derive(Default)]
-pub(super) struct Reading {
+pub(super) struct Reading<'i> {
+    /// The settings that do not count besides.
+    ignored: &'i Ignored,
     /// The values, encoded, one after the other.
     values: Vec<u8>,
     settings: Vec<Setting>,
@@ -44,7 +46,19 @@ impl Setting {
     }
 }
 
-impl Reading {
+impl<'i> Reading<'i> {
+    /// Nothing was read yet. `ignored`: settings that do not count.
+    pub(super) fn new(ignored: &'i Ignored) -> Self {
+        Self {
+            ignored,
+            values: Vec::new(),
+            settings: Vec::new(),
+            arguments: 0,
+            current: None,
+            skipped: None,
+        }
+    }
+
     /// Reads all of a text.
     pub(super) fn all(&mut self, text: &[u8]) -> Result<(), Fail> {
         let mut cursor = Cursor::new(text);
@@ -159,7 +173,8 @@ impl Reading {
     /// other parameter must be taken for a part of it, nor a part of it for another one.
     fn skip<'a>(&mut self, name: &[u8], from: Cursor<'a>, fail: Fail) -> Option<Cursor<'a>> {
         let Fail::Leaf(leaf) = fail else { return None };
-        if Rows::of(self.class()).counts(Place::Call, name) != Counts::Not {
+        let is_immaterial = Rows::of(self.class()).counts(Place::Call, name) == Counts::Not;
+        if !is_immaterial && !self.ignored.has(name) {
             return None;
         }
         let (value, rest) = from.rest().split_at(leaf_end(from.rest())?);
@@ -195,6 +210,15 @@ impl Reading {
             }
             let by_presence = counts == Counts::Presence;
             let value = if by_presence { &[tag::TRUE] } else { &self.values[value.clone()] };
+            let kept = match place {
+                Place::Envelope => Kept::Whole,
+                Place::Model | Place::Call => self.ignored.keep(name, value),
+            };
+            let (value, classes) = match &kept {
+                Kept::Whole => (value, classes.clone()),
+                Kept::Part(left) => (&left[..], classes_in(left)),
+                Kept::Nothing => continue,
+            };
             let stands_for_object =
                 *place == Place::Envelope && name == b"type" && is_str(value, "not_implemented");
             let object = object.or(stands_for_object.then_some(Reason::UnknownRepr));
@@ -208,9 +232,7 @@ impl Reading {
             let start = whole.bytes.len();
             whole.bytes.extend_from_slice(value);
             let part = whole.parts.len();
-            whole
-                .classes
-                .extend(classes.iter().map(|class| ClassMention { part, name: class.clone() }));
+            whole.classes.extend(classes.into_iter().map(|name| ClassMention { part, name }));
             let value = start..whole.bytes.len();
             let source = source.clone();
             whole.parts.push(Part { place: *place, name: name_shown, value, source });

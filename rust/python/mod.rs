@@ -56,6 +56,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::codec::fresh_ids::seed_ids;
     #[pymodule_export]
+    use crate::python::codec::parts::take_apart;
+    #[pymodule_export]
     use crate::python::codec::recording::{Playback, Recorder, recording_of};
     #[pymodule_export]
     use crate::python::dumps::Dumps;
@@ -77,6 +79,8 @@ mod _core {
     use crate::python::memory::counts::MemoryCounts;
     #[pymodule_export]
     use crate::python::memory::outline::fold_digests;
+    #[pymodule_export]
+    use crate::python::memory::overview::{largest_namespaces, memory_history};
     #[pymodule_export]
     use crate::python::pages::announce_rows;
     #[pymodule_export]

@@ -5,8 +5,9 @@
 
 use super::frame::{self, Part, Request};
 use super::parsed::{Context, Model, ParsedRequest};
-use crate::canonical::{self, Bypass, Form};
+use crate::canonical::{self, Bypass, Form, Ignored};
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
+use std::sync::Arc;
 
 /// BLAKE3 context of unkeyed request keys (BLAKE3 specification, section 2.3).
 const KEY_CONTEXT: &str = "llmemo 2026-11 request key";
@@ -40,6 +41,8 @@ pub struct Keyer {
     key: Option<[u8; 32]>,
     /// What BLAKE3 makes of [`KEY_CONTEXT`], which takes as long as 64 bytes of a request.
     context: ContextKey,
+    /// The settings that do not count.
+    ignored: Arc<Ignored>,
 }
 
 /// What the keys of all requests of a namespace to one model begin with, hashed: half of the time
@@ -66,7 +69,7 @@ impl KeyPrefix {
             Some(messages) => Part::Canonical(messages),
             None => Part::Verbatim(parsed.request.prompt),
         };
-        Ok(Key(self.digest(prompt, &schemas, parsed.supplement)))
+        Ok(Key(self.digest(prompt, &schemas, &parsed.supplement)))
     }
 
     /// The digest of a frame that begins with this.
@@ -93,7 +96,22 @@ impl Keyer {
         Self {
             key: secret.map(|secret| blake3::derive_key(SECRET_CONTEXT, secret)),
             context: hash_derive_key_context(KEY_CONTEXT),
+            ignored: Arc::default(),
         }
+    }
+
+    /// The same, of requests of which these settings do not count.
+    #[must_use]
+    pub fn ignoring(self, ignored: Ignored) -> Self {
+        Self { ignored: Arc::new(ignored), ..self }
+    }
+
+    /// Reads an `llm_string`, without the settings that do not count.
+    ///
+    /// # Errors
+    /// [`Bypass`], if it does not determine the settings.
+    pub fn read_model(&self, llm_string: &[u8]) -> Result<Model, Bypass> {
+        Model::read(llm_string, &self.ignored)
     }
 
     /// The durable key of a request, by what it says: see [`crate::canonical`]. Long work: release
@@ -109,7 +127,7 @@ impl Keyer {
         context: Context<'_>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,
     ) -> Result<Key, Bypass> {
-        let model = Model::read(request.llm_string)?;
+        let model = self.read_model(request.llm_string)?;
         let parsed = ParsedRequest::read(*request, context, &model)?;
         self.key_prefix(request.namespace, &model).key(&parsed, schema_of)
     }
@@ -149,7 +167,7 @@ impl Keyer {
     /// it names count by their names.
     #[must_use]
     pub fn llm_label(&self, llm_string: &[u8]) -> [u8; 16] {
-        match canonical::llm_string(llm_string) {
+        match canonical::llm_string_without(llm_string, &self.ignored) {
             Ok(Form::Params(settings)) => self.labelled(SETTINGS_LABEL_CONTEXT, &settings.bytes),
             _ => self.label(llm_string),
         }

@@ -4,8 +4,8 @@
 //! ```text
 //! size    what
 //! 2       number of settings, little-endian
-//! 8 each  digest of the setting's name, digest of its value; in the order of the `llm_string`. Last,
-//!         if the model object says anything beside it, `supplement`
+//! 8 each  digest of the setting's name, digest of its value: first those of the `llm_string`, then
+//!         the entries of what the model object says beside it, each in their order
 //! 4       number of messages, little-endian; 0 for a prompt that is no list of messages
 //! 4       fold of the messages' digests that are left out below: see [`fold`]
 //! 4 each  digests of the last messages; of the whole prompt, if it is no list of messages
@@ -15,9 +15,9 @@
 //! (once in 4 billion): an outline explains, it never decides what is served.
 #![forbid(unsafe_code)]
 
-use super::frame::Request;
-use super::parsed::{Context, Model, ParsedRequest};
-use crate::canonical::{self, Bypass, Canonical, Form};
+use super::parsed::{Model, ParsedRequest};
+use crate::canonical::description::entries;
+use crate::canonical::{self, Canonical, Form};
 
 /// Bytes of a digest.
 pub const DIGEST: usize = 4;
@@ -39,23 +39,9 @@ impl Outliner {
 
     /// The outline of a request, with the digests of its last `tail` messages.
     ///
-    /// `schema_of`: as for [`crate::request::Keyer::key`]; a class without one counts by its name.
-    ///
-    /// # Errors
-    /// [`Bypass`], as for the key.
+    /// `settings`: what [`Self::settings`] made. `schema_of`: as for [`crate::request::Keyer::key`]; a
+    /// class without one counts by its name.
     pub fn outline(
-        &self,
-        request: &Request<'_>,
-        context: Context<'_>,
-        schema_of: impl Fn(&str) -> Option<[u8; 32]>,
-        tail: usize,
-    ) -> Result<Vec<u8>, Bypass> {
-        let model = Model::read(request.llm_string)?;
-        Ok(self.outline_of(&ParsedRequest::read(*request, context, &model)?, None, schema_of, tail))
-    }
-
-    /// [`Self::outline`] of a request that was read. `settings`: what [`Self::settings`] made.
-    pub fn outline_of(
         &self,
         parsed: &ParsedRequest<'_>,
         settings: Option<&[u8]>,
@@ -64,7 +50,7 @@ impl Outliner {
     ) -> Vec<u8> {
         let mut out =
             settings.map_or_else(|| self.settings(parsed.model, schema_of), <[u8]>::to_vec);
-        self.supplement(parsed.supplement, &mut out);
+        self.supplement(&parsed.supplement, &mut out);
         if let Some(messages) = &parsed.messages {
             let digests: Vec<_> = canonical::messages(messages)
                 .map(|message| self.digest(b"message", &[message]))
@@ -93,15 +79,20 @@ impl Outliner {
         out
     }
 
-    /// Adds what the model object says to the settings, as one more of them.
+    /// Adds what the model object says to the settings: each entry is one of them.
     fn supplement(&self, supplement: &[u8], out: &mut Vec<u8>) {
-        let Some((count, _)) = out.split_first_chunk_mut().filter(|_| !supplement.is_empty())
-        else {
-            return;
-        };
-        // There are far fewer than 65,535: see `SETTINGS_MAX`.
-        *count = u16::from_le_bytes(*count).saturating_add(1).to_le_bytes();
-        out.extend(self.setting(b"supplement", &[supplement]));
+        let mut told: Vec<_> = entries(supplement).map(|it| (it.name, it.whole)).collect();
+        if told.iter().map(|(_, whole)| whole.len()).sum::<usize>() < supplement.len() {
+            told = vec![(b"supplement", supplement)];
+        }
+        let Some((count, _)) = out.split_first_chunk_mut() else { return };
+        let before = u16::from_le_bytes(*count);
+        told.truncate(SETTINGS_MAX.saturating_sub(before.into()));
+        let added = u16::try_from(told.len()).unwrap_or_default();
+        *count = before.saturating_add(added).to_le_bytes();
+        for (name, whole) in told {
+            out.extend(self.setting(name, &[whole]));
+        }
     }
 
     fn params(
@@ -150,6 +141,8 @@ pub fn fold(so_far: u32, digest: [u8; DIGEST]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canonical::description::Description;
+    use crate::request::{Context, Keyer, Request};
 
     const MODEL: &[u8] = b"[('stop', None), ('temperature', 0.5)]";
 
@@ -165,9 +158,18 @@ mod tests {
 
     fn outline(llm_string: &[u8], prompt: &[u8], tail: usize) -> Vec<u8> {
         let request = Request { namespace: b"", llm_string, prompt };
-        Outliner::new([7; 32])
-            .outline(&request, Context::default(), |_| None, tail)
-            .expect("no bypass")
+        outlined(request, Context::default(), |_| None, tail)
+    }
+
+    fn outlined(
+        request: Request<'_>,
+        context: Context<'_>,
+        schema_of: impl Fn(&str) -> Option<[u8; 32]>,
+        tail: usize,
+    ) -> Vec<u8> {
+        let model = Keyer::new(None).read_model(request.llm_string).expect("no bypass");
+        let parsed = ParsedRequest::read(request, context, &model).expect("no bypass");
+        Outliner::new([7; 32]).outline(&parsed, None, schema_of, tail)
     }
 
     #[test]
@@ -199,11 +201,31 @@ mod tests {
     }
 
     #[test]
-    fn what_the_model_says_is_a_setting_of_its_own() {
+    fn what_the_model_says_are_settings_of_their_own() {
+        let entry = |name: &[u8], digits: &[u8]| {
+            let mut told = Description::default();
+            told.entry(4, name);
+            told.int(digits);
+            told.finish()
+        };
+        let request = Request { namespace: b"", llm_string: MODEL, prompt: b"p" };
+        let of = |supplement: &[u8]| {
+            let context = Context { supplement: Some(supplement), ..Context::default() };
+            outlined(request, context, |_| None, 8)
+        };
+        let one = of(&[entry(b"a", b"1"), entry(b"b", b"2")].concat());
+        let other = of(&[entry(b"a", b"1"), entry(b"b", b"3")].concat());
+        assert_eq!(one[..2], [4, 0]);
+        let differ: Vec<_> = (0..one.len()).filter(|&at| one[at] != other[at]).collect();
+        assert!(!differ.is_empty() && differ.iter().all(|at| (30..34).contains(at)), "{differ:?}");
+    }
+
+    #[test]
+    fn what_the_model_says_in_another_form_is_one_setting() {
         let request = Request { namespace: b"", llm_string: MODEL, prompt: b"p" };
         let of = |supplement| {
             let context = Context { supplement, ..Context::default() };
-            Outliner::new([7; 32]).outline(&request, context, |_| None, 8).expect("no bypass")
+            outlined(request, context, |_| None, 8)
         };
         assert_eq!(of(None), of(Some(b"")));
         let (without, one, other) = (of(None), of(Some(b"a")), of(Some(b"b")));
@@ -218,11 +240,7 @@ mod tests {
     fn the_schema_of_a_class_is_part_of_its_setting() {
         let request =
             Request { namespace: b"", llm_string: b"[('f', <class 'm.A'>)]", prompt: b"p" };
-        let of = |schema: u8| {
-            Outliner::new([7; 32])
-                .outline(&request, Context::default(), |_| Some([schema; 32]), 8)
-                .expect("no bypass")
-        };
+        let of = |schema: u8| outlined(request, Context::default(), |_| Some([schema; 32]), 8);
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
         assert_eq!(of(1)[..6], of(2)[..6]);

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::frame::Request;
-use crate::canonical::{self, Bypass, Form, Objects, Reason};
+use crate::canonical::{self, Bypass, Form, Ignored, Objects, Reason};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// An `llm_string` that was read.
 #[derive(Debug)]
@@ -13,17 +15,19 @@ pub struct Model {
     pub form: Form,
     /// Whether it says too little without the model object.
     is_thin: bool,
+    /// The settings of its requests that do not count.
+    ignored: Arc<Ignored>,
 }
 
 impl Model {
-    /// Reads an `llm_string`.
+    /// Reads an `llm_string`. `ignored`: the settings that do not count, here and beside it.
     ///
     /// # Errors
     /// [`Bypass`], if it does not determine the settings.
-    pub fn read(text: &[u8]) -> Result<Self, Bypass> {
-        let form = canonical::llm_string(text)?;
+    pub fn read(text: &[u8], ignored: &Arc<Ignored>) -> Result<Self, Bypass> {
+        let form = canonical::llm_string_without(text, ignored)?;
         let is_thin = matches!(&form, Form::Params(settings) if settings.is_thin());
-        Ok(Self { text: text.into(), form, is_thin })
+        Ok(Self { text: text.into(), form, is_thin, ignored: Arc::clone(ignored) })
     }
 
     /// The digests of the classes that it names, one after the other.
@@ -67,8 +71,8 @@ pub struct ParsedRequest<'a> {
     pub request: Request<'a>,
     /// Its `llm_string`, read.
     pub model: &'a Model,
-    /// What the model object says beside it.
-    pub supplement: &'a [u8],
+    /// What the model object says beside it, as far as it counts.
+    pub supplement: Cow<'a, [u8]>,
     /// The canonical form of its prompt; `None` for one that is no list of messages.
     pub messages: Option<Vec<u8>>,
     /// Whether its prompt is known to be a completion model's.
@@ -89,10 +93,15 @@ impl<'a> ParsedRequest<'a> {
             let parameter = Some("_type".to_owned());
             return Err(Bypass { reason: Reason::ThinText, parameter });
         }
+        let supplement = context.supplement.unwrap_or_default();
         let mut parsed = Self {
             request,
             model,
-            supplement: context.supplement.unwrap_or_default(),
+            supplement: if model.ignored.is_empty() {
+                supplement.into()
+            } else {
+                model.ignored.keep_description(supplement).into()
+            },
             messages: None,
             is_text: context.is_text,
         };

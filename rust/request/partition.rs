@@ -7,7 +7,7 @@
 use super::Request;
 use super::frame::Part;
 use super::key::{KeyPrefix, Keyer};
-use super::parsed::{Context, Model, ParsedRequest};
+use super::parsed::{Context, ParsedRequest};
 use crate::canonical::{Bypass, take_question};
 
 /// A request, apart from its question.
@@ -33,7 +33,7 @@ impl KeyPrefix {
         let schemas = parsed.model.schemas(schema_of)?;
         Ok(take(&mut parsed).map(|question| {
             let rest = parsed.messages.as_deref().unwrap_or_default();
-            let digest = self.digest(Part::Open(rest), &schemas, parsed.supplement);
+            let digest = self.digest(Part::Open(rest), &schemas, &parsed.supplement);
             Partition { digest, question }
         }))
     }
@@ -56,7 +56,7 @@ impl Keyer {
         context: Context<'_>,
         schema_of: impl Fn(&str) -> Option<[u8; 32]>,
     ) -> Result<Option<Partition>, Bypass> {
-        let model = Model::read(request.llm_string)?;
+        let model = self.read_model(request.llm_string)?;
         let parsed = ParsedRequest::read(*request, context, &model)?;
         self.key_prefix(request.namespace, &model).partition(parsed, schema_of)
     }

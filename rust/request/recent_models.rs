@@ -71,7 +71,7 @@ mod tests {
 
     fn model(text: &[u8]) -> RecentModel {
         let keyer = Keyer::new(None);
-        let model = Model::read(text).expect("no bypass");
+        let model = keyer.read_model(text).expect("no bypass");
         let key_prefix = Arc::new(keyer.key_prefix(b"", &model));
         RecentModel { model: Arc::new(model), key_prefix, digests: None }
     }

@@ -21,17 +21,8 @@ if TYPE_CHECKING:
 
 ROOT = TESTS.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-RECIPES = [
-    pytest.param(block, id=f"{page.stem}-{number}")
-    for page in sorted((ROOT / "docs").glob("*.md"))
-    if page.name != "testing.md"  # pytest runs that one's: tests/testing
-    for number, block in enumerate(
-        re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
-    )
-]
-FRAMEWORKS = {"fastapi", "flask", "django", "asgiref", "celery", "langchain", "langgraph"}
 DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 TOPS = (".ci", "benches", "docs", "examples", "fuzz", "python", "rust", "tests")
@@ -47,6 +38,7 @@ NEEDS = {
     "llmemo.integrations.langgraph_cache": "langgraph.cache.base",
     "llmemo.integrations.middleware": "langchain.agents",
     "llmemo.integrations.nodes": "langgraph.cache.base",
+    "llmemo.integrations.otel": "opentelemetry.metrics",
 }
 """What some modules cannot be imported without."""
 
@@ -89,24 +81,6 @@ def test_the_readmes_examples_run(
         set_llm_cache(before)
 
 
-@pytest.mark.parametrize("block", RECIPES)
-def test_the_recipes_run(
-    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in re.findall(r"^from ([\w.]+)", block, re.MULTILINE):
-        if name.partition(".")[0] in FRAMEWORKS:
-            pytest.importorskip(name)
-    for module in LACKING:
-        names = [name for name, where in llmemo._LATER.items() if where == module]
-        if any(name in block for name in names):
-            pytest.skip(f"it needs {NEEDS[module]}")
-    # (This file's own annotations are not evaluated: those of a recipe may have to be.)
-    exec(compile(block, "recipe.md", "exec", dont_inherit=True), {"__name__": "recipe"})
-    # What the comments in it say.
-    assert capsys.readouterr().out.splitlines() == re.findall(r"  # prints (.*)", block)
-
-
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_the_docstrings_examples_run(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
@@ -128,6 +102,7 @@ def test_the_public_names_are_these() -> None:
         "CalibrationReport",
         "ConfigurationError",
         "Explanation",
+        "Health",
         "ImportReport",
         "LLMCache",
         "LLMJudge",
@@ -137,6 +112,7 @@ def test_the_public_names_are_these() -> None:
         "NamespaceRequiredError",
         "Neighbour",
         "NotACacheError",
+        "PrometheusCollector",
         "REQUIRED",
         "RedisStore",
         "Required",
@@ -151,6 +127,7 @@ def test_the_public_names_are_these() -> None:
         "accelerate",
         "cached",
         "cached_embeddings",
+        "instrument_otel",
         "message_key",
         "options",
         "track",
@@ -179,7 +156,7 @@ def _said(document: Path) -> str:
     text = document.read_text("utf-8")
     if document.name == "CHANGELOG.md":
         text = re.split(r"^## ", text, flags=re.MULTILINE)[1]
-        assert text.startswith("Unreleased")
+        assert re.match(r"\d+\.\d+\.\d+ \((unreleased|\d{4}-\d\d-\d\d)\)\n", text)
     return text
 
 
@@ -196,9 +173,11 @@ def _files() -> set[str]:
 
 
 def _anchors(document: Path) -> set[str]:
-    """The headings of a document, as GitHub makes anchors of them."""
-    headings = re.findall(r"^#+ (.*)", document.read_text("utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """The headings of a document, as GitHub makes anchors of them, and its names on the site."""
+    text = document.read_text("utf-8")
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return anchors.union(re.findall(r"^::: (\S+)$", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

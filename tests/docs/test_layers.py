@@ -55,6 +55,7 @@ RUST_LAYERS = (
     "canonical",
     "vectors",
     "pages",
+    "history",
 )
 
 LONGEST = 300
@@ -99,7 +100,8 @@ IMPORTS = {name: _imports(path.read_text("utf-8")) for name, path in MODULES.ite
 
 def _room(module: str) -> str:
     parts = module.split(".")
-    return parts[min(1, len(parts) - 1)]
+    # `python -m llmemo` is above all rooms, as the package itself is.
+    return parts[0] if parts[-1] == "__main__" else parts[min(1, len(parts) - 1)]
 
 
 def _upward(imports: dict[str, set[str]]) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import TESTS
 from support.doubles import LIMIT
+from support.pages import command
 from support.redis_server import BINARY
 from support.servers import program
 
@@ -71,10 +73,11 @@ def service(workers: int) -> Iterator[str]:
     """The service, as its documentation says to start it."""
     pytest.importorskip("uvicorn")
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "fastapi_app:app"]
-    command += ["--workers", str(workers), "--port", str(port)]
+    start = shlex.split(command("recipes/fastapi.md", "uvicorn"))
+    # (The last of two `--workers` counts.)
+    start = [sys.executable, "-m", *start, "--workers", str(workers), "--port", str(port)]
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        start, cwd=TESTS.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             ready = 0
@@ -137,3 +140,55 @@ def test_a_fleet_makes_one_call_and_follows_a_change() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The model was called 1 time(s) in all." in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.process
+def test_the_demo_fits_a_terminal_and_shows_a_stream() -> None:
+    environment = {**os.environ, "COLUMNS": "80"}
+    environment.pop("OPENAI_API_KEY", None)
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "demo.py"), "--latency", "0.05"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    rows = [re.split(r"\s*│\s*", line) for line in done.stdout.splitlines() if "│" in line]
+    requests = {(row[1], row[2]): row[6] for row in rows}
+    assert requests == {
+        ("llmemo", "chat"): "1, 0, 0",
+        ("llmemo", "stream"): "1, 0, 0",
+        ("llmemo", "agent"): "3, 0, 0",
+        ("llmemo", "10 at once"): "1, 0, 0",
+        ("InMemoryCache", "chat"): "1, 0, 1",
+        ("InMemoryCache", "stream"): "1, 1, 1",
+        ("InMemoryCache", "agent"): "3, 2, 3",
+        ("InMemoryCache", "10 at once"): "10, 0, 10",
+    }
+    assert "The chunks were the same." in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("call", ["chat", "stream"])
+def test_the_demo_fails_where_a_repeated_call_reached_the_service(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    demo = importlib.import_module("demo")
+    rows = {
+        name: [demo.Measured(0.1, sent, 0.1, ["four"]) for sent in (1, 0, 0)] for name in demo.CALLS
+    }
+    monkeypatch.setattr(
+        demo,
+        "in_new_process",
+        lambda setup: {
+            name: row[:2] if setup.times == 2 else row[2:] for name, row in rows.items()
+        },
+    )
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")  # no server of its own: nothing is sent
+    demo.demo(0.0)
+    rows[call][2] = demo.Measured(0.1, 1, 0.1, ["four"])
+    with pytest.raises(SystemExit, match=f"{call}, restarted"):
+        demo.demo(0.0)

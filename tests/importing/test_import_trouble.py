@@ -15,7 +15,7 @@ from support.doubles import FAULTS, LIMIT, FakeStore, Fault, Held
 from support.langchain_files import LLM, answer, make, row
 
 from llmemo import CacheClosedError, LLMCache, StoreError
-from llmemo.importing import importer, rows_by_request
+from llmemo.importing import rows_by_request, store_writer
 from llmemo.store_io import write_loop
 from llmemo.telemetry import progress
 
@@ -107,7 +107,7 @@ def test_a_store_that_fails_half_way_ends_it_with_what_was_done(
 
 @pytest.mark.slow
 def test_a_store_that_does_not_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importer, "TIMEOUT", 0.05)
+    monkeypatch.setattr(store_writer, "TIMEOUT", 0.05)
     held = Held("set")
     with LLMCache(FakeStore(held), store_timeout=LIMIT) as cache:
         with pytest.raises(StoreError, match=r"did not take 10 answers .*import again"):
@@ -208,6 +208,8 @@ def test_progress_is_shown_on_a_terminal_and_wiped(
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(progress, "DELAY", patience)
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
     with LLMCache() as cache:
         assert cache.import_langchain(path).imported == 100
         assert cache.import_langchain(path, progress=lambda *_: None).already == 100
@@ -215,10 +217,55 @@ def test_progress_is_shown_on_a_terminal_and_wiped(
     if not is_shown:
         assert shown == ""
         return
-    assert shown.startswith("\rimporting .langchain.db [###...........................]  10%, ")
-    assert " 50%, " in shown
-    assert shown.endswith("\r\33[K")
-    assert shown.count("\r") == 11
+    assert "importing .langchain.db " in shown
+    assert [f" {part}%" in shown for part in range(10, 101, 10)] == [True] * 10
+    # The line is erased, and the cursor is there again.
+    assert shown.endswith("\x1b[2K")
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_colours_are_left_out_where_they_are_not_wanted(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "DELAY", 0.0)
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown: list[str] = []
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for _ in range(2):
+        monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+        with LLMCache() as cache:
+            cache.import_langchain(path)
+        shown.append(terminal.getvalue())
+        monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[3" in shown[0]
+    assert "\x1b[3" not in shown[1]
+    assert " 100%" in shown[1]
+
+
+def test_a_terminal_that_cannot_erase_is_left_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "DELAY", 0.0)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with LLMCache() as cache:
+        cache.import_langchain(path)
+    assert terminal.getvalue() == ""
+
+
+def test_a_bar_without_a_known_end_names_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "DELAY", 0.0)
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with progress.ProgressBar("importing [bold]") as bar:
+        bar(0, 0)
+        assert terminal.getvalue() == ""
+        bar(10, None)
+        bar(20, None)
+    assert "importing [bold]" in terminal.getvalue()
+    assert "%" not in terminal.getvalue()
 
 
 def test_a_terminal_that_goes_away_does_not_end_it(

@@ -26,6 +26,9 @@ HEAVY = (
 )
 """Modules that a program imports when it first needs them."""
 
+OURS = {"llmemo", "langchain_core", "typing", "sqlite3", "asyncio"}
+"""Packages of which `import llmemo` alone imports nothing but itself."""
+
 FOOTPRINT = """
 import sys
 import langchain_core.caches
@@ -184,6 +187,30 @@ def test_importing_imports_little() -> None:
     )
     assert "llmemo.cache" in done.stdout.split()
     assert set(HEAVY).isdisjoint(done.stdout.split())
+
+
+def test_importing_alone_imports_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, llmemo\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {name for name in done.stdout.split() if name.partition(".")[0] in OURS}
+    assert found == {"llmemo"}
+
+
+def test_models_that_are_there_first_are_seen() -> None:
+    # No name of llmemo is asked for before the run begins.
+    run(MODEL + "import llmemo\n" + HOOK)
+
+
+def test_each_room_is_an_attribute() -> None:
+    run("import llmemo\nassert llmemo.errors.StoreError is llmemo.StoreError\nllmemo._core.prepare")
+
+
+def test_a_type_checker_sees_the_names_that_there_are() -> None:
+    assert sorted(llmemo._ALL) == sorted(llmemo._LATER)  # type: ignore[attr-defined]
 
 
 # Each costs an interpreter. A slice has every check once, each after another order.

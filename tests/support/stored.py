@@ -1,14 +1,22 @@
 """Requests and answers of `tests/vectors/store.db`, and the program that writes it.
 
-    PYTHONPATH=<a checkout>/python python tests/support/stored.py
+    PYTHONPATH=<a checkout>/python:tests python -m support.stored FOLDER
 
-The file in the repository was written by the commit before the code was filed into rooms (f3720a9).
-It is never written again: later versions have to read it. Its answers are encrypted for half of the
-requests, by `KEY`.
+The files in the repository are never written again: later versions have to read them.
+
+- `store.db` and `encrypted.db` (by `KEY`) were written by the commit before the code was filed into
+  rooms (f3720a9). Their schema is version 3.
+- `schema-1.db` and `schema-2.db` have the rows of `store.db`, in the tables that the commits
+  37b0b12~1 and 37b0b12 made. What these commits themselves had written is not found any more, since
+  keys have had another version since 91bd167.
+- `schema-4.db` was written by the commit that added it, and has a certified semantic tier.
 """
 
 from __future__ import annotations
 
+import sqlite3
+import sys
+from contextlib import closing
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -77,6 +85,38 @@ def write(path: Path, key: str | None) -> None:
         assert cache.stats().updates == len(ANSWERS), cache.stats()
 
 
+def write_semantic(path: Path) -> None:
+    """Add answers that serve similar questions, with a certificate."""
+    from support.near import certify, keep, near_cache, wording
+
+    with near_cache(path, clock=lambda: MADE) as cache:
+        certify(cache)
+        keep(cache, wording(0, "tides"))
+
+
+def copy_to_schema(path: Path, source: Path, version: int) -> None:
+    """Write the answers of a file to another one, whose tables are those of an older schema."""
+    from llmemo.stores.sqlite.path_checks import APPLICATION_ID
+    from llmemo.stores.sqlite.schema import MIGRATIONS
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        for statements in MIGRATIONS[:version]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("ATTACH ? AS source", [str(source)])
+        connection.execute("INSERT INTO entries SELECT * FROM source.entries")
+        connection.commit()
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
 if __name__ == "__main__":
-    write(HERE / "store.db", None)
-    write(HERE / "encrypted.db", KEY)
+    folder = Path(sys.argv[1])
+    write(folder / "store.db", None)
+    write(folder / "encrypted.db", KEY)
+    for older in (1, 2):
+        copy_to_schema(folder / f"schema-{older}.db", HERE / "store.db", older)
+    write(folder / "schema-4.db", None)
+    write_semantic(folder / "schema-4.db")

@@ -14,6 +14,7 @@ import socket
 import socketserver
 import sys
 import threading
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -127,6 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.callers[self.headers.get("x-caller", "")] += 1
         turn = self.server.turn_for(body)
         # No connection outlives its request: a client's would outlive its event loop.
         self.close_connection = True
@@ -199,6 +201,8 @@ class StreamServer(ThreadingHTTPServer):
         self.bodies: list[Json] = []
         self.sent: list[int] = []
         """Numbers of the chunks that were sent, over all streams."""
+        self.callers: Counter[str] = Counter()
+        """How many requests came with each value of the header `x-caller`."""
         self.gate: Callable[[int], None] = lambda number: None
         """Called before each chunk, with its number: it may wait."""
 
@@ -225,6 +229,7 @@ class StreamServer(ThreadingHTTPServer):
         self.turn, self.gate = turn_of, lambda number: None
         self.bodies.clear()
         self.sent.clear()
+        self.callers.clear()
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))

@@ -19,10 +19,11 @@ from support.strategies import answers, examples, hard_texts, messages
 from llmemo import CacheMiss, LLMCache
 from llmemo._core import ValueUnknown, decode, encode
 from llmemo.codec.classes import Classes
+from llmemo.keys import description_text
+from llmemo.keys.description_text import UnreadableError
 from llmemo.keys.request import Request
 from llmemo.keys.values import plain_describer
-from llmemo.testing import cassette, description_text, recorded_answer
-from llmemo.testing.description_text import UnreadableError
+from llmemo.testing import cassette, recorded_answer
 from llmemo.testing.json_text import written
 from llmemo.testing.recorded_answer import ClassMissingError, NotReadableError
 from llmemo.testing.recorded_request import RecordedRequest

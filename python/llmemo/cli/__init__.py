@@ -1,1 +1,165 @@
-"""The `llmemo` command."""
+"""The `llmemo` command: looks at a store, and mends it, while services use it.
+
+Each command is a module, `llmemo.cli.<name>`, which is imported only when it runs:
+
+    EXAMPLES = "  llmemo stats cache.db"              # the end of `llmemo stats --help`
+
+    def add_arguments(parser: ArgumentParser) -> None: ...
+    def run(arguments: Namespace, output: Output) -> int: ...     # the exit code
+
+A new command is such a file, and a row of `COMMANDS`. Its `--json` is there already, and so is
+what its docstring says in `--help`. `run` prints by `output` alone. It may raise any `LLMemoError`
+or OSError: the message is printed in one line, and the exit code is `PROBLEM`, or `USAGE` for a
+ConfigurationError (what FILE names is no store, say).
+
+No module here imports LangChain, or anything large, before its command needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Sequence
+    from types import ModuleType
+
+FINE, PROBLEM, USAGE = 0, 1, 2
+"""Exit codes: all is well; something is wrong with the store; it cannot be run like that."""
+
+INTERRUPTED, LEFT = 130, 141
+"""Ctrl-C, and a reader of the output that has left (`| head`): what shells make of the signals."""
+
+COMMANDS = {
+    "stats": ("llmemo.cli.stats", "how much a store holds, of what, and how old"),
+    "ls": ("llmemo.cli.ls", "list the entries, the newest first"),
+    "show": ("llmemo.cli.show", "show one entry: its answer, tool calls, usage"),
+    "rm": ("llmemo.cli.rm", "remove entries; running services forget them, too"),
+    "export": ("llmemo.cli.export", "write the entries as JSON lines"),
+    "import": ("llmemo.cli.import_", "add the entries of an export, or of a .langchain.db"),
+    "verify": ("llmemo.cli.verify", "check every entry, and the file itself"),
+    "vacuum": ("llmemo.cli.vacuum", "give free pages back to the file system"),
+    "bench": ("llmemo.cli.bench", "measure hits and writes beside a file, on this machine"),
+    "doctor": ("llmemo.cli.doctor", "check the file, its folder and this machine; say what to do"),
+}
+"""The module of each command, and what it does."""
+
+HELP = """\
+usage: llmemo COMMAND [OPTIONS] FILE
+
+Look at an llmemo store, and mend it, while services use it.
+FILE is an SQLite file, or redis://[user:password@]host[:port][/database].
+
+commands:
+{commands}
+
+options:
+  -h, --help  show this, or with a command its own help
+  --version   show the version
+
+Every command takes --json.
+Exit codes: 0 all is well, 1 a problem was found, 2 it cannot be run like that.
+
+examples:
+  llmemo stats cache.db
+  llmemo ls cache.db --limit 10
+  llmemo doctor cache.db
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Never raises.
+
+    Args:
+        arguments: Those after the program's name; by default `sys.argv`'s.
+
+    Returns:
+        The exit code.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = _dispatch(given)
+        # What is buffered may find that its reader has left.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return LEFT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as done:  # argparse's
+        return done.code if isinstance(done.code, int) else FINE
+    except Exception as error:  # noqa: BLE001 (a tool for the shell: one line, no traceback)
+        return _report(error, given[0] if given else "")
+    return code
+
+
+def _dispatch(given: list[str]) -> int:
+    name = given[0] if given else "--help"
+    if name in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        rows = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+        sys.stdout.write(HELP.format(commands="\n".join(rows)))
+        return FINE if given else USAGE
+    if name == "--version":
+        from llmemo._core import __version__  # noqa: PLC0415 (see the module)
+
+        sys.stdout.write(f"llmemo {__version__}\n")
+        return FINE
+    if name not in COMMANDS:
+        what = "option" if name.startswith("-") else "command"
+        sys.stderr.write(f"llmemo: there is no {what} {name!r}: llmemo --help lists all\n")
+        return USAGE
+    return _run(name, given[1:])
+
+
+def _run(name: str, given: list[str]) -> int:
+    import importlib  # noqa: PLC0415 (see the module)
+
+    from llmemo.cli.output import Output  # noqa: PLC0415
+
+    module = importlib.import_module(COMMANDS[name][0])
+    arguments = _parser(name, module).parse_args(given)
+    code: int = module.run(arguments, Output(is_json=arguments.json))
+    return code
+
+
+def _parser(name: str, module: ModuleType) -> ArgumentParser:
+    import argparse  # noqa: PLC0415 (see the module)
+
+    parser = argparse.ArgumentParser(
+        prog=f"llmemo {name}",
+        description=module.__doc__,
+        epilog=f"examples:\n{module.EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    return parser
+
+
+def _report(error: Exception, name: str) -> int:
+    """Say in one line what is wrong. Returns the exit code."""
+    import contextlib  # noqa: PLC0415 (see the module)
+
+    from llmemo.errors import ConfigurationError, LLMemoError, text_of  # noqa: PLC0415
+
+    text = str(error) if isinstance(error, (LLMemoError, OSError)) else text_of(error)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"llmemo {name}: {' '.join(text.split())}\n")
+    return USAGE if isinstance(error, ConfigurationError) else PROBLEM
+
+
+def _discard_output() -> None:
+    """Have the interpreter flush into nothing at its end: its reader has left."""
+    import os  # noqa: PLC0415 (see the module)
+
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, sys.stdout.fileno())
+    except (OSError, ValueError):  # a stdout that is no file
+        pass
+    finally:
+        os.close(nothing)

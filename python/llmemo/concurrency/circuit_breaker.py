@@ -36,6 +36,8 @@ class CircuitBreaker:
         self._failures = 0
         self._pause = FIRST_PAUSE
         self._next = 0.0
+        self.since = clock()
+        """When it last opened or closed, by its clock."""
 
     @property
     def is_open(self) -> bool:
@@ -64,14 +66,18 @@ class CircuitBreaker:
     def succeeded(self) -> None:
         """Note that the store has answered."""
         if self._failures:
+            was_open = self.is_open
             self._failures, self._pause = 0, FIRST_PAUSE
+            if was_open:
+                self.since = self._clock()
 
     def failed(self, calls: int = 1) -> bool:
         """Note that N calls have failed, or timed out. Returns whether that opens it."""
-        soonest = self._clock() + self._pause
+        now = self._clock()
+        soonest = now + self._pause
         before = self._failures
         opens = before < FAILURES_TO_OPEN <= before + calls
         if opens:
-            self._next = soonest
+            self._next, self.since = soonest, now
         self._failures = before + calls
         return opens

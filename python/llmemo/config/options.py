@@ -235,7 +235,7 @@ def options(
         ConfigurationError: An argument has no valid value, or the decorated function is a
             generator.
 
-    Example:
+    Examples:
         >>> from langchain_core.language_models import FakeListChatModel
         >>> from llmemo import LLMCache, options
         >>> model = FakeListChatModel(responses=["one", "two"], cache=LLMCache())

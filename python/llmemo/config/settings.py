@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmemo.config.ignore import check_ignore
 from llmemo.config.options import REQUIRED, UNSET, Options, Required
 from llmemo.config.validation import (
     check_flag,
@@ -18,7 +19,7 @@ from llmemo.config.validation import (
 from llmemo.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import timedelta
 
     from langchain_core.outputs import Generation
@@ -54,6 +55,8 @@ class Settings:
     clock: Callable[[], float]
     semantic: Any = None
     """A `Semantic`, which the room above checks."""
+    ignore: Collection[str] = ()
+    """Names of settings that do not count; sorted once they are checked."""
     on_event: Callable[[LookupEvent], object] | None = None
     mark_hits: bool = False
 
@@ -105,6 +108,7 @@ class Settings:
             )
             raise ConfigurationError(msg)
         object.__setattr__(self, "prices", check_prices(self.prices))
+        object.__setattr__(self, "ignore", check_ignore(self.ignore))
 
     def ttl_of(self, options: Options, namespace: str) -> float | None:
         """Seconds for which an answer may be served that is kept under these options."""

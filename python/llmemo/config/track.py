@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def track() -> Iterator[Tracker]:
     """Collect what becomes of the lookups inside, through chains, tasks and threads.
 
-    Example:
+    Examples:
         >>> from langchain_core.language_models import FakeListChatModel
         >>> from llmemo import LLMCache, track
         >>> model = FakeListChatModel(responses=["four"], cache=LLMCache())

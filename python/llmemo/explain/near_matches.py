@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmemo._core import RequestBypassed
 from llmemo.keys.identity import partition_of
+from llmemo.semantic.tier import REPEATS_MAX
 from llmemo.semantic.unread import objection
 from llmemo.store_io.calls import Call, run_inline
 from llmemo.store_io.time_budget import TimeBudget
@@ -34,7 +35,7 @@ NO_JUDGE = (
 
 
 def near_matches(
-    tiers: Tiers, semantic: SemanticTier, request: Request, namespace: str
+    tiers: Tiers, semantic: SemanticTier, request: Request, namespace: str, key: bytes
 ) -> tuple[bool, list[str]]:
     """Whether an answer to a similar question would be served, and a line for each neighbour."""
     try:
@@ -53,12 +54,12 @@ def near_matches(
         return False, ["the embedder gives no vector for the question"]
     lines: list[str] = []
     would_serve = False
-    for key, neighbour, score in semantic.neighbours.candidates(asked):
+    for other, neighbour, score in semantic.neighbours.candidates(asked):
         against = objection(asked.text, neighbour, score)
         if against is None:
-            if run_inline(semantic.neighbours.answer(key, Call.blocking, budget)) is None:
+            if run_inline(semantic.neighbours.answer(other, Call.blocking, budget)) is None:
                 continue  # its entry has expired, or was removed
-            verdict = _verdict(semantic, score)
+            verdict = _verdict(semantic, score, key)
         else:
             verdict = f"refused, {against.reason}"
         would_serve = verdict == SERVED
@@ -77,10 +78,12 @@ def near_matches(
 SERVED = "served"
 
 
-def _verdict(semantic: SemanticTier, score: float) -> str:
+def _verdict(semantic: SemanticTier, score: float, key: bytes) -> str:
     certificate = semantic.certification.certificate
     threshold = certificate.threshold
     if threshold is not None and score >= threshold:
+        if semantic.is_repeated(key):
+            return f"not served, the request was given near matches {REPEATS_MAX} times already"
         return SERVED
     if threshold is not None:
         return f"not served, below the certified {threshold:.2f}"

@@ -17,7 +17,7 @@ def summary_of(tiers: Tiers, name: str, base: type) -> str:
     for argument, parameter in signature(base).parameters.items():
         value = getattr(tiers.settings, argument, parameter.default)
         # Functions and tables are too long for a line.
-        if value != parameter.default and isinstance(value, (int, float, str, Required)):
+        if value != parameter.default and isinstance(value, (int, float, str, tuple, Required)):
             # The only text is the namespace, the name of a tenant or a session: not for a log.
             parts.append(f"{argument}={'…' if isinstance(value, str) else repr(value)}")
     if tiers.semantic is not None:

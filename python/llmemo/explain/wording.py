@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from llmemo._core import settings
+from llmemo.explain.values import Texts, is_told, paths_that_differ, values_of
 from llmemo.keys.objects_in_messages import UNSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SHORT = 60
 """Longest value that is quoted, in characters."""
@@ -24,37 +27,39 @@ DEEPEST = 64
 """Deepest nesting of messages that are parsed, which takes 20 KiB of stack."""
 
 
-class Texts(NamedTuple):
-    """The two texts that LangChain gives a cache for a request."""
-
-    llm_string: str
-    prompt: str
-
-
 def setting(name: str, new: Texts, old: Texts | None) -> str:
     """How a setting of the new request differs."""
-    if old is None:
+    if name == "llm_string" and old is not None:
+        return _difference_of(name, [new.llm_string], [old.llm_string], ())
+    if old is None or not is_told(name, new, old):
         return name
-    if name == "llm_string":
-        mine, other = [new.llm_string], [old.llm_string]
-    else:
-        mine, other = _values(name, new), _values(name, old)
+    mine, other = values_of(name, new), values_of(name, old)
     if mine == other:
         return f"{name}: the schema of a class in it differs"
+    paths = [path for path, _ in paths_that_differ(name, new, old)] if mine and other else []
     if SECRETIVE.search(name) and not HARMLESS.fullmatch(name):
-        return f"{name}: differs"
+        return f"{_inside(name, paths)}: differs"
+    return _difference_of(name, mine, other, paths)
+
+
+def _difference_of(name: str, mine: list[str], other: list[str], paths: Sequence[str]) -> str:
     if not mine or not other:
         value = ", ".join(mine or other)
         value = value if len(value) <= SHORT else "set"
         return f"{name}: {value}, was not set" if mine else f"{name}: not set, was {value}"
     now, before = ", ".join(mine), ", ".join(other)
-    if len(now) > SHORT or len(before) > SHORT:
-        return f"{name}: differs from character {_first(now, before)}"
-    return f"{name}: {now} was {before}"
+    if max(len(now), len(before)) <= SHORT:
+        return f"{name}: {now} was {before}"
+    inside = _inside(name, paths)
+    where = "" if inside != name else f" from character {_first(now, before)}"
+    return f"{inside}: differs{where}"
 
 
-def _values(name: str, texts: Texts) -> list[str]:
-    return [value for other, value in settings(texts.llm_string) if other == name]
+def _inside(name: str, paths: Sequence[str]) -> str:
+    """The one place in a setting that differs, if its name tells no secret; or the setting."""
+    inner = paths[0].removeprefix(f"{name}.") if len(paths) == 1 else ""
+    is_harmless = len(inner) <= SHORT and not SECRETIVE.search(inner.rpartition(".")[2])
+    return paths[0] if inner and is_harmless else name
 
 
 def prompt(new: Texts, old: Texts | None) -> str:

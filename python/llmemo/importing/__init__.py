@@ -1,1 +1,1 @@
-"""Import of the answers in LangChain's own SQLite caches."""
+"""Import of answers: an export of llmemo, or LangChain's own SQLite caches."""

@@ -5,23 +5,21 @@ file ──► requests, in chunks ──► key and value of llmemo ──► m
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import RequestBypassed, ValueRefused, encode
 from llmemo.config.options import DEFAULT, in_force
-from llmemo.errors import CacheClosedError, StoreError, text_of
+from llmemo.errors import CacheClosedError, StoreError
 from llmemo.importing.row_parser import RowRefused, read
 from llmemo.importing.rows_by_request import ImportedRequest, LangChainFile
+from llmemo.importing.store_writer import StoreWriter
 from llmemo.keys.identity import describe, identify
 from llmemo.keys.request import Request
 from llmemo.pipeline.admission import refusal_of
 from llmemo.pipeline.answer_record import record_of, times
-from llmemo.store_io.calls import Call, run_inline, store_errors
-from llmemo.store_io.operations import Add
 from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -33,17 +31,7 @@ if TYPE_CHECKING:
 
     from llmemo.keys.identity import Identity
     from llmemo.pipeline.tiers import Tiers
-    from llmemo.store_io.executor import Executor
     from llmemo.stores import Record
-
-TIMEOUT = 60.0
-"""Longest time the store may take for a batch, in seconds: a person is waiting."""
-
-LAST_TIMEOUT = 1.0
-"""The same for a batch that is still on its way when another has failed."""
-
-AHEAD = 2
-"""Most batches on their way to the store: it writes one while the next is made."""
 
 STRIDE = 20
 """Requests between two pauses beside an event loop: about a millisecond of work."""
@@ -131,19 +119,25 @@ class _Import:
 
     def __init__(self, tiers: Tiers, stop: threading.Event | None) -> None:
         self.imported = 0
-        self.already = 0
+        self._kept_already = 0
+        """Answers that memory had."""
         self.skipped: Counter[str] = Counter()
         self._tiers = tiers
         self._stop = stop
         self._options = in_force() or DEFAULT
         self._namespace = tiers.namespace_of(self._options)
-        self._under_way: deque[tuple[Call[int], int]] = deque()
+        executor = tiers.executor
+        self._writer = None if executor is None else StoreWriter(executor, self._count)
         self._check()
+
+    @property
+    def already(self) -> int:
+        """Answers that the cache had."""
+        return self._kept_already + (0 if self._writer is None else self._writer.already)
 
     def add(self, requests: Iterable[ImportedRequest]) -> None:
         """Import requests. With a store, they are on their way when this returns."""
         self._check()
-        executor = self._tiers.executor
         records: dict[bytes, Record] = {}
         for at, request in enumerate(requests):
             if self._stop is not None and at % STRIDE == 0:
@@ -153,24 +147,23 @@ class _Import:
                 continue
             key = answer.identity.key
             if key in records or self._tiers.memory.holds(key):
-                self.already += 1
-            elif executor is None:
+                self._kept_already += 1
+            elif self._writer is None:
                 self._remember(answer)
             else:
                 records[key] = self._record(answer)
-        if records and executor is not None:
-            self._send(executor, list(records.values()))
+        if records and self._writer is not None:
+            self._writer.send(list(records.values()))
 
     def finish(self) -> None:
         """Wait until the store has everything."""
-        while self._under_way:
-            self._wait()
+        if self._writer is not None:
+            self._writer.finish()
 
     def note(self, error: StoreError) -> None:
         """Add to an error the number of answers that were imported all the same."""
-        for call, count in self._under_way:
-            with contextlib.suppress(Exception):
-                self._settle(run_inline(call.wait(LAST_TIMEOUT)), count)
+        if self._writer is not None:
+            self._writer.give_up()
         error.args = (f"{error} ({self.imported:,} answers were imported)",)
 
     def _translated(self, request: ImportedRequest) -> _Answer | None:
@@ -219,29 +212,6 @@ class _Import:
             self._count(1)
         else:
             self.skipped["not kept: too_large"] += 1
-
-    def _send(self, executor: Executor, records: list[Record]) -> None:
-        while len(self._under_way) >= AHEAD:
-            self._wait()
-        call: Call[int] = Call.blocking(Add(records))
-        try:
-            executor.submit(call)
-        except RuntimeError as error:  # no thread to be had
-            raise StoreError(f"the store could not be started: {text_of(error)}") from error
-        self._under_way.append((call, len(records)))
-
-    def _wait(self) -> None:
-        call, count = self._under_way.popleft()
-        with store_errors(
-            late=f"the store did not take {count:,} answers within {TIMEOUT:.0f} s: import again",
-            failed="the store could not take answers",
-        ):
-            added = run_inline(call.wait(TIMEOUT))
-        self._settle(added, count)
-
-    def _settle(self, added: int, count: int) -> None:
-        self._count(added)
-        self.already += count - added
 
     def _count(self, added: int) -> None:
         self.imported += added

@@ -165,7 +165,7 @@ def cached_embeddings(
         TypeError: `embeddings` is no instance of LangChain's `Embeddings`.
         ConfigurationError: Another argument cannot work.
 
-    Example:
+    Examples:
         >>> from langchain_core.embeddings import DeterministicFakeEmbedding
         >>> from llmemo import cached_embeddings
         >>> embeddings = cached_embeddings(DeterministicFakeEmbedding(size=3), namespace="fake")

@@ -60,7 +60,7 @@ class LangGraphCache(Closing, BaseCache[ValueT]):
         NotACacheError: `store` names a file that holds something else.
         TypeError: `store` is none of these.
 
-    Example:
+    Examples:
         >>> from langgraph.graph import StateGraph
         >>> from langgraph.types import CachePolicy
         >>> from llmemo import LangGraphCache, message_key
@@ -241,10 +241,12 @@ class LangGraphCache(Closing, BaseCache[ValueT]):
             return None
         if options.mode == "bypass":
             tiers.bypass_requested()
+            if is_lookup:
+                tiers.tally.add("bypasses", len(keys))
             return None
         if tiers.is_closed or (is_lookup and options.mode == "refresh"):
             if is_lookup:
-                tiers.tally.add("misses", len(keys))
+                tiers.tally.miss("closed" if tiers.is_closed else "refresh", len(keys))
             else:
                 tiers.skip("closed")
             return None

@@ -45,7 +45,7 @@ class CacheMiddleware(AgentMiddleware[Any, Any]):
     Raises:
         ConfigurationError: An argument has no valid value.
 
-    Example:
+    Examples:
         >>> from langchain.agents import create_agent
         >>> from langchain_core.language_models import FakeListChatModel
         >>> from llmemo import CacheMiddleware, LLMCache

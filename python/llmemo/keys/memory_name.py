@@ -15,6 +15,10 @@ MARK = f"\0{secrets.token_hex(16)}"
 """A separator that no text of a user's can hold: random in each process."""
 
 
+TEXT = "t"
+"""Ends the mark of a request whose prompt is a completion model's, but looks like messages."""
+
+
 class MemoryName(NamedTuple):
     """The parts of a name."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.load import dumpd
 
 from llmemo._core import Snapshot, Snapshots, entries
+from llmemo.concurrency.bounded_dict import note
 from llmemo.keys.caller import ASKING, CHAT
 from llmemo.keys.endpoints import is_usual
 from llmemo.keys.extra_settings import extra_entries
@@ -33,6 +34,16 @@ if TYPE_CHECKING:
 
 _NO_PARAMETERS = "[('stop', None)]"
 """How an `llm_string` ends for a call without options."""
+
+
+SUPPLEMENTS_MAX = 256
+"""Supplements that are remembered, the last ones."""
+
+SUPPLEMENT_MAX = 16 * 1024
+"""Longest of them, in bytes."""
+
+_supplements: dict[str, bytes] = {}
+"""By their marks: memory has the marks alone, and explanations tell the settings."""
 
 
 class Verdict(NamedTuple):
@@ -114,7 +125,17 @@ def _read(model: BaseLanguageModel[Any], known: ModelClass) -> tuple[Snapshot, b
 
 def mark_of(supplement: bytes) -> str:
     """A short text that stands for a supplement; empty for an empty one."""
-    return hashlib.blake2b(supplement, digest_size=16).hexdigest() if supplement else ""
+    if not supplement:
+        return ""
+    mark = hashlib.blake2b(supplement, digest_size=16).hexdigest()
+    if len(supplement) <= SUPPLEMENT_MAX and mark not in _supplements:
+        note(_supplements, mark, supplement, SUPPLEMENTS_MAX)
+    return mark
+
+
+def supplement_of(mark: str) -> bytes | None:
+    """The supplement of a mark, if it was among the last: for `explain`."""
+    return _supplements.get(mark) if mark else b""
 
 
 def _make_clients(model: BaseLanguageModel[Any], known: ModelClass) -> None:

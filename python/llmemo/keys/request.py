@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmemo._core import RequestBypassed, entries, settings
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.keys.caller import caller_of, is_hidden
-from llmemo.keys.memory_name import memory_name
+from llmemo.keys.memory_name import TEXT, memory_name
 from llmemo.keys.model_class import Place
 from llmemo.keys.model_description import mark_of, verdict_of
 from llmemo.keys.objects_in_messages import objects_in
@@ -68,7 +68,7 @@ class Request(NamedTuple):
         """
         mark = self.mark
         if self.is_text and self.prompt.lstrip()[:1] == "[":
-            mark += "t"  # the same text, read as messages, is another request
+            mark += TEXT  # the same text, read as messages, is another request
         if not mark and schemas is None:
             return self.llm_string
         return memory_name(self.llm_string, schemas, mark)

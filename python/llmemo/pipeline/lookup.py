@@ -146,6 +146,7 @@ async def _run(lookup: LookupState, *, ask_memory: bool) -> Hit | None:
         is_long = lookup.is_long
         epoch = await _name_beside(lookup) if is_long else _name(lookup)
     except RequestBypassed as bypass:
+        lookup.obstacle = bypass.args[1]
         lookup.bypass(tiers.bypass(bypass))
         return None
     reason = _reason_to_refresh(lookup, epoch)
@@ -208,6 +209,7 @@ def _name(lookup: LookupState) -> int | None:
     """Find the key. Returns its epoch for reading the store; None if memory has an entry."""
     identity, epoch = seek(lookup.tiers.memory, lookup.request, lookup.namespace)
     lookup.name, lookup.key = identity.name, identity.key
+    lookup.resolved = identity.request
     return epoch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +13,7 @@ from llmemo.keys.request import remember
 from llmemo.langchain.traced_runs import traced_run
 from llmemo.pipeline.announce import announce
 from llmemo.pipeline.hit_marks import mark
+from llmemo.pipeline.looked_up import LookedUp
 from llmemo.store_io.calls import Call
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.tracking import LookupEvent
@@ -52,8 +54,8 @@ def raise_if_only(options: Options | None, reason: str, key: bytes = b"") -> Non
 class LookupState:
     """One lookup that memory has not answered at first sight."""
 
-    namespace: str
-    name: str
+    namespace = ""
+    name = ""
     """The text by which memory knows the model and the call, once the key is known."""
     key = b""
     """The key of the request, once it is known."""
@@ -76,6 +78,10 @@ class LookupState:
     """The key of the similar question whose answer was served."""
     near: tuple[float, str] | None = None
     """Score and text of a similar question whose answer was not served."""
+    resolved: Request | None = None
+    """The request with the objects in its texts told beside them, once the key is known."""
+    obstacle: str | None = None
+    """The parameter because of which there is no key."""
     event: LookupEvent | None = None
     """What has become of it, if anything is to be told of that."""
     is_unreadable = False
@@ -124,7 +130,9 @@ class LookupState:
         Raises:
             CacheMiss: The caller must not go there.
         """
-        self.tiers.tally.add("misses")
+        self.tiers.tally.miss(reason)
+        if reason == "absent":
+            self.tiers.recent_misses.add(self._looked_up())
         remember(self.request)
         if self.is_told:
             event = LookupEvent("miss", key=self._shown_key(), reason=reason)
@@ -139,6 +147,7 @@ class LookupState:
         Raises:
             CacheMiss: The caller must not go there.
         """
+        self.tiers.tally.add("bypasses")
         if self.is_told:
             self._track(LookupEvent("bypass", reason=reason))
         raise_if_only(self.options, reason)
@@ -217,5 +226,23 @@ class LookupState:
         return self.key.hex() or None
 
     def _track(self, event: LookupEvent) -> None:
+        if self.options.trackers or self.tiers.settings.on_event:
+            # Who only shows or counts it cannot ask.
+            event = replace(event, explainer=self._looked_up())
         self.event = event
         announce(self.tiers, self.options, event, self._traced)
+
+    def _looked_up(self) -> LookedUp:
+        """What it takes to explain this lookup, when it has ended."""
+        at, request = self.tiers.clock(), self.resolved or self.request
+        expires = None if self.expired is None else self.expired.expires
+        return LookedUp(
+            weakref.ref(self.tiers),
+            request._replace(caller=None, bypass=None, description=b""),
+            at=at,
+            namespace=self.namespace,
+            key=self.key,
+            name=self.name or request.llm_string,
+            expired=None if expires is None else at - expires,
+            parameter=self.obstacle,
+        )

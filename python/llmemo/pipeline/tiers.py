@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmemo._core import LARGE, Memory, RequestBypassed, ValueUnknown
 from llmemo.codec.envelope import Envelope
-from llmemo.config import misplaced_options
 from llmemo.config.options import DEFAULT, REQUIRED, Options, in_force
 from llmemo.config.validation import secret_bytes
 from llmemo.errors import ConfigurationError, NamespaceRequiredError
@@ -17,7 +17,9 @@ from llmemo.keys.identity import REMEDIES, identify
 from llmemo.keys.memory_name import MARK
 from llmemo.keys.model_description import snapshots
 from llmemo.keys.request import Request
+from llmemo.pipeline.counting import Counting
 from llmemo.pipeline.large_work import LargeWorker
+from llmemo.pipeline.recent_misses import RecentMisses
 from llmemo.pipeline.rejected_answers import RejectedAnswers
 from llmemo.single_flight.flights import Flights
 from llmemo.single_flight.live_streams import LiveStreams
@@ -25,11 +27,10 @@ from llmemo.store_io.calls import Call
 from llmemo.store_io.client import StoreClient
 from llmemo.store_io.operations import Discard
 from llmemo.stores.registry import store_of
-from llmemo.telemetry.savings import Worth
-from llmemo.telemetry.stats import CacheStats, Tally
+from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from llmemo._core import ValueDamaged
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from llmemo.store_io.executor import Executor
     from llmemo.stores import Record
     from llmemo.stores.registry import Location
+    from llmemo.telemetry.explanation import Explanation
+    from llmemo.telemetry.stats import CacheStats
 
 FINGERPRINT_SECRET = secrets.token_bytes(192)
 """XXH3's secret in this process: 192 bytes is the size of its default one (xxhash.h)."""
@@ -75,8 +78,8 @@ class Tiers:
         self.settings = settings
         self.clock = settings.clock
         self.is_closed = False
-        self.tally = Tally()
-        self._misplaced_before = misplaced_options.counts()
+        self.made_at, self.closed_at = time.monotonic(), math.inf
+        self.tally = Tally(settings.clock)
         self.memory = Memory(
             settings.max_bytes,
             settings.max_entries,
@@ -89,7 +92,9 @@ class Tiers:
             prices=settings.prices,
             clock=settings.own_clock,
             models_seen=snapshots,
+            ignore=tuple(settings.ignore),
         )
+        self.counting = Counting(self.memory, self.tally)
         self.label = functools.lru_cache(maxsize=64)(self.memory.label)
         self.store = None if store is None else store_of(store)
         # Their names, for a pickle of the settings. (A key that is not needed is not used.)
@@ -105,6 +110,7 @@ class Tiers:
             self.store.timeout = settings.store_timeout
             self.durable = StoreClient(self.store, self.tally, self.memory, settings.store_timeout)
         submit = None if self.durable is None else self.durable.executor.submit
+        self.recent_misses = RecentMisses()
         self.rejected = RejectedAnswers(self.memory, self.tally, submit)
         self.large_reads = LargeWorker(lasts=False)
         self.large_writes = LargeWorker(lasts=self.store is not None)
@@ -115,6 +121,8 @@ class Tiers:
         self.model_classes: dict[object, type] = {}
         """The classes of its cached models, by what they are made of: see `cached`."""
         self.watcher: Watcher | None = None
+        self.explain_lookup: Callable[..., Explanation] | None = None
+        """Explains a lookup by its event; the room `explain` is above this one."""
 
     def _semantic(self) -> SemanticTier | None:
         """The semantic tier, if one is asked for; nothing of it is imported otherwise.
@@ -237,40 +245,13 @@ class Tiers:
 
     def stats(self) -> CacheStats:
         """Counts of all tiers."""
-        memory = self.memory.counts()
-        counts, saved, groups = self.tally.snapshot()
-        for reason, count in misplaced_options.counts().items():
-            since = count - self._misplaced_before.get(reason, 0)
-            if since:
-                groups["errors"][reason] = since
-        saved = saved.plus(Worth(memory.input_tokens, memory.output_tokens, memory.money))
-        abstained, others = groups.pop("abstained"), counts["coalesced"] + counts["stale"]
-        others += counts["semantic"]
-        semantic = None if self.semantic is None else self.semantic.stats(counts, abstained)
-        return CacheStats(
-            hits=memory.hits + memory.fills + others,
-            misses=counts["misses"],
-            memory_hits=memory.hits,
-            store_hits=memory.fills,
-            coalesced=counts["coalesced"],
-            stale=counts["stale"],
-            updates=counts["updates"],
-            evictions=memory.evictions,
-            expired=memory.expired + counts["expired"],
-            entries=memory.entries,
-            bytes=memory.bytes,
-            writes_unconfirmed=counts["writes_unconfirmed"],
-            input_tokens_saved=saved.input_tokens,
-            output_tokens_saved=saved.output_tokens,
-            money_saved=saved.money,
-            semantic=semantic,
-            **groups,
-        )
+        return self.counting.stats(None if self.semantic is None else self.semantic.stats)
 
     def close(self, timeout: float) -> int:
         """Close every tier, within `timeout` seconds. Returns the number of writes dropped."""
         self.is_closed = True
         end = time.monotonic() + timeout
+        self.closed_at = min(self.closed_at, end - timeout)
         self.large_writes.close(timeout)
         if self.semantic is not None:
             self.semantic.close(max(0.0, end - time.monotonic()))
@@ -278,4 +259,5 @@ class Tiers:
         if self.flights is not None:
             self.flights.close()
         self.memory.clear()
+        self.recent_misses.forget()
         return 0 if self.executor is None else self.executor.close(max(0.0, end - time.monotonic()))

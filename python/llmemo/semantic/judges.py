@@ -141,7 +141,7 @@ class LLMJudge:
     Raises:
         ConfigurationError: The model or the prompt cannot work.
 
-    Example:
+    Examples:
         >>> from langchain_core.language_models import FakeListChatModel
         >>> judge = LLMJudge(FakeListChatModel(responses=["Yes.", "no", "Hard to say."]))
         >>> [judge("2 + 2?", "four", fresh) for fresh in ("It is 4.", "5", "It depends.")]

@@ -58,7 +58,7 @@ class Semantic:
     Raises:
         ConfigurationError: An argument cannot work. It is a `ValueError`.
 
-    Example:
+    Examples:
         >>> from langchain_core.embeddings import DeterministicFakeEmbedding
         >>> from llmemo.semantic.settings import Semantic
         >>> Semantic(DeterministicFakeEmbedding(size=8), max_error=0.05)

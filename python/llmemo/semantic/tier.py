@@ -168,18 +168,22 @@ class SemanticTier:
             self._expected.add(rest, question, Expected(asked))
             self.abstain(reason)
             return None
-        times = self._served.get(key, 0)
+        is_repeated = self.is_repeated(key)
         decision = self.checks.decide(
-            asked.text, neighbour, must_serve=must_serve, is_repeated=times >= REPEATS_MAX
+            asked.text, neighbour, must_serve=must_serve, is_repeated=is_repeated
         )
         if decision.is_served:
-            note(self._served, key, times + 1, SERVED_MAX)
+            note(self._served, key, self._served.get(key, 0) + 1, SERVED_MAX)
             self._sessions.add(session, neighbour.key)
         else:
             expected = Expected(asked, decision.check, self.checks.refused)
             self._expected.add(rest, question, expected)
             self.abstain(decision.reason)
         return Match(neighbour, decision.is_served)
+
+    def is_repeated(self, key: bytes) -> bool:
+        """Whether a request, by its key, was given near matches often enough."""
+        return self._served.get(key, 0) >= REPEATS_MAX
 
     async def prepared(
         self, rest: Rest, question: str, make_call: MakeCall, budget: TimeBudget | None

@@ -225,7 +225,7 @@ class StoreClient:
         except Exception as error:  # as above; the worker has counted it
             if is_interrupt(error):
                 raise
-            self.health.trip(self.health.writes)
+            self.health.write_failed(error)
             return Written.UNCONFIRMED
         self.health.write_ended()
         return Written.SUPERSEDED if is_superseded else Written.STORED

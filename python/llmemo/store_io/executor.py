@@ -67,7 +67,7 @@ class Executor:
         self._worker: Worker | None = None
         self._unreported: list[None] = [None]
         """Empty once a call of `close` reports how many writes were given up."""
-        self._store = store
+        self.store = store
         self._tally = tally
         self._memory = memory
         self._timeout = min(timeout, threading.TIMEOUT_MAX)
@@ -78,6 +78,13 @@ class Executor:
     def after_fork_in_child(self) -> None:
         """Leave the parent's operations to the parent."""
         self.backlog.clear()
+        self._tally.store_bytes = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker has the store open, or is about to open it."""
+        worker = self._worker
+        return worker is not None and not worker.is_stopping
 
     def submit(self, call: Submission[Any], *, at_once: bool = False) -> None:
         """Send an operation; never waits for the store, or a fork. `at_once`: see `Worker.submit`.
@@ -175,9 +182,9 @@ class Executor:
             raise StoreError(CLOSED)
         if self._worker is None or self._worker.is_stopping:
             # The last one may be of another executor, which is closed but not done.
-            previous = _workers.get(id(self._store))
+            previous = _workers.get(id(self.store))
             worker = Worker(
-                self._store,
+                self.store,
                 self._tally,
                 self._take_back,
                 previous,
@@ -186,7 +193,7 @@ class Executor:
                 timeout=self._timeout,
             )
             worker.thread.start()
-            _workers[id(self._store)] = self._worker = worker
+            _workers[id(self.store)] = self._worker = worker
             lifecycle.started(worker)
             if self.is_closed:  # by `close_soon`, which takes no lock
                 worker.stop()

@@ -62,6 +62,8 @@ class Maintenance:
             if not looks % UPKEEP_LOOKS:
                 self.is_due = True
                 wake()
+                with self._tolerant("size", "cannot tell its size"):
+                    self._tally.store_bytes = store.stored_bytes()
             # A server may take long: upkeep goes on, and it is not asked twice at once.
             if self._memory.counts().entries and (looking is None or looking.done()):
                 looking = asyncio.ensure_future(self._forget(store))

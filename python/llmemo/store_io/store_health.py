@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.circuit_breaker import CircuitBreaker
 from llmemo.concurrency.interrupts import is_interrupt
+from llmemo.errors import text_of
 from llmemo.store_io.calls import Call, settle
 from llmemo.store_io.operations import Get
+from llmemo.store_io.store_check import StoreCheck
 from llmemo.stores.base import StoreRefusedError
+from llmemo.telemetry.health import Spell
 
 if TYPE_CHECKING:
     from llmemo.store_io.calls import Submission
@@ -33,6 +36,11 @@ class StoreHealth:
         self.waiting_writes: set[Call[Any]] = set()
         self._batches: set[weakref.ref[Submission[Any]]] = set()
         """Batches of reads. Weak: a loop may close before there is an outcome, and has to go."""
+        self.check = StoreCheck(executor, self.read_ended, timeout)
+        """For those that ask how the store is."""
+        self._refusals = Spell()
+        self._last_errors: dict[str, str] = {}
+        """What went wrong last, by what failed: `read`, `write`, `coordinate`."""
         self._executor = executor
         self._tally = tally
         self._timeout = timeout
@@ -62,9 +70,18 @@ class StoreHealth:
         """Note the outcome of a write: that the store has answered counts, even if it refused."""
         if error is None or isinstance(error, StoreRefusedError):
             self.writes.succeeded()
+            if error is None:
+                self._refusals.end()
+            else:
+                self._refusals.begin(f"the store refuses to write: {text_of(error)}")
             if self.reads.is_open:
                 # Maybe that is over, too. But reads may hang where writes do not.
                 self.reads.hurry()
+
+    def write_failed(self, error: Exception) -> None:
+        """Tell the breaker of a failure that the private thread has counted."""
+        self._last_errors["write"] = text_of(error)
+        self.trip(self.writes)
 
     def attempt(self, operation: Operation) -> None:
         """Send an operation that no caller waits for, and see whether the store is well again."""
@@ -106,7 +123,28 @@ class StoreHealth:
         """
         if isinstance(error, NotYetError):
             text = "llmemo: the store took longer than %.3g s to %s"
+            self._last_errors[verb] = f"it took longer than {self._timeout:.3g} s"
             reason = f"store_{verb}_timeout"
             self._tally.note("errors", reason, text, self._timeout, verb, count=calls)
         else:
+            self._last_errors[verb] = text_of(error)
             self._tally.store_failed(verb, error, calls)
+
+    def troubles(self) -> list[tuple[str | None, float]]:
+        """What is wrong, or None, for each thing that may be; and when that began or ended."""
+        store = self._executor.store
+        last = self._last_errors
+        lost = last.get("write") or last.get("coordinate")
+        return [
+            _of(self.reads, "reads go past the store", last.get("read")),
+            _of(self.writes, "writes wait for the store", lost),
+            self.check.state,
+            self._refusals.state,
+            *store.troubles(),
+        ]
+
+
+def _of(breaker: CircuitBreaker, what: str, last: str | None) -> tuple[str | None, float]:
+    if not breaker.is_open:
+        return None, breaker.since
+    return what if last is None else f"{what}: {last}", breaker.since

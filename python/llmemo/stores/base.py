@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
-    from llmemo.stores.records import Record, Selection
+    from llmemo.stores.records import NamespaceSizes, Record, Selection
     from llmemo.stores.vector_store import VectorStore
 
 
@@ -216,6 +216,21 @@ class Store(ABC):
         """
         return ()
 
+    def stored_bytes(self) -> int | None:
+        """What the store's files take, in bytes; None if it cannot tell at once. By default None.
+
+        Called about once a second while in use, for `stats().store_bytes`.
+        """
+        return None
+
+    def troubles(self) -> Sequence[tuple[str | None, float]]:
+        """What is wrong with parts of the store while the whole may still serve.
+
+        For each part the reason, or None, and when that began, by `time.monotonic`. For
+        `LLMCache.health`: called from any thread, and takes no time. By default nothing.
+        """
+        return ()
+
     async def upkeep(self) -> None:  # noqa: B027 (not every store needs any)
         """Remove what has to go, a little at a time. Called about once a second while in use.
 
@@ -231,6 +246,14 @@ class Store(ABC):
         For explanations only, so that a store need not have it. May run beside any other method.
         """
         return ()
+
+    async def namespace_sizes(self, seconds: float) -> NamespaceSizes | None:  # noqa: ARG002
+        """What each namespace takes, of as many of the newest records as `seconds` allow.
+
+        For reports only, so that a store need not have it: None by default. May run beside any
+        other method, and must not hold one up for longer than a few milliseconds.
+        """
+        return None
 
     @abstractmethod
     async def close(self) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from llmemo.telemetry.figures import rounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Worth(NamedTuple):
@@ -13,13 +19,15 @@ class Worth(NamedTuple):
     money: float
     """In the price table's currency."""
 
-    def plus(self, other: Worth) -> Worth:
-        """Both together."""
-        return Worth(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.money + other.money,
-        )
-
 
 NOTHING = Worth(0, 0, 0.0)
+
+
+def total(worths: Iterable[Worth]) -> Worth:
+    """All of them together; the money rounded, as in `stats()`."""
+    given = list(worths)
+    return Worth(
+        sum(one.input_tokens for one in given),
+        sum(one.output_tokens for one in given),
+        rounded(math.fsum(one.money for one in given)),
+    )

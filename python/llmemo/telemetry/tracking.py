@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from llmemo.telemetry.savings import NOTHING, Worth
+from llmemo.errors import CacheClosedError
+from llmemo.telemetry.savings import NOTHING, Worth, total
+
+if TYPE_CHECKING:
+    from llmemo.telemetry.explanation import Explanation
 
 Outcome = Literal["hit", "semantic", "miss", "bypass"]
 Source = Literal["memory", "store", "flight"]
+
+
+class Explainer(Protocol):
+    """Knows the lookup of an event."""
+
+    def __call__(self, event: LookupEvent) -> Explanation:
+        """Explain it.
+
+        Raises:
+            CacheClosedError: Its cache is closed, or gone.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,27 @@ class LookupEvent:
     answer to a similar question was not served."""
     neighbour: str | None = None
     """The similar question."""
+    explainer: Explainer | None = field(default=None, compare=False, repr=False)
+    """Keeps the texts of the request for as long as the event lives; a pickle goes without."""
+
+    def explain(self) -> Explanation:
+        """Why this lookup was a hit, a miss or a bypass: as of then, whatever was stored since.
+
+        For a miss: the entries of then that differ least, and what differs. As `LLMCache.explain`,
+        it is for people. It compares with up to 11,000 entries, and waits for a store.
+
+        Raises:
+            CacheClosedError: The cache is closed, or the event comes from a pickle.
+        """
+        if self.explainer is None:
+            msg = "this event has no cache (it was pickled, or made by hand): explain the original"
+            raise CacheClosedError(msg)
+        return self.explainer(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For `pickle`: without the cache, and without the texts of the request."""
+        names = (it.name for it in fields(self) if it.name != "explainer")
+        return type(self), tuple(getattr(self, name) for name in names)
 
 
 class Tracker:
@@ -59,8 +94,8 @@ class Tracker:
 
     @property
     def saved(self) -> Worth:
-        """Tokens and money that the hits saved."""
-        return functools.reduce(Worth.plus, (event.worth for event in list(self.events)), NOTHING)
+        """Tokens and money that the hits saved; the money rounded to 9 decimals."""
+        return total(event.worth for event in list(self.events))
 
     def _count(self, outcome: Outcome) -> int:
         return sum(event.outcome == outcome for event in list(self.events))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo._core import RequestBypassed
 from llmemo.explain.comparison import Candidate, ComparedRequest, Comparison, outline_of
-from llmemo.explain.wording import Texts
-from llmemo.testing.description_text import to_json
+from llmemo.explain.values import Texts
+from llmemo.keys.description_text import to_json
 from llmemo.testing.redaction import split
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _nearest(memory: Memory, request: RecordedRequest, tape: Tape) -> Iterator[t
 def _compared(request: RecordedRequest) -> ComparedRequest:
     # What is beside the texts is compared by itself: there, its parts have names.
     texts = Texts(request.llm_string, request.prompt)
-    return ComparedRequest(request.namespace, texts, request.schemas(), b"")
+    return ComparedRequest(request.namespace, texts, request.schemas())
 
 
 def _candidate(memory: Memory, line: Line) -> Candidate:

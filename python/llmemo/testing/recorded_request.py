@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from typing_extensions import Self
 
+from llmemo.keys import description_text
+from llmemo.keys.description_text import UnreadableError
 from llmemo.keys.objects_in_messages import UNSENT
 from llmemo.keys.request import Request
-from llmemo.testing import description_text
-from llmemo.testing.description_text import UnreadableError
 from llmemo.testing.json_text import written
 from llmemo.testing.redaction import Redaction, split
 

@@ -6,9 +6,9 @@ import threading
 from typing import TYPE_CHECKING, Literal
 
 from llmemo.errors import CassetteError
+from llmemo.keys.description_text import UnreadableError
 from llmemo.testing import cassette, recorded_stream
 from llmemo.testing.cassette import Line
-from llmemo.testing.description_text import UnreadableError
 from llmemo.testing.recorded_answer import NotReadableError
 from llmemo.testing.redaction import Redaction
 

@@ -8,6 +8,7 @@ pub(super) mod encode;
 pub(super) mod fresh_ids;
 mod hashes;
 mod instances;
+pub(super) mod parts;
 mod python_bridge;
 pub(super) mod recording;
 pub(super) mod schema;

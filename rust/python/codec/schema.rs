@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 /// Number, module and name of each class that a value may hold.
-const CLASSES: &[(u8, &str, &str)] = &[
+pub(super) const CLASSES: &[(u8, &str, &str)] = &[
     (0, "langchain_core.outputs", "Generation"),
     (1, "langchain_core.outputs", "GenerationChunk"),
     (2, "langchain_core.outputs", "ChatGeneration"),
@@ -43,7 +43,7 @@ pub const GENERATIONS: std::ops::RangeInclusive<u8> = 0..=3;
 
 /// Frequent strings, written as one byte and decoded to one shared Python object.
 #[rustfmt::skip]
-const WORDS: &[&str] = &[
+pub(super) const WORDS: &[&str] = &[
     "", "text", "generation_info", "type", "message", "content", "additional_kwargs",
     "response_metadata", "name", "id", "tool_calls", "invalid_tool_calls", "usage_metadata",
     "tool_call_chunks", "chunk_position", "tool_call_id", "artifact", "status", "role", "example",

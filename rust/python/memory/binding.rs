@@ -1,22 +1,20 @@
 //! The Python class `Memory`: the memory tier, and the names of requests.
 
-use super::clock::{Clock, nanoseconds};
 use super::conversions::{
     Answered, Bytes, KnownTexts, Partitioned, Price, Recalled, Times, known_texts, not_asked,
     price_of, times, to_bytes, worth_of,
 };
-use super::counts::MemoryCounts;
-use super::keying::Keying;
-use super::prices::Prices;
 use super::request_args::{RequestArg, Schemas, Text, Texts};
 use super::shared_tier::SharedTier;
 use super::stored::{Stored, checked};
+use super::{counts::MemoryCounts, keying::Keying, prices::Prices};
 use crate::memory::{Answer, Bounds, Worth};
 use crate::python::codec::decode::decode_payload;
-use crate::python::keys::snapshots::Snapshots;
+use crate::python::keys::{settings::ignored, snapshots::Snapshots};
+use crate::python::runtime::clock::{Clock, expiry, nanoseconds};
 use crate::python::runtime::{long_work::LARGE, text::bytes_of, text::length};
 use crate::request::Key;
-use pyo3::{prelude::*, types::PyBytes};
+use pyo3::{prelude::*, pybacked::PyBackedStr, types::PyBytes};
 use std::collections::HashMap;
 
 /// See `_core.pyi`.
@@ -33,7 +31,7 @@ pub struct Memory {
 #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted for the call")]
 impl Memory {
     #[new]
-    #[pyo3(signature = (max_bytes, max_entries=None, *, namespace_max_bytes=None, fingerprint_secret, secret=None, fresh_ids=false, grace=0.0, mark="", prices=None, clock=None, models_seen=None))]
+    #[pyo3(signature = (max_bytes, max_entries=None, *, namespace_max_bytes=None, fingerprint_secret, secret=None, fresh_ids=false, grace=0.0, mark="", prices=None, clock=None, models_seen=None, ignore=vec![]))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments, on the Python side")]
     fn new(
         max_bytes: usize,
@@ -47,6 +45,7 @@ impl Memory {
         prices: Option<HashMap<String, (f64, f64)>>,
         clock: Option<Py<PyAny>>,
         models_seen: Option<Py<Snapshots>>,
+        ignore: Vec<PyBackedStr>,
     ) -> PyResult<Self> {
         let bounds = Bounds {
             bytes: max_bytes,
@@ -55,7 +54,7 @@ impl Memory {
         };
         Ok(Self {
             tier: SharedTier::new(bounds, grace, fingerprint_secret, Clock::new(clock))?,
-            keying: Keying::new(secret, mark),
+            keying: Keying::new(secret, mark, ignored(&ignore)),
             prices: Prices::new(prices.unwrap_or_default()),
             fresh_ids,
             models_seen,
@@ -219,7 +218,7 @@ impl Memory {
         let answer = Answer {
             value: checked(py, value, &key)?,
             created: created.map_or_else(|| clock.seconds(py), Ok)?,
-            expires: clock.expiry(expires),
+            expires: expiry(expires),
             early: nanoseconds(early),
             worth: worth.map_or_else(Worth::default, worth_of),
         };
@@ -253,7 +252,7 @@ impl Memory {
         let hit = decode_payload(py, payload, self.fresh_ids)?;
         let worth = self.prices.worth(hit.bind(py))?;
         let texts = Texts::of(prompt, llm_string, namespace)?;
-        let expires = self.tier.clock.expiry(expires);
+        let expires = expiry(expires);
         let answer = Answer { value: value.into_kept(py), created, expires, early: 0, worth };
         self.tier.fill(py, &texts.request(), key, answer, epoch, is_large)?;
         Ok(Some(hit.into_bound(py).into_any()))

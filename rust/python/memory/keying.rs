@@ -2,7 +2,7 @@
 
 use super::conversions::{Partitioned, partitioned};
 use super::request_args::{RequestArg, Schemas, Text};
-use crate::canonical::{Bypass, Form};
+use crate::canonical::{Bypass, Form, Ignored};
 use crate::python::errors::bypassed;
 use crate::python::runtime::long_work::detached;
 use crate::request::{
@@ -34,8 +34,9 @@ pub(super) fn long_work<T: Send>(
 
 impl Keying {
     /// Under the user's secret, if there is one.
-    pub(super) fn new(secret: Option<&[u8]>, mark: &str) -> Self {
-        let keyer = Keyer::new(secret);
+    /// `ignored`: the settings that do not count.
+    pub(super) fn new(secret: Option<&[u8]>, mark: &str, ignored: Ignored) -> Self {
+        let keyer = Keyer::new(secret).ignoring(ignored);
         let outliner = Outliner::new(keyer.outline_key());
         Self { keyer, outliner, models: Mutex::default(), mark: mark.as_bytes().to_vec() }
     }
@@ -89,7 +90,7 @@ impl Keying {
             let digests = &mut recent.digests;
             let digests = digests.get_or_insert_with(|| self.digests(parsed.model).into());
             let settings = digests.settings.as_deref();
-            let outline = self.outliner.outline_of(&parsed, settings, schema_of, tail);
+            let outline = self.outliner.outline(&parsed, settings, schema_of, tail);
             Ok((key, digests.label, outline))
         })
     }
@@ -106,8 +107,11 @@ impl Keying {
         let schema_of = |class: &str| schemas.get(class).copied();
         let (texts, context) = (request.texts(namespace)?, request.context());
         let (py, request) = (namespace.py(), texts.request());
-        let outline =
-            long_work(py, &request, || self.outliner.outline(&request, context, schema_of, tail));
+        let outline = long_work(py, &request, || {
+            let model = self.keyer.read_model(request.llm_string)?;
+            let parsed = ParsedRequest::read(request, context, &model)?;
+            Ok(self.outliner.outline(&parsed, None, schema_of, tail))
+        });
         outline.map_err(bypassed)
     }
 
@@ -165,7 +169,7 @@ impl Keying {
                 RecentModel { key_prefix, ..it }
             }
             None => {
-                let model = Model::read(request.llm_string)?;
+                let model = self.keyer.read_model(request.llm_string)?;
                 let key_prefix = self.keyer.key_prefix(namespace, &model).into();
                 RecentModel { model: model.into(), key_prefix, digests: None }
             }

@@ -167,7 +167,7 @@ def test_a_network_file_system_is_warned_of_once(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(network_files, "_file_system", lambda folder: kind)
+    monkeypatch.setattr(network_files, "file_system", lambda folder: kind)
     for _ in range(2):
         filled(tmp_path / "a.db")
     told = [line for line in lines(caplog) if "network file system" in line]
@@ -182,5 +182,5 @@ def test_the_file_system_of_a_folder_is_that_of_the_nearest_mount(
         f"23 22 0:5 / {str(tmp_path).replace(' ', chr(92) + '040')} rw shared:1 - nfs4 host:/x rw\n"
     )
     monkeypatch.setattr(Path, "read_text", lambda *args: table)
-    assert network_files._file_system(tmp_path / "a" / "b") == "nfs4"
-    assert network_files._file_system(tmp_path.parent) == "ext4"
+    assert network_files.file_system(tmp_path / "a" / "b") == "nfs4"
+    assert network_files.file_system(tmp_path.parent) == "ext4"

@@ -10,6 +10,7 @@ from langchain_core.globals import get_llm_cache
 from llmemo.cache import LLMCache
 from llmemo.integrations.cached_model.stream_async import AsyncStream
 from llmemo.integrations.cached_model.stream_sync import stream
+from llmemo.integrations.cached_model.twin import twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,10 @@ class Caching(NamedTuple):
     plain: type[BaseChatModel]
     cache: LLMCache | None
     replay: Pace
+
+    def plain_of(self, model: BaseChatModel) -> BaseChatModel:
+        """The model that a cached one of this class asks."""
+        return twin_of(model, self.plain)
 
     def tiers(self) -> Tiers | None:
         """Where to look now; None if there is no cache."""

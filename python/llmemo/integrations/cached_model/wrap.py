@@ -30,7 +30,7 @@ def cached(model: Model, cache: LLMCache | None = None, *, replay: Pace = "insta
     Raises:
         ConfigurationError: (which is a TypeError) `model` is no chat model, or `cache` no LLMCache.
 
-    Example:
+    Examples:
         >>> from langchain_core.language_models import FakeListChatModel
         >>> from llmemo import LLMCache, cached
         >>> model = cached(FakeListChatModel(responses=["one", "two"]), LLMCache())

@@ -27,7 +27,7 @@ _warned: set[Path] = set()
 
 def warn_of_network(path: Path) -> None:
     """Say once if the file is on a file system of another machine, as far as one can tell."""
-    kind = _file_system(path.parent)
+    kind = file_system(path.parent)
     if kind in NETWORK and path not in _warned:
         _warned.add(path)
         text = (
@@ -37,7 +37,8 @@ def warn_of_network(path: Path) -> None:
         logger.warning(text, path, kind)
 
 
-def _file_system(folder: Path) -> str:
+def file_system(folder: Path) -> str:
+    """The name of the file system that a folder is on; empty if that is not known."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
     except OSError:

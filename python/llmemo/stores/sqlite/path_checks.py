@@ -179,6 +179,17 @@ def wal_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
+def size_on_disk(path: Path) -> int | None:
+    """Bytes of a database and of its WAL; None if it is not there."""
+    try:
+        size = path.stat().st_size
+        with contextlib.suppress(FileNotFoundError):
+            size += wal_of(path).stat().st_size
+    except OSError:
+        return None
+    return size
+
+
 def _has_wal(path: Path) -> bool:
     try:
         return wal_of(path).stat().st_size > 0

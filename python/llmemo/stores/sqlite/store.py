@@ -8,13 +8,14 @@ from llmemo import _core
 from llmemo.errors import StoreError
 from llmemo.stores.base import Store
 from llmemo.stores.pending_sweeps import PendingSweeps
-from llmemo.stores.records import Record, Selection
+from llmemo.stores.records import NamespaceSizes, Record, Selection
 from llmemo.stores.sqlite.change_log import CHANGED
 from llmemo.stores.sqlite.fast_reads import queries
 from llmemo.stores.sqlite.inherited_files import identity_of, inherit
 from llmemo.stores.sqlite.invalidation import Sweep, clear
 from llmemo.stores.sqlite.leases import SQLiteLeaseStore
-from llmemo.stores.sqlite.path_checks import check_file, wal_of
+from llmemo.stores.sqlite.namespace_sizes import sizes_of
+from llmemo.stores.sqlite.path_checks import check_file, size_on_disk, wal_of
 from llmemo.stores.sqlite.read_only import (
     REMOVAL_REFUSED,
     WRITE_REFUSED,
@@ -69,6 +70,7 @@ class SQLiteStore(Store):
     """
 
     lists_recent = True
+    session_class: type[RepairedSession] = RepairedSession
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class SQLiteStore(Store):
         self.max_store_bytes = max_store_bytes
         self.counts_uses = max_store_bytes is not None
         self._upkeep = Upkeep(wal_of(self.path), max_store_bytes)
-        self._session = RepairedSession(self.path, durability, self._upkeep)
+        self._session = self.session_class(self.path, durability, self._upkeep)
         self._sweeps: PendingSweeps[Sweep] = PendingSweeps()
         self._leases = SQLiteLeaseStore(self._session, self._now)
         self.leases = None if read_only else self._leases
@@ -178,6 +180,10 @@ class SQLiteStore(Store):
                 break
             before = rows[-1][0]
         return found
+
+    async def namespace_sizes(self, seconds: float) -> NamespaceSizes:
+        """See `Store.namespace_sizes`."""
+        return await sizes_of(self._session, self._read_only_file, seconds)
 
     async def changes(self) -> Collection[bytes | Selection] | None:
         """See `Store.changes`."""
@@ -272,6 +278,10 @@ class SQLiteStore(Store):
     def left_open(self) -> None:
         """See `Store.left_open`."""
         inherit(self._session.identity, identity_of(self.path))
+
+    def stored_bytes(self) -> int | None:
+        """See `Store.stored_bytes`."""
+        return size_on_disk(self.path)
 
     async def upkeep(self) -> None:
         """See `Store.upkeep`."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from llmemo.stores.lease_store import Grant, LeaseState
-    from llmemo.stores.records import Record, Selection
+    from llmemo.stores.records import NamespaceSizes, Record, Selection
 
     Changes = Collection[bytes | Selection] | None
 
@@ -158,6 +158,14 @@ class TieredStore(Store):
                     raise
         return await self._near.beside(lambda store: store.recent(limit))
 
+    async def namespace_sizes(self, seconds: float) -> NamespaceSizes | None:
+        """See `Store.namespace_sizes`: of the far store, if that can tell; else of the near one."""
+        with contextlib.suppress(Exception):  # it may be away
+            found = await self._far.beside(lambda store: store.namespace_sizes(seconds))
+            if found is not None:
+                return found
+        return await self._near.beside(lambda store: store.namespace_sizes(seconds))
+
     async def set(self, records: Sequence[Record]) -> None:
         """See `Store.set`: once this returns, at least one of the two has them."""
         await self._writes.store([(record, None) for record in records])
@@ -206,6 +214,15 @@ class TieredStore(Store):
         if dropped != self._dropped:
             msg = f"{self._dropped - dropped} answers never reached {self.stores[1]!r}"
             raise StoreUnavailableError(msg)
+
+    def stored_bytes(self) -> int | None:
+        """See `Store.stored_bytes`: of those that can tell."""
+        known = [size for store in self.stores if (size := store.stored_bytes()) is not None]
+        return sum(known) if known else None
+
+    def troubles(self) -> Sequence[tuple[str | None, float]]:
+        """See `Store.troubles`: one for each store."""
+        return self._near.state, self._far.state
 
     async def upkeep(self) -> None:
         """See `Store.upkeep`; besides, each store gets what it has missed."""

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo.concurrency.circuit_breaker import CircuitBreaker
-from llmemo.errors import StoreError
+from llmemo.errors import StoreError, text_of
 from llmemo.stores.base import StoreRefusedError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Tier:
         """Called as the last step of opening the store."""
         self.trouble: Exception | None = None
         """What went wrong last, until it is told."""
+        self._last = ""
         self._is_patient = is_patient
         self._opening: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[Any]] = set()
@@ -193,7 +194,13 @@ class Tier:
 
     def _failed(self, error: Exception) -> None:
         self.breaker.failed()
-        self.trouble = error
+        self.trouble, self._last = error, text_of(error)
+
+    @property
+    def state(self) -> tuple[str | None, float]:
+        """Why it is not asked for a while, or None; and since when, by `time.monotonic`."""
+        reason = f"{self.store!r} is away: {self._last}" if self.breaker.is_open else None
+        return reason, self.breaker.since
 
     async def close(self) -> None:
         """Close the store, if it was opened; wait for it as for any other call."""

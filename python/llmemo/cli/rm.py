@@ -1,0 +1,109 @@
+"""Remove entries, after a question. Services that run forget them within a second, too.
+
+Removes the entries of some keys, or those that all of the options select.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from llmemo.cli import FINE, PROBLEM, USAGE
+from llmemo.cli.arguments import add_file, duration, key
+from llmemo.cli.ls import matching
+from llmemo.inspection.labels import namespace_of
+from llmemo.inspection.opening import viewed
+from llmemo.inspection.removal import remove_all, remove_keys, remove_matching
+from llmemo.telemetry.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from llmemo.cli.output import Output
+    from llmemo.inspection.entries import View
+
+EXAMPLES = """\
+  llmemo rm cache.db 3f2a9c01
+  llmemo rm cache.db --namespace tenant-a --older-than 7d --yes
+  llmemo rm cache.db --expired --yes
+  llmemo rm cache.db --all"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Which entries."""
+    add_file(parser)
+    parser.add_argument("keys", metavar="KEY", nargs="*", type=key, help="first digits of a key")
+    parser.add_argument("--namespace", metavar="NAME", help="those of this one (name, or digest)")
+    parser.add_argument("--older-than", metavar="AGE", type=duration, help="such as 12h or 7d")
+    parser.add_argument("--expired", action="store_true", help="what has expired")
+    parser.add_argument("--all", action="store_true", help="every entry")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def run(arguments: Namespace, output: Output) -> int:
+    """Ask, and remove."""
+    selects = arguments.namespace is not None or arguments.older_than is not None
+    ways = [bool(arguments.keys), selects or arguments.expired, arguments.all]
+    if sum(ways) != 1:
+        text = "name keys, or select by --namespace, --older-than and --expired, or give --all"
+        output.note(f"llmemo rm: {text}")
+        return USAGE
+    with viewed(arguments.file, prefix=arguments.prefix) as view:
+        keys: list[bytes] | None = None
+        if arguments.keys:
+            keys = _keys_of(view, arguments.keys, output)
+        elif arguments.expired:
+            keys = _selected(view, arguments)
+        if keys is not None and not keys:
+            output.object({"removed": 0})
+            output.text("removed 0 entries")
+            return PROBLEM if arguments.keys else FINE
+        what = f"{len(keys):,} entries" if keys is not None else _worded(arguments)
+        if not (arguments.yes or _agrees(f"Remove {what} of {view.shown}?", output)):
+            return USAGE
+        removed = _remove(view, arguments, keys)
+    output.object({"removed": removed})
+    output.text(f"removed {removed:,} entries")
+    return FINE
+
+
+def _remove(view: View, arguments: Namespace, keys: list[bytes] | None) -> int:
+    if keys is not None:
+        return remove_keys(view, keys)
+    if arguments.all:
+        return remove_all(view)
+    namespace = None if arguments.namespace is None else namespace_of(arguments.namespace)
+    age = arguments.older_than
+    return remove_matching(view, namespace, None if age is None else time.time() - age)
+
+
+def _keys_of(view: View, prefixes: list[str], output: Output) -> list[bytes]:
+    """The keys that these stand for; none, which is said, unless each stands for one."""
+    found: dict[bytes, None] = {}
+    for prefix in prefixes:
+        keys = view.matching(prefix, 2)
+        if len(keys) != 1:
+            many = "several keys begin with" if keys else "no key begins with"
+            output.note(f"llmemo rm: {many} {prefix}: nothing was removed")
+            return []
+        found.update(dict.fromkeys(keys))
+    return list(found)
+
+
+def _selected(view: View, arguments: Namespace) -> list[bytes]:
+    with ProgressBar("looking") as bar:
+        return [one.key for some in matching(view, arguments, time.time(), bar) for one in some]
+
+
+def _worded(arguments: Namespace) -> str:
+    return "all entries" if arguments.all else "the entries that match"
+
+
+def _agrees(question: str, output: Output) -> bool:
+    if not sys.stdin.isatty():
+        output.note("llmemo rm: there is no terminal to ask: give --yes")
+        return False
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

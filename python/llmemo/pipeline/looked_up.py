@@ -1,0 +1,49 @@
+"""What an event of a lookup keeps of it, to explain it later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmemo.errors import CacheClosedError
+
+if TYPE_CHECKING:
+    import weakref
+
+    from llmemo.keys.request import Request
+    from llmemo.pipeline.tiers import Tiers
+    from llmemo.telemetry.explanation import Explanation
+    from llmemo.telemetry.tracking import LookupEvent
+
+GONE = "the cache of this lookup is closed or gone: there is nothing left to explain"
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """One lookup that has ended. It keeps the texts of the request, and neither model nor cache."""
+
+    tiers: weakref.ref[Tiers]
+    request: Request
+    """With the objects in its texts told beside them."""
+    at: float
+    """When it ended, as Unix time in seconds."""
+    namespace: str
+    key: bytes
+    """Empty if it has none."""
+    name: str
+    """The text by which memory knows the model and the call."""
+    expired: float | None
+    """Seconds since the store's answer had expired, if it had one that had."""
+    parameter: str | None
+    """The parameter because of which it was bypassed."""
+
+    def __call__(self, event: LookupEvent) -> Explanation:
+        """Explain it.
+
+        Raises:
+            CacheClosedError: The cache is closed, or there is none any more.
+        """
+        tiers = self.tiers()
+        if tiers is None or tiers.is_closed or tiers.explain_lookup is None:
+            raise CacheClosedError(GONE)
+        return tiers.explain_lookup(tiers, self, event)
