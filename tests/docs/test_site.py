@@ -52,7 +52,11 @@ def test_the_settings_have_every_argument_and_its_default(name: str) -> None:
     parameters = inspect.signature(getattr(llmemo, name)).parameters
     assert sorted(each for each, _ in named) == sorted(parameters)
     # `options` inherits what is not given: it has no defaults to speak of.
-    told = {each: eval(text, {"time": time, **vars(llmemo)}) for each, text in named if text}
+    told = {
+        each: eval(text, {"time": time, "worth_keeping": llmemo.worth_keeping})
+        for each, text in named
+        if text
+    }
     defaults = {
         each: parameter.default
         for each, parameter in parameters.items()
