@@ -46,7 +46,8 @@ NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py
   tests/codec/test_values_limits.py tests/codec/test_values_damage.py \
   tests/codec/test_values_compressed.py tests/cache/test_freshness.py tests/cache/test_removal.py \
   tests/cache/test_namespaces.py tests/cache/test_configuration.py tests/store_io/test_trouble.py \
-  tests/importing/test_import_trouble.py tests/testing tests/examples \
+  tests/importing/test_import_trouble.py tests/importing/test_import_lines.py tests/exporting \
+  tests/cli/test_export_import.py tests/testing tests/examples \
   $(wildcard tests/integrations/test_embeddings_*.py) $(wildcard tests/integrations/test_streams_*.py) \
   $(filter-out $(SEMANTIC_ON_OLDEST),$(wildcard tests/semantic/*.py))
 # Contracts that also hold on the oldest client of Redis.
@@ -187,8 +188,9 @@ fuzz: $(VENV)/.built ## the property tests, a hundred times as long, and libFuzz
 	LLMEMO_EXAMPLES=100 $(BIN)/python -m pytest -q $(PROPERTIES)
 	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
+# (With -q, --strict would see no warning.)
 docs: $(DOCS)/.ready ## build the site into site/; a broken link or a missing page fails
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict -q
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 	@echo "site/index.html. Its search needs a server: python3 -m http.server -d site"
 
 bench: $(VENV)/.built ## compare with InMemoryCache, SQLiteCache and GPTCache; write the tables of the documents

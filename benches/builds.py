@@ -141,6 +141,7 @@ def store_rows(folder: str, caches: contextlib.ExitStack) -> dict[str, Callable[
 
 def model_rows() -> dict[str, Callable[[int], None]]:
     """A chat model of langchain-openai that hits, in memory."""
+    from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.outputs import ChatResult
     from langchain_openai import ChatOpenAI
 
@@ -156,12 +157,20 @@ def model_rows() -> dict[str, Callable[[int], None]]:
     install = functools.cache(accelerate)
     history = [("human", f"message {number} " + "x" * 400) for number in range(100)]
 
-    async def ask(count: int, messages: Any) -> None:
+    async def ask(count: int, messages: Any, config: Any = None) -> None:
         for _ in range(count):
-            await model.ainvoke(messages)
+            await model.ainvoke(messages, config)
 
-    def plain(messages: Any, count: int) -> None:
-        loop.run_until_complete(ask(count, messages))
+    def plain(messages: Any, count: int, *handlers: Any) -> None:
+        loop.run_until_complete(ask(count, messages, {"callbacks": list(handlers)}))
+
+    def handled(count: int) -> None:
+        plain("hello", count, BaseCallbackHandler())
+
+    def traced(count: int) -> None:
+        from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+
+        plain("hello", count, RunCollectorCallbackHandler())
 
     def accelerated(messages: Any, count: int) -> None:
         # For good: the rows before this one are measured by now.
@@ -170,6 +179,8 @@ def model_rows() -> dict[str, Callable[[int], None]]:
 
     return {
         "ainvoke": functools.partial(plain, "hello"),
+        "ainvoke, a handler that traces nothing": handled,
+        "ainvoke, a tracer": traced,
         "ainvoke, 100 messages": functools.partial(plain, history),
         "accelerated ainvoke": functools.partial(accelerated, "hello"),
         "accelerated ainvoke, 100 messages": functools.partial(accelerated, history),

@@ -25,9 +25,10 @@ start = clock()
 IMPORTS = {
     "import langchain_core.caches": "import langchain_core.caches",
     "import llmemo": "import llmemo",
+    "import LLMCache": "from llmemo import LLMCache",
     "import a chat model": "import langchain_core.language_models.chat_models",
-    "import a chat model, and llmemo": (
-        "import langchain_core.language_models.chat_models, llmemo"
+    "import a chat model, and LLMCache": (
+        "import langchain_core.language_models.chat_models\nfrom llmemo import LLMCache"
     ),
 }
 TELL_IMPORT = "\nprint(clock() - start)"

@@ -12,6 +12,7 @@
 //! | [`canonical`]     | what a prompt and an `llm_string` say, whatever the way it is written            |
 //! | [`vectors`]       | near vectors: packed, bounded by bytes, and searched by cosine                   |
 //! | [`pages`]         | the pages of an SQLite file that some rows are on                                |
+//! | [`history`]       | counters over time, in several resolutions                                       |
 //!
 //! A request meets them in this order: `canonical` reads its texts, `request` names it, `memory` finds
 //! its answer, `codec` turns the answer's bytes into tokens, and `python` makes objects of them.
@@ -22,6 +23,7 @@
 
 pub mod canonical;
 pub mod codec;
+pub mod history;
 pub mod memory;
 pub mod pages;
 pub mod request;

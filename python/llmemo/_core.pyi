@@ -152,8 +152,20 @@ class Counts:
     def add(self, name: str, count: int) -> None:
         """Add to a plain count."""
 
-    def hit(self, name: str, worth: tuple[int, int, float]) -> None:
-        """Add one to a plain count; and to what was saved: tokens sent, tokens made, money."""
+    def hit(self, name: str, worth: tuple[int, int, float], now: float) -> None:
+        """Add one to a plain count; and to what was saved: tokens sent, tokens made, money.
+
+        `now`: Unix time in seconds, for `history`.
+        """
+
+    def miss(self, reason: str, count: int, now: float) -> None:
+        """Add to the plain count `misses`, and to the group `missed` by reason. `now`: as above."""
+
+    def history(self) -> list[tuple[float, list[tuple[float, tuple[int, int, int, int, float]]]]]:
+        """What `hit` and `miss` counted, over time: see `memory_history`.
+
+        Of each bucket: hits, misses, tokens sent, tokens made, money.
+        """
 
     def note(self, group: str, reason: str, count: int) -> str:
         """Add to a count of a group by reason. Returns what that counts as."""
@@ -646,6 +658,23 @@ class MemoryCounts:
     @property
     def money(self) -> float:
         """Money that hits and fills were worth."""
+
+def memory_history(
+    memory: Memory, /
+) -> list[tuple[float, list[tuple[float, tuple[int, int, int, int, int, float]]]]]:
+    """What happened in a memory tier, over time, in several resolutions, the finest first.
+
+    Of each resolution: the length of a bucket in seconds, and the buckets in which anything was
+    counted, the oldest first. Of each bucket: when it began (Unix time in seconds), and hits,
+    fills, evictions, tokens sent, tokens made, money. 732 buckets, at most, of a minute to six
+    hours.
+    """
+
+def largest_namespaces(memory: Memory, limit: int) -> tuple[int, list[tuple[bytes, int, int]]]:
+    """Number of namespaces in a memory tier, and the largest of them, at most `limit`.
+
+    Of each: name (UTF-8, surrogatepass), entries, and their estimated memory in bytes.
+    """
 
 def fold_digests(digests: bytes) -> int:
     """One number for any number of digests of an outline, in their order."""

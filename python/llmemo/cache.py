@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import timedelta
+    from pathlib import Path
 
     from langchain_core.caches import RETURN_VAL_TYPE
     from langchain_core.language_models import LanguageModelInput
@@ -536,6 +537,35 @@ class LLMCache(Closing, BaseCache):
         `print` shows it as a table; see also `CacheStats.hit_rate` and `CacheStats.as_dict`.
         """
         return self._tiers.stats()
+
+    def report(self, path: str | os.PathLike[str], *, texts: bool = False) -> Path:
+        """Write one HTML page of what the cache has done: docs/report.md shows one.
+
+        Hit rate, tokens and money over time, misses by reason, what nearly hit, the largest
+        namespaces, settings. The page loads nothing. It names namespaces and settings, and no text
+        of a prompt or an answer. Counts are of this process; entries of the store are of all
+        processes. It waits for the store for some seconds at most, and does without it then.
+
+        Args:
+            path: The file. One that is there is replaced at once, and keeps its mode; a new one is
+                for this user alone (mode 0600).
+            texts: Also show the last message of requests that missed, and values that differ.
+
+        Returns:
+            The absolute path of the file.
+
+        Raises:
+            CacheClosedError: The cache is closed.
+            ConfigurationError: No file can be at `path`.
+            OSError: It cannot be written: no permission, a full disk. What was there stays.
+        """
+        from llmemo.report.write import write_report  # noqa: PLC0415 (seldom used)
+
+        return write_report(self._tiers, path, texts=texts)
+
+    async def areport(self, path: str | os.PathLike[str], *, texts: bool = False) -> Path:
+        """As `report`, without holding up the event loop."""
+        return await anyio.to_thread.run_sync(functools.partial(self.report, path, texts=texts))
 
     def health(self) -> Health:
         """How the cache is: "ok", "degraded" or "memory_only", why, and since when.

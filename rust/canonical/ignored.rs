@@ -147,19 +147,22 @@ impl Ignored {
         if inside.is_empty() { Kept::Whole } else { self.dict(value, &inside, passed_on) }
     }
 
-    /// What counts of a value into which names lead: all of it, if it is no dict.
+    /// What counts of a value into which names lead: all of it, if it is no dict and no list of pairs.
     fn dict<'a>(&'a self, value: &[u8], names: &[Rest<'a>], passed_on: u8) -> Kept {
-        let Some(pairs) = pairs_of(value, tag::DICT) else { return Kept::Whole };
-        let (mut left, mut is_whole) = (vec![tag::DICT], !pairs.is_empty());
-        for (key, value) in pairs {
+        let Some(items) = items_of(value) else { return Kept::Whole };
+        let mut left = vec![value[0]];
+        let mut is_whole = !items.is_empty();
+        for Item { pair, key, value } in items {
             let kept =
                 text_of(key).map_or(Kept::Whole, |name| self.member(name, value, names, passed_on));
             is_whole &= kept == Kept::Whole;
-            match kept {
-                Kept::Whole => left.extend([key, value].concat()),
-                Kept::Part(part) => left.extend([key, &part].concat()),
-                Kept::Nothing => {}
-            }
+            let value = match &kept {
+                Kept::Whole => value,
+                Kept::Part(part) => part,
+                Kept::Nothing => continue,
+            };
+            let end = pair.map(|_| tag::END);
+            left.extend(pair.into_iter().chain([key, value].concat()).chain(end));
         }
         match left.len() {
             _ if is_whole => Kept::Whole,
@@ -228,6 +231,30 @@ fn leads_to(name: &[u8], item: &[u8], is_kind: impl Fn(&[u8]) -> bool) -> bool {
 /// The members of a container in pairs; `None` if it is another one, or has an odd number.
 fn pairs_of(value: &[u8], container: u8) -> Option<Vec<(&[u8], &[u8])>> {
     if value.first() == Some(&container) { pairs(members(value)) } else { None }
+}
+
+/// A member of a dict, or of a list of pairs.
+struct Item<'a> {
+    /// The tag of the pair; `None` in a dict.
+    pair: Option<u8>,
+    key: &'a [u8],
+    value: &'a [u8],
+}
+
+/// The members of a dict, or of a list of pairs; `None` for any other value.
+fn items_of(value: &[u8]) -> Option<Vec<Item<'_>>> {
+    if let Some(pairs) = pairs_of(value, tag::DICT) {
+        let item = |(key, value)| Item { pair: None, key, value };
+        return Some(pairs.into_iter().map(item).collect());
+    }
+    let item = |pair| match (pair, &members(pair).collect::<Vec<_>>()[..]) {
+        (&[tag @ (tag::LIST | tag::TUPLE), ..], &[key, value]) => {
+            Some(Item { pair: Some(tag), key, value })
+        }
+        _ => None,
+    };
+    let is_list = value.first() == Some(&tag::LIST) && members(value).next().is_some();
+    is_list.then(|| members(value).map(item).collect())?
 }
 
 fn pairs<'a>(mut all: impl Iterator<Item = &'a [u8]>) -> Option<Vec<(&'a [u8], &'a [u8])>> {

@@ -84,6 +84,19 @@ fn the_names_of_headers_have_no_case_and_others_have() {
 }
 
 #[test]
+fn a_name_leads_into_a_list_of_pairs() {
+    let names = &["h.id"];
+    are_one("[('h', [('id', 1), ('x', 2)])]", "[('h', [('x', 2)])]", names);
+    are_one("[('h', [['id', 1]])]", "[]", names);
+    are_one("[('h', [('x', 2), ('id', 1), ('id', 2)])]", "[('h', [('x', 2)])]", names);
+    differ("[('h', [('x', 2), ('id', 1)])]", "[('h', [['x', 2], ('id', 1)])]", names);
+    differ("[('h', [('id', 1, 2)])]", "[('h', [('id', 1, 3)])]", names);
+    differ("[('h', [('id', 1), 2])]", "[('h', [('id', 2), 2])]", names);
+    differ("[('h', (('id', 1),))]", "[('h', (('id', 2),))]", names);
+    differ("[('h', [])]", "[]", names);
+}
+
+#[test]
 fn what_is_passed_on_is_named_as_if_it_stood_by_itself() {
     for container in ["model_kwargs", "extra_body"] {
         let with = |value: &str| format!("[('{container}', {{'user': {value}, 'x': 1}})]");

@@ -114,7 +114,7 @@ struct Arguments {
 struct Member {
     /// Where its name is.
     name: Range<usize>,
-    /// Where its value ends, which follows at once.
+    /// Where its value ends, which follows at once. It has none if it does not count.
     end: usize,
     /// Why an object in it has no form.
     object: Option<Reason>,
@@ -215,7 +215,7 @@ impl Arguments {
         }
         out.push(tag::DICT);
         let mut object = None;
-        for member in &self.members {
+        for member in self.members.iter().filter(|it| it.end > it.name.end) {
             out.extend_from_slice(&bytes[member.name.start..member.end]);
             object = worse(object, member.object);
         }
@@ -225,11 +225,13 @@ impl Arguments {
 }
 
 /// Takes what a cache says of its hit (`mark_hits`) out of the metadata that begins at `start`: it is
-/// another for each hit, and never sent.
+/// another for each hit, and never sent. `LangChain` does not write metadata that is empty, so no
+/// value is left if there was nothing else.
 fn unmark(bytes: &mut Vec<u8>, start: usize) {
     if bytes.get(start) != Some(&tag::DICT) {
         return;
     }
+    let whole = bytes.len();
     let mut at = start + 1;
     while bytes.get(at).is_some_and(|next| *next != tag::END) {
         let value = at + extent(&bytes[at..]);
@@ -239,6 +241,9 @@ fn unmark(bytes: &mut Vec<u8>, start: usize) {
         } else {
             at = end;
         }
+    }
+    if bytes.len() < whole && at == start + 1 {
+        bytes.truncate(start);
     }
 }
 

@@ -62,6 +62,26 @@ fn what_no_provider_is_sent_does_not_count() {
 }
 
 #[test]
+fn the_mark_of_a_hit_does_not_count_and_its_name_elsewhere_does() {
+    let with = |metadata: &str| ai(&format!(r#"{BASE}, "response_metadata": {metadata}"#));
+    let first = with(r#"{"llmemo": {"hit": true, "age": [1.5]}, "id": "resp_1", "x": {"y": 1}}"#);
+    let last = with(r#"{"id": "resp_1", "x": {"y": 1}, "llmemo": {"age": 2}}"#);
+    let plain = with(r#"{"id": "resp_1", "x": {"y": 1}}"#);
+    same(&plain, &first);
+    same(&plain, &last);
+    // `dumps` leaves empty metadata out. What is written stays, as before there were marks.
+    same(&ai(BASE), &with(r#"{"llmemo": {"hit": true}}"#));
+    differ(&ai(BASE), &with("{}"));
+    differ(&plain, &with(r#"{"id": "resp_1", "x": {"y": 1, "llmemo": 1}}"#));
+    differ(&plain, &with(r#"{"id": "resp_1", "x": {"y": 1}, "llmemo2": 1}"#));
+    differ(&ai(BASE), &with(r#"["llmemo", 1]"#));
+    differ(&ai(BASE), &ai(&format!(r#"{BASE}, "additional_kwargs": {{"llmemo": 1}}"#)));
+    let twice =
+        format!(r#"{BASE}, "response_metadata": {{"llmemo": 1}}, "response_metadata": {{}}"#);
+    assert_eq!(read(ai(&twice)), Ok(false));
+}
+
+#[test]
 fn a_chunk_is_its_message() {
     for class in ["AI", "Human", "System", "Tool", "Function", "Chat"] {
         let [whole, chunk] = ["Message", "MessageChunk"]

@@ -42,6 +42,9 @@ impl Tier {
         epoch: u64,
         now: u64,
     ) -> bool {
+        if self.history.is_over(now) {
+            self.history.roll(now, self.counts);
+        }
         self.counts.filled(&answer.worth);
         self.note_expired(&key, now);
         if epoch != self.epoch(&key) || self.holds(&key, now) {

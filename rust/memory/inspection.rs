@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::entry::Entry;
-use super::report::{About, KnownRequest};
+use super::report::{About, KnownRequest, LargeNamespace};
 use super::request_index::Prompt;
 use super::tier::Tier;
 use crate::request::{Key, Probe, Request};
@@ -50,6 +50,20 @@ impl Tier {
         let is_it =
             !entry.is_expired_at(now) && entry.aliases().any(|alias| alias.is_of(request, probe));
         is_it.then_some(key)
+    }
+
+    /// Number of namespaces, and the largest of them, at most `limit`.
+    #[must_use]
+    pub fn largest_namespaces(&self, limit: usize) -> (usize, Vec<LargeNamespace>) {
+        let name = |group| {
+            let alias = self.entries.of_group(group).next()?.alias.as_ref()?;
+            Some(alias.scope.namespace().into())
+        };
+        let largest =
+            self.entries.heaviest(limit).into_iter().filter_map(|(group, entries, bytes)| {
+                Some(LargeNamespace { name: name(group)?, entries, bytes })
+            });
+        (self.requests.namespaces(), largest.collect())
     }
 
     /// Requests of a namespace that are known, the most recently used first: at most `max_entries`,

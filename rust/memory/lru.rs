@@ -9,6 +9,7 @@
 //! an index (`hashbrown`) maps a key's hash to its slot. It has no lock and no clock.
 #![forbid(unsafe_code)]
 
+use super::bounds::Bounds;
 use crate::request::Key;
 use hashbrown::HashTable;
 use std::collections::BTreeSet;
@@ -33,23 +34,6 @@ struct Members {
     len: usize,
     /// Of the entries, and of what was reserved for them.
     weight: usize,
-}
-
-/// How much of each thing a map may hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Weight of all entries, in bytes.
-    pub bytes: usize,
-    /// Their number.
-    pub entries: usize,
-    /// Weight of the entries of one group, in bytes.
-    pub group_bytes: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { bytes: usize::MAX, entries: usize::MAX, group_bytes: usize::MAX }
-    }
 }
 
 /// See the module's documentation.
@@ -210,6 +194,19 @@ impl<V> Lru<V> {
             at = slot.older;
             Some(&slot.value)
         })
+    }
+
+    /// The heaviest groups that have entries, at most `limit`: group, number of entries, weight.
+    #[must_use]
+    pub fn heaviest(&self, limit: usize) -> Vec<(Group, usize, usize)> {
+        let about = |group: Group| {
+            let members = self.groups.get(group as usize)?;
+            (members.len > 0).then_some((group, members.len, members.weight))
+        };
+        if self.groups.len() <= 1 {
+            return about(0).into_iter().take(limit).collect();
+        }
+        self.by_weight.iter().rev().filter_map(|(_, group)| about(*group)).take(limit).collect()
     }
 
     fn slot(&self, at: u32) -> Option<&Slot<V>> {

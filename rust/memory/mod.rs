@@ -19,8 +19,10 @@
 //! | `answer`        | an answer's bytes, times and worth                                  |
 //! | `request_index` | finds a key by a request's fingerprint                              |
 //! | `lru`           | a least-recently-used map bounded by bytes and entries              |
+//! | `bounds`        | what bounds it                                                      |
 
 mod answer;
+mod bounds;
 mod early_refresh;
 mod entry;
 mod eviction;
@@ -33,7 +35,8 @@ mod request_index;
 mod tier;
 
 pub use answer::{Answer, FOREVER, Worth};
+pub use bounds::Bounds;
 pub use invalidation::{Remains, Sweep};
-pub use lru::{Bounds, Group, Lru};
-pub use report::{About, Counts, Found, Hit, KnownRequest};
+pub use lru::{Group, Lru};
+pub use report::{About, Counts, Found, Hit, KnownRequest, LargeNamespace};
 pub use tier::{Settings, Tier};

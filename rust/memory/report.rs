@@ -1,6 +1,7 @@
 //! What a tier tells.
 
 use super::answer::Worth;
+use crate::history::Totals;
 use crate::request::Key;
 use std::sync::Arc;
 
@@ -54,6 +55,17 @@ pub struct KnownRequest {
     pub prompt: Option<Box<[u8]>>,
 }
 
+/// A namespace, and what it takes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LargeNamespace {
+    /// Its name.
+    pub name: Box<[u8]>,
+    /// Number of its entries.
+    pub entries: usize,
+    /// Their estimated memory, in bytes.
+    pub bytes: usize,
+}
+
 /// What happened in the tier since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
@@ -67,6 +79,20 @@ pub struct Counts {
     pub fills: u64,
     /// What all hits and fills together were worth.
     pub saved: Worth,
+}
+
+impl Totals for Counts {
+    fn since(&self, before: &Self) -> Self {
+        let mut saved = self.saved;
+        saved.subtract(&before.saved);
+        Self {
+            hits: self.hits.saturating_sub(before.hits),
+            evictions: self.evictions.saturating_sub(before.evictions),
+            expired: self.expired.saturating_sub(before.expired),
+            fills: self.fills.saturating_sub(before.fills),
+            saved,
+        }
+    }
 }
 
 impl Counts {

@@ -100,6 +100,11 @@ impl RequestIndex {
         Some(self.namespaces.get(namespace)?.0)
     }
 
+    /// Number of namespaces that have entries.
+    pub fn namespaces(&self) -> usize {
+        self.namespaces.len()
+    }
+
     /// Forgets everything, and returns it.
     #[must_use]
     pub fn take_all(&mut self) -> Self {

@@ -1,11 +1,13 @@
 //! The memory tier itself: lookups, counters and epochs.
 #![forbid(unsafe_code)]
 
+use super::bounds::Bounds;
 use super::early_refresh::EarlyRefresh;
 use super::entry::Entry;
-use super::lru::{Bounds, Group, Lru};
+use super::lru::{Group, Lru};
 use super::report::{Counts, Found, Hit};
 use super::request_index::RequestIndex;
+use crate::history::{Bucket, History};
 use crate::request::{Key, Probe, Request};
 use std::mem::replace;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ pub struct Tier {
     pub(super) entries: Lru<Entry>,
     pub(super) requests: RequestIndex,
     pub(super) counts: Counts,
+    /// Of the counts.
+    pub(super) history: History<Counts>,
     pub(super) epochs: [u64; EPOCHS],
     pub(super) grace: u64,
     early_refresh: EarlyRefresh,
@@ -50,6 +54,7 @@ impl Tier {
             entries: Lru::new(settings.bounds),
             requests: RequestIndex::default(),
             counts: Counts::default(),
+            history: History::default(),
             epochs: [0; EPOCHS],
             grace: settings.grace,
             early_refresh: EarlyRefresh::new(settings.seed),
@@ -83,6 +88,12 @@ impl Tier {
         self.counts
     }
 
+    /// The counters over time: see [`History::levels`].
+    #[must_use]
+    pub fn history(&self) -> Vec<(u64, Vec<Bucket<Counts>>)> {
+        self.history.levels(self.counts)
+    }
+
     /// Changes whenever the entry of this key (or of one of few others) is removed on purpose or
     /// replaced; see [`Self::fill`].
     #[must_use]
@@ -106,6 +117,9 @@ impl Tier {
         if is_due && self.early_refresh.is_due(&entry.answer, now) {
             return Found::Due;
         }
+        if self.history.is_over(now) {
+            self.history.roll(now, self.counts);
+        }
         self.counts.served(&entry.answer.worth);
         note_use(&mut self.used, entry);
         Found::Hit(entry.hit())
@@ -124,6 +138,9 @@ impl Tier {
         let entry = self.entries.get(&key).filter(|entry| !entry.is_expired_at(now))?;
         note_use(&mut self.used, entry);
         let hit = entry.hit();
+        if self.history.is_over(now) {
+            self.history.roll(now, self.counts);
+        }
         self.counts.served(&hit.worth);
         self.learn(request, probe, key);
         Some(hit)

@@ -80,6 +80,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::memory::outline::fold_digests;
     #[pymodule_export]
+    use crate::python::memory::overview::{largest_namespaces, memory_history};
+    #[pymodule_export]
     use crate::python::pages::announce_rows;
     #[pymodule_export]
     use crate::python::runtime::interrupts::Insisting;

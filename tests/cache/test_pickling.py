@@ -67,6 +67,8 @@ SETTINGS: dict[str, Any] = {
     "store_timeout": 0.7,
     "prices": {"m": (1, 2)},
     "clock": noon,
+    "on_event": all_of_them,
+    "mark_hits": True,
     "semantic": Semantic(DeterministicFakeEmbedding(size=8), max_error=0.1, question=str.strip),
 }
 

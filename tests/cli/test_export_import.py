@@ -333,3 +333,11 @@ def no_handler_stays() -> Iterator[None]:
     before = list(logging.getLogger("llmemo").handlers)
     yield
     logging.getLogger("llmemo").handlers[:] = before
+
+
+def test_streams_of_text_alone_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", out := io.StringIO())
+    assert main(["export", str(path)]) == 0
+    monkeypatch.setattr(sys, "stdin", io.StringIO(out.getvalue()))
+    assert main(["import", str(path.with_name("b.db")), "-"]) == 0
+    assert hits_of_all(path.with_name("b.db"), COUNT) == COUNT * kinds()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from support.pages import BLOCKS, PAGES, ROOT, SHELL, Block, commands_of
 import llmemo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ELSEWHERE = {
@@ -80,6 +81,18 @@ def test_few_blocks_are_not_run() -> None:
     assert len(re.findall(r"^<!-- not run", text, re.MULTILINE)) == len(reasons)
 
 
+@pytest.fixture
+def nothing_stays_registered() -> Iterator[None]:
+    """Take the collectors of recipes out of prometheus_client's own registry."""
+    yield
+    if find_spec("prometheus_client") is not None:
+        registry = importlib.import_module("prometheus_client").REGISTRY
+        for collector in list(registry._collector_to_names):
+            if type(collector).__module__.startswith("llmemo."):
+                registry.unregister(collector)
+
+
+@pytest.mark.usefixtures("nothing_stays_registered")
 @pytest.mark.filterwarnings("ignore:.langchain-community. is being sunset:DeprecationWarning")
 @pytest.mark.parametrize(
     "block", [each for each in PYTHON if each.page not in ELSEWHERE and not each.included], ids=str

@@ -55,6 +55,7 @@ RUST_LAYERS = (
     "canonical",
     "vectors",
     "pages",
+    "history",
 )
 
 LONGEST = 300

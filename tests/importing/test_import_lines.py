@@ -15,8 +15,11 @@ from support.doubles import LIMIT
 from support.langchain_files import answer
 from support.moved import exported, fields_of, imported, line, rows, summed
 
-from llmemo import ConfigurationError, LLMCache, StoreError
+from llmemo import ConfigurationError, LLMCache, StoreError, options
+from llmemo.exporting import sqlite_source
 from llmemo.importing import line_reader
+from llmemo.importing.target import target_of
+from llmemo.stores.sqlite import upkeep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,6 +111,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "nested": (b"[" * 100_000 + b"\n", "no export of llmemo"),
     "newer": (line(kind="header", format="llmemo-export", version=2), "newer llmemo .version 2"),
     "no version": (line(kind="header", format="llmemo-export"), "no export of llmemo"),
+    "no labels": (
+        line(kind="header", format="llmemo-export", version=1, namespaces=["x"], encrypted=[]),
+        "damaged",
+    ),
     "no sum": (b'{"format": "llmemo-export", "version": 1}\n', "damaged"),
 }
 
@@ -224,6 +231,21 @@ def test_what_has_expired_since_the_export_is_left_out(lines: bytes, tmp_path: P
     assert not (tmp_path / "b.db").exists()
 
 
+@pytest.mark.anyio
+async def test_what_services_keep_for_stale_if_error_is_left_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "PAUSE", -1.0)
+    with LLMCache(tmp_path / "b.db", ttl=10, stale_if_error=1e9, clock=lambda: 1e9) as cache:
+        cache.update("old", LLM, answer("old"))
+    store, is_there = target_of(str(tmp_path / "b.db"))
+    assert is_there
+    await store.open()
+    await store.upkeep()
+    await store.close()
+    assert len(rows(tmp_path / "b.db")) == 1
+
+
 def test_a_running_service_finds_them_at_once(lines: bytes, tmp_path: Path) -> None:
     with LLMCache(tmp_path / "b.db", store_timeout=LIMIT) as cache:
         assert cache.lookup("3", LLM) is None
@@ -261,16 +283,17 @@ def test_answers_under_another_secret_are_refused_unless_asked_for(
 
 
 def test_a_namespace_that_is_rare_in_the_store_shows_that_the_secret_is_the_same(
-    lines: bytes, tmp_path: Path
+    lines: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sqlite_source, "SAMPLE", 3)
     path = tmp_path / "b.db"
-    with LLMCache(path, namespace="tenant") as cache:
-        for number in range(50):
-            cache.update(f"{number}", LLM, answer(number))
-    with pytest.raises(StoreError, match="secret"):
-        imported(lines, path)
     with LLMCache(path) as cache:
-        cache.update("p", LLM, answer("p"))
+        for number in range(9):
+            if number == 5:
+                with pytest.raises(StoreError, match="secret"):
+                    imported(lines, path)
+            with options(namespace="" if number == 5 else "tenant"):
+                cache.update(f"of {number}", LLM, answer(number))
     assert imported(lines, path).imported == COUNT
 
 

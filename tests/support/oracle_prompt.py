@@ -80,6 +80,7 @@ WHOLES = {f"{name}Message{end}": f"{name}Message" for name in _CLASSES for end i
 WHOLES["RemoveMessage"] = "RemoveMessage"
 DROPPED = {"id", "type", "usage_metadata", "artifact"}
 DROPPED_OF_CHUNKS = {"tool_call_chunks", "chunk_position"}
+MARK = "llmemo"
 _HEX = "[0-9a-fA-F]"
 _MADE_UP = re.compile(f"lc_{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}")
 
@@ -116,6 +117,11 @@ def _message(node: Any) -> tuple[str, Pairs]:
     for name, value in kwargs:
         has_blocks = name == "content" and type(value) is list
         read = list(map(_block, value)) if has_blocks else _bounded(value)
+        if name == "response_metadata" and isinstance(read, Pairs):
+            unmarked = Pairs(member for member in read if member[0] != MARK)
+            if len(unmarked) < len(read) and not unmarked:
+                continue
+            read = unmarked
         if name not in dropped:
             kept.append((name, read))
     if len({name for name, _ in kept}) != len(kept):

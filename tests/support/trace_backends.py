@@ -186,8 +186,6 @@ def _of_langfuse(sent: dict[str, Any]) -> Traced:
 class _Spans:
     """Spans of an instrumentation of LangChain that stay in this process."""
 
-    handlers: tuple[Any, ...] = ()
-    """It puts its handler into every run by itself."""
     model = ("", "")
     """An attribute that spans of models have, and its value."""
     total = ""
@@ -200,9 +198,10 @@ class _Spans:
         self._exporter = InMemorySpanExporter()
         self._provider = TracerProvider(shutdown_on_exit=False)
         self._provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self._instrumentor = self._instrument()
+        # As its instrumentation puts it into every run: that cannot be undone in one process.
+        self.handlers: list[Any] = [self._handler()]
 
-    def _instrument(self) -> Any:
+    def _handler(self) -> Any:
         raise NotImplementedError
 
     def runs(self) -> list[Traced]:
@@ -217,7 +216,6 @@ class _Spans:
         return Traced(facts, tokens, tokens * PRICE, answer=str(sent))
 
     def close(self) -> None:
-        self._instrumentor.uninstrument()
         self._provider.shutdown()
 
 
@@ -227,12 +225,12 @@ class OpenInference(_Spans):
     model = "openinference.span.kind", "LLM"
     total = "llm.token_count.total"
 
-    def _instrument(self) -> Any:
-        from openinference.instrumentation.langchain import LangChainInstrumentor
+    def _handler(self) -> Any:
+        from openinference.instrumentation import OITracer, TraceConfig
+        from openinference.instrumentation.langchain._tracer import OpenInferenceTracer
 
-        instrumentor = LangChainInstrumentor()
-        instrumentor.instrument(tracer_provider=self._provider)
-        return instrumentor
+        tracer: Any = OITracer(self._provider.get_tracer("tests"), config=TraceConfig())
+        return OpenInferenceTracer(tracer, False)
 
 
 class OpenLLMetry(_Spans):
@@ -241,16 +239,19 @@ class OpenLLMetry(_Spans):
     model = "gen_ai.operation.name", "chat"
     total = "gen_ai.usage.total_tokens"
 
-    def _instrument(self) -> Any:
-        from opentelemetry.instrumentation.langchain import LangchainInstrumentor
+    def _handler(self) -> Any:
+        from opentelemetry.instrumentation.langchain.callback_handler import (
+            TraceloopCallbackHandler,
+        )
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
         self._reader = InMemoryMetricReader()
         self._meters = MeterProvider([self._reader], shutdown_on_exit=False)
-        instrumentor = LangchainInstrumentor(disable_trace_context_propagation=True)
-        instrumentor.instrument(tracer_provider=self._provider, meter_provider=self._meters)
-        return instrumentor
+        meter = self._meters.get_meter("tests")
+        duration = meter.create_histogram("gen_ai.client.operation.duration")
+        tokens = meter.create_histogram("gen_ai.client.token.usage")
+        return TraceloopCallbackHandler(self._provider.get_tracer("tests"), duration, tokens)
 
     def tokens_in_metrics(self) -> int:
         data = self._reader.get_metrics_data()

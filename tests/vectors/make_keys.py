@@ -83,6 +83,8 @@ AI_FIELDS: list[dict[str, Any]] = [
     {"tool_calls": CALLS},
     {"tool_calls": CALLS[::-1]},
     {"tool_calls": CALLS, "usage_metadata": USAGE, "id": "run-1"},
+    {"response_metadata": {"llmemo": {"hit": True, "age": 1.5}}},
+    {"response_metadata": {"llmemo": 1, "id": "resp_1", "inner": {"llmemo": 1}}},
     {"invalid_tool_calls": [{"name": "f", "args": "{", "id": "1", "error": None}]},
 ]
 TOOL_FIELDS: list[dict[str, Any]] = [

@@ -19,6 +19,7 @@ from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
 
     from llmemo.cli.output import Output
 
@@ -35,14 +36,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, output: Output) -> int:
     """Export. What is said of it goes to stderr."""
-    stdout = sys.stdout.buffer
     with (
         source_of(arguments.file, prefix=arguments.prefix) as source,
         ProgressBar("exporting") as bar,
     ):
         # A bar between the lines would be in the way.
         progress = (lambda *_: None) if sys.stdout.isatty() else bar
-        report = export(source, stdout.write, progress=progress)
-        stdout.flush()
+        report = export(source, _writer(), progress=progress)
+        sys.stdout.flush()
     output.note(json.dumps(dataclasses.asdict(report)) if output.is_json else str(report))
     return PROBLEM if report.damaged else FINE
+
+
+def _writer() -> Callable[[bytes], object]:
+    """Writes lines to stdout as they are; to one of a notebook, say, as text."""
+    stream, binary = sys.stdout, getattr(sys.stdout, "buffer", None)
+    if binary is None:
+        return lambda lines: stream.write(lines.decode("ascii"))
+    write: Callable[[bytes], object] = binary.write
+    return write

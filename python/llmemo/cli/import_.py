@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import logging
 import os
 import sys
@@ -92,7 +93,9 @@ def _import_lines(arguments: Namespace, output: Output) -> int:
 def _opened(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
     """The stream, and its size in bytes if that is known."""
     if path == STDIN:
-        yield sys.stdin.buffer, None
+        binary = getattr(sys.stdin, "buffer", None)
+        # One of a notebook, say, has text alone.
+        yield binary or io.BytesIO(sys.stdin.read().encode()), None
         return
     with open(path, "rb") as stream:  # noqa: PTH123 (as above)
         yield stream, os.fstat(stream.fileno()).st_size or None

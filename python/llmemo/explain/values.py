@@ -6,8 +6,6 @@ import ast
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from typing_extensions import TypeIs
-
 from llmemo._core import entries, settings
 from llmemo.keys.description_text import MARK, UnreadableError, to_json
 
@@ -38,9 +36,11 @@ def names_of(texts: Texts, ignore: Sequence[str] = ()) -> list[str]:
     return [*(name for name, _ in settings(texts.llm_string, ignore)), *beside]
 
 
-def is_told(name: str, texts: Texts) -> bool:
-    """Whether it is known what a request has for a setting, which may be nothing."""
-    return texts.supplement is not None or name in {it for it, _ in settings(texts.llm_string)}
+def is_told(name: str, new: Texts, old: Texts) -> bool:
+    """Whether it is known what the old request has for a setting, which may be nothing."""
+    if old.supplement is not None:
+        return True
+    return any(name == told for texts in (new, old) for told, _ in settings(texts.llm_string))
 
 
 def values_of(name: str, texts: Texts) -> list[str]:
@@ -57,7 +57,7 @@ def paths_that_differ(name: str, new: Texts, old: Texts | None) -> list[tuple[st
     Without the other request: every place in the value, since any of them may differ.
     """
     mine = [_parsed(value) for value in values_of(name, new)]
-    if old is None or not is_told(name, old):
+    if old is None or not is_told(name, new, old):
         return [leaf for value in mine for leaf in _leaves(name, value)]
     other = [_parsed(value) for value in values_of(name, old)]
     if len(mine) == len(other):
@@ -69,24 +69,33 @@ def paths_that_differ(name: str, new: Texts, old: Texts | None) -> list[tuple[st
 
 
 def _differing(name: str, new: Any, old: Any) -> Iterator[tuple[str, Any]]:
-    if not (_is_dict(new) and _is_dict(old)):
+    mine, other = _members(new), _members(old)
+    if mine is None or other is None:
         if repr(new) != repr(old):
             yield name, new
         return
     if name.rpartition(".")[2].lower().endswith("headers"):
-        new, old = _lower(new), _lower(old)
-    for key in {**new, **old}:
-        if key not in new:
+        mine, other = _lower(mine), _lower(other)
+    for key in {**mine, **other}:
+        if key not in mine:
             yield f"{name}.{key}", None
-        elif key not in old:
-            yield from _leaves(f"{name}.{key}", new[key])
+        elif key not in other:
+            yield from _leaves(f"{name}.{key}", mine[key])
         else:
-            yield from _differing(f"{name}.{key}", new[key], old[key])
+            yield from _differing(f"{name}.{key}", mine[key], other[key])
 
 
-def _is_dict(value: Any) -> TypeIs[dict[Any, Any]]:
-    """Whether it is a dict, and not what stands for another kind of value."""
-    return isinstance(value, dict) and not any(str(key).startswith(MARK) for key in value)
+def _members(value: Any) -> dict[Any, Any] | None:
+    """The members of a dict, or of a list of pairs, by name; None for another value.
+
+    And for a dict that stands for another kind of value.
+    """
+    if isinstance(value, list) and value:
+        pairs = [it for it in value if isinstance(it, list | tuple) and len(it) == 2]
+        if len(pairs) == len(value) and all(isinstance(name, str) for name, _ in pairs):
+            return dict(pairs)
+    is_dict = isinstance(value, dict) and not any(str(key).startswith(MARK) for key in value)
+    return value if is_dict else None
 
 
 def _lower(headers: dict[Any, Any]) -> dict[Any, Any]:
@@ -94,8 +103,9 @@ def _lower(headers: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if _is_dict(value) and value:
-        for key, member in value.items():
+    members = _members(value)
+    if members:
+        for key, member in members.items():
             yield from _leaves(f"{name}.{key}", member)
     else:
         yield name, value

@@ -31,7 +31,7 @@ def setting(name: str, new: Texts, old: Texts | None) -> str:
     """How a setting of the new request differs."""
     if name == "llm_string" and old is not None:
         return _difference_of(name, [new.llm_string], [old.llm_string], ())
-    if old is None or not is_told(name, old):
+    if old is None or not is_told(name, new, old):
         return name
     mine, other = values_of(name, new), values_of(name, old)
     if mine == other:

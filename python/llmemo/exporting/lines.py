@@ -35,8 +35,8 @@ SUM = b',"sum":"'
 class Kinds(NamedTuple):
     """How the keys and values of some answers were made, as far as they tell."""
 
-    namespaces: frozenset[str] = frozenset()
-    """Labels of namespaces, hexadecimal. With another `secret`, each of them has another one."""
+    namespaces: frozenset[bytes] = frozenset()
+    """Labels of namespaces. With another `secret`, each namespace has another one."""
     encrypted: frozenset[bool] = frozenset()
     """Whether values are encrypted: both, where some are."""
 
@@ -78,7 +78,7 @@ def header_line(kinds: Kinds, *, schema: int | None, now: float) -> bytes:
         llmemo=__version__,
         schema=schema,
         secret=kinds.uses_secret,
-        namespaces=sorted(kinds.namespaces)[:NAMESPACES_MAX],
+        namespaces=[label.hex() for label in sorted(kinds.namespaces)[:NAMESPACES_MAX]],
         encrypted=sorted(kinds.encrypted),
         created=now,
     )
@@ -117,5 +117,5 @@ def text_of(data: bytes) -> str:
     return b64encode(data).decode("ascii")
 
 
-DEFAULT_NAMESPACE = Memory(1, fingerprint_secret=bytes(192)).label("").hex()
+DEFAULT_NAMESPACE = Memory(1, fingerprint_secret=bytes(192)).label("")
 """The label of the empty namespace, where there is no `secret`."""

@@ -68,6 +68,6 @@ def kinds_of(rows: Iterable[tuple[object, object]]) -> Kinds:
     """How the keys and values of these were made: labels of namespaces, beginnings of values."""
     pairs = [(a, b) for a, b in rows if isinstance(a, bytes) and isinstance(b, bytes)]
     return Kinds(
-        frozenset(namespace.hex() for namespace, _ in pairs),
+        frozenset(namespace for namespace, _ in pairs),
         frozenset(is_encrypted(value) for _, value in pairs),
     )

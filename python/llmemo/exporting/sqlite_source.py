@@ -49,11 +49,10 @@ NO_QUESTIONS = "NULL, NULL FROM entries e"
 ENDS = "SELECT ifnull(min(id), 1) - 1, ifnull(max(id), 0) FROM entries"
 VERSION = "PRAGMA user_version"
 STATES = "SELECT name, state FROM states ORDER BY name"
-KINDS = f"""
-SELECT * FROM (SELECT namespace, substr(value, 1, 4) FROM entries ORDER BY id LIMIT {SAMPLE})
-UNION SELECT * FROM
-    (SELECT namespace, substr(value, 1, 4) FROM entries ORDER BY id DESC LIMIT {SAMPLE})
-"""  # noqa: S608 (a number)
+KINDS = """
+SELECT * FROM (SELECT namespace, substr(value, 1, 4) FROM entries ORDER BY id LIMIT ?1)
+UNION SELECT * FROM (SELECT namespace, substr(value, 1, 4) FROM entries ORDER BY id DESC LIMIT ?1)
+"""
 
 
 class SQLiteSource(Source):
@@ -76,7 +75,7 @@ class SQLiteSource(Source):
 
     def kinds(self) -> Kinds:
         """See `Source.kinds`."""
-        return kinds_of(self._rows(KINDS))
+        return kinds_of(self._rows(KINDS, SAMPLE))
 
     def has_namespace(self, labels: Collection[bytes]) -> bool:
         """See `Source.has_namespace`. Reads all of the file if there is none."""

@@ -200,8 +200,8 @@ def _check_alike(target: Source, kinds: Kinds) -> None:
     there = target.kinds()
     if not there.namespaces or not kinds.namespaces:
         return
-    labels = [bytes.fromhex(label) for label in kinds.namespaces]
-    if kinds.namespaces.isdisjoint(there.namespaces) and not target.has_namespace(labels):
+    labels = kinds.namespaces
+    if labels.isdisjoint(there.namespaces) and not target.has_namespace(labels):
         msg = (
             "the store has no answer of any namespace of the export: its keys may be made with"
             " another `secret`, and no lookup would find these answers; --anyway imports them"

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 from llmemo._core import ValueDamaged
 from llmemo.codec.integrity import check_stored
 from llmemo.errors import StoreError
-from llmemo.exporting.lines import FORMAT, SUM, SUM_BYTES, VERSION, Kinds, sum_of
+from llmemo.exporting.lines import (
+    FORMAT,
+    NAMESPACES_MAX,
+    SUM,
+    SUM_BYTES,
+    VERSION,
+    Kinds,
+    sum_of,
+)
 from llmemo.stores.records import Record, StoredQuestion
 
 if TYPE_CHECKING:
@@ -96,10 +104,10 @@ class LineReader:
         try:
             fields = _fields(line or b"")
             return Kinds(
-                frozenset(str(label) for label in fields["namespaces"]),
+                frozenset(_digest(it, LABEL_BYTES) for it in fields["namespaces"][:NAMESPACES_MAX]),
                 frozenset(bool(it) for it in fields["encrypted"]),
             )
-        except (LineRefused, KeyError, TypeError):
+        except (LineRefused, KeyError, TypeError, ValueError):
             msg = f"the first line of {name} is damaged: export the answers once more"
             raise StoreError(msg) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from llmemo.errors import ConfigurationError
@@ -37,4 +38,6 @@ def target_of(location: str, *, prefix: str = PREFIX) -> tuple[Store, bool]:
     if store.path.exists() and not store.path.stat().st_mode & WRITABLE:
         msg = f"{str(store.path)!r} is read-only: change its mode, or name another file"
         raise ConfigurationError(msg)
+    # Services may keep what has expired, for `stale_if_error`: upkeep is to leave it to them.
+    store.grace = math.inf
     return store, check_header(store.path) > 0

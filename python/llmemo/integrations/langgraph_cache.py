@@ -246,7 +246,7 @@ class LangGraphCache(Closing, BaseCache[ValueT]):
             return None
         if tiers.is_closed or (is_lookup and options.mode == "refresh"):
             if is_lookup:
-                tiers.tally.add("misses", len(keys))
+                tiers.tally.miss("closed" if tiers.is_closed else "refresh", len(keys))
             else:
                 tiers.skip("closed")
             return None

@@ -27,6 +27,7 @@ from llmemo.concurrency.bounded_dict import note
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.keys.stand_ins import KINDS_MAX, kind_of
 from llmemo.keys.values import whole_parts
+from llmemo.pipeline.hit_marks import MARK
 
 _log = logging.getLogger("llmemo")
 
@@ -46,6 +47,7 @@ def message_key(*args: Any, **kwargs: Any) -> str | bytes:
     Two inputs have the same key only if they are equal in type and value, but for
 
     - the ids of messages, and those that LangChain gives content blocks (`lc_…`);
+    - the marks of hits: `response_metadata["llmemo"]`, with `LLMCache(mark_hits=True)`;
     - `usage_metadata["total_cost"]`, if it is 0: LangChain adds it to a cached answer;
     - the order of the names in the state itself, and of an object's attributes.
 
@@ -161,6 +163,9 @@ def _leave_ids_out(own: dict[str, Any]) -> None:
     content = own.get("content")
     if type(content) is list:
         own["content"] = [_without_made_up_id(block) for block in content]
+    metadata = own.get("response_metadata")
+    if type(metadata) is dict and MARK in metadata:
+        own["response_metadata"] = {name: it for name, it in metadata.items() if name != MARK}
     usage = own.get("usage_metadata")
     cost = usage.get("total_cost") if type(usage) is dict else None
     if usage and type(cost) in {int, float} and not cost:

@@ -39,7 +39,7 @@ def survive(tiers: Tiers, error: BaseException, prompt: object, llm_string: obje
     elif isinstance(error, ValueDamaged):
         # This is an entry in memory. Its class is gone, or has changed.
         tiers.note_damage(error)
-        tally.add("misses")
+        tally.miss("unreadable")
     else:
         count_defect(tiers, error)
     raise_if_only(in_force(), "trouble")

@@ -94,6 +94,7 @@ def _begin(
     at_once: bool = False,
 ) -> tuple[int, Call[int] | None]:
     found = forget(tiers.memory, operation)
+    tiers.recent_misses.forget(operation.keys if isinstance(operation, Delete) else None)
     if tiers.semantic is not None and isinstance(operation, Delete):
         # Of what `Invalidate` removes, the vectors go when they are met.
         tiers.semantic.forget(operation.keys)

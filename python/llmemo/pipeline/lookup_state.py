@@ -130,7 +130,9 @@ class LookupState:
         Raises:
             CacheMiss: The caller must not go there.
         """
-        self.tiers.tally.add("misses")
+        self.tiers.tally.miss(reason)
+        if reason == "absent":
+            self.tiers.recent_misses.add(self._looked_up())
         remember(self.request)
         if self.is_told:
             event = LookupEvent("miss", key=self._shown_key(), reason=reason)

@@ -76,7 +76,7 @@ async def fetch_all(tiers: Tiers, places: Sequence[Place], make_call: MakeCall) 
     chain = current_chain()
     for lookup, hit in zip(lookups, hits, strict=True):
         if hit is None:
-            tiers.tally.add("misses")
+            tiers.tally.miss("absent")
         else:
             # A parser after the node may refuse it: see `langchain.chains`.
             lookup.remember_hit(chain)

@@ -19,6 +19,7 @@ from llmemo.keys.model_description import snapshots
 from llmemo.keys.request import Request
 from llmemo.pipeline.counting import Counting
 from llmemo.pipeline.large_work import LargeWorker
+from llmemo.pipeline.recent_misses import RecentMisses
 from llmemo.pipeline.rejected_answers import RejectedAnswers
 from llmemo.single_flight.flights import Flights
 from llmemo.single_flight.live_streams import LiveStreams
@@ -78,7 +79,7 @@ class Tiers:
         self.clock = settings.clock
         self.is_closed = False
         self.made_at, self.closed_at = time.monotonic(), math.inf
-        self.tally = Tally()
+        self.tally = Tally(settings.clock)
         self.memory = Memory(
             settings.max_bytes,
             settings.max_entries,
@@ -109,6 +110,7 @@ class Tiers:
             self.store.timeout = settings.store_timeout
             self.durable = StoreClient(self.store, self.tally, self.memory, settings.store_timeout)
         submit = None if self.durable is None else self.durable.executor.submit
+        self.recent_misses = RecentMisses()
         self.rejected = RejectedAnswers(self.memory, self.tally, submit)
         self.large_reads = LargeWorker(lasts=False)
         self.large_writes = LargeWorker(lasts=self.store is not None)
@@ -257,4 +259,5 @@ class Tiers:
         if self.flights is not None:
             self.flights.close()
         self.memory.clear()
+        self.recent_misses.forget()
         return 0 if self.executor is None else self.executor.close(max(0.0, end - time.monotonic()))

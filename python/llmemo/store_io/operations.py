@@ -102,6 +102,13 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True)
+class SumNamespaces:
+    """Sum up the records of each namespace: see `Store.namespace_sizes`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ListQuestions:
     """List the questions of a partition: see `VectorStore.questions`. None if it keeps none."""
 
@@ -174,7 +181,8 @@ class Resume:
 
 Operation: TypeAlias = (
     "Get | Set | Add | Delete | Invalidate | Discard | Recent"
-    " | ListQuestions | ReadState | AmendState | Join | Acquire | Follow | Release | Resume"
+    " | SumNamespaces | ListQuestions | ReadState | AmendState"
+    " | Join | Acquire | Follow | Release | Resume"
 )
 
 

@@ -12,7 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from llmemo.store_io.calls import Outcome, Submission, settle
-from llmemo.store_io.operations import Found, Get, ListQuestions, ReadState, Recent
+from llmemo.store_io.operations import Found, Get, ListQuestions, ReadState, Recent, SumNamespaces
 from llmemo.store_io.store_opener import TROUBLE
 from llmemo.stores.base import StoreRefusedError
 from llmemo.stores.lease_store import Grant
@@ -150,6 +150,8 @@ class ReadLoop:
 async def _listed(store: Store, operation: Operation) -> object:
     if isinstance(operation, Recent):
         return await store.recent(operation.limit)
+    if isinstance(operation, SumNamespaces):
+        return await store.namespace_sizes(operation.seconds)
     if store.vectors is not None and isinstance(operation, ReadState):
         return await store.vectors.state(operation.name)
     if store.vectors is not None and isinstance(operation, ListQuestions):

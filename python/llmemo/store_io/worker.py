@@ -26,6 +26,7 @@ from llmemo.store_io.operations import (
     Release,
     Resume,
     Set,
+    SumNamespaces,
 )
 from llmemo.store_io.read_loop import ReadLoop
 from llmemo.store_io.shutdown import Shutdown
@@ -198,7 +199,7 @@ class Worker:
                 self._reads.queue.append(call)
                 continue
             has_writes = True
-            if isinstance(operation, (Recent, ListQuestions, ReadState)):
+            if isinstance(operation, (Recent, SumNamespaces, ListQuestions, ReadState)):
                 self._reads.begin_listing(call)
             elif isinstance(operation, Discard):
                 self._maintenance.note_damaged(operation.record)

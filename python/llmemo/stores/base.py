@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from llmemo.stores.lease_store import Grant, LeaseState, LeaseStore
-    from llmemo.stores.records import Record, Selection
+    from llmemo.stores.records import NamespaceSizes, Record, Selection
     from llmemo.stores.vector_store import VectorStore
 
 
@@ -246,6 +246,14 @@ class Store(ABC):
         For explanations only, so that a store need not have it. May run beside any other method.
         """
         return ()
+
+    async def namespace_sizes(self, seconds: float) -> NamespaceSizes | None:  # noqa: ARG002
+        """What each namespace takes, of as many of the newest records as `seconds` allow.
+
+        For reports only, so that a store need not have it: None by default. May run beside any
+        other method, and must not hold one up for longer than a few milliseconds.
+        """
+        return None
 
     @abstractmethod
     async def close(self) -> None:

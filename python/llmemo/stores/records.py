@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class StoredQuestion(NamedTuple):
@@ -45,6 +48,15 @@ class Record(NamedTuple):
         """Bytes of all that may be large: value, outline, request and question together."""
         size = len(self.value) + len(self.outline) + len(self.request or b"")
         return size if self.question is None else size + len(self.question.sealed)
+
+
+class NamespaceSizes(NamedTuple):
+    """What the namespaces of a store take."""
+
+    sizes: Mapping[bytes, tuple[int, int]]
+    """By the digest of a namespace: its records, and the bytes of their values."""
+    is_whole: bool
+    """Whether these are all records; otherwise the newest."""
 
 
 class Selection(NamedTuple):

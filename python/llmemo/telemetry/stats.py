@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo._core import Counts
 from llmemo.concurrency.interrupts import is_interrupt
@@ -14,6 +14,9 @@ from llmemo.errors import text_of
 from llmemo.telemetry.figures import counted, money, percent, size, table
 from llmemo.telemetry.health import Spell
 from llmemo.telemetry.savings import Worth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger("llmemo")
 
@@ -27,7 +30,7 @@ from outside belong into a log line, never into a reason."""
 OTHER = "other"
 """What the rest are counted as."""
 
-GROUPS = ("bypassed", "skipped", "errors", "abstained")
+GROUPS = ("bypassed", "skipped", "errors", "abstained", "missed")
 """What is counted by reason."""
 
 
@@ -116,6 +119,9 @@ class CacheStats:
     store_bytes: int | None = None
     """What the store's files take, in bytes, as of its last upkeep (about once a second while it is
     open). None: there is no store, it was not opened yet, or it cannot tell (Redis)."""
+    missed: dict[str, int] = field(default_factory=dict)
+    """The misses by reason: `absent`, `early`, `refresh`, `closed`, as of `LookupEvent`; and
+    `unreadable`, of an answer in memory that could not be read."""
 
     @property
     def hit_rate(self) -> float | None:
@@ -148,7 +154,7 @@ class CacheStats:
             [
                 ("Lookups", f"{lookups:,}", []),
                 ("Hits", f"{self.hits:,}", counted(hits)),
-                ("Misses", f"{self.misses:,}", []),
+                ("Misses", f"{self.misses:,}", counted(self.missed)),
                 ("Hit rate", "" if rate is None else percent(rate), []),
                 ("Updates", _some(self.updates), counted(unconfirmed)),
                 ("Saved", "", self._saved()),
@@ -172,11 +178,22 @@ class CacheStats:
         printer.text("CacheStats(…)" if cycle else str(self))
 
 
+class Lookups(NamedTuple):
+    """Lookups that neither memory nor the store answered, in some stretch of time."""
+
+    hits: int
+    misses: int
+    input_tokens: int
+    output_tokens: int
+    money: float
+
+
 class Tally:
     """Thread-safe counters, and the log lines that go with trouble."""
 
-    def __init__(self) -> None:
-        """Start at zero."""
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """Start at zero. `clock` returns Unix time in seconds."""
+        self._clock = clock
         # No lock: signal handlers and finalizers come at any time, and may use the cache; what such
         # a handler raises would leave one held.
         self._counts = Counts(REASONS_MAX, OTHER)
@@ -191,7 +208,11 @@ class Tally:
 
     def hit(self, name: str, worth: Worth) -> None:
         """Add one to a plain count, and to what hits have saved."""
-        self._counts.hit(name, worth)
+        self._counts.hit(name, worth, self._clock())
+
+    def miss(self, reason: str, count: int = 1) -> None:
+        """Add to the misses, by reason."""
+        self._counts.miss(reason, count, self._clock())
 
     def count(self, group: str, reason: str) -> None:
         """Count one of a group by reason, without a word."""
@@ -227,6 +248,13 @@ class Tally:
         except Exception as error:
             if is_interrupt(error):
                 raise
+
+    def history(self) -> list[tuple[float, list[tuple[float, Lookups]]]]:
+        """What `hit` and `miss` counted, over time: see `Counts.history`."""
+        return [
+            (width, [(start, Lookups(*counted)) for start, counted in buckets])
+            for width, buckets in self._counts.history()
+        ]
 
     def snapshot(self) -> tuple[Counter[str], Worth, dict[str, dict[str, int]]]:
         """Copies of the plain counts, of what was saved, and of the counts by reason: at once."""

@@ -43,6 +43,26 @@ fn malformed() -> PyErr {
     damage_error(Damage::Malformed)
 }
 
+/// A text, whichever token it has.
+fn said<'py>(py: Python<'py>, token: Token<'_>) -> PyResult<Bound<'py, PyAny>> {
+    match token {
+        Token::Word(word) => {
+            let word = WORDS.get(usize::from(word));
+            let word = word.ok_or_else(|| ValueUnknown::new_err("unknown_word"))?;
+            Ok(PyString::new(py, word).into_any())
+        }
+        Token::Str(utf8) => {
+            let text = std::str::from_utf8(utf8).map_err(|_| malformed())?;
+            Ok(PyString::new(py, text).into_any())
+        }
+        Token::StrSurrogates(bytes) => {
+            let bytes = PyBytes::new(py, bytes);
+            bytes.call_method1("decode", ("utf-8", "surrogatepass")).map_err(|_| malformed())
+        }
+        _ => Err(malformed()),
+    }
+}
+
 struct Parts<'a, 'py> {
     reader: Reader<'a>,
     make: &'a Bound<'py, PyAny>,
@@ -79,26 +99,11 @@ impl<'a, 'py> Parts<'a, 'py> {
                 PyInt::type_object(py).call_method("from_bytes", arguments, Some(&signed))?
             }
             Token::Float(float) => PyFloat::new(py, float).into_any(),
-            Token::Word(word) => {
-                let word = WORDS.get(usize::from(word));
-                let word = word.ok_or_else(|| ValueUnknown::new_err("unknown_word"))?;
-                PyString::new(py, word).into_any()
-            }
-            Token::Str(utf8) => {
-                let text = std::str::from_utf8(utf8).map_err(|_| malformed())?;
-                PyString::new(py, text).into_any()
-            }
-            Token::StrSurrogates(bytes) => {
-                let decoded = PyBytes::new(py, bytes).into_any();
-                let decoded = decoded.call_method1("decode", ("utf-8", "surrogatepass"));
-                decoded.map_err(|_| malformed())?
-            }
+            token @ (Token::Word(_) | Token::Str(_) | Token::StrSurrogates(_)) => said(py, token)?,
             Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
             Token::Text => {
-                let text = self.any(py, depth)?;
-                if !text.is_instance_of::<PyString>() {
-                    return Err(malformed());
-                }
+                let token = self.next()?;
+                let text = said(py, token)?;
                 self.text = Some(text.clone());
                 text
             }

@@ -1,6 +1,5 @@
 //! The Python class `Memory`: the memory tier, and the names of requests.
 
-use super::clock::{Clock, nanoseconds};
 use super::conversions::{
     Answered, Bytes, KnownTexts, Partitioned, Price, Recalled, Times, known_texts, not_asked,
     price_of, times, to_bytes, worth_of,
@@ -12,6 +11,7 @@ use super::{counts::MemoryCounts, keying::Keying, prices::Prices};
 use crate::memory::{Answer, Bounds, Worth};
 use crate::python::codec::decode::decode_payload;
 use crate::python::keys::{settings::ignored, snapshots::Snapshots};
+use crate::python::runtime::clock::{Clock, expiry, nanoseconds};
 use crate::python::runtime::{long_work::LARGE, text::bytes_of, text::length};
 use crate::request::Key;
 use pyo3::{prelude::*, pybacked::PyBackedStr, types::PyBytes};
@@ -218,7 +218,7 @@ impl Memory {
         let answer = Answer {
             value: checked(py, value, &key)?,
             created: created.map_or_else(|| clock.seconds(py), Ok)?,
-            expires: clock.expiry(expires),
+            expires: expiry(expires),
             early: nanoseconds(early),
             worth: worth.map_or_else(Worth::default, worth_of),
         };
@@ -252,7 +252,7 @@ impl Memory {
         let hit = decode_payload(py, payload, self.fresh_ids)?;
         let worth = self.prices.worth(hit.bind(py))?;
         let texts = Texts::of(prompt, llm_string, namespace)?;
-        let expires = self.tier.clock.expiry(expires);
+        let expires = expiry(expires);
         let answer = Answer { value: value.into_kept(py), created, expires, early: 0, worth };
         self.tier.fill(py, &texts.request(), key, answer, epoch, is_large)?;
         Ok(Some(hit.into_bound(py).into_any()))

@@ -1,7 +1,7 @@
 //! What Python passes to `Memory`, and is told by it.
 
-use super::clock::seconds;
 use crate::memory::{About, FOREVER, KnownRequest, Worth};
+use crate::python::runtime::clock::seconds;
 use crate::python::runtime::{long_work::LARGE, text::text};
 use crate::request::Partition;
 use pyo3::prelude::*;

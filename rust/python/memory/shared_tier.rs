@@ -1,8 +1,8 @@
 //! The memory tier behind a lock, with a clock and the fingerprints of this process.
 
-use super::clock::{Clock, nanoseconds};
 use super::keying::long_work;
 use crate::memory::{About, Answer, Bounds, Found, Hit, Remains, Settings, Tier};
+use crate::python::runtime::clock::{Clock, nanoseconds};
 use crate::python::runtime::long_work::in_steps;
 use crate::request::{Fingerprinter, Key, Probe, Request};
 use pyo3::exceptions::PyValueError;

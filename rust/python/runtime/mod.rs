@@ -1,5 +1,6 @@
-//! What the border needs of the interpreter: the GIL, the stack, texts, names and dicts.
+//! What the border needs of the interpreter: the GIL, the stack, clocks, texts, names and dicts.
 
+pub(super) mod clock;
 pub(super) mod dict_entries;
 pub(super) mod gil_cell;
 pub(super) mod interned;

@@ -14,6 +14,7 @@ from llmemo.integrations.cached_model.as_langchain import (
     chunks_to_merge,
     merged,
 )
+from llmemo.pipeline.hit_marks import MARK
 from llmemo.semantic.response_ids import remove_ids
 
 if TYPE_CHECKING:
@@ -70,11 +71,20 @@ def _chunks_of(replay: Replay, *, fresh_ids: bool) -> Iterator[tuple[ChatGenerat
         yield from _chunks_of(replay._replace(recording=None), fresh_ids=fresh_ids)
         return
     step: Any = first
+    _mark(step, replay)
     while step is not None:
         if replay.is_near:
             remove_ids(step[0])
         yield step[0], step[1] / 1000
         step = playback.next()
+
+
+def _mark(step: Any, replay: Replay) -> None:
+    """Give the first chunk the mark that the hit has, if it has one."""
+    message = getattr(replay.hit[0], "message", None)
+    if step is not None and message is not None and MARK in message.response_metadata:
+        own = step[0].message
+        own.response_metadata = {**own.response_metadata, MARK: message.response_metadata[MARK]}
 
 
 @functools.lru_cache(maxsize=512)

@@ -8,12 +8,13 @@ from llmemo import _core
 from llmemo.errors import StoreError
 from llmemo.stores.base import Store
 from llmemo.stores.pending_sweeps import PendingSweeps
-from llmemo.stores.records import Record, Selection
+from llmemo.stores.records import NamespaceSizes, Record, Selection
 from llmemo.stores.sqlite.change_log import CHANGED
 from llmemo.stores.sqlite.fast_reads import queries
 from llmemo.stores.sqlite.inherited_files import identity_of, inherit
 from llmemo.stores.sqlite.invalidation import Sweep, clear
 from llmemo.stores.sqlite.leases import SQLiteLeaseStore
+from llmemo.stores.sqlite.namespace_sizes import sizes_of
 from llmemo.stores.sqlite.path_checks import check_file, size_on_disk, wal_of
 from llmemo.stores.sqlite.read_only import (
     REMOVAL_REFUSED,
@@ -179,6 +180,10 @@ class SQLiteStore(Store):
                 break
             before = rows[-1][0]
         return found
+
+    async def namespace_sizes(self, seconds: float) -> NamespaceSizes:
+        """See `Store.namespace_sizes`."""
+        return await sizes_of(self._session, self._read_only_file, seconds)
 
     async def changes(self) -> Collection[bytes | Selection] | None:
         """See `Store.changes`."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from llmemo.stores.lease_store import Grant, LeaseState
-    from llmemo.stores.records import Record, Selection
+    from llmemo.stores.records import NamespaceSizes, Record, Selection
 
     Changes = Collection[bytes | Selection] | None
 
@@ -157,6 +157,14 @@ class TieredStore(Store):
                 if not self.stores[0].lists_recent:
                     raise
         return await self._near.beside(lambda store: store.recent(limit))
+
+    async def namespace_sizes(self, seconds: float) -> NamespaceSizes | None:
+        """See `Store.namespace_sizes`: of the far store, if that can tell; else of the near one."""
+        with contextlib.suppress(Exception):  # it may be away
+            found = await self._far.beside(lambda store: store.namespace_sizes(seconds))
+            if found is not None:
+                return found
+        return await self._near.beside(lambda store: store.namespace_sizes(seconds))
 
     async def set(self, records: Sequence[Record]) -> None:
         """See `Store.set`: once this returns, at least one of the two has them."""

@@ -2,46 +2,44 @@
 
 use crate::memory::FOREVER;
 use pyo3::prelude::*;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The system's, or a callable's that returns Unix time in seconds.
 pub struct Clock {
     own: Option<Py<PyAny>>,
-    may_expire: AtomicBool,
 }
 
 impl Clock {
     /// That of `own`, if there is one.
     pub fn new(own: Option<Py<PyAny>>) -> Self {
-        Self { own, may_expire: AtomicBool::new(false) }
+        Self { own }
     }
 
-    /// In nanoseconds; or 0, as long as nothing can expire.
+    /// In nanoseconds; before [`FOREVER`], whatever the clock says.
     pub fn now(&self, py: Python<'_>) -> PyResult<u64> {
-        if !self.may_expire.load(Ordering::Relaxed) {
-            return Ok(0);
-        }
-        self.seconds(py).map(nanoseconds)
+        let now = match &self.own {
+            Some(clock) => clock.call0(py)?.extract(py).map(nanoseconds)?,
+            None => since_epoch().as_nanos().try_into().unwrap_or(FOREVER),
+        };
+        Ok(now.min(FOREVER - 1))
     }
 
     /// In seconds.
     pub fn seconds(&self, py: Python<'_>) -> PyResult<f64> {
         match &self.own {
             Some(clock) => clock.call0(py)?.extract(py),
-            None => {
-                Ok(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
-            }
+            None => Ok(since_epoch().as_secs_f64()),
         }
     }
+}
 
-    /// In nanoseconds, when something expires.
-    pub fn expiry(&self, expires: Option<f64>) -> u64 {
-        expires.map_or(FOREVER, |seconds| {
-            self.may_expire.store(true, Ordering::Relaxed);
-            nanoseconds(seconds)
-        })
-    }
+/// In nanoseconds, when something expires.
+pub fn expiry(expires: Option<f64>) -> u64 {
+    expires.map_or(FOREVER, nanoseconds)
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Seconds to nanoseconds; a time before the epoch counts as the epoch.

@@ -1,0 +1,243 @@
+"""Tracers of other versions, and broken ones: counted, said once, and no call fails."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.tracers import BaseTracer
+from langchain_core.tracers.base import AsyncBaseTracer
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+from support.counting_model import CountingModel
+
+from llmemo import LLMCache, cached
+from llmemo.langchain import traced_runs
+from llmemo.langchain.trace_marks import TRACERS, Tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Broken(BaseTracer):
+    """Its runs cannot be had at the time of a lookup."""
+
+    broken = True
+    ended = 0
+
+    @property
+    def run_map(self) -> Any:
+        if sys._getframe(1).f_code.co_name == "_mark_run":
+            raise OSError("the prompt")
+        return self.__dict__["run_map"]
+
+    @run_map.setter
+    def run_map(self, runs: Any) -> None:
+        self.__dict__["run_map"] = runs
+
+    def _persist_run(self, run: Any) -> None:
+        self.ended += 1
+
+
+class Plain(BaseCallbackHandler):
+    """Traces nothing."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+
+    def on_llm_end(self, *args: Any, **kwargs: Any) -> None:
+        self.ended += 1
+
+
+class Odd(Plain):
+    """Answers to everything with an error."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise OSError(name)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_tracer_that_raises_is_counted_and_the_answer_comes(
+    caplog: pytest.LogCaptureFixture, is_async: bool
+) -> None:
+    cache, tracer = LLMCache(), Broken()
+    model = CountingModel(cache=cache)
+    config: Any = {"callbacks": [tracer]}
+    for _ in range(3):
+        ask: Any = asyncio.run(model.ainvoke("?", config)) if is_async else model.invoke("?", config)
+        assert ask.text == "answer 1"
+    assert tracer.ended == 3
+    assert cache.stats().errors == {"trace": 3}
+    assert [record.getMessage() for record in caplog.records if record.name == "llmemo"] == [
+        "llmemo: a tracer could not be told of a lookup (Broken: OSError)"
+    ]
+
+
+@pytest.mark.parametrize("kind", [Plain, Odd])
+def test_a_handler_that_traces_nothing_leaves_hits_as_fast_as_they_are(kind: Any) -> None:
+    cache, handler = LLMCache(), kind()
+    model = CountingModel(cache=cache)
+    for _ in range(3):
+        model.invoke("?", {"callbacks": [handler]})
+    assert kind in traced_runs.quiet
+    assert handler.ended == 3
+    assert (cache.stats().hits, cache.stats().errors) == (2, {})
+
+
+def test_classes_made_for_each_request_do_not_add_up() -> None:
+    before = set(traced_runs.quiet)
+    cache = LLMCache()
+    model = CountingModel(cache=cache)
+    for _ in range(traced_runs.QUIET_MAX + 10):
+        made: Any = type("Made", (Plain,), {})
+        model.invoke("?", {"callbacks": [made()]})
+    assert len(traced_runs.quiet) == traced_runs.QUIET_MAX
+    assert cache.stats().hits == traced_runs.QUIET_MAX + 9
+    traced_runs.quiet.intersection_update(before)
+
+
+class Collects(BaseTracer):
+    """A tracer of the user's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[Any] = []
+
+    def _persist_run(self, run: Any) -> None:
+        self.runs.append(run)
+
+
+class AsyncCollects(AsyncBaseTracer):
+    """The same, for tasks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[Any] = []
+
+    async def _persist_run(self, run: Any) -> None:
+        self.runs.append(run)
+
+
+@pytest.mark.parametrize("kind", [Collects, AsyncCollects])
+def test_any_tracer_of_langchains_kind_is_told_and_sees_the_answer_as_it_is(kind: Any) -> None:
+    model = CountingModel(cache=LLMCache())
+
+    async def ask() -> Any:
+        tracer = kind()
+        config: Any = {"callbacks": [tracer], "tags": ["mine"], "metadata": {"own": 1}}
+        answer = await model.ainvoke("?", config)
+        (run,) = tracer.runs
+        return run, answer
+
+    miss, _ = asyncio.run(ask())
+    hit, answer = asyncio.run(ask())
+    assert miss.tags == ["mine", "llmemo:miss"]
+    assert hit.tags == ["mine", "llmemo:hit"]
+    assert hit.extra["metadata"]["llmemo_hit"] is True
+    assert hit.extra["metadata"]["own"] == 1
+    told = hit.outputs["generations"][0][0]["message"]["kwargs"]
+    assert told["usage_metadata"] == answer.usage_metadata
+
+
+@pytest.fixture
+def exporting() -> Iterator[type[Collects]]:
+    """A tracer that sends usage somewhere."""
+
+    class Sends(Collects):
+        pass
+
+    name = (Sends.__module__, Sends.__name__)
+    TRACERS[name] = Tracing(TRACERS["langchain_core.tracers.core", "_TracerCore"].mark, {"a": 0})
+    yield Sends
+    del TRACERS[name]
+
+
+def test_runs_of_one_call_are_told_apart(exporting: Callable[[], Any]) -> None:
+    """They share their list of handlers."""
+    model = CountingModel(cache=LLMCache())
+    model.invoke("1")
+    tracer = exporting()
+    inputs = [model._convert_input(text) for text in ("1", "2", "1")]
+    model.generate_prompt(inputs, callbacks=[tracer])
+    said = [
+        (
+            run.extra["metadata"]["llmemo_hit"],
+            run.outputs["generations"][0][0]["message"]["kwargs"].get("usage_metadata"),
+        )
+        for run in tracer.runs
+    ]
+    assert said == [(True, {"a": 0}), (False, None), (True, {"a": 0})]
+
+
+def test_a_response_of_an_unknown_shape_goes_through_as_it_is(exporting: Callable[[], Any]) -> None:
+    cache = LLMCache()
+    model = cached(CountingModel(), cache)
+    model.invoke("?")
+    tracer = exporting()
+    ended = []
+
+    def on_llm_end(response: Any, **run: Any) -> None:
+        ended.append(response)
+
+    tracer.on_llm_end = on_llm_end
+    manager: Any = SimpleNamespace(run_id=None, handlers=[tracer])
+    traced = traced_runs.traced_run(manager)
+    assert traced is not None
+    events: list[Any] = []
+    watched = LLMCache(on_event=events.append)
+    watched.update("?", "m", list(cache.lookup("?", "m") or []))
+    CountingModel(cache=watched).invoke("?")
+    CountingModel(cache=watched).invoke("?")
+    traced.tell(events[-1], cache._tiers.tally)
+    (handler,) = manager.handlers
+    assert isinstance(handler, Collects)
+    strange = object()
+    handler.on_llm_end(strange, run_id=1)
+    assert ended == [strange]
+    assert cache.stats().errors == {"trace": 1}
+
+
+def test_a_run_that_misses_after_a_hit_is_a_call(exporting: Callable[[], Any]) -> None:
+    """As where a cache of the user's does not take what this one had."""
+    cache = LLMCache()
+
+    class Second(LLMCache):
+        def lookup(self, prompt: str, llm_string: str) -> Any:
+            cache.lookup(prompt, llm_string)
+            return super().lookup(prompt, llm_string)
+
+        def update(self, prompt: str, llm_string: str, return_val: Any) -> None:
+            cache.update(prompt, llm_string, return_val)
+
+    model = CountingModel(cache=Second())
+    tracer = exporting()
+    for _ in range(2):
+        model.invoke("?", {"callbacks": [tracer]})
+    run = tracer.runs[-1]
+    assert run.tags == ["llmemo:miss"]
+    assert run.extra["metadata"]["llmemo_hit"] is False
+    assert "llmemo_tier" not in run.extra["metadata"]
+    message = run.outputs["generations"][0][0]["message"]["kwargs"]
+    assert message.get("usage_metadata") != {"a": 0}
+
+
+def test_collected_runs_show_hits() -> None:
+    model = CountingModel(cache=LLMCache())
+    model.invoke("?")
+    collector = RunCollectorCallbackHandler()
+    model.invoke("?", {"callbacks": [collector]})
+    assert collector.traced_runs[0].tags == ["llmemo:hit"]
+
+
+class Awaits(AsyncCallbackHandler):
+    """No tracer, and async."""
+
+
+def test_async_handlers_that_trace_nothing() -> None:
+    model = CountingModel(cache=LLMCache())
+    for _ in range(2):
+        assert asyncio.run(model.ainvoke("?", {"callbacks": [Awaits()]})).text == "answer 1"
+    assert Awaits in traced_runs.quiet
