@@ -29,7 +29,7 @@ def test_the_navigation_has_every_page_once() -> None:
     _, _, navigation = configuration.partition("\nnav:\n")
     named = re.findall(r": (\S+\.md)$", navigation, re.MULTILINE)
     assert len(named) == len(set(named))
-    of_root = {"changelog.md", "contributing.md"}
+    of_root = {"changelog.md", "contributing.md", "security-policy.md"}
     decisions = {page for page in PAGES if page.startswith("decisions/")} - {"decisions/README.md"}
     assert set(named) - of_root - set(PAGES) == set(), "the navigation names pages that are gone"
     assert set(PAGES) - decisions - set(named) == set(), "mkdocs.yml has no place for these pages"
