@@ -64,6 +64,23 @@ def test_the_readme_has_examples() -> None:
     assert len(BLOCKS) >= 2
 
 
+def test_the_readme_begins_with_a_hit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = get_llm_cache()
+    try:
+        exec(compile(BLOCKS[0], "README.md", "exec"), {})
+        get_llm_cache().close()  # type: ignore[union-attr]
+    finally:
+        set_llm_cache(before)
+    shown = re.findall(r"^ *print\(.*\)  # (.*)$", BLOCKS[0], re.MULTILINE)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == len(shown) == 3
+    assert all(it.startswith(start.rstrip("… ")) for it, start in zip(said, shown, strict=True))
+    assert "outcome='hit'" in said[-1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_readmes_examples_run(
