@@ -36,6 +36,7 @@ SEMANTIC_ON_OLDEST := tests/semantic/test_embedder.py tests/semantic/test_judges
 # And those of the store, of leases, of what Rust does by itself and of what is decided by clocks and
 # settings alone: on the newest version only.
 NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py \
+  tests/cli tests/inspection tests/docs/test_command_page.py \
   tests/keys/test_sweep_fields.py $(wildcard tests/store_io/test_leasing*.py) \
   $(wildcard tests/concurrency/test_interrupts*.py) tests/soak/test_flight_schedules.py \
   tests/soak/test_stream_schedules.py $(wildcard tests/single_flight/test_shared_*.py) \
@@ -47,7 +48,8 @@ NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py
   tests/codec/test_values_compressed.py tests/cache/test_freshness.py tests/cache/test_removal.py \
   tests/cache/test_namespaces.py tests/cache/test_configuration.py tests/store_io/test_trouble.py \
   tests/importing/test_import_trouble.py tests/importing/test_import_lines.py tests/exporting \
-  tests/cli/test_export_import.py tests/testing tests/examples \
+  tests/cli/test_export_import.py tests/testing tests/examples tests/telemetry \
+  $(wildcard tests/integrations/test_prometheus*.py) tests/integrations/test_otel.py \
   $(wildcard tests/integrations/test_embeddings_*.py) $(wildcard tests/integrations/test_streams_*.py) \
   $(filter-out $(SEMANTIC_ON_OLDEST),$(wildcard tests/semantic/*.py))
 # Contracts that also hold on the oldest client of Redis.

@@ -14,9 +14,10 @@ pytestmark = [pytest.mark.skipif(not HAS_FORK, reason="needs fork"), pytest.mark
 
 FIGURES = """
 import glob, os, signal, time
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry, Counter
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from llmemo import PrometheusCollector
+from llmemo.integrations import prometheus_mirror
 
 FOLDER = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
@@ -33,7 +34,7 @@ def miss(cache, count):
         cache.lookup(f"absent {n}", "m")
 
 def wait_until(is_so):
-    for _ in range(6000):
+    for _ in range(1500):
         if is_so():
             return
         time.sleep(0.01)
@@ -76,6 +77,18 @@ os.waitpid(child, 0)
 mark_process_dead(child)
 assert figure("entries") == 0
 assert misses() == 137
+
+# It copies at once: prometheus_client begins the gauges of a forked child with 0.
+prometheus_mirror.INTERVAL = 3600
+child = os.fork()
+if not child:
+    Counter("another", "of the program").inc()
+    time.sleep(60)
+wait_until(lambda: glob.glob(f"{FOLDER}/gauge_livemin_{child}.db"))
+wait_until(lambda: figure("store_up") == 1)
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+mark_process_dead(child)
 
 # A registry of one process shows that process.
 miss(cache, 1)

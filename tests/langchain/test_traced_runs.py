@@ -14,9 +14,11 @@ from langchain_core.tracers.base import AsyncBaseTracer
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from support.counting_model import CountingModel
 
-from llmemo import LLMCache, cached
+from llmemo import LLMCache, LookupEvent
 from llmemo.langchain import traced_runs
 from llmemo.langchain.trace_marks import TRACERS, Tracing
+from llmemo.telemetry.event_facts import facts_of, tags_of
+from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,8 +69,9 @@ def test_a_tracer_that_raises_is_counted_and_the_answer_comes(
     model = CountingModel(cache=cache)
     config: Any = {"callbacks": [tracer]}
     for _ in range(3):
-        ask: Any = asyncio.run(model.ainvoke("?", config)) if is_async else model.invoke("?", config)
-        assert ask.text == "answer 1"
+        asked: Any = model.ainvoke("?", config) if is_async else None
+        said = asyncio.run(asked) if is_async else model.invoke("?", config)
+        assert said.text == "answer 1"
     assert tracer.ended == 3
     assert cache.stats().errors == {"trace": 3}
     assert [record.getMessage() for record in caplog.records if record.name == "llmemo"] == [
@@ -173,31 +176,23 @@ def test_runs_of_one_call_are_told_apart(exporting: Callable[[], Any]) -> None:
 
 
 def test_a_response_of_an_unknown_shape_goes_through_as_it_is(exporting: Callable[[], Any]) -> None:
-    cache = LLMCache()
-    model = cached(CountingModel(), cache)
-    model.invoke("?")
-    tracer = exporting()
-    ended = []
+    tracer, tally = exporting(), Tally()
+    ended: list[object] = []
 
-    def on_llm_end(response: Any, **run: Any) -> None:
+    def on_llm_end(response: object, **run: Any) -> None:
         ended.append(response)
 
     tracer.on_llm_end = on_llm_end
-    manager: Any = SimpleNamespace(run_id=None, handlers=[tracer])
+    manager = SimpleNamespace(run_id=None, handlers=[tracer])
     traced = traced_runs.traced_run(manager)
     assert traced is not None
-    events: list[Any] = []
-    watched = LLMCache(on_event=events.append)
-    watched.update("?", "m", list(cache.lookup("?", "m") or []))
-    CountingModel(cache=watched).invoke("?")
-    CountingModel(cache=watched).invoke("?")
-    traced.tell(events[-1], cache._tiers.tally)
-    (handler,) = manager.handlers
+    traced.tell(LookupEvent("hit", "memory"), tally)
+    handler: Any = manager.handlers[0]
     assert isinstance(handler, Collects)
     strange = object()
     handler.on_llm_end(strange, run_id=1)
     assert ended == [strange]
-    assert cache.stats().errors == {"trace": 1}
+    assert tally.snapshot()[2]["errors"] == {"trace": 1}
 
 
 def test_a_run_that_misses_after_a_hit_is_a_call(exporting: Callable[[], Any]) -> None:
@@ -241,3 +236,41 @@ def test_async_handlers_that_trace_nothing() -> None:
     for _ in range(2):
         assert asyncio.run(model.ainvoke("?", {"callbacks": [Awaits()]})).text == "answer 1"
     assert Awaits in traced_runs.quiet
+
+
+def test_tags_of_hits_that_are_not_like_others() -> None:
+    assert tags_of(LookupEvent("hit", "memory", is_stale=True)) == ["llmemo:hit", "llmemo:stale"]
+    assert tags_of(LookupEvent("semantic", "store")) == ["llmemo:hit", "llmemo:semantic"]
+    facts = facts_of(LookupEvent("semantic", "store", 1.23456, "ab", True, score=0.9))
+    assert facts == {
+        "hit": True,
+        "outcome": "semantic",
+        "tier": "store",
+        "age": 1.235,
+        "key": "ab",
+        "stale": True,
+        "score": 0.9,
+    }
+
+
+def test_an_expired_answer_after_a_failure_is_told_as_stale() -> None:
+    now, failing = [0.0], list[int]()
+    cache = LLMCache(ttl=10, stale_if_error=100, clock=lambda: now[0])
+
+    class Fails(CountingModel):
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            if failing:
+                raise OSError
+            return super()._generate(*args, **kwargs)
+
+    model = Fails(cache=cache)
+    model.invoke("?")
+    now[0] = 20.0
+    failing.append(1)
+    with pytest.raises(OSError):  # noqa: PT011 (it has no text)
+        model.invoke("?")
+    tracer = Collects()
+    assert model.invoke("?", {"callbacks": [tracer]}).text == "answer 1"
+    (run,) = tracer.runs
+    assert run.tags == ["llmemo:hit", "llmemo:stale"]
+    assert run.extra["metadata"]["llmemo_age"] == 20

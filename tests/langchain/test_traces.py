@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.globals import set_llm_cache
 from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableLambda
 from support.counting_model import CountingModel
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from support.trace_backends import Backend, Traced
 
 TOKENS = 15
-SPENT = {"input_tokens": 10, "output_tokens": 5, "total_tokens": TOKENS}
+SPENT = UsageMetadata(input_tokens=10, output_tokens=5, total_tokens=TOKENS)
 KEY_LENGTH = 64
 
 
@@ -47,8 +48,7 @@ class Spending(CountingModel):
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         self.calls.append(1)
-        usage = {**SPENT, "input_tokens": 10}
-        for text, said in (("answer ", None), (str(len(self.calls)), usage)):
+        for text, said in (("answer ", None), (str(len(self.calls)), SPENT)):
             message = AIMessageChunk(content=text, usage_metadata=said)
             yield ChatGenerationChunk(message=message)
 

@@ -1,4 +1,4 @@
-"""Streams for which LangChain asks no cache are counted, once each, by the cache that the model has."""
+"""Streams for which LangChain asks no cache: the model's cache counts each of them once."""
 
 from __future__ import annotations
 

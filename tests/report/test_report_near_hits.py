@@ -99,7 +99,10 @@ def test_delete_leaves_the_others(tmp_path: Path) -> None:
     for question in ("a", "b", "c"):
         miss(cache, prompt(question), llm())
     cache.delete(prompt("b"), llm())
-    assert [it.request.prompt for it in cache._tiers.recent_misses.newest()] == [prompt("c"), prompt("a")]
+    assert [it.request.prompt for it in cache._tiers.recent_misses.newest()] == [
+        prompt("c"),
+        prompt("a"),
+    ]
 
 
 def test_a_closed_cache_remembers_no_request() -> None:

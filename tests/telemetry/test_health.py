@@ -12,7 +12,7 @@ import pytest
 from support.doubles import HAS_FORK, LIMIT, FakeStore, Fault, Held, answer, run
 from support.servers import free_port, wait_until
 
-from llmemo import Health, LLMCache
+from llmemo import Health, LLMCache, lifecycle
 from llmemo.concurrency import circuit_breaker
 from llmemo.store_io import store_check
 from llmemo.stores import StoreRefusedError, StoreUnavailableError
@@ -258,6 +258,21 @@ def test_the_event_loop_goes_on_meanwhile() -> None:
     with LLMCache(FakeStore(held)) as cache:
         try:
             assert asyncio.run(ticks()) > 5
+        finally:
+            held.go.set()
+
+
+def test_a_forked_child_waits_for_no_answer_to_its_parents_question() -> None:
+    held = Held("get")
+    with LLMCache(FakeStore(held), store_timeout=0.1) as cache:
+        try:
+            assert cache.health().status == "ok"
+            assert cache._tiers.durable is not None
+            check = cache._tiers.durable.health.check
+            assert check in lifecycle._forkables
+            check.after_fork_in_child()
+            check._clock = lambda: time.monotonic() + LIMIT
+            assert check.state[0] is None
         finally:
             held.go.set()
 

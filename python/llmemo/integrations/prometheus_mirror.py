@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from prometheus_client import Counter, Gauge
 
 from llmemo import lifecycle
+from llmemo.concurrency.monkey_patching import patched_by
 from llmemo.integrations.watched_caches import LABEL, Watched, WatchedCaches
 from llmemo.telemetry.measures import MEASURES
 
@@ -73,6 +74,8 @@ class Mirror:
         self.copy()
         _mirrors.add(self)
         self._run()
+        lifecycle.has_jobs(self)
+        lifecycle.watch()
 
     def collect(self) -> Iterable[Metric]:
         """The metrics of this process as they are now."""
@@ -128,14 +131,12 @@ class Mirror:
             logger.warning(text, type(error).__name__)
 
     def _run(self) -> None:
-        """Start what copies: one thread, and what copies once more when the process ends."""
+        """Start the thread that copies."""
         stop = self._stop = threading.Event()
         args = (weakref.ref(self), stop)
         thread = threading.Thread(target=_copy_often, args=args, name="llmemo-metrics", daemon=True)
         thread.start()
         weakref.finalize(self, stop.set).atexit = False
-        lifecycle.has_jobs(self)
-        lifecycle.watch()
 
     # Around a fork.
 
@@ -159,7 +160,10 @@ class Mirror:
                 passed = self._passed.setdefault(watched, {})
                 for measure in MEASURES:
                     passed.update({(measure.name, it): n for it, n in measure.read(reading)})
-        self._run()
+        # A greenlet goes on in the child.
+        if patched_by() is None:
+            self._run()
+        lifecycle.watch()
 
 
 def _gauged(
@@ -184,10 +188,8 @@ def _metric(prefix: str, measure: Measure) -> Counter | Gauge:
 
 
 def _copy_often(mirror: weakref.ref[Mirror], stop: threading.Event) -> None:
-    pid = os.getpid()
     found = mirror()
-    # (A greenlet would go on in a forked child.)
-    while found is not None and os.getpid() == pid:
+    while found is not None:
         # At once: prometheus_client begins all gauges of a forked child with 0.
         found.copy()
         del found
