@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+# Of langchain-core 1.0 itself, on a newer Pydantic.
+pytestmark = pytest.mark.filterwarnings("ignore:The .* method is deprecated")
+
+
 class Broken(BaseTracer):
     """Its runs cannot be had at the time of a lookup."""
 
