@@ -207,7 +207,13 @@ def _near_hits(contents: Contents) -> str:
     ]
     told = ". ".join(one for one in ("; ".join(rest), formats.text(found.trouble)) if one)
     proposals = "".join(_proposal(*both) for both in found.ignorable[:PROPOSALS])
-    return intro + proposals + parts + tables.table("By namespace", heads, listed, style="stack") + note(told)
+    return (
+        intro
+        + proposals
+        + parts
+        + tables.table("By namespace", heads, listed, style="stack")
+        + note(told)
+    )
 
 
 def _proposal(names: tuple[str, ...], misses: int) -> str:
