@@ -66,6 +66,7 @@ SETTINGS: dict[str, Any] = {
     "admit": all_of_them,
     "store_timeout": 0.7,
     "prices": {"m": (1, 2)},
+    "ignore": ("default_headers.x-request-id", "user"),
     "clock": noon,
     "semantic": Semantic(DeterministicFakeEmbedding(size=8), max_error=0.1, question=str.strip),
 }
