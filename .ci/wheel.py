@@ -71,12 +71,14 @@ def build(target: str, source: Path) -> Path:
     options = ["--target", target]
     if found := LINUX.fullmatch(PLATFORMS.get(target, "")):
         options += ["--zig", "--compatibility", found["policy"]]
+    # One folder for all builds: a second one compiles only what differs. zig is looked for on PATH.
+    environment = {"CARGO_TARGET_DIR": str(ROOT / "target"), **os.environ}
+    environment["PATH"] = os.pathsep.join((str(tool("maturin").parent), os.environ["PATH"]))
     with tempfile.TemporaryDirectory() as folder:
         run(
             *(tool("maturin"), "build", "--release", "--locked", "-q", "--out", folder, *options),
             cwd=source,
-            # One folder for all builds: a second one compiles only what differs.
-            env={"CARGO_TARGET_DIR": str(ROOT / "target"), **os.environ},
+            env=environment,
         )
         (built,) = Path(folder).glob("llmemo-*.whl")
         DIST.mkdir(exist_ok=True)
