@@ -42,14 +42,14 @@ NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py
   tests/soak/test_stream_schedules.py $(wildcard tests/single_flight/test_shared_*.py) \
   tests/single_flight/test_flight_executors.py tests/single_flight/test_flight_holders.py \
   tests/soak/test_model.py tests/soak/test_concurrency.py tests/cache/test_removal_sweep.py \
+  tests/telemetry $(wildcard tests/integrations/test_prometheus*.py) tests/integrations/test_otel.py \
   tests/cache/test_large.py tests/concurrency/test_small_stacks.py tests/keys/test_keys.py \
   tests/keys/test_keys_collisions.py tests/keys/test_key_vectors.py \
   tests/codec/test_values_limits.py tests/codec/test_values_damage.py \
   tests/codec/test_values_compressed.py tests/cache/test_freshness.py tests/cache/test_removal.py \
   tests/cache/test_namespaces.py tests/cache/test_configuration.py tests/store_io/test_trouble.py \
   tests/importing/test_import_trouble.py tests/importing/test_import_lines.py tests/exporting \
-  tests/cli/test_export_import.py tests/testing tests/examples tests/telemetry \
-  $(wildcard tests/integrations/test_prometheus*.py) tests/integrations/test_otel.py \
+  tests/cli/test_export_import.py tests/testing tests/examples \
   $(wildcard tests/integrations/test_embeddings_*.py) $(wildcard tests/integrations/test_streams_*.py) \
   $(filter-out $(SEMANTIC_ON_OLDEST),$(wildcard tests/semantic/*.py))
 # Contracts that also hold on the oldest client of Redis.

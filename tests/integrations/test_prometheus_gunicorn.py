@@ -139,6 +139,7 @@ class Ledger:
         pid = answer["pid"]
         counted = self.expected.setdefault(pid, Counter())
         if kind == "raw":
+            # LangChain asks no cache: such a stream is counted by reason, and is no lookup.
             self.raw[pid] += 1
             return
         assert len(answer["events"]) == 1, (kind, answer)

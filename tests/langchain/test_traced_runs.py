@@ -13,8 +13,9 @@ from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.base import AsyncBaseTracer
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from support.counting_model import CountingModel
+from support.streaming_models import Streams
 
-from llmemo import LLMCache, LookupEvent
+from llmemo import LLMCache, LookupEvent, cached
 from llmemo.langchain import traced_runs
 from llmemo.langchain.trace_marks import TRACERS, Tracing
 from llmemo.telemetry.event_facts import facts_of, tags_of
@@ -189,8 +190,9 @@ def test_a_response_of_an_unknown_shape_goes_through_as_it_is(exporting: Callabl
     traced.tell(LookupEvent("hit", "memory"), tally)
     handler: Any = manager.handlers[0]
     assert isinstance(handler, Collects)
-    strange = object()
-    handler.on_llm_end(strange, run_id=1)
+    strange: Any = object()
+    on_end: Any = handler.on_llm_end
+    on_end(strange, run_id=1)
     assert ended == [strange]
     assert tally.snapshot()[2]["errors"] == {"trace": 1}
 
@@ -217,6 +219,40 @@ def test_a_run_that_misses_after_a_hit_is_a_call(exporting: Callable[[], Any]) -
     assert "llmemo_tier" not in run.extra["metadata"]
     message = run.outputs["generations"][0][0]["message"]["kwargs"]
     assert message.get("usage_metadata") != {"a": 0}
+
+
+class Slow(CountingModel):
+    """Others have asked the same before it answers."""
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return self._generate(*args)
+
+
+def test_callers_that_wait_for_another_are_told_of_hits(exporting: Callable[[], Any]) -> None:
+    model = Slow(cache=LLMCache())
+    streaming = cached(Streams(), LLMCache())
+
+    async def read(tracer: Any) -> str:
+        chunks = streaming.astream("?", {"callbacks": [tracer]})
+        return "".join([chunk.text async for chunk in chunks])
+
+    async def all_of_them(ask: Callable[[Any], Any]) -> list[Any]:
+        tracers = [exporting() for _ in range(3)]
+        await asyncio.gather(*map(ask, tracers))
+        return [run for tracer in tracers for run in tracer.runs]
+
+    ways: list[Callable[[Any], Any]] = [
+        lambda tracer: model.ainvoke("?", {"callbacks": [tracer]}),
+        read,
+    ]
+    for ask in ways:
+        runs = asyncio.run(all_of_them(ask))
+        facts = [run.extra["metadata"] for run in runs]
+        assert [it.get("llmemo_tier") for it in facts] == [None, "flight", "flight"]
+        messages = [run.outputs["generations"][0][0]["message"]["kwargs"] for run in runs]
+        assert [it.get("usage_metadata") for it in messages] == [None, {"a": 0}, {"a": 0}]
 
 
 def test_collected_runs_show_hits() -> None:

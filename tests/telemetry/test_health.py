@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,15 @@ def test_a_server_that_is_not_there_is_noticed_though_nobody_looks_up(ask: Ask) 
         assert "secret" not in str(found.reason)
         # It was no model call: nothing is counted.
         assert not any(reason.startswith("store_read") for reason in cache.stats().errors)
+
+
+def test_a_server_that_never_answers(ask: Ask) -> None:
+    pytest.importorskip("redis")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with LLMCache(f"redis://127.0.0.1:{port}", store_timeout=0.3) as cache:
+            ask(cache)
+            wait_until(lambda: ask(cache).status == "degraded", "silence is noticed")
 
 
 def test_a_store_that_breaks_and_recovers(ask: Ask) -> None:
