@@ -31,6 +31,7 @@ FOLDER = re.compile(rf"`((?:{'|'.join(map(re.escape, TOPS))})(?:/[\w-]+)*)/?`")
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 NOT_OURS = {
     "python/llmemo/stores/yours.py",  # what a contributor makes
+    "python/llmemo/cli/yours.py",
     "fuzz/artifacts",  # what the fuzzers make
     "fuzz/corpus",
 }
