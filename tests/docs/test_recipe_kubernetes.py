@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from support.pages import blocks_of
 
-from llmemo import LLMCache
+from llmemo import LLMCache, SQLiteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,8 @@ def test_the_volume_has_room_and_the_cache_is_on_it(
     cache = program["cache"]
     assert isinstance(cache, LLMCache)
     store = cache._tiers.store
+    assert isinstance(store, SQLiteStore)
     assert store.path == tmp_path / path.name
     assert volume["emptyDir"] == {"sizeLimit": "1Gi"}
-    assert store.max_store_bytes + WAL_MAX < 0.9 * 2**30
+    assert (store.max_store_bytes or 0) + WAL_MAX < 0.9 * 2**30
     cache.close()
