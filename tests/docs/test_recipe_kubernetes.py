@@ -36,7 +36,7 @@ def test_the_volume_has_room_and_the_cache_is_on_it(
     exec(compile(blocks["python"], "kubernetes.md", "exec"), program)
     cache = program["cache"]
     assert isinstance(cache, LLMCache)
-    store = cache._tiers.store
+    store: Any = cache._tiers.store
     assert store.path == tmp_path / path.name
     assert volume["emptyDir"] == {"sizeLimit": "1Gi"}
     assert store.max_store_bytes + WAL_MAX < 0.9 * 2**30
