@@ -30,8 +30,8 @@ PATH = re.compile(r"(?<![\w./:-])(?:\.?[\w-]+/)*[\w-]+\.(?:md|pyi?|rs|json|toml)
 FOLDER = re.compile(rf"`((?:{'|'.join(map(re.escape, TOPS))})(?:/[\w-]+)*)/?`")
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 NOT_OURS = {
-    "python/llmemo/stores/yours.py",  # what a contributor makes
-    "python/llmemo/cli/yours.py",
+    "python/llmemo/cli/yours.py",  # what a contributor makes
+    "python/llmemo/stores/yours.py",
     "fuzz/artifacts",  # what the fuzzers make
     "fuzz/corpus",
 }

@@ -14,7 +14,12 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.rate_limiters import BaseRateLimiter
-from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import (
+    ConfigurableField,
+    RunnableBinding,
+    RunnableLambda,
+    RunnablePassthrough,
+)
 from pydantic import BaseModel, create_model
 from support.counting_model import CountingModel
 from typing_extensions import override
@@ -95,7 +100,10 @@ def prompted(model: Any) -> Any:
 CHAINS: dict[str, tuple[Any, Any]] = {
     "bind": (lambda model: model.bind(stop=["."], seed=1), "x"),
     "bind_tools": (lambda model: model.bind_tools([weather]), "x"),
-    "bound twice": (lambda model: model.bind(seed=1, n=2).bind(seed=2), "x"),
+    "bound twice": (
+        lambda model: RunnableBinding(bound=model.bind(seed=1, n=2), kwargs={"seed": 2}),
+        "x",
+    ),
     "structured": (lambda model: model.with_structured_output(Report), "x"),
     "retry": (lambda model: model.bind(seed=1).with_retry(stop_after_attempt=1), "x"),
     "fallbacks": (lambda model: model.with_fallbacks([model.bind(seed=9)]), "x"),

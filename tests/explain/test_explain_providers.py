@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("support.sweep.rows", exc_type=ModuleNotFoundError)
 
+import httpx
 from langchain.chat_models import init_chat_model
 from support.sweep.fields import cases
 from support.sweep.rows import ROWS
@@ -43,13 +44,14 @@ def test_tools_and_schemas_and_streams(providers: Loopback) -> None:
         return city
 
     cache, row = LLMCache(), ROWS["ChatOpenAI"]
-    model = row.cls(**row.settings, cache=cache, default_headers={"x-team": "a"})
+    cls: Any = row.cls
+    model = cls(**row.settings, cache=cache, default_headers={"x-team": "a"})
     for runnable in (
         model.bind_tools([weather], tool_choice="any"),
         model.with_structured_output(SCHEMA),
         model.with_structured_output(SCHEMA, include_raw=True),
         model.with_structured_output(SCHEMA, method="function_calling"),
-        row.cls(**row.settings, cache=cache, streaming=True, use_responses_api=True),
+        cls(**row.settings, cache=cache, streaming=True, use_responses_api=True),
         cached(model, cache).bind_tools([weather]),
     ):
         told = cache.explain(runnable, row.asked)
@@ -70,3 +72,23 @@ def test_a_model_that_is_chosen_by_a_config(providers: Loopback) -> None:
         told = cache.explain(runnable, "2 + 2?")
         seen = see(providers, functools.partial(runnable.invoke, "2 + 2?"))
         assert told.key == seen.key is not None
+
+
+def test_a_proposal_has_to_be_enough(providers: Loopback) -> None:
+    """What a client sends of its own differs, too: without the id, it would be a miss again."""
+    cache, row = LLMCache(), ROWS["ChatOpenAI"]
+
+    def ask(tenant: str, number: int) -> Any:
+        headers = {"x-tenant": tenant}
+        settings: dict[str, Any] = {
+            **row.settings,
+            "http_client": httpx.Client(headers=headers),
+            "default_headers": {"x-request-id": str(number)},
+        }
+        return row.cls(**settings, cache=cache)
+
+    row.ask(ask("a", 1))
+    assert cache.explain(ask("a", 2), row.asked).ignorable == ("default_headers.x-request-id",)
+    told = cache.explain(ask("b", 3), row.asked)
+    assert told.ignorable == ()
+    assert any("client" in it for it in told.nearest[0].differences)

@@ -117,6 +117,7 @@ def test_what_the_model_says_beside_its_text_is_proposed_too(tmp_path: Path) -> 
         ({"extra_headers": {"x-team": "a"}}, {"extra_headers": {"x-team": "b"}}),
         ({"labels": {"topic": "a"}}, {"labels": {"topic": "b"}}),
         ({"user": "a", "seed": 1}, {"user": "b", "seed": 2}),
+        ({"conversation": {"request_id": new()}}, {"conversation": {"request_id": new()}}),
         ({"extra_body": {"tools": [new()]}}, {"extra_body": {"tools": [new()]}}),
         (
             {"extra_headers": {f"x-{at}-request-id": new() for at in range(9)}},

@@ -16,6 +16,7 @@ from support.counting_model import CountingModel
 from support.streaming_models import Streams
 
 from llmemo import LLMCache, LookupEvent, cached
+from llmemo import cache as cache_module
 from llmemo.langchain import traced_runs
 from llmemo.langchain.trace_marks import TRACERS, Tracing
 from llmemo.telemetry.event_facts import facts_of, tags_of
@@ -23,6 +24,10 @@ from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+# Of langchain-core 1.0 itself, on a newer Pydantic.
+pytestmark = pytest.mark.filterwarnings("ignore:The .* method is deprecated")
 
 
 class Broken(BaseTracer):
@@ -91,6 +96,24 @@ def test_a_handler_that_traces_nothing_leaves_hits_as_fast_as_they_are(kind: Any
     assert (cache.stats().hits, cache.stats().errors) == (2, {})
 
 
+@pytest.mark.parametrize("handlers", [[], [Plain()]])
+def test_a_hit_that_nothing_traces_is_answered_at_first_sight(
+    monkeypatch: pytest.MonkeyPatch, handlers: list[Any]
+) -> None:
+    model = CountingModel(cache=LLMCache())
+    config: Any = {"callbacks": handlers}
+    for _ in range(2):
+        model.invoke("?", config)
+    looked: list[object] = []
+    monkeypatch.setattr(cache_module, "fetch", lambda *args, **kwargs: looked.append(args))
+    assert model.invoke("?", config).text == "answer 1"
+    assert asyncio.run(model.ainvoke("?", config)).text == "answer 1"
+    assert looked == []
+    tracer = Collects()
+    model.invoke("?", {"callbacks": [*handlers, tracer]})
+    assert len(looked) == 1
+
+
 def test_classes_made_for_each_request_do_not_add_up() -> None:
     before = set(traced_runs.quiet)
     cache = LLMCache()
@@ -157,6 +180,21 @@ def exporting() -> Iterator[type[Collects]]:
     TRACERS[name] = Tracing(TRACERS["langchain_core.tracers.core", "_TracerCore"].mark, {"a": 0})
     yield Sends
     del TRACERS[name]
+
+
+def test_an_async_tracer_is_told_another_answer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = TRACERS["langchain_core.tracers.core", "_TracerCore"]
+    name = (AsyncCollects.__module__, AsyncCollects.__name__)
+    monkeypatch.setitem(TRACERS, name, core._replace(usage={"a": 0}))
+    model = CountingModel(cache=LLMCache())
+
+    async def ask() -> Any:
+        tracer = AsyncCollects()
+        await model.ainvoke("?", {"callbacks": [tracer]})
+        (run,) = tracer.runs
+        return run.outputs["generations"][0][0]["message"]["kwargs"].get("usage_metadata")
+
+    assert [asyncio.run(ask()) for _ in range(2)] == [None, {"a": 0}]
 
 
 def test_runs_of_one_call_are_told_apart(exporting: Callable[[], Any]) -> None:

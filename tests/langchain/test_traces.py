@@ -15,16 +15,20 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableLambda
 from support.counting_model import CountingModel
-from support.trace_backends import NEEDED, PRICE, OpenLLMetry, begun
+from support.trace_backends import NEEDED, PRICE, Langfuse, OpenLLMetry, begun
 from typing_extensions import override
 
 from llmemo import LLMCache, accelerate, cached, options
+from llmemo.langchain import unbilled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from langchain_core.messages import BaseMessage
     from support.trace_backends import Backend, Traced
+
+# Of langchain-core 1.0 itself, on a newer Pydantic.
+pytestmark = pytest.mark.filterwarnings("ignore:The .* method is deprecated")
 
 TOKENS = 15
 SPENT: Any = {"input_tokens": 10, "output_tokens": 5, "total_tokens": TOKENS}
@@ -206,3 +210,17 @@ def test_metric_of_openllmetry_counts_no_hit() -> None:
             model.invoke("?", config_of(backend))
         assert isinstance(backend, OpenLLMetry)
         assert backend.tokens_in_metrics() == TOKENS
+
+
+def test_langfuse_counts_no_cost_even_of_tokens_that_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip(NEEDED[Langfuse])
+    monkeypatch.setattr(unbilled, "_without_usage", lambda response, usage: response)
+    for backend in begun(Langfuse):
+        model = Spending(cache=LLMCache())
+        for _ in range(2):
+            model.invoke("?", config_of(backend))
+        call, hit = backend.runs()
+        assert (call.tokens, call.cost) == (TOKENS, TOKENS * PRICE)
+        assert (hit.tokens, hit.cost) == (TOKENS, 0)
