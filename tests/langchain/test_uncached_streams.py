@@ -107,7 +107,12 @@ def test_a_call_that_asks_is_known_at_once(
     cache: LLMCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
-    monkeypatch.setattr(uncached_streams, "caller", lambda: looked.append("") or ("", None))
+
+    def look() -> tuple[str, Any]:
+        looked.append("")
+        return "", None
+
+    monkeypatch.setattr(uncached_streams, "caller", look)
     Streams().invoke("?")
     asyncio.run(Streams().ainvoke("?"))
     assert looked == []
