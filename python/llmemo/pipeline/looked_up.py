@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmemo.errors import CacheClosedError
@@ -36,6 +36,13 @@ class LookedUp:
     """Seconds since the store's answer had expired, if it had one that had."""
     parameter: str | None
     """The parameter because of which it was bypassed."""
+
+    def without_texts(self) -> LookedUp:
+        """The same without the texts of the request."""
+        request = self.request._replace(
+            prompt="", llm_string="", supplement=None, given="", head="", mark=""
+        )
+        return replace(self, request=request, name="")
 
     def __call__(self, event: LookupEvent) -> Explanation:
         """Explain it.

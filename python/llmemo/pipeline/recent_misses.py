@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from llmemo.pipeline.looked_up import LookedUp
+    from llmemo.keys.request import Request
 
 KEPT = 64
 """Misses that are remembered."""
@@ -18,29 +17,53 @@ LONGEST = 32 * 2**10
 """Characters of the longest request that is remembered whole: 2 MiB of ASCII in all."""
 
 
+class Miss(Protocol):
+    """A lookup without an answer: a `LookedUp`."""
+
+    @property
+    def at(self) -> float:
+        """When it ended, as Unix time in seconds."""
+
+    @property
+    def namespace(self) -> str:
+        """That of its call."""
+
+    @property
+    def key(self) -> bytes:
+        """That of its request."""
+
+    @property
+    def name(self) -> str:
+        """The text by which memory knows its model and the call; empty without the request."""
+
+    @property
+    def request(self) -> Request:
+        """Its request; without texts if these are too long."""
+
+    def without_texts(self) -> Miss:
+        """The same without the texts of the request."""
+
+
 class RecentMisses:
     """The last misses. Each step is atomic under the GIL: no lock that an interrupt could leave."""
 
     def __init__(self) -> None:
         """Nothing was missed yet."""
-        self._misses: deque[LookedUp] = deque(maxlen=KEPT)
+        self._misses: deque[Miss] = deque(maxlen=KEPT)
 
-    def add(self, miss: LookedUp) -> None:
+    def add(self, miss: Miss) -> None:
         """Remember a miss; a long request without its texts, so that its prompt is empty."""
-        request = miss.request
-        if len(request.prompt) + len(request.llm_string) > LONGEST:
-            request = request._replace(prompt="", llm_string="", supplement=None, given="", head="")
-            miss = replace(miss, request=request, name="")
-        self._misses.append(miss)
+        is_long = len(miss.request.prompt) + len(miss.request.llm_string) > LONGEST
+        self._misses.append(miss.without_texts() if is_long else miss)
 
     def forget(self, keys: Collection[bytes] | None = None) -> None:
         """Forget the requests of these keys, or all: their answers are removed on purpose."""
         left = () if keys is None else [miss for miss in self.newest() if miss.key not in keys]
         self._misses = deque(reversed(left), maxlen=KEPT)
 
-    def newest(self) -> list[LookedUp]:
+    def newest(self) -> list[Miss]:
         """The misses, the newest first: of each request its last one."""
-        found: dict[bytes, LookedUp] = {}
+        found: dict[bytes, Miss] = {}
         for miss in reversed(self._misses.copy()):
             found.setdefault(miss.key, miss)
         return list(found.values())

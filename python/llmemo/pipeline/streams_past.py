@@ -19,6 +19,7 @@ def count_stream(tiers: Tiers) -> None:
     try:
         if tiers.is_closed:
             return
+        tiers.tally.add("bypasses")
         options = in_force() or DEFAULT
         if options.mode == "bypass":
             reason = "requested"

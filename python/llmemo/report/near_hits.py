@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from llmemo.store_io.operations import Recent
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmemo.pipeline.looked_up import LookedUp
+    from llmemo.pipeline.recent_misses import Miss
     from llmemo.pipeline.tiers import Tiers
     from llmemo.stores import Record
 
@@ -26,6 +27,10 @@ T = TypeVar("T")
 
 STORE_ENTRIES = 1_000
 """Entries of the store that are compared: the last added."""
+
+CANDIDATES = 300
+"""Entries of a namespace that its misses are compared with: those in memory first, the most recently
+used. A comparison takes some 60 µs, with the GIL."""
 
 SECONDS = 2.0
 """Longest time for the comparisons, in seconds. Misses that are left then are not compared."""
@@ -85,7 +90,8 @@ def near_hits(tiers: Tiers, *, texts: bool) -> NearHits:
     while left and time.monotonic() < end:
         miss = left.pop(0)
         if miss.namespace not in known:
-            known[miss.namespace] = candidates(tiers.memory, miss.namespace, records)
+            kept = candidates(tiers.memory, miss.namespace, records)
+            known[miss.namespace] = dict(itertools.islice(kept.items(), CANDIDATES))
         near = _near_hit(tiers, miss, known[miss.namespace], texts=texts)
         parts.update(set(map(part_of, near.differences)))
         ignorable.update([near.ignorable])
@@ -130,9 +136,7 @@ def _records(tiers: Tiers) -> tuple[tuple[Record, ...], str]:
     return tuple(records or ()), trouble
 
 
-def _near_hit(
-    tiers: Tiers, miss: LookedUp, among: dict[bytes, Candidate], *, texts: bool
-) -> NearHit:
+def _near_hit(tiers: Tiers, miss: Miss, among: dict[bytes, Candidate], *, texts: bool) -> NearHit:
     schemas = parsed_name(miss.name).schemas
     compared = Subject(miss.request, miss.namespace, miss.key, schemas).compared
     # Its own answer came since.
@@ -150,7 +154,7 @@ def _near_hit(
     return NearHit(miss.at, miss.namespace, differences, ignorable, question)
 
 
-def _question(tiers: Tiers, miss: LookedUp) -> str:
+def _question(tiers: Tiers, miss: Miss) -> str:
     try:
         found = partition_of(tiers.memory, miss.request, miss.namespace)
     except RequestBypassed:

@@ -187,7 +187,7 @@ def _near_hits(contents: Contents) -> str:
         return ""
     intro = note(
         f"The last {formats.counted(found.compared, 'request', 'requests')} without an answer,"
-        " compared with what is kept for their namespaces now. A part that changes with every"
+        " compared with entries that their namespaces used last. A part that changes with every"
         " call, such as a request id or a time, is why equal questions miss."
     )
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -38,13 +39,20 @@ def _value(name: str, value: object) -> str:
         return "on" if value else "off"
     if isinstance(value, (int, float)):
         return _number(name, value)
-    if value is None or value == "":
-        return "none"
     if isinstance(value, Required):
         return "required in each call"
-    if hasattr(value, "__len__") and not isinstance(value, str):
-        return f"{len(value)} given"  # a table by namespace, by model, or a list of names
-    return value if isinstance(value, str) else str(getattr(value, "__name__", "set"))
+    if isinstance(value, str):
+        return value or "none"
+    return "none" if value is None else _shown(value)
+
+
+def _shown(value: object) -> str:
+    """A function by its name, a table by its length, names as they are."""
+    if isinstance(value, Mapping):
+        return f"{len(value)} given" if value else "none"
+    if isinstance(value, Iterable):
+        return ", ".join(sorted(map(str, value))) or "none"
+    return str(getattr(value, "__name__", "set"))
 
 
 def _number(name: str, value: float) -> str:

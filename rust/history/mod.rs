@@ -110,5 +110,4 @@ impl<T: Totals> Level<T> {
 }
 
 #[cfg(test)]
-#[path = "history_tests.rs"]
 mod tests;
