@@ -108,11 +108,11 @@ def test_a_call_that_asks_is_known_at_once(
 ) -> None:
     looked: list[str] = []
 
-    def caller() -> tuple[str, None]:
+    def look() -> tuple[str, Any]:
         looked.append("")
         return "", None
 
-    monkeypatch.setattr(uncached_streams, "caller", caller)
+    monkeypatch.setattr(uncached_streams, "caller", look)
     Streams().invoke("?")
     asyncio.run(Streams().ainvoke("?"))
     assert looked == []
