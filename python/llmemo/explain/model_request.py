@@ -10,12 +10,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.language_models.base import BaseLanguageModel
 from langchain_core.load import dumps
 
 from llmemo.keys.caller import Caller
 from llmemo.keys.request import request_of, seen
-from llmemo.langchain.model_classes import is_chat_model, is_completion_model
+from llmemo.langchain.model_classes import is_chat_model, is_completion_model, is_model
 from llmemo.langchain.model_runs import begin_own
 from llmemo.langchain.only_mode import CACHING
 
@@ -166,7 +165,7 @@ def _first_in(steps: list[Any], given: Any) -> tuple[Any, Any]:
 
 def _no_model(runnable: object) -> TypeError:
     name = type(runnable).__name__
-    if isinstance(runnable, BaseLanguageModel):
+    if is_model(runnable):
         return TypeError(f"{name} is a model that asks no cache: {USAGE}")
     return TypeError(
         f"explain cannot tell what {name} asks a model without running it: {USAGE}; or run it"
