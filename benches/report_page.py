@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from langchain_core.outputs import Generation
+from typing_extensions import Self
 
 from llmemo import LLMCache, options
 from llmemo.stores import Record
@@ -48,7 +49,7 @@ async def fill_file(store: SQLiteStore, rows: int) -> None:
 
 
 class Ticker:
-    """The longest time between two turns of another thread that only sleeps: what it had to wait."""
+    """The longest time between two turns of a thread that only sleeps: what it had to wait."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -62,7 +63,7 @@ class Ticker:
             self.longest = max(self.longest, now - last)
             last = now
 
-    def __enter__(self) -> Ticker:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -77,9 +78,7 @@ def timed(cache: LLMCache, path: Path) -> str:
         cache.report(path)
         seconds = time.perf_counter() - begin
     size = path.stat().st_size // 1024
-    return (
-        f"{seconds:.2f} s, {size} KiB; another thread waited {1e3 * ticker.longest:.0f} ms at most"
-    )
+    return f"{seconds:.2f} s, {size} KiB; a thread waited {1e3 * ticker.longest:.0f} ms at most"
 
 
 def main(entries: int = 1_000_000, rows: int = 200_000) -> None:

@@ -39,14 +39,16 @@ async def test_areport_does_not_hold_up_the_loop(tmp_path: Path) -> None:
     async with LLMCache(store) as cache:
         await cache.aupdate("q", "m", answer("q"))
         report = asyncio.create_task(cache.areport(tmp_path / "report.html"))
-        await asyncio.wait_for(is_asked.wait(), LIMIT)
-        # The loop turns, and calls go on, while the report waits.
-        assert not report.done()
-        assert await cache.alookup("q", "m") is not None
-        assert await cache.alookup("p", "m") is None
-        await cache.aupdate("p", "m", answer("p"))
-        assert not report.done()
-        store.may_answer.set()
+        try:
+            await asyncio.wait_for(is_asked.wait(), LIMIT)
+            # The loop turns, and calls go on, while the report waits.
+            assert not report.done()
+            assert await cache.alookup("q", "m") is not None
+            assert await cache.alookup("p", "m") is None
+            await cache.aupdate("p", "m", answer("p"))
+            assert not report.done()
+        finally:
+            store.may_answer.set()
         path = await report
     assert ReportPage(path).tile("Calls saved") == "1"
 

@@ -29,8 +29,8 @@ STORE_ENTRIES = 1_000
 """Entries of the store that are compared: the last added."""
 
 CANDIDATES = 300
-"""Entries of a namespace that its misses are compared with: those in memory first, the most recently
-used. A comparison takes some 60 µs, with the GIL."""
+"""Entries of a namespace that its misses are compared with: those in memory first, the last used
+ones. A comparison takes some 60 µs, with the GIL."""
 
 SECONDS = 2.0
 """Longest time for the comparisons, in seconds. Misses that are left then are not compared."""
