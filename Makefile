@@ -36,11 +36,13 @@ SEMANTIC_ON_OLDEST := tests/semantic/test_embedder.py tests/semantic/test_judges
 # And those of the store, of leases, of what Rust does by itself and of what is decided by clocks and
 # settings alone: on the newest version only.
 NEWEST := $(LOAD) $(WAITING) tests/stores tests/memory tests/docs/test_layers.py \
+  tests/cli tests/inspection tests/docs/test_command_page.py \
   tests/keys/test_sweep_fields.py $(wildcard tests/store_io/test_leasing*.py) \
   $(wildcard tests/concurrency/test_interrupts*.py) tests/soak/test_flight_schedules.py \
   tests/soak/test_stream_schedules.py $(wildcard tests/single_flight/test_shared_*.py) \
   tests/single_flight/test_flight_executors.py tests/single_flight/test_flight_holders.py \
   tests/soak/test_model.py tests/soak/test_concurrency.py tests/cache/test_removal_sweep.py \
+  tests/telemetry $(wildcard tests/integrations/test_prometheus*.py) tests/integrations/test_otel.py \
   tests/cache/test_large.py tests/concurrency/test_small_stacks.py tests/keys/test_keys.py \
   tests/keys/test_keys_collisions.py tests/keys/test_key_vectors.py \
   tests/codec/test_values_limits.py tests/codec/test_values_damage.py \

@@ -44,7 +44,7 @@ def main() -> None:
         text = absolute_links(readme.read_text("utf-8"), repository, version)
         readme.write_text(text, "utf-8", newline="\n")
         maturin = Path(sys.executable).with_name("maturin")
-        subprocess.run([maturin, "sdist", "-q", "--out", DIST], cwd=source, check=True)
+        subprocess.run([maturin, "sdist", "--out", DIST], cwd=source, check=True)
     built = DIST / f"llmemo-{version}.tar.gz"
     print(f"built {built.relative_to(ROOT)}, {built.stat().st_size / 1024:.0f} KB")
 

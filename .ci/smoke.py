@@ -6,8 +6,11 @@ Not from a checkout: it fails if what it imports is not an installed package.
 """
 
 import asyncio
+import json
 import platform
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -37,6 +40,9 @@ def main() -> None:
             cache.update("2 + 2?", "m", ANSWER)
             assert cache.lookup("2 + 2?", "m") == ANSWER
         asyncio.run(second_process(path))
+        command = [sys.executable, "-m", "llmemo", "stats", path, "--json"]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert json.loads(said)["entries"] == 1, said
     where = (
         f"Python {platform.python_version()}, {' '.join(platform.libc_ver())}, {platform.machine()}"
     )

@@ -304,7 +304,7 @@ class Memory:
         prices: Mapping[str, tuple[float, float]] | None = None,
         clock: Callable[[], float] | None = None,
         models_seen: Snapshots | None = None,
-        ignore: Sequence[str] = (),
+        ignore: Sequence[str] = ...,
     ) -> Memory:
         """An empty tier.
 
@@ -795,7 +795,7 @@ def recording_of(value: bytes, key: bytes) -> bytes | None:
         ValueDamaged: As `decode`.
     """
 
-def settings(llm_string: str, ignore: Sequence[str] = ()) -> list[tuple[str, str]]:
+def settings(llm_string: str, ignore: Sequence[str] = ...) -> list[tuple[str, str]]:
     """The settings that count, in order: name, and value as the text has it.
 
     Empty for a text of no form that is known. `ignore`: names of settings that do not count.

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from sys import _getframe
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import anyio
 import anyio.to_thread
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_core.caches import RETURN_VAL_TYPE
-    from langchain_core.language_models import LanguageModelInput
     from langchain_core.outputs import Generation
     from langchain_core.runnables import Runnable
 
@@ -55,6 +54,9 @@ if TYPE_CHECKING:
     from llmemo.telemetry.tracking import LookupEvent
 
     Recalled = list[Generation] | Literal[False] | None
+
+Input = TypeVar("Input")
+"""What a runnable takes."""
 
 UNASKED: Recalled = False
 """Memory was not asked: `fetch` finds the answer, if there is one."""
@@ -384,7 +386,7 @@ class LLMCache(Closing, BaseCache):
         return await invalidate(self._tiers, namespace, llm_string, older_than, Call.awaited)
 
     @overload
-    def explain(self, model: Runnable[Any, Any], input: LanguageModelInput) -> Explanation: ...
+    def explain(self, model: Runnable[Input, Any], input: Input) -> Explanation: ...
 
     @overload
     def explain(self, prompt: str, llm_string: str) -> Explanation: ...
@@ -414,9 +416,7 @@ class LLMCache(Closing, BaseCache):
         return explain(self._tiers, *arguments(asked, named))
 
     @overload
-    async def aexplain(
-        self, model: Runnable[Any, Any], input: LanguageModelInput
-    ) -> Explanation: ...
+    async def aexplain(self, model: Runnable[Input, Any], input: Input) -> Explanation: ...
 
     @overload
     async def aexplain(self, prompt: str, llm_string: str) -> Explanation: ...

@@ -35,6 +35,7 @@ pub mod description;
 mod encoding;
 mod form;
 mod hidden;
+mod hit_marks;
 mod ignored;
 mod immaterial;
 mod json;

@@ -7,6 +7,7 @@ use super::bypass::Reason;
 use super::cursor::{Cursor, Fail};
 use super::encoding::{extent, is_path, is_str, leaf, tag};
 use super::hidden::hidden;
+use super::hit_marks::unmark;
 use super::json::Json;
 use super::objects::{Marks, Objects, worse};
 use std::ops::Range;
@@ -43,9 +44,6 @@ const UNSENT: &[(&str, Option<&str>)] = &[
     ("tool_call_chunks", Some("AIMessageChunk")),
     ("chunk_position", Some("AIMessageChunk")),
 ];
-
-/// The member of a message's `response_metadata` by which a cache marks its hits.
-const MARK: &str = "llmemo";
 
 /// Appends the canonical form of `text` to `out`, and returns true; or returns false, with `out` as
 /// it was, if it is not a list of messages: then it stands for itself.
@@ -185,10 +183,9 @@ fn arguments(json: &mut Json, found: &mut Arguments) -> Result<(), Fail> {
         if is_str(&found.bytes[name.clone()], "content") && json.next_is(b'[') {
             blocks(json, &mut found.bytes)?;
         } else {
-            let start = found.bytes.len();
             json.value(&mut found.bytes)?;
             if is_str(&found.bytes[name.clone()], "response_metadata") {
-                unmark(&mut found.bytes, start);
+                unmark(&mut found.bytes, name.end);
             }
         }
         let object = std::mem::replace(&mut json.object, before);
@@ -221,29 +218,6 @@ impl Arguments {
         }
         out.push(tag::END);
         Ok(object)
-    }
-}
-
-/// Takes what a cache says of its hit (`mark_hits`) out of the metadata that begins at `start`: it is
-/// another for each hit, and never sent. `LangChain` does not write metadata that is empty, so no
-/// value is left if there was nothing else.
-fn unmark(bytes: &mut Vec<u8>, start: usize) {
-    if bytes.get(start) != Some(&tag::DICT) {
-        return;
-    }
-    let whole = bytes.len();
-    let mut at = start + 1;
-    while bytes.get(at).is_some_and(|next| *next != tag::END) {
-        let value = at + extent(&bytes[at..]);
-        let end = value + extent(&bytes[value..]);
-        if is_str(&bytes[at..value], MARK) {
-            bytes.drain(at..end);
-        } else {
-            at = end;
-        }
-    }
-    if bytes.len() < whole && at == start + 1 {
-        bytes.truncate(start);
     }
 }
 

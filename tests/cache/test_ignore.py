@@ -97,10 +97,11 @@ def test_caches_that_do_not_ignore_the_same_share_nothing(
 
 def test_removals_find_it_by_any_value(make_cache: Callable[..., LLMCache]) -> None:
     cache = make_cache(ignore=("user",))
-    for remove in (
+    removals: list[Callable[[], object]] = [
         lambda: cache.delete("p", llm(user="c")),
         lambda: cache.invalidate(llm_string=llm(user="c")),
-    ):
+    ]
+    for remove in removals:
         cache.update("p", llm(user="a"), answer("kept"))
         assert cache.lookup("p", llm(user="b"))
         assert remove()

@@ -66,6 +66,7 @@ SETTINGS: dict[str, Any] = {
     "admit": all_of_them,
     "store_timeout": 0.7,
     "prices": {"m": (1, 2)},
+    "ignore": ("default_headers.x-request-id", "user"),
     "clock": noon,
     "on_event": all_of_them,
     "mark_hits": True,

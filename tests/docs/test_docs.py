@@ -30,7 +30,8 @@ PATH = re.compile(r"(?<![\w./:-])(?:\.?[\w-]+/)*[\w-]+\.(?:md|pyi?|rs|json|toml)
 FOLDER = re.compile(rf"`((?:{'|'.join(map(re.escape, TOPS))})(?:/[\w-]+)*)/?`")
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 NOT_OURS = {
-    "python/llmemo/stores/yours.py",  # what a contributor makes
+    "python/llmemo/cli/yours.py",  # what a contributor makes
+    "python/llmemo/stores/yours.py",
     "fuzz/artifacts",  # what the fuzzers make
     "fuzz/corpus",
 }
@@ -62,6 +63,23 @@ NAMES = [name for name in llmemo.__all__ if llmemo._LATER.get(name) not in LACKI
 
 def test_the_readme_has_examples() -> None:
     assert len(BLOCKS) >= 2
+
+
+def test_the_readme_begins_with_a_hit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = get_llm_cache()
+    try:
+        exec(compile(BLOCKS[0], "README.md", "exec"), {})
+        get_llm_cache().close()  # type: ignore[union-attr]
+    finally:
+        set_llm_cache(before)
+    shown = re.findall(r"^ *print\(.*\)  # (.*)$", BLOCKS[0], re.MULTILINE)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == len(shown) == 3
+    assert all(it.startswith(start.rstrip("… ")) for it, start in zip(said, shown, strict=True))
+    assert "outcome='hit'" in said[-1]
 
 
 @pytest.mark.slow

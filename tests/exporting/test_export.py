@@ -22,11 +22,15 @@ from support.near import certify, keep, look, near_cache, wording
 
 from llmemo import LLMCache, SQLiteStore, StoreError
 from llmemo.exporting import export as export_module
-from llmemo.exporting import sqlite_source
+from llmemo.exporting import redis_source, sqlite_source
 from llmemo.exporting.sources import source_of
+from llmemo.stores.base import StoreUnavailableError
+from llmemo.stores.sqlite.read_only import ReadOnlyFile
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.servers import Replies
 
 LLM = "m"
 SOME = 40
@@ -224,6 +228,28 @@ def test_a_file_that_is_lost_on_the_way_ends_an_export_without_an_end(
         exported(tmp_path / "a.db", progress=remove)
 
 
+def test_a_page_that_others_are_in_the_way_of_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LLMCache(tmp_path / "a.db") as cache:
+        cache.update("p", LLM, answer("p"))
+    monkeypatch.setattr(sqlite_source, "PAUSE", 0.0)
+    read, refused = ReadOnlyFile.read, 0
+
+    def read_sometimes(file: ReadOnlyFile, work: Any) -> Any:
+        nonlocal refused
+        refused += 1
+        if refused % 3:
+            raise StoreUnavailableError("another process is at it")
+        return read(file, work)
+
+    monkeypatch.setattr(ReadOnlyFile, "read", read_sometimes)
+    assert exported(tmp_path / "a.db")[1].answers == 1
+    monkeypatch.setattr(sqlite_source, "PATIENCE", 0.0)
+    with pytest.raises(StoreError, match="another process is at it"):
+        exported(tmp_path / "a.db")
+
+
 def test_memory_is_for_a_page_and_not_for_the_file(tmp_path: Path) -> None:
     size, count = 64 * 1024, 400
     with LLMCache(tmp_path / "a.db") as cache:
@@ -246,3 +272,22 @@ def test_memory_is_for_a_page_and_not_for_the_file(tmp_path: Path) -> None:
             tracemalloc.stop()
     assert written > size * count
     assert peak < 20 * 2**20
+
+
+def test_a_server_is_read_in_pages_and_what_is_damaged_is_counted(
+    tmp_path: Path, redis_url: str, ask: Replies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LLMCache(redis_url) as cache:
+        for number in range(6):
+            cache.update(f"{number}", LLM, answer(number))
+    monkeypatch.setattr(redis_source, "BYTES_PER_PAGE", 1)
+    seen: list[tuple[int, int | None]] = []
+    lines, report = exported(redis_url, lambda *at: seen.append(at))
+    assert (report.answers, report.damaged) == (6, {})
+    assert seen == [(number, None) for number in range(1, 7)]
+    assert imported(lines, tmp_path / "b.db").imported == 6
+    name = ask("KEYS", "*:v:*")[0]
+    ask("SETRANGE", name, "20", "damage")
+    lines, report = exported(redis_url)
+    assert (report.answers, report.damaged) == (5, {"not_an_entry": 1})
+    assert imported(lines, tmp_path / "b.db").already == 5

@@ -9,6 +9,7 @@ import pytest
 from support.commands import chat, llmemo
 from support.doubles import patience
 from support.redis_server import Server
+from support.redis_topologies import Cluster
 
 from llmemo import LLMCache, RedisStore, options
 
@@ -111,6 +112,23 @@ def test_doctor() -> None:
         wrong = llmemo("stats", f"redis://least:hunter3@127.0.0.1:{server.port}")
         assert (wrong.code, "hunter3" in wrong.err) == (1, False)
         assert wrong.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_cluster() -> None:
+    with Cluster() as cluster:
+        url = f"redis://127.0.0.1:{cluster.nodes[0].port}"
+        filled(url)
+        [found] = llmemo("stats", url, "--json").lines
+        assert (found["nodes"], found["entries"], found["values_read"]) == (3, 40, 40)
+        rows = llmemo("ls", url, "--json").lines
+        assert len(rows) == 40
+        assert llmemo("show", url, rows[7]["key"][:20]).code == 0
+        assert llmemo("verify", url).code == 0
+        checked = [check["text"] for check in llmemo("doctor", url, "--json").lines]
+        assert all(any(str(node.port) in text for text in checked) for node in cluster.nodes)
+        assert llmemo("rm", url, rows[0]["key"], "--yes", "--json").lines == [{"removed": 1}]
+        assert llmemo("rm", url, "--all", "--yes", "--json").lines == [{"removed": 39}]
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -78,8 +78,10 @@ def test_it_asks(tmp_path: Path) -> None:
     before = state(tmp_path)
     done = llmemo("rm", path, "--all", stdin="n\n", tty=True)
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"Remove all entries of {path}? [y/N] "
+    assert done.err == f"Remove 2 entries of {path}? [y/N]\n"
     assert llmemo("rm", path, "--all", stdin="", tty=True).code == 2
+    some = llmemo("rm", path, "--older-than", "1d", stdin="n\n", tty=True)
+    assert some.err == f"Remove 0 entries of {path}? [y/N]\n"
     assert state(tmp_path) == before
     assert llmemo("rm", path, "--all", stdin="y\n", tty=True).out == "removed 2 entries\n"
 

@@ -132,15 +132,11 @@ class Ledger:
     """What the client knows of each worker: from the answers to its own requests."""
 
     def __init__(self) -> None:
-        self.raw: Counter[int] = Counter()
         self.expected: dict[int, Counter[Key]] = {}
 
     def note(self, kind: str, answer: dict[str, Any]) -> None:
         pid = answer["pid"]
         counted = self.expected.setdefault(pid, Counter())
-        if kind == "raw":
-            self.raw[pid] += 1
-            return
         assert len(answer["events"]) == 1, (kind, answer)
         for outcome, tier, sent, made, money in answer["events"]:
             labels = (("cache", "app"), ("outcome", outcome), ("tier", tier))
@@ -155,7 +151,7 @@ class Ledger:
         for (name, labels), count in self.expected[pid].items():
             if name == "llmemo_lookups_total":
                 outcomes[dict(labels)["outcome"]] += int(count)
-        return outcomes.get("miss", 0) + outcomes.get("bypass", 0) + self.raw[pid]
+        return outcomes.get("miss", 0) + outcomes.get("bypass", 0)
 
 
 SHOWN = ("llmemo_lookups_total", "llmemo_saved_tokens_total", "llmemo_saved_money_total")

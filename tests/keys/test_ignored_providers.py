@@ -85,7 +85,8 @@ def test_whom_a_request_is_for_is_no_miss(name: str, providers: Loopback) -> Non
     providers.requests.clear()
     cache, row = LLMCache(ignore=IGNORE), ROWS[name]
     for user in ("ann", "bob"):
-        row.ask(row.cls(**row.settings, model_kwargs={"user": user}, cache=cache))
+        settings: dict[str, Any] = {**row.settings, "model_kwargs": {"user": user}}
+        row.ask(row.cls(**settings, cache=cache))
         row.ask(row.cls(**row.settings, cache=cache), user=user)
     row.ask(row.cls(**row.settings, cache=cache))
     row.ask(row.cls(**row.settings, cache=cache), extra_headers={"X-Request-Id": "1"})

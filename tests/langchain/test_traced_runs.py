@@ -13,13 +13,21 @@ from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.base import AsyncBaseTracer
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from support.counting_model import CountingModel
+from support.streaming_models import Streams
 
-from llmemo import LLMCache, cached
+from llmemo import LLMCache, LookupEvent, cached
+from llmemo import cache as cache_module
 from llmemo.langchain import traced_runs
 from llmemo.langchain.trace_marks import TRACERS, Tracing
+from llmemo.telemetry.event_facts import facts_of, tags_of
+from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+# Of langchain-core 1.0 itself, on a newer Pydantic.
+pytestmark = pytest.mark.filterwarnings("ignore:The .* method is deprecated")
 
 
 class Broken(BaseTracer):
@@ -67,8 +75,9 @@ def test_a_tracer_that_raises_is_counted_and_the_answer_comes(
     model = CountingModel(cache=cache)
     config: Any = {"callbacks": [tracer]}
     for _ in range(3):
-        ask: Any = asyncio.run(model.ainvoke("?", config)) if is_async else model.invoke("?", config)
-        assert ask.text == "answer 1"
+        asked: Any = model.ainvoke("?", config) if is_async else None
+        said = asyncio.run(asked) if is_async else model.invoke("?", config)
+        assert said.text == "answer 1"
     assert tracer.ended == 3
     assert cache.stats().errors == {"trace": 3}
     assert [record.getMessage() for record in caplog.records if record.name == "llmemo"] == [
@@ -85,6 +94,24 @@ def test_a_handler_that_traces_nothing_leaves_hits_as_fast_as_they_are(kind: Any
     assert kind in traced_runs.quiet
     assert handler.ended == 3
     assert (cache.stats().hits, cache.stats().errors) == (2, {})
+
+
+@pytest.mark.parametrize("handlers", [[], [Plain()]])
+def test_a_hit_that_nothing_traces_is_answered_at_first_sight(
+    monkeypatch: pytest.MonkeyPatch, handlers: list[Any]
+) -> None:
+    model = CountingModel(cache=LLMCache())
+    config: Any = {"callbacks": handlers}
+    for _ in range(2):
+        model.invoke("?", config)
+    looked: list[object] = []
+    monkeypatch.setattr(cache_module, "fetch", lambda *args, **kwargs: looked.append(args))
+    assert model.invoke("?", config).text == "answer 1"
+    assert asyncio.run(model.ainvoke("?", config)).text == "answer 1"
+    assert looked == []
+    tracer = Collects()
+    model.invoke("?", {"callbacks": [*handlers, tracer]})
+    assert len(looked) == 1
 
 
 def test_classes_made_for_each_request_do_not_add_up() -> None:
@@ -147,12 +174,28 @@ def exporting() -> Iterator[type[Collects]]:
     """A tracer that sends usage somewhere."""
 
     class Sends(Collects):
-        pass
+        # Told in the task: callers come one after the other, however busy the machine is.
+        run_inline = True
 
     name = (Sends.__module__, Sends.__name__)
     TRACERS[name] = Tracing(TRACERS["langchain_core.tracers.core", "_TracerCore"].mark, {"a": 0})
     yield Sends
     del TRACERS[name]
+
+
+def test_an_async_tracer_is_told_another_answer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = TRACERS["langchain_core.tracers.core", "_TracerCore"]
+    name = (AsyncCollects.__module__, AsyncCollects.__name__)
+    monkeypatch.setitem(TRACERS, name, core._replace(usage={"a": 0}))
+    model = CountingModel(cache=LLMCache())
+
+    async def ask() -> Any:
+        tracer = AsyncCollects()
+        await model.ainvoke("?", {"callbacks": [tracer]})
+        (run,) = tracer.runs
+        return run.outputs["generations"][0][0]["message"]["kwargs"].get("usage_metadata")
+
+    assert [asyncio.run(ask()) for _ in range(2)] == [None, {"a": 0}]
 
 
 def test_runs_of_one_call_are_told_apart(exporting: Callable[[], Any]) -> None:
@@ -173,31 +216,24 @@ def test_runs_of_one_call_are_told_apart(exporting: Callable[[], Any]) -> None:
 
 
 def test_a_response_of_an_unknown_shape_goes_through_as_it_is(exporting: Callable[[], Any]) -> None:
-    cache = LLMCache()
-    model = cached(CountingModel(), cache)
-    model.invoke("?")
-    tracer = exporting()
-    ended = []
+    tracer, tally = exporting(), Tally()
+    ended: list[object] = []
 
-    def on_llm_end(response: Any, **run: Any) -> None:
+    def on_llm_end(response: object, **run: Any) -> None:
         ended.append(response)
 
     tracer.on_llm_end = on_llm_end
-    manager: Any = SimpleNamespace(run_id=None, handlers=[tracer])
+    manager = SimpleNamespace(run_id=None, handlers=[tracer])
     traced = traced_runs.traced_run(manager)
     assert traced is not None
-    events: list[Any] = []
-    watched = LLMCache(on_event=events.append)
-    watched.update("?", "m", list(cache.lookup("?", "m") or []))
-    CountingModel(cache=watched).invoke("?")
-    CountingModel(cache=watched).invoke("?")
-    traced.tell(events[-1], cache._tiers.tally)
-    (handler,) = manager.handlers
+    traced.tell(LookupEvent("hit", "memory"), tally)
+    handler: Any = manager.handlers[0]
     assert isinstance(handler, Collects)
-    strange = object()
-    handler.on_llm_end(strange, run_id=1)
+    strange: Any = object()
+    on_end: Any = handler.on_llm_end
+    on_end(strange, run_id=1)
     assert ended == [strange]
-    assert cache.stats().errors == {"trace": 1}
+    assert tally.snapshot()[2]["errors"] == {"trace": 1}
 
 
 def test_a_run_that_misses_after_a_hit_is_a_call(exporting: Callable[[], Any]) -> None:
@@ -224,6 +260,40 @@ def test_a_run_that_misses_after_a_hit_is_a_call(exporting: Callable[[], Any]) -
     assert message.get("usage_metadata") != {"a": 0}
 
 
+class Slow(CountingModel):
+    """Others have asked the same before it answers."""
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> Any:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return self._generate(*args)
+
+
+def test_callers_that_wait_for_another_are_told_of_hits(exporting: Callable[[], Any]) -> None:
+    model = Slow(cache=LLMCache())
+    streaming = cached(Streams(), LLMCache())
+
+    async def read(tracer: Any) -> str:
+        chunks = streaming.astream("?", {"callbacks": [tracer]})
+        return "".join([chunk.text async for chunk in chunks])
+
+    async def all_of_them(ask: Callable[[Any], Any]) -> list[Any]:
+        tracers = [exporting() for _ in range(3)]
+        await asyncio.gather(*map(ask, tracers))
+        return [run for tracer in tracers for run in tracer.runs]
+
+    ways: list[Callable[[Any], Any]] = [
+        lambda tracer: model.ainvoke("?", {"callbacks": [tracer]}),
+        read,
+    ]
+    for ask in ways:
+        runs = asyncio.run(all_of_them(ask))
+        facts = [run.extra["metadata"] for run in runs]
+        assert [it.get("llmemo_tier") for it in facts] == [None, "flight", "flight"]
+        messages = [run.outputs["generations"][0][0]["message"]["kwargs"] for run in runs]
+        assert [it.get("usage_metadata") for it in messages] == [None, {"a": 0}, {"a": 0}]
+
+
 def test_collected_runs_show_hits() -> None:
     model = CountingModel(cache=LLMCache())
     model.invoke("?")
@@ -241,3 +311,41 @@ def test_async_handlers_that_trace_nothing() -> None:
     for _ in range(2):
         assert asyncio.run(model.ainvoke("?", {"callbacks": [Awaits()]})).text == "answer 1"
     assert Awaits in traced_runs.quiet
+
+
+def test_tags_of_hits_that_are_not_like_others() -> None:
+    assert tags_of(LookupEvent("hit", "memory", is_stale=True)) == ["llmemo:hit", "llmemo:stale"]
+    assert tags_of(LookupEvent("semantic", "store")) == ["llmemo:hit", "llmemo:semantic"]
+    facts = facts_of(LookupEvent("semantic", "store", 1.23456, "ab", True, score=0.9))
+    assert facts == {
+        "hit": True,
+        "outcome": "semantic",
+        "tier": "store",
+        "age": 1.235,
+        "key": "ab",
+        "stale": True,
+        "score": 0.9,
+    }
+
+
+def test_an_expired_answer_after_a_failure_is_told_as_stale() -> None:
+    now, failing = [0.0], list[int]()
+    cache = LLMCache(ttl=10, stale_if_error=100, clock=lambda: now[0])
+
+    class Fails(CountingModel):
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            if failing:
+                raise OSError
+            return super()._generate(*args, **kwargs)
+
+    model = Fails(cache=cache)
+    model.invoke("?")
+    now[0] = 20.0
+    failing.append(1)
+    with pytest.raises(OSError):  # noqa: PT011 (it has no text)
+        model.invoke("?")
+    tracer = Collects()
+    assert model.invoke("?", {"callbacks": [tracer]}).text == "answer 1"
+    (run,) = tracer.runs
+    assert run.tags == ["llmemo:hit", "llmemo:stale"]
+    assert run.extra["metadata"]["llmemo_age"] == 20

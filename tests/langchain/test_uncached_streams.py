@@ -1,4 +1,4 @@
-"""Streams for which LangChain asks no cache are counted, once each, by the cache that the model has."""
+"""Streams for which LangChain asks no cache: the model's cache counts each of them once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from support.counting_model import CountingModel
 from support.streaming_models import Streams
 
 from llmemo import LLMCache, accelerate, cached, options, track
+from llmemo.langchain import uncached_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,6 +101,23 @@ def test_a_model_without_streams_asks_the_cache(
     read(CountingModel())
     assert cache.stats().bypassed == {}
     assert cache.stats().misses == 1
+
+
+def test_a_call_that_asks_is_known_at_once(
+    cache: LLMCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def look() -> tuple[str, Any]:
+        looked.append("")
+        return "", None
+
+    monkeypatch.setattr(uncached_streams, "caller", look)
+    Streams().invoke("?")
+    asyncio.run(Streams().ainvoke("?"))
+    assert looked == []
+    by_stream(Streams())
+    assert looked == [""]
 
 
 def test_calls_that_ask_are_not_streams(cache: LLMCache) -> None:

@@ -24,6 +24,7 @@ from support.near import (
 )
 
 from llmemo import options, track
+from llmemo.semantic.tier import REPEATS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,6 +215,19 @@ def test_a_score_below_the_certified_one_is_explained(explained: Any) -> None:
         assert found.outcome == "miss"
         assert "not served, below the certified 0." in found.semantic[0]
         assert look(cache, wording(1, "tides")) is None
+
+
+def test_a_request_that_was_given_near_matches_often_enough_is_explained(
+    cache: LLMCache, explained: Any
+) -> None:
+    for _ in range(REPEATS_MAX):
+        assert explained(cache, wording(1, "tides")).outcome == "semantic"
+        assert look(cache, wording(1, "tides"))
+    found = explained(cache, wording(1, "tides"))
+    assert found.outcome == "miss"
+    assert f"not served, the request was given near matches {REPEATS_MAX} times" in str(found)
+    assert look(cache, wording(1, "tides")) is None
+    assert explained(cache, wording(2, "tides")).outcome == "semantic"
 
 
 def test_near_matches_that_are_turned_off_are_not_explained(

@@ -115,7 +115,9 @@ class LangSmith:
 
 def _of_langsmith(run: dict[str, Any]) -> Traced:
     metadata = run["extra"]["metadata"]
-    usage = metadata.get("usage_metadata", {})
+    # langchain-core 1.0 leaves it in the answer.
+    message = run["outputs"]["generations"][0][0].get("message", {})
+    usage = metadata.get("usage_metadata") or message["kwargs"]["usage_metadata"]
     tokens = usage.get("total_tokens", 0)
     return Traced(
         _without_prefix(metadata, "llmemo_"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import pytest
 from support.doubles import HAS_FORK, LIMIT, FakeStore, Fault, Held, answer, run
 from support.servers import free_port, wait_until
 
-from llmemo import Health, LLMCache
+from llmemo import Health, LLMCache, lifecycle
 from llmemo.concurrency import circuit_breaker
 from llmemo.store_io import store_check
 from llmemo.stores import StoreRefusedError, StoreUnavailableError
@@ -107,6 +108,15 @@ def test_a_server_that_is_not_there_is_noticed_though_nobody_looks_up(ask: Ask) 
         assert "secret" not in str(found.reason)
         # It was no model call: nothing is counted.
         assert not any(reason.startswith("store_read") for reason in cache.stats().errors)
+
+
+def test_a_server_that_never_answers(ask: Ask) -> None:
+    pytest.importorskip("redis")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with LLMCache(f"redis://127.0.0.1:{port}", store_timeout=0.3) as cache:
+            ask(cache)
+            wait_until(lambda: ask(cache).status == "degraded", "silence is noticed")
 
 
 def test_a_store_that_breaks_and_recovers(ask: Ask) -> None:
@@ -258,6 +268,21 @@ def test_the_event_loop_goes_on_meanwhile() -> None:
     with LLMCache(FakeStore(held)) as cache:
         try:
             assert asyncio.run(ticks()) > 5
+        finally:
+            held.go.set()
+
+
+def test_a_forked_child_waits_for_no_answer_to_its_parents_question() -> None:
+    held = Held("get")
+    with LLMCache(FakeStore(held), store_timeout=0.1) as cache:
+        try:
+            assert cache.health().status == "ok"
+            assert cache._tiers.durable is not None
+            check = cache._tiers.durable.health.check
+            assert check in lifecycle._forkables
+            check.after_fork_in_child()
+            check._clock = lambda: time.monotonic() + LIMIT
+            assert check.state[0] is None
         finally:
             held.go.set()
 

@@ -59,8 +59,7 @@ def run(arguments: Namespace, output: Output) -> int:
             output.object({"removed": 0})
             output.text("removed 0 entries")
             return PROBLEM if arguments.keys else FINE
-        what = f"{len(keys):,} entries" if keys is not None else _worded(arguments)
-        if not (arguments.yes or _agrees(f"Remove {what} of {view.shown}?", output)):
+        if not (arguments.yes or _agrees(view, arguments, keys, output)):
             return USAGE
         removed = _remove(view, arguments, keys)
     output.object({"removed": removed})
@@ -96,14 +95,10 @@ def _selected(view: View, arguments: Namespace) -> list[bytes]:
         return [one.key for some in matching(view, arguments, time.time(), bar) for one in some]
 
 
-def _worded(arguments: Namespace) -> str:
-    return "all entries" if arguments.all else "the entries that match"
-
-
-def _agrees(question: str, output: Output) -> bool:
+def _agrees(view: View, arguments: Namespace, keys: list[bytes] | None, output: Output) -> bool:
     if not sys.stdin.isatty():
         output.note("llmemo rm: there is no terminal to ask: give --yes")
         return False
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
+    count = view.count() if arguments.all else len(keys or _selected(view, arguments))
+    output.note(f"Remove {count:,} entries of {view.shown}? [y/N]")
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   llmemo verify cache.db
-  llmemo verify cache.db --json && cp backup.db /mnt/backup/"""
+  llmemo verify redis://cache.internal --json"""
 
 KEYS_SHOWN = 5
 

@@ -74,7 +74,8 @@ def is_interrupt(error: BaseException) -> bool:
         given = _arguments(frame)
         # Any two arguments in a row: the handler may be a method.
         for number, interrupted in itertools.pairwise(given):
-            if isinstance(number, int) and interrupted is frame.f_back is not None:
+            # (By its type: an object of the caller's may raise when its `__class__` is read.)
+            if issubclass(type(number), int) and interrupted is frame.f_back is not None:
                 return True
         step = step.tb_next
     return False

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def track() -> Iterator[Tracker]:
     """Collect what becomes of the lookups inside, through chains, tasks and threads.
 
+    Each event keeps the texts of its request, for `event.explain()`.
+
     Examples:
         >>> from langchain_core.language_models import FakeListChatModel
         >>> from llmemo import LLMCache, track

@@ -10,12 +10,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.language_models.base import BaseLanguageModel
 from langchain_core.load import dumps
 
 from llmemo.keys.caller import Caller
 from llmemo.keys.request import request_of, seen
-from llmemo.langchain.model_classes import is_chat_model, is_completion_model
+from llmemo.langchain.model_classes import is_chat_model, is_completion_model, is_model
 from llmemo.langchain.model_runs import begin_own
 from llmemo.langchain.only_mode import CACHING
 
@@ -30,6 +29,9 @@ USAGE = (
 
 FOR_TRACES = ("ls_structured_output_format", "structured_output_format")
 """Options of a call that LangChain takes out before it asks a cache."""
+
+LATE = ("langchain.chat_models.base", "langchain_classic.chat_models.base")
+"""Modules of `init_chat_model`, which may make a model at each call."""
 
 DEEPEST = 64
 """Most runnables around a model."""
@@ -137,8 +139,8 @@ def _next(
         steps = list(runnable.steps__.values())
         if len(steps) == 1:
             return steps[0], given, {}, config
-    late = getattr(sys.modules.get("langchain.chat_models.base"), "_ConfigurableModel", ())
-    if isinstance(runnable, late):
+    late = (getattr(sys.modules.get(it), "_ConfigurableModel", ()) for it in LATE)
+    if any(isinstance(runnable, it) for it in late):
         return runnable._model(config), given, {}, config  # noqa: SLF001
     raise _no_model(runnable)
 
@@ -163,6 +165,9 @@ def _first_in(steps: list[Any], given: Any) -> tuple[Any, Any]:
 
 def _no_model(runnable: object) -> TypeError:
     name = type(runnable).__name__
-    if isinstance(runnable, BaseLanguageModel):
+    if is_model(runnable):
         return TypeError(f"{name} is a model that asks no cache: {USAGE}")
-    return TypeError(f"explain cannot tell what {name} asks its model without running it: {USAGE}")
+    return TypeError(
+        f"explain cannot tell what {name} asks a model without running it: {USAGE}; or run it"
+        " within track(), and call explain() of the events"
+    )

@@ -93,7 +93,7 @@ def _members(value: Any) -> dict[Any, Any] | None:
     if isinstance(value, list) and value:
         pairs = [it for it in value if isinstance(it, list | tuple) and len(it) == 2]
         if len(pairs) == len(value) and all(isinstance(name, str) for name, _ in pairs):
-            return dict(pairs)
+            return {name: it for name, it in pairs}  # noqa: C416 (a pair may be a list)
     is_dict = isinstance(value, dict) and not any(str(key).startswith(MARK) for key in value)
     return value if is_dict else None
 

@@ -50,8 +50,8 @@ ENDS = "SELECT ifnull(min(id), 1) - 1, ifnull(max(id), 0) FROM entries"
 VERSION = "PRAGMA user_version"
 STATES = "SELECT name, state FROM states ORDER BY name"
 KINDS = """
-SELECT * FROM (SELECT namespace, substr(value, 1, 4) FROM entries ORDER BY id LIMIT ?1)
-UNION SELECT * FROM (SELECT namespace, substr(value, 1, 4) FROM entries ORDER BY id DESC LIMIT ?1)
+SELECT * FROM (SELECT namespace, substr(value, 1, 4) FROM entries ORDER BY id LIMIT ?)
+UNION SELECT * FROM (SELECT namespace, substr(value, 1, 4) FROM entries ORDER BY id DESC LIMIT ?)
 """
 
 
@@ -75,7 +75,7 @@ class SQLiteSource(Source):
 
     def kinds(self) -> Kinds:
         """See `Source.kinds`."""
-        return kinds_of(self._rows(KINDS, SAMPLE))
+        return kinds_of(self._rows(KINDS, SAMPLE, SAMPLE))
 
     def has_namespace(self, labels: Collection[bytes]) -> bool:
         """See `Source.has_namespace`. Reads all of the file if there is none."""

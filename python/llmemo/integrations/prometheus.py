@@ -16,7 +16,7 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from llmemo.errors import ConfigurationError
-from llmemo.integrations.prometheus_mirror import Mirror
+from llmemo.integrations.prometheus_mirror import process_mirror
 from llmemo.integrations.watched_caches import LABEL, WatchedCaches
 from llmemo.telemetry.measures import MEASURES
 
@@ -40,7 +40,8 @@ class PrometheusCollector(Collector):
 
     With the environment variable PROMETHEUS_MULTIPROC_DIR, as several worker processes need it,
     each process writes its counters to the files that prometheus_client's `MultiProcessCollector`
-    adds up: once a second, and when the process ends.
+    adds up: once a second, and when the process ends. The names are then the process's: all of its
+    collectors show the same caches.
 
     Args:
         cache: The first cache. `add` adds others.
@@ -72,13 +73,13 @@ class PrometheusCollector(Collector):
     ) -> None:
         """See the class."""
         is_multiprocess = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
-        self._mirror = Mirror(PREFIX) if is_multiprocess else None
+        self._mirror = process_mirror(PREFIX) if is_multiprocess else None
         self._watched = WatchedCaches() if self._mirror is None else self._mirror.watched
         self._watched.add(cache, name)
         if registry is not None:
             self._register(registry)
         if self._mirror is not None:
-            self._mirror.start()
+            self._mirror.copy()
 
     def _register(self, registry: CollectorRegistry) -> None:
         try:
@@ -98,6 +99,8 @@ class PrometheusCollector(Collector):
                 is no text.
         """
         self._watched.add(cache, name)
+        if self._mirror is not None:
+            self._mirror.copy()
 
     def describe(self) -> Iterable[Metric]:
         """The metrics without their samples: for the registry."""

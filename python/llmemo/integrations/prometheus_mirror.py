@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from prometheus_client import Counter, Gauge
 
 from llmemo import lifecycle
+from llmemo.concurrency.monkey_patching import patched_by
 from llmemo.integrations.watched_caches import LABEL, Watched, WatchedCaches
 from llmemo.telemetry.measures import MEASURES
 
@@ -46,7 +47,10 @@ MODES = {"sum": "livesum", "min": "livemin", "latest": "livemostrecent"}
 NEUTRAL = {"sum": 0.0, "min": 1.0}
 """What a gauge is set to that has no value any more: prometheus_client cannot take one back."""
 
-_mirrors: weakref.WeakSet[Mirror] = weakref.WeakSet()
+_mirrors: list[Mirror] = []
+"""The one of this process, once there is one: a second would write to the same places."""
+
+_making = threading.Lock()
 
 
 class Mirror:
@@ -69,10 +73,10 @@ class Mirror:
         self._has_warned = False
 
     def start(self) -> None:
-        """Begin to copy, in this process and in those forked from it, until it is dropped."""
-        self.copy()
-        _mirrors.add(self)
+        """Begin to copy, in this process and in those forked from it."""
         self._run()
+        lifecycle.has_jobs(self)
+        lifecycle.watch()
 
     def collect(self) -> Iterable[Metric]:
         """The metrics of this process as they are now."""
@@ -128,14 +132,17 @@ class Mirror:
             logger.warning(text, type(error).__name__)
 
     def _run(self) -> None:
-        """Start what copies: one thread, and what copies once more when the process ends."""
+        """Start the thread that copies."""
         stop = self._stop = threading.Event()
-        args = (weakref.ref(self), stop)
-        thread = threading.Thread(target=_copy_often, args=args, name="llmemo-metrics", daemon=True)
+        thread = threading.Thread(target=self._copy_often, args=(stop,), name="llmemo-metrics")
+        thread.daemon = True
         thread.start()
-        weakref.finalize(self, stop.set).atexit = False
-        lifecycle.has_jobs(self)
-        lifecycle.watch()
+
+    def _copy_often(self, stop: threading.Event) -> None:
+        # At once: prometheus_client begins all gauges of a forked child with 0.
+        self.copy()
+        while not stop.wait(INTERVAL):
+            self.copy()
 
     # Around a fork.
 
@@ -159,7 +166,10 @@ class Mirror:
                 passed = self._passed.setdefault(watched, {})
                 for measure in MEASURES:
                     passed.update({(measure.name, it): n for it, n in measure.read(reading)})
-        self._run()
+        # A greenlet goes on in the child.
+        if patched_by() is None:
+            self._run()
+        lifecycle.watch()
 
 
 def _gauged(
@@ -183,31 +193,30 @@ def _metric(prefix: str, measure: Measure) -> Counter | Gauge:
     return Gauge(name, measure.help, labels, registry=None, multiprocess_mode=mode)
 
 
-def _copy_often(mirror: weakref.ref[Mirror], stop: threading.Event) -> None:
-    pid = os.getpid()
-    found = mirror()
-    # (A greenlet would go on in a forked child.)
-    while found is not None and os.getpid() == pid:
-        # At once: prometheus_client begins all gauges of a forked child with 0.
-        found.copy()
-        del found
-        if stop.wait(INTERVAL):
-            return
-        found = mirror()
+def process_mirror(prefix: str) -> Mirror:
+    """The mirror of this process, which copies from now on."""
+    with _making:
+        if not _mirrors:
+            mirror = Mirror(prefix)
+            mirror.start()
+            _mirrors.append(mirror)
+        return _mirrors[0]
 
 
 def _before_fork() -> None:
-    for mirror in list(_mirrors):
+    for mirror in _mirrors:
         mirror.hold()
 
 
 def _after_fork_in_parent() -> None:
-    for mirror in list(_mirrors):
+    for mirror in _mirrors:
         mirror.let_go()
 
 
 def _after_fork_in_child() -> None:
-    for mirror in list(_mirrors):
+    global _making  # noqa: PLW0603 (another thread may have held it)
+    _making = threading.Lock()
+    for mirror in _mirrors:
         mirror.begin_in_child()
 
 

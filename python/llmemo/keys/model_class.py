@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
+import importlib
 import types
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,9 +23,15 @@ from llmemo.keys.stand_ins import kind_of
 from llmemo.keys.values import describer, found_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from langchain_core.language_models import BaseLanguageModel
+
+try:
+    # Since Python 3.14, a class has no annotations until they are asked for.
+    annotationlib: Any = importlib.import_module("annotationlib")
+except ImportError:
+    annotationlib = None
 
 CLIENT = object()
 """Stands in for a field's default: the field holds a client of a provider's SDK."""
@@ -219,10 +226,20 @@ def _own_classes(cls: type) -> Iterator[type]:
 
 def _is_of(name: str, classes: list[type]) -> bool:
     return any(
-        name in vars_of(it).get("__annotations__", {})
-        or name in vars_of(it).get("__private_attributes__", {})
+        name in _annotations(it) or name in vars_of(it).get("__private_attributes__", {})
         for it in classes
     )
+
+
+def _annotations(cls: type) -> Mapping[str, object]:
+    """What the body of a class annotates, its bases left out."""
+    if annotationlib is None:
+        early: Mapping[str, object] = vars_of(cls).get("__annotations__", {})
+        return early
+    late: Mapping[str, object] = annotationlib.get_annotations(
+        cls, format=annotationlib.Format.FORWARDREF
+    )
+    return late
 
 
 def _is_client(name: str) -> bool:

@@ -37,7 +37,7 @@ _ALL_AT_ONCE = {"dict", "model_dump", "model_dump_json", "json", "__dict__", "mo
 _COUNTING = {"INPLACE_ADD", "INPLACE_SUBTRACT", "BINARY_ADD", "BINARY_SUBTRACT"}
 _LOADS = {"LOAD_ATTR", "LOAD_METHOD"}
 _COPIES = {"COPY", "DUP_TOP"}
-_SHUFFLES = {"CACHE", "PRECALL", "SWAP", "ROT_TWO", "NOT_TAKEN"}
+_SHUFFLES = {"CACHE", "PRECALL", "SWAP", "ROT_TWO", "ROT_THREE", "NOT_TAKEN"}
 
 
 class Uses:

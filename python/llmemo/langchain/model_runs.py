@@ -25,7 +25,6 @@ from llmemo.errors import CacheMiss
 from llmemo.langchain import chains
 from llmemo.langchain.only_mode import refuse_chat, refuse_completion
 from llmemo.langchain.request_errors import refuses_request
-from llmemo.langchain.traced_runs import quiet
 from llmemo.langchain.uncached_streams import watch_stream
 from llmemo.langchain.when_imported import when_imported
 
@@ -225,9 +224,6 @@ class RunWatch(BaseCallbackHandler):
     @override
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         chains.end(run_id, error)
-
-
-quiet.add(RunWatch)
 
 
 def _begin(run_id: UUID, arguments: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmemo.telemetry.tracking import LookupEvent
 
 quiet: set[type] = set()
-"""Types of handlers that trace nothing. `Memory.recall` answers at once where a run has no other."""
+"""Types of handlers that trace nothing. `Memory.recall` answers at once if a run has no other."""
 
 QUIET_MAX = 256
 """Types in `quiet`: a program may make classes of handlers for each request."""
@@ -43,12 +43,11 @@ class TracedRun:
         for tracer, tracing in self._tracers:
             try:
                 tracing.mark(tracer, self._manager.run_id, event)
-            except Exception as error:
-                # Another version of it, or it is closed.
+            except Exception as error:  # noqa: BLE001 (it may be another version, or closed)
                 _note(tally, tracer, error)
         try:
             self._bill(tally, is_hit=is_answered(event))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the manager may be of another version)
             _note(tally, self._manager, error)
 
     def _bill(self, tally: Tally, *, is_hit: bool) -> None:

@@ -31,7 +31,7 @@ class Unbilled:
         self._usage = usage
         self._failed = failed
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """The handler's: LangChain asks for some kinds of handlers."""
         return type(self.handler)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from langchain_core.caches import BaseCache
 from langchain_core.globals import get_llm_cache
 
-from llmemo.langchain.only_mode import ASKING, CACHING, STARTING, STREAMING, caller
+from llmemo.langchain.only_mode import ASKING, STARTING, STREAMING, caller
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -32,9 +32,7 @@ def watch_stream() -> None:
     method, model = caller()
     if method not in STREAMING:
         return
-    caching = getattr(type(model), CACHING, None)
-    if caching is not None and caching.tiers() is not None:
-        return
+    # A model of `cached` says False here: it asks its cache by itself.
     own = model.cache
     cache = own if isinstance(own, BaseCache) else None if own is False else get_llm_cache()
     told = getattr(cache, TOLD, None)

@@ -32,7 +32,7 @@ def mark(hit: Sequence[Generation], event: LookupEvent) -> None:
 
 
 def without_marks(answer: Sequence[Generation]) -> Sequence[Generation]:
-    """An answer as it is kept: a model may have passed on another cache's hit. Not changed itself."""
+    """A copy of an answer, as it is kept: a model may have passed on another cache's hit."""
     # Anything may come as an answer: what is none is for `encode` to refuse.
     if not isinstance(answer, (list, tuple)) or not any(map(_is_marked, answer)):
         return answer

@@ -96,9 +96,8 @@ class LookupState:
         self.options = options
         caller, settings = request.caller, tiers.settings
         self._traced = None if caller is None else traced_run(caller.run)
-        self.is_told = bool(
-            options.trackers or self._traced or settings.on_event or settings.mark_hits
-        )
+        is_shown = self._traced is not None or settings.on_event is not None
+        self.is_told = bool(options.trackers) or is_shown or settings.mark_hits
         """Whether anything is to be told of its outcome."""
         self.make_call = make_call
         self.is_awaited = make_call == Call.awaited

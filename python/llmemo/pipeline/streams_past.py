@@ -1,4 +1,4 @@
-"""Streams that go past the cache: LangChain asks none for them. They are seen as their runs begin."""
+"""Streams that go past the cache: LangChain asks none for them. Their runs tell of them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def count_stream(tiers: Tiers) -> None:
-    """Count a stream that has begun without a lookup, as a bypass. Never raises an error of ours."""
+    """Count a stream that has begun without a lookup. Raises only what a signal handler raises."""
     try:
         if tiers.is_closed:
             return
+        tiers.tally.add("bypasses")
         options = in_force() or DEFAULT
         if options.mode == "bypass":
             reason = "requested"

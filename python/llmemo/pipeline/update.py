@@ -270,11 +270,10 @@ def _admitted(
     if value is None:
         return LARGE
     refusal = None if request.is_node else refusal_of(tiers, generations)
-    if refusal is None:
-        return value
-    refuse(tiers, generations, refusal)
-    serve(tiers, key, _for_waiters(value, recording))
-    return None
+    if refusal is not None:
+        refuse(tiers, generations, refusal)
+        serve(tiers, key, _for_waiters(value, recording))
+    return value if refusal is None else None
 
 
 def _for_waiters(value: bytes, recording: Recording | None) -> bytes | None:

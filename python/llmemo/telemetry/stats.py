@@ -114,8 +114,8 @@ class CacheStats:
     semantic: SemanticStats | None = None
     """Of near matches; None without `semantic=`."""
     bypassed_lookups: int = 0
-    """Lookups that went past the cache: neither hits nor misses. `bypassed` has the reasons, and
-    counts updates, too."""
+    """Lookups and streams that went past the cache: neither hits nor misses. `bypassed` has the
+    reasons, and counts updates, too."""
     store_bytes: int | None = None
     """What the store's files take, in bytes, as of its last upkeep (about once a second while it is
     open). None: there is no store, it was not opened yet, or it cannot tell (Redis)."""

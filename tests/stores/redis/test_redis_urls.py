@@ -199,7 +199,7 @@ def test_no_password_is_shown_whatever_is_wrong(word: str, odd: str) -> None:
 
 
 def expect_no_secret(cache: LLMCache, caplog: pytest.LogCaptureFixture) -> None:
-    store = cache._tiers.executor._store  # type: ignore[union-attr]
+    store = cache._tiers.executor.store  # type: ignore[union-attr]
     told = [repr(cache), str(cache), repr(store), repr(cache.stats()), caplog.text]
     told += [repr(record.args) for record in caplog.records]
     told += [repr(vars(record)) for record in caplog.records]

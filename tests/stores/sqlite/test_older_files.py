@@ -41,7 +41,8 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def path(name: str, tmp_path: Path) -> Path:
     """A copy of an older file."""
-    return shutil.copy(stored.HERE / name, tmp_path / "cache.db")
+    shutil.copy(stored.HERE / name, tmp_path / "cache.db")
+    return tmp_path / "cache.db"
 
 
 def execute(path: Path, statement: str) -> list[tuple[Any, ...]]:
@@ -120,8 +121,8 @@ def test_an_older_file_is_exported_as_it_is(name: str, path: Path, tmp_path: Pat
 
 
 def test_similar_questions_of_an_older_file_are_served(tmp_path: Path) -> None:
-    path = shutil.copy(stored.HERE / "schema-4.db", tmp_path / "cache.db")
-    with near_cache(path) as cache:
+    shutil.copy(stored.HERE / "schema-4.db", tmp_path / "cache.db")
+    with near_cache(tmp_path / "cache.db") as cache:
         assert look(cache, wording(1, "tides")) == "all about tides"
 
 

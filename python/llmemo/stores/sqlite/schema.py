@@ -102,11 +102,13 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value, namespace = excluded.nam
     writer = excluded.writer
 """
 
-# A question that is another one gets another id, since readers have seen the old one.
+# A question that is another one gets another id, since readers have seen the old one. (Not ?1:
+# Python 3.12.0 to 3.12.3 deprecates it.)
 ASK = """
 INSERT OR REPLACE INTO questions (key, partition, sealed)
-SELECT ?1, ?2, ?3 WHERE NOT EXISTS
-    (SELECT 1 FROM questions WHERE key = ?1 AND partition = ?2 AND sealed = ?3)
+SELECT * FROM (SELECT ? AS key, ? AS partition, ? AS sealed) asked WHERE NOT EXISTS
+    (SELECT 1 FROM questions q
+     WHERE q.key = asked.key AND q.partition = asked.partition AND q.sealed = asked.sealed)
 """
 
 ADDED_AT_ONCE = 64
