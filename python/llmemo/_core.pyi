@@ -660,7 +660,7 @@ class MemoryCounts:
         """Money that hits and fills were worth."""
 
 def memory_history(
-    memory: Memory, /
+    memory: Memory,
 ) -> list[tuple[float, list[tuple[float, tuple[int, int, int, int, int, float]]]]]:
     """What happened in a memory tier, over time, in several resolutions, the finest first.
 
