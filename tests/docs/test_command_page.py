@@ -47,7 +47,11 @@ def test_each_command_has_a_section() -> None:
     assert all(f"`{name}`" in PAGE for name in cli.COMMANDS)
 
 
-@pytest.mark.parametrize("line", EXAMPLES)
+@pytest.mark.parametrize(
+    "line",
+    # (The fixture that starts a server is asked for by name: nothing else would tell.)
+    [pytest.param(each, marks=pytest.mark.process if SERVER in each else ()) for each in EXAMPLES],
+)
 def test_an_example_runs(line: str, here: Path, request: pytest.FixtureRequest) -> None:
     program, *arguments = shlex.split(line)
     assert program == "llmemo"
