@@ -93,9 +93,7 @@ def test_a_file_of_two_stores_and_of_another_cache(tmp_path: Path) -> None:
                     cache.report(tmp_path / name)
 
 
-def test_a_file_that_comes_meanwhile_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_comes_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.html"
 
     def slow(*given: object, **named: object) -> Contents:

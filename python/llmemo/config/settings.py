@@ -83,8 +83,8 @@ class Settings:
         check_seconds("store_timeout", self.store_timeout)
         if self.namespace is not REQUIRED and not isinstance(self.namespace, str):
             msg = (
-                f"namespace={self.namespace!r} is not a str: give a name, the empty string, or REQUIRED,"
-                " if each call is to name its own"
+                f"namespace={self.namespace!r} is not a str: give a name, the empty string, or"
+                " REQUIRED, if each call is to name its own"
             )
             raise ConfigurationError(msg)
         check_flag("single_flight", self.single_flight)
@@ -129,8 +129,8 @@ def _ttls(given: Mapping[str, float | timedelta | None]) -> dict[str, float | No
     """
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         msg = (
-            f"namespace_ttl={given!r} is not allowed: give seconds, or None for no limit, by namespace,"
-            ' as in {"tenant-1": 3600}'
+            f"namespace_ttl={given!r} is not allowed: give seconds, or None for no limit, by"
+            ' namespace, as in {"tenant-1": 3600}'
         )
         raise ConfigurationError(msg)
     return {

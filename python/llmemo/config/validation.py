@@ -43,7 +43,8 @@ def check_seconds(name: str, given: float | timedelta) -> float:
     value = seconds_of(given)
     if not _is_number(value) or not 0 < value < math.inf:
         hint = ", or None for no limit" if name.startswith(("ttl", "namespace_ttl[")) else ""
-        msg = f"{name}={given!r} is not allowed: give a positive number of seconds, or a timedelta{hint}"
+        wanted = f"give a positive number of seconds, or a timedelta{hint}"
+        msg = f"{name}={given!r} is not allowed: {wanted}"
         raise ConfigurationError(msg)
     return value
 

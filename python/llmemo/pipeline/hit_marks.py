@@ -35,14 +35,10 @@ def mark(hit: Sequence[Generation], event: LookupEvent) -> None:
 def without_marks(answer: Sequence[Generation]) -> Sequence[Generation]:
     """A copy of an answer, as it is kept: a model may have passed on another cache's hit."""
     # Anything may come as an answer: what is none is for `encode` to refuse.
-    kind = type(answer)
-    if issubclass(kind, list):
-        members = list(list.__iter__(answer))
-    elif issubclass(kind, tuple):
-        members = list(tuple.__iter__(answer))
-    else:
+    # `isinstance` would ask a stranger for its `__class__`, which may raise.
+    if not issubclass(type(answer), (list, tuple)) or not any(map(_is_marked, answer)):
         return answer
-    return [_unmarked(each) for each in members] if any(map(_is_marked, members)) else answer
+    return [_unmarked(generation) for generation in answer]
 
 
 def _is_marked(generation: object) -> bool:
@@ -52,9 +48,11 @@ def _is_marked(generation: object) -> bool:
 
 
 def _unmarked(generation: Generation) -> Generation:
-    own, changes = _fields(generation, Generation), dict[str, Any]()
-    info, message = own.get("generation_info"), own.get("message")
-    metadata = _fields(message, BaseMessage).get("response_metadata")
+    own = _fields(generation, Generation)
+    info: Any = own.get("generation_info")
+    message: Any = own.get("message")
+    changes: dict[str, Any] = {}
+    metadata: Any = _fields(message, BaseMessage).get("response_metadata")
     if _holds_mark(info):
         changes["generation_info"] = _kept(info)
     if _holds_mark(metadata):
@@ -64,7 +62,6 @@ def _unmarked(generation: Generation) -> Generation:
 
 def _fields(given: object, cls: type) -> dict[str, Any]:
     """The fields of an object of this class, without running any code of its own; or none."""
-    # `isinstance` would ask a stranger for its `__class__`.
     if not issubclass(type(given), cls):
         return {}
     fields: dict[str, Any] = object.__getattribute__(given, "__dict__")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, in_force
-from llmemo.pipeline.announce import announce
 from llmemo.keys.request import Request
+from llmemo.pipeline.announce import announce
 from llmemo.pipeline.failures import SURVIVED, count_defect
 from llmemo.pipeline.looked_up import LookedUp
 from llmemo.telemetry.tracking import LookupEvent

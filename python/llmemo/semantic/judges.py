@@ -114,8 +114,8 @@ def judge_of(judge: Callable[..., Any] | None) -> Judge:
 
 
 _NO_JUDGE = (
-    "judge={} is not allowed: give a function of (question, stored, fresh) or of (stored, fresh) that"
-    " returns True, False or None, or None for equal text"
+    "judge={} is not allowed: give a function of (question, stored, fresh) or of (stored, fresh)"
+    " that returns True, False or None, or None for equal text"
 )
 
 

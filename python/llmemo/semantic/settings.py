@@ -66,7 +66,7 @@ class Semantic:
         >>> Semantic(DeterministicFakeEmbedding(size=8), max_error=5)
         Traceback (most recent call last):
         llmemo.errors.ConfigurationError: max_error=5 is not allowed: give a number above 0, at most 0.5
-    """
+    """  # noqa: E501 (a message)
 
     embeddings: Embeddings
     """Makes the vectors of questions."""
@@ -102,8 +102,8 @@ class Semantic:
             not callable(self.question) or isinstance(self.question, type)
         ):
             msg = (
-                f"question={self.question!r} is not allowed: give a function that maps a text to the"
-                " question in it, or to None, or None for the text as it is"
+                f"question={self.question!r} is not allowed: give a function that maps a text to"
+                " the question in it, or to None, or None for the text as it is"
             )
             raise ConfigurationError(msg)
         object.__setattr__(self, "timeout", float(check_seconds("timeout", self.timeout)))
