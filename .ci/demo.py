@@ -101,7 +101,7 @@ def wait_for(steps: Iterable[Step]) -> None:
 def main(folder: Path) -> None:
     """Make the environment, its packages and the extension."""
     print(
-        f"make demo: sets up {folder.name}; the first time, this takes a minute or two.", flush=True
+        f"make demo: sets up {folder.name}; this takes some minutes on a busy machine.", flush=True
     )
     began = time.monotonic()
     venv.create(folder, clear=True, with_pip=True)

@@ -16,7 +16,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import venv
 from fnmatch import fnmatch
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
+from sdist import unpack
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -155,8 +155,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = ROOT
         if args.sdist:
-            with tarfile.open(args.sdist) as archive:
-                archive.extractall(folder, filter="data")
+            unpack(args.sdist, Path(folder))
             (source,) = Path(folder).iterdir()
         wheel = build(target, source)
     print(f"built {wheel.relative_to(ROOT)}, {wheel.stat().st_size / 1024:.0f} KB")

@@ -31,7 +31,6 @@ import openai
 from langchain.agents import create_agent
 from langchain_core.caches import BaseCache, InMemoryCache
 from langchain_core.globals import set_llm_cache
-from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import BaseMessage
 from langchain_openai import ChatOpenAI
 from openai_server import OpenAIServer
@@ -133,12 +132,18 @@ def prepare(call: str, model: Any, cache: str) -> Call:
     return {"chat": chat, "stream": stream, "agent": run_agent}.get(call, crowd)
 
 
-class MadeUpModel(GenericFakeChatModel):
-    """A model that sends nothing, to warm LangChain up with."""
+async def warm_up(cache: str) -> None:
+    """Make each call once without a cache, to a server of this process.
 
-    def bind_tools(self, *_: Any, **__: Any) -> Any:
-        """Ignore the tools."""
-        return self
+    LangChain and the client import and build a good deal at their first call. That would count as
+    the model's time, and a restarted program pays it with a hit, too.
+    """
+    with OpenAIServer() as server:
+        async with openai.DefaultAsyncHttpxClient(trust_env=False) as http:
+            local: Any = {"base_url": server.url, "api_key": SecretStr("unused"), "cache": False}
+            model = ChatOpenAI(model=DEFAULT_MODEL, http_async_client=http, **local)
+            for call in CALLS:
+                _ = [message async for message in prepare(call, model, cache)()]
 
 
 async def run(setup: Setup) -> Results:
@@ -158,10 +163,7 @@ async def run(setup: Setup) -> Results:
     ) as http:
         local: Any = {"base_url": setup.url, "api_key": SecretStr("unused")} if setup.url else {}
         model = ChatOpenAI(model=model_name(), http_async_client=http, openai_proxy=None, **local)
-        for call in CALLS:
-            # LangChain imports and builds a good deal at its first call: no part of a hit's cost.
-            made_up = MadeUpModel(messages=iter(["warm"] * 10), cache=False)
-            _ = [message async for message in prepare(call, made_up, setup.cache)()]
+        await warm_up(setup.cache)
         started = time.perf_counter()
         async with opened(setup.cache, setup.folder) as cache:
             set_llm_cache(cache)
@@ -204,8 +206,8 @@ def is_real() -> bool:
 def conclusions(results: Results) -> list[str]:
     """Say in words what llmemo's numbers show, and nothing else."""
     cold, again, after = results["chat"]
-    chat = f"A repeated chat behind llmemo took {again.time}, after a restart {after.time}; "
-    chat += f"the model took {cold.time}."
+    chat = f"A chat behind llmemo took {cold.time} with the model's answer, "
+    chat += f"{again.time} when repeated, {after.time} after a restart."
     cold, again, after = results["stream"]
     is_same = cold.texts == again.texts == after.texts
     stream = f"A stream of {len(cold.texts)} chunks showed its first after {shown(cold.first)}; "
@@ -270,7 +272,10 @@ def demo(latency: float) -> None:
         if server and server.requests != sent:
             sys.exit(f"demo: clients sent {sent} requests, the server got {server.requests}")
     console.print(
-        table_of(results), "A process's first call, a chat, includes opening the cache.", sep="\n"
+        table_of(results),
+        "Requests: cold, repeated, restarted.",
+        "A process's first call, a chat, includes opening the cache.",
+        sep="\n",
     )
     if server:
         console.print(f"{sent} requests in all, by the clients' count and by the server's.")

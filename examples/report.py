@@ -8,9 +8,9 @@ a browser.
 
 from __future__ import annotations
 
+import argparse
 import math
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -104,4 +104,6 @@ def report(path: Path, calls: int = 3_000) -> Path:
 
 
 if __name__ == "__main__":
-    print(f"Written: {report(Path(sys.argv[1] if sys.argv[1:] else 'report.html'))}")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("file", nargs="?", type=Path, default=Path("report.html"))
+    print(f"Written: {report(parser.parse_args().file)}")

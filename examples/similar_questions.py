@@ -39,9 +39,9 @@ def similar_questions() -> list[str]:
             served = model.invoke(REPHRASED).content
         asked = model.invoke(OTHER).content
         [event] = tracker.events
-    bound = f"at most {100 * (report.bound or 1):.1f} % of such hits are wrong"
+    bound = f"at most {100 * (report.bound or 1):.1f} % of the hits are wrong"
     return [
-        f"{len(PAIRS)} labelled pairs of questions certify that {bound}.",
+        f"With `semantic=`: {len(PAIRS)} labelled pairs of questions certify that {bound}.",
         f'"{REPHRASED}" was answered "{served}" from "{ASKED}" (score {event.score:.2f}).',
         f'"{OTHER}" was asked ("{asked}"): a guard refuses another name.',
     ]

@@ -23,9 +23,13 @@ cache.invalidate(older_than=30 * 24 * 3600)
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     """Answer `GET /?q=…` for the tenant that the header names."""
-    question = parse_qs(environ["QUERY_STRING"])["q"][0]
-    with options(namespace=environ["HTTP_X_TENANT"]):
-        answer = model.invoke(question).text
+    questions = parse_qs(environ["QUERY_STRING"]).get("q")
+    tenant = environ.get("HTTP_X_TENANT")
+    if not questions or not tenant:
+        start_response("400 Bad Request", [("Content-Type", "text/plain")])
+        return [b"Needs ?q= and a header x-tenant.\n"]
+    with options(namespace=tenant):
+        answer = model.invoke(questions[0]).text
     body = {"answer": answer, "pid": os.getpid(), "hits": cache.stats().hits}
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(body).encode()]

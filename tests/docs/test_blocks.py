@@ -38,7 +38,7 @@ ELSEWHERE = {
 MAY_LACK = {"sqlite3"}
 """Programs that a machine may lack: their commands are left out there."""
 
-STARTED = {"celery", "gunicorn", "pytest", "uvicorn"}
+STARTED = {"PYTHONPATH=examples/recipes", "celery", "curl", "gunicorn", "pytest", "uvicorn"}
 """Programs that tests/examples starts, as the pages say."""
 
 NOT_RUN_MAX = 5

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.globals import get_llm_cache, set_llm_cache
@@ -69,17 +69,12 @@ def test_the_readme_begins_with_a_hit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    before = get_llm_cache()
-    try:
-        exec(compile(BLOCKS[0], "README.md", "exec"), {})
-        get_llm_cache().close()  # type: ignore[union-attr]
-    finally:
-        set_llm_cache(before)
+    names: dict[str, Any] = {}
+    exec(compile(BLOCKS[0], "README.md", "exec"), names)
+    names["cache"].close()
     shown = re.findall(r"^ *print\(.*\)  # (.*)$", BLOCKS[0], re.MULTILINE)
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == len(shown) == 3
-    assert all(it.startswith(start.rstrip("… ")) for it, start in zip(said, shown, strict=True))
-    assert "outcome='hit'" in said[-1]
+    assert said == shown == ["four four", "1 hit"]
 
 
 @pytest.mark.slow
@@ -91,10 +86,6 @@ def test_the_readmes_examples_run(
     before = get_llm_cache()
     try:
         exec(compile(block, "README.md", "exec"), {})
-        cache = get_llm_cache()
-        if isinstance(cache, llmemo.LLMCache):
-            assert cache.stats().hits == 1
-            cache.close()
     finally:
         set_llm_cache(before)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,6 +62,41 @@ def test_only_the_last_job_may_do_more_than_read() -> None:
     }
     assert more == {"publish": {"id-token": "write"}}
     assert WORKFLOWS["release"]["jobs"]["publish"]["environment"] == "pypi"
+
+
+def test_a_release_waits_for_lint_tests_and_wheels_of_the_tag() -> None:
+    jobs = WORKFLOWS["release"]["jobs"]
+    assert jobs["publish"]["needs"] == "complete"
+    assert jobs["complete"]["needs"] == "ci"
+    assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml"
+    assert {"lint", "test", "wheels"} <= {*WORKFLOWS["ci"]["jobs"]}
+    # (YAML reads the key `on` as true.)
+    assert "workflow_call" in WORKFLOWS["ci"][True]
+
+
+def test_the_clean_container_installs_what_its_steps_call() -> None:
+    lines = [step.get("run", "") for step in WORKFLOWS["wheels"]["jobs"]["sdist"]["steps"]]
+    installed = " ".join(line for line in lines if "apt-get install" in line).split()
+    called = {line.split()[0] for line in lines if line} & {"git", "make"}
+    assert called == {"git", "make"}
+    assert called <= {*installed}
+
+
+def test_an_archive_is_unpacked_by_a_python_without_filters(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = tmp_path / "source.tar"
+    with tarfile.open(packed, "w") as archive:
+        archive.add(__file__, "source/file")
+
+    script("sdist").unpack(packed, tmp_path / "new")
+    assert (tmp_path / "new/source/file").exists()
+    unpacked = []
+    # (A call with `filter=` is a TypeError, as there.)
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda _, path: unpacked.append(path))
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    script("sdist").unpack(packed, tmp_path / "old")
+    assert unpacked == [tmp_path / "old"]
 
 
 def test_no_step_puts_what_an_outsider_names_into_a_shell() -> None:

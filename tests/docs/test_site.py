@@ -21,7 +21,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAMES = sorted({*llmemo.__all__, *llmemo._LATER})
-SETTINGS = ["LLMCache", "SQLiteStore", "RedisStore", "Semantic", "options"]
+SETTINGS = [
+    "LLMCache",
+    "SQLiteStore",
+    "RedisStore",
+    "Semantic",
+    "options",
+    "cached",
+    "cached_embeddings",
+    "LangGraphCache",
+    "PrometheusCollector",
+    "instrument_otel",
+]
+EXTRAS = {"LangGraphCache": "langgraph", "PrometheusCollector": "prometheus_client"}
+"""What has to be installed for these."""
 
 
 def test_the_navigation_has_every_page_once() -> None:
@@ -46,17 +59,21 @@ def test_the_list_of_decisions_has_every_page() -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_settings_have_every_argument_and_its_default(name: str) -> None:
+    known = {"time": time, "worth_keeping": llmemo.worth_keeping}
+    if extra := EXTRAS.get(name):
+        known[extra] = pytest.importorskip(extra)
     page = (DOCS / "settings.md").read_text("utf-8")
-    table = page[page.index(f"[`{name}`]") :].partition("\n\n")[0]
-    named = re.findall(r"`(\w+)(?:=([^`]*))?`", table.partition("\n")[2])
+    table = page[page.index(f"Arguments of [`{name}`]") :].split("\n\n")[1]
+    rows = [row.split(" | ") for row in table.splitlines()[2:]]
+    assert all(told.strip(" |") for *_, told in rows)
+    named = [
+        re.fullmatch(r"`(\w+)(?:=([^`]*))?`", argument).groups("")  # type: ignore[union-attr]
+        for _, argument, _ in rows
+    ]
     parameters = inspect.signature(getattr(llmemo, name)).parameters
     assert sorted(each for each, _ in named) == sorted(parameters)
     # `options` inherits what is not given: it has no defaults to speak of.
-    told = {
-        each: eval(text, {"time": time, "worth_keeping": llmemo.worth_keeping})
-        for each, text in named
-        if text
-    }
+    told = {each: eval(text, known) for each, text in named if text}
     defaults = {
         each: parameter.default
         for each, parameter in parameters.items()
@@ -137,3 +154,13 @@ def test_the_reference_has_every_name(site: Path) -> None:
     }
     assert len(methods) > 15
     assert methods - anchors == set()
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_pages_that_a_docstring_names_are_links(site: Path) -> None:
+    page = (site / "reference.html").read_text("utf-8")
+    assert re.findall(r"docs/[\w/-]+\.md", page) == []
+    assert 'href="tiers.html">Two stores' in page
+    # A default is shown as it is written: not `time`.
+    assert 'title="time.time">time</span>' in page

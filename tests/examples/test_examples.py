@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -102,6 +103,16 @@ def test_workers_share_one_request(server: Any) -> None:
         with ThreadPoolExecutor(16) as pool:
             answers = set(pool.map(one, range(16)))
     assert len(answers) == 1
+    assert server.requests == 1
+
+
+@pytest.mark.process
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_page_says_how_to_ask(server: Any) -> None:
+    with service(workers=2) as url:
+        line = command("recipes/fastapi.md", "curl").replace("http://127.0.0.1:8000", url)
+        done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
+    assert "sky blue" in done.stdout
     assert server.requests == 1
 
 

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import sqlite3
 import stat
@@ -95,6 +96,15 @@ def test_gunicorn_forks_a_cache_that_is_open(server: Any) -> None:
                 others = list(pool.map(ask, [f"What is {number}?" for number in range(12)]))
             assert len({each["answer"] for each in same}) == 1
             assert server.requests == 1 + 12
+            if shutil.which("curl"):
+                line = command("recipes/gunicorn.md", "curl").replace(":8000/", f":{port}/")
+                said = subprocess.run(shlex.split(line), capture_output=True, check=True)
+                assert json.loads(said.stdout)["answer"] == same[0]["answer"]
+            assert server.requests == 1 + 12
+            for parameters, tenant in (({"q": "?"}, {}), ({}, {"x-tenant": "acme"})):
+                refused = client.get("/", params=parameters, headers=tenant)
+                assert refused.status_code == 400
+                assert "x-tenant" in refused.text
     assert len({each["pid"] for each in same + others}) == 2
     # What the workers had acknowledged is in the file when they are gone.
     with sqlite3.connect(os.environ["LLMEMO_PATH"]) as connection:
@@ -187,7 +197,25 @@ def test_lambda_is_frozen_and_killed(
     assert function.handler(event, None) == {**first, "hits": 1}
     assert server.requests == 1
     assert stat.S_IMODE(function.FILE.stat().st_mode) == 0o600
+    with pytest.raises(NamespaceRequiredError):
+        function.handler({"question": "Why is the sky blue?"}, None)
     function.cache.close()
+
+
+def test_the_handler_runs_without_lambda(server: Any) -> None:
+    line = command("recipes/lambda.md", "PYTHONPATH=examples/recipes")
+    line = line.replace(" python ", f" {shlex.quote(sys.executable)} ")
+    line = line.replace("=examples", f"={os.pathsep.join(sys.path)}:examples")
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert "sky blue" in done.stdout, done.stderr
+    assert server.requests == 1
 
 
 def test_xdist_gives_each_test_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

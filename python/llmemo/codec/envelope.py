@@ -91,7 +91,7 @@ class Envelope:
 
         Raises:
             ValueDamaged: It is not authentic, or not encrypted where it has to be. What is stored
-                in clear is returned as it is.
+                in plaintext is returned as it is.
         """
         return self.decrypted(stored, key + QUESTION)
 

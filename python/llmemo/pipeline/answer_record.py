@@ -72,7 +72,7 @@ def times(
 def _request(
     tiers: Tiers, prompt: str, llm_string: str, namespace: str, key: bytes
 ) -> bytes | None:
-    """The request, for a store that keeps requests: in clear, unless answers are encrypted."""
+    """The request, for a store that keeps requests: in plaintext, unless answers are encrypted."""
     if tiers.store is None or not tiers.store.store_requests:
         return None
     request = json.dumps([namespace, llm_string, prompt]).encode()

@@ -74,7 +74,7 @@ class Store(ABC):
     """Questions for semantic lookups; None if it keeps none."""
 
     store_requests: bool = False
-    """Whether records bring their requests, in clear."""
+    """Whether records bring their requests, in plaintext."""
 
     read_only: bool = False
     """Whether nothing is ever written to it: answers are then kept in memory alone."""

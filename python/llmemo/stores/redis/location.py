@@ -46,7 +46,7 @@ class Location:
     service: str | None = None
     """What sentinels call the master; None if there are none."""
     tls: Mapping[str, str | bool] | None = None
-    """Options of `redis.asyncio.SSLConnection`; None for a connection in clear."""
+    """Options of `redis.asyncio.SSLConnection`; None for a connection in plaintext."""
 
     @property
     def shown(self) -> str:
