@@ -22,14 +22,15 @@ SECTIONS = {
     for name, text in re.findall(r"(?ms)^## (\w+)\n(.*?)(?=^## |\Z)", PAGE)
     if name in COMMANDS
 }
+KEY = "3f2a9c01"
+SERVER = "redis://cache.internal"
 EXAMPLES = [
-    pytest.param(line, id=line)
+    # (The fixture that starts a server is asked for by name: nothing else would tell.)
+    pytest.param(line, id=line, marks=pytest.mark.process if SERVER in line else ())
     for text in SECTIONS.values()
     for block in re.findall(r"(?s)```sh\n(.*?)```", text)
     for line in block.splitlines()
 ]
-KEY = "3f2a9c01"
-SERVER = "redis://cache.internal"
 
 
 @pytest.fixture
@@ -47,11 +48,7 @@ def test_each_command_has_a_section() -> None:
     assert all(f"`{name}`" in PAGE for name in cli.COMMANDS)
 
 
-@pytest.mark.parametrize(
-    "line",
-    # (The fixture that starts a server is asked for by name: nothing else would tell.)
-    [pytest.param(each, marks=pytest.mark.process if SERVER in each else ()) for each in EXAMPLES],
-)
+@pytest.mark.parametrize("line", EXAMPLES)
 def test_an_example_runs(line: str, here: Path, request: pytest.FixtureRequest) -> None:
     program, *arguments = shlex.split(line)
     assert program == "llmemo"
