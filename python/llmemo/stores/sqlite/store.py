@@ -52,11 +52,10 @@ class SQLiteStore(Store):
             survives loss of power, at the price of an fsync for each batch of writes.
         max_store_bytes: Bound on what the file holds, in bytes; the least recently used answers are
             removed. None for no bound. The WAL beside the file may take 64 MiB more for a while.
-        store_requests: Keep each request beside its answer, in plaintext unless the cache has an
-            `encryption_key`: column `request`, a JSON list of namespace, llm_string and prompt.
-            `LLMCache.explain` can then say in words what differs, after a restart too. Without it
-            the file holds digests of requests only. An llm_string may hold headers, and these may
-            hold tokens.
+        store_requests: Keep each request beside its answer, encrypted as that is: column `request`,
+            a JSON list of namespace, llm_string and prompt. `LLMCache.explain` can then say in
+            words what differs, after a restart too. Without it the file holds digests only. An
+            llm_string may hold headers, and these may hold tokens.
         read_only: Serve the answers that the file has, and write nothing: neither to it nor beside
             it. For a cache that is part of an image, or on a read-only file system. New answers are
             kept in memory alone, which `stats().skipped` counts as `store_read_only`; processes do
