@@ -173,7 +173,10 @@ if not TYPE_CHECKING:  # it would let a type checker take any name
         from pathlib import Path  # noqa: PLC0415
 
         # Any folder of that name would have a spec.
-        spec = find_spec(package)
+        try:
+            spec = find_spec(package)
+        except (ImportError, ValueError):  # it is blocked, as tests do it
+            return False
         folders = () if spec is None else spec.submodule_search_locations or ()
         return any(Path(folder, part, "__init__.py").is_file() for folder in folders)
 
@@ -196,11 +199,11 @@ if not TYPE_CHECKING:  # it would let a type checker take any name
         globals()[name] = found
         return found
 
+    def __dir__() -> list[str]:
+        """All names that can be had, the later ones too."""
+        missing = {name for name, needs in _NEEDS.items() if not _is_there(*needs)}
+        return sorted({*globals(), *_LATER} - missing)
+
     if "langchain_core" in sys.modules:
         # The program uses models: the first run that may begin has to be seen.
         __getattr__("LLMCache")
-
-
-def __dir__() -> list[str]:
-    """All names, the later ones too."""
-    return sorted({*globals(), *_LATER})

@@ -137,9 +137,10 @@ class LLMCache(Closing, BaseCache):
             cache: what `track()` collects. It is called in the thread of the caller, before that
             has the answer, so it has to be quick. An async function is refused, since nothing would
             await it. What it raises is counted and logged, and changes nothing.
-        mark_hits: Messages of hits say so: `response_metadata["llmemo"]` has `hit`, `tier`, `age`
-            (seconds) and `key`. Keys of later turns leave that out, and it is never stored. Off: a
-            hit equals the answer that was stored.
+        mark_hits: Messages of hits say so: `response_metadata["llmemo"]` is a list of a dict with
+            `hit`, `tier`, `age` (seconds) and `key`; the sum of chunks of two hits has two. Keys of
+            later turns leave that out, and it is never stored. Off: a hit equals the answer that
+            was stored.
         clock: Returns Unix time in seconds; for tests.
 
     Raises:

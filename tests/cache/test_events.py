@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import gc
+import json
 import pickle
 import signal
 import threading
@@ -12,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.language_models import FakeListLLM
+from pydantic import TypeAdapter
 from support.counting_model import CountingModel
 from support.doubles import answer
 
 from llmemo import CacheMiss, ConfigurationError, LLMCache, LookupEvent, cached, options, track
+from llmemo.pipeline.looked_up import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -90,6 +94,76 @@ def test_what_it_raises_is_counted_and_changes_nothing(
     assert [record.getMessage() for record in caplog.records if record.name == "llmemo"] == [
         "llmemo: on_event has raised an error (ValueError)"
     ]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_its_own_cancellation_does_not_end_the_call(
+    error: type[BaseException], is_async: bool
+) -> None:
+    def fail(_: LookupEvent) -> None:
+        raise error
+
+    cache = LLMCache(on_event=fail)
+    model = CountingModel(cache=cache)
+    for _ in range(2):
+        said = asyncio.run(model.ainvoke("?")) if is_async else model.invoke("?")
+        assert said.text == "answer 1"
+    assert cache.stats().errors == {"on_event": 2}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_ends_it(error: type[BaseException]) -> None:
+    def fail(_: LookupEvent) -> None:
+        raise error
+
+    cache = LLMCache(on_event=fail)
+    with pytest.raises(error):
+        CountingModel(cache=cache).invoke("?")
+    assert cache.stats().errors == {}
+
+
+def test_a_task_that_is_cancelled_meanwhile_is_cancelled() -> None:
+    async def ask() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        cache = LLMCache(on_event=lambda _: task.cancel())  # type: ignore[func-returns-value]
+        await CountingModel(cache=cache).ainvoke("?")
+        await asyncio.sleep(0)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(ask())
+
+
+def test_the_fields_of_an_event_have_no_prompt() -> None:
+    lines: list[str] = []
+    cache = LLMCache(on_event=lambda event: lines.append(json.dumps(dataclasses.asdict(event))))
+    model = CountingModel(cache=cache)
+    with track() as tracker:
+        for _ in range(2):
+            model.invoke("secret")
+    assert cache.stats().errors == {}
+    assert [json.loads(line)["outcome"] for line in lines] == ["miss", "hit"]
+    assert "secret" not in "".join(lines)
+    adapter = TypeAdapter(LookupEvent)
+    assert [adapter.validate_json(adapter.dump_json(it)) for it in tracker.events] == tracker.events
+    assert b"secret" not in adapter.dump_json(tracker.events[0])
+
+
+def test_events_keep_no_long_texts() -> None:
+    events: list[LookupEvent] = []
+    cache = LLMCache(on_event=events.append)
+    model = CountingModel(cache=cache)
+    for text in ("short", "x" * LONGEST):
+        for _ in range(2):
+            model.invoke(text)
+    kept: list[Any] = [pickle.dumps(event._explainer.request) for event in events]  # type: ignore[attr-defined]
+    assert [b"short" in data for data in kept] == [True, False, False, False]
+    assert max(map(len, kept)) < LONGEST
+    short, _, long, hit = [event.explain() for event in events]
+    assert "32 Ki characters" in long.reason
+    assert (short.outcome, long.outcome, hit.outcome) == ("miss", "miss", "hit")
+    assert "32 Ki" not in short.reason + hit.reason
 
 
 class SoftLimitError(Exception):

@@ -9,13 +9,25 @@ import pytest
 from langchain_core.language_models import FakeListLLM, chat_models
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
-from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.outputs import ChatGeneration, Generation, GenerationChunk
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from support.counting_model import CountingModel
+from support.doubles import Clock
 from support.streaming_models import Streams
 
-from llmemo import ConfigurationError, LLMCache, accelerate, cached, message_key, track
+from llmemo import (
+    ConfigurationError,
+    LLMCache,
+    LookupEvent,
+    accelerate,
+    cached,
+    message_key,
+    track,
+)
+from llmemo.pipeline.hit_marks import mark
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LLM = "model---[('stop', None)]"
@@ -23,7 +35,10 @@ KEY_LENGTH = 64
 
 
 def mark_of(message: Any) -> Any:
-    return message.response_metadata.get("llmemo")
+    """The mark of the only hit; None if there is none."""
+    marks = message.response_metadata.get("llmemo", [])
+    assert len(marks) <= 1
+    return marks[0] if marks else None
 
 
 def test_messages_of_hits_are_marked_and_those_of_the_model_are_not(tmp_path: Path) -> None:
@@ -74,13 +89,46 @@ def test_completions_are_marked_in_their_info() -> None:
     model.invoke("?")
     (generation,) = model.generate(["?"]).generations[0]
     assert generation.generation_info is not None
-    assert generation.generation_info["llmemo"]["hit"] is True
+    assert generation.generation_info["llmemo"][0]["hit"] is True
+
+
+@pytest.mark.parametrize("runnable", [RunnableLambda, RunnableGenerator])
+def test_the_sum_of_two_hits_has_both_marks(runnable: Any) -> None:
+    clock = Clock()
+    model = cached(Streams(), LLMCache(mark_hits=True, clock=clock))
+    for text in "ab":
+        list(model.stream(text))
+        clock.now += 1.5
+
+    def both(_: Any) -> Iterator[Any]:
+        yield from model.stream("a")
+        yield from model.stream("b")
+
+    whole = runnable(both).invoke("x")
+    assert whole.text == "one two three" * 2
+    marks = whole.response_metadata["llmemo"]
+    assert [(mark["hit"], mark["tier"], mark["age"]) for mark in marks] == [
+        (True, "memory", 3.0),
+        (True, "memory", 1.5),
+    ]
+    assert len({mark["key"] for mark in marks}) == 2
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_the_sum_of_two_completions_has_both_marks(stale: bool) -> None:
+    events = [LookupEvent("hit", "memory", 1.5, "ab", stale), LookupEvent("semantic", "store", 2.5)]
+    chunks = [GenerationChunk(text="4"), GenerationChunk(text="5")]
+    for chunk, event in zip(chunks, events, strict=True):
+        mark([chunk], event)
+    whole = chunks[0] + chunks[1]
+    assert whole.generation_info is not None
+    assert [it["age"] for it in whole.generation_info["llmemo"]] == [1.5, 2.5]
 
 
 @pytest.mark.parametrize("kind", [AIMessage, AIMessageChunk])
 def test_a_marked_message_in_the_next_turn_has_the_same_key(kind: Any) -> None:
     cache = LLMCache()
-    marks = [{}, {"llmemo": {"hit": True, "age": 1.5}}, {"llmemo": {"hit": True, "age": 2.5}}]
+    marks = [{}, *({"llmemo": [{"hit": True, "age": age}] * n} for age, n in ((1.5, 1), (2, 2)))]
     keys, node_keys = set(), set()
     for mark in marks:
         turn = kind("4", response_metadata={"model_name": "m", **mark, "id": "x"})
@@ -143,7 +191,7 @@ def test_a_mark_beside_others_answers_is_not_stored(kind: Any) -> None:
     assert [each.text for each in found] == ["1", "4", "2"]
     assert found[1].message.response_metadata == {"a": 1}
     assert not found[2].generation_info
-    assert mark_of(marked)  # the caller's stays
+    assert "llmemo" in marked.response_metadata  # the caller's stays
 
 
 class Hostile:

@@ -270,6 +270,24 @@ for name in llmemo.__all__:
     run(program)
 
 
+def test_names_that_cannot_be_had_are_not_listed() -> None:
+    program = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("redis", "prometheus_client", "opentelemetry"):
+            raise ModuleNotFoundError(name=name)
+sys.meta_path.insert(0, Blocked())
+import inspect, llmemo
+listed = {name for name, _ in inspect.getmembers(llmemo)}
+assert "LLMCache" in listed
+missing = {"RedisStore", "PrometheusCollector", "instrument_otel"}
+assert not missing & listed
+assert not missing & set(llmemo.__all__)
+"""
+    run(program)
+
+
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(AttributeError, match="module 'llmemo' has no attribute 'nothing'"):
         llmemo.nothing  # type: ignore[attr-defined]  # noqa: B018

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import weakref
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -118,12 +120,37 @@ def test_classes_made_for_each_request_do_not_add_up() -> None:
     before = set(traced_runs.quiet)
     cache = LLMCache()
     model = CountingModel(cache=cache)
-    for _ in range(traced_runs.QUIET_MAX + 10):
-        made: Any = type("Made", (Plain,), {})
-        model.invoke("?", {"callbacks": [made()]})
-    assert len(traced_runs.quiet) == traced_runs.QUIET_MAX
-    assert cache.stats().hits == traced_runs.QUIET_MAX + 9
-    traced_runs.quiet.intersection_update(before)
+    made: list[weakref.ref[Any]] = []
+
+    def handler(number: int) -> BaseCallbackHandler:
+        class Made(Plain):
+            def on_llm_end(self, *args: Any, **kwargs: Any) -> None:
+                assert number >= 0
+
+        made.append(weakref.ref(Made))
+        return Made()
+
+    for number in range(10):
+        model.invoke("?", {"callbacks": [handler(number)]})
+    assert traced_runs.quiet == before
+    assert cache.stats().hits == 9
+    gc.collect()
+    assert [reference() for reference in made] == [None] * 10
+
+
+def test_a_class_that_its_module_replaces_again_and_again_does_not_add_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = set(traced_runs.quiet)
+    model = CountingModel(cache=LLMCache())
+    try:
+        for _ in range(traced_runs.QUIET_MAX + 10):
+            made: Any = type("Made", (Plain,), {"__module__": __name__})
+            monkeypatch.setattr(sys.modules[__name__], "Made", made, raising=False)
+            model.invoke("?", {"callbacks": [made()]})
+        assert len(traced_runs.quiet) == traced_runs.QUIET_MAX
+    finally:
+        traced_runs.quiet.intersection_update(before)
 
 
 class Collects(BaseTracer):

@@ -125,6 +125,8 @@ def test_a_relative_path_and_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("folder/", "is a folder"),
         ("missing/report.html", "there is no folder"),
         ("/dev/null", "is a device"),
+        ("~nosuchuser/x.html", "no such user"),
+        ("a\ud800.html", "no file can have that name"),
     ],
 )
 def test_a_path_that_cannot_be(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING
 
 import pytest
 from langchain_core.load import dumps
 from langchain_core.messages import HumanMessage, SystemMessage
+from support.counting_model import CountingModel
 from support.doubles import FakeStore, answer
 from support.report_pages import ReportPage
 
 from llmemo import LLMCache, options
 from llmemo.pipeline import recent_misses
+from llmemo.pipeline.looked_up import LONGEST
 from llmemo.report import near_hits
 
 if TYPE_CHECKING:
@@ -116,12 +119,32 @@ def test_few_misses_are_remembered_and_no_long_ones(tmp_path: Path) -> None:
     cache = LLMCache()
     for number in range(recent_misses.KEPT + 10):
         miss(cache, prompt(f"{number}"), llm())
-    miss(cache, prompt("x" * 2 * recent_misses.LONGEST), llm())
+    miss(cache, prompt("x" * 2 * LONGEST), llm())
     kept = cache._tiers.recent_misses.newest()
     assert len(kept) == recent_misses.KEPT
     assert kept[0].request.prompt == kept[0].name == ""
     page = ReportPage(cache.report(tmp_path / "report.html"))
     assert "1 miss too long to be remembered" in page.text(page.section("What nearly hit"))
+
+
+class Shots(CountingModel):
+    """Its `llm_string` does not say what it says beside the messages."""
+
+    shots: list[str] = []
+
+
+def test_what_a_model_says_beside_its_text_counts_towards_the_bound() -> None:
+    cache = LLMCache()
+    for size in (8, LONGEST // 8, 2 * LONGEST):
+        Shots(cache=cache, shots=["x" * size]).invoke("?")
+    kept = cache._tiers.recent_misses.newest()
+    assert [len(miss.request.supplement or b"") > size for miss, size in zip(kept, (0, 0, 8))] == [
+        False,
+        True,
+        True,
+    ]
+    assert [miss.has_texts for miss in kept] == [False, True, True]
+    assert max(len(pickle.dumps(miss.request)) for miss in kept) < LONGEST
 
 
 def test_repeated_misses_of_a_request_are_one() -> None:

@@ -37,6 +37,11 @@ WHY_BYPASSED = {
     ),
 }
 
+TOO_LONG = (
+    "its texts are too long to be kept (above 32 Ki characters), so nothing is compared: call"
+    " explain(model, input)"
+)
+
 
 def explain_lookup(tiers: Tiers, looked_up: LookedUp, event: LookupEvent) -> Explanation:
     """Explain a lookup by its event. Counts nothing, and waits for the store.
@@ -67,7 +72,9 @@ def _bypass(looked_up: LookedUp, event: LookupEvent) -> Explanation:
     return Explanation("bypass", WHY_BYPASSED.get(reason, reason))
 
 
-def _miss(tiers: Tiers, looked_up: LookedUp, event: LookupEvent) -> Explanation:
+def _compared(tiers: Tiers, looked_up: LookedUp, event: LookupEvent) -> Explanation:
+    if not looked_up.has_texts:
+        return Explanation("miss", TOO_LONG, event.key)
     subject = Subject(
         looked_up.request,
         looked_up.namespace or "",
@@ -75,7 +82,11 @@ def _miss(tiers: Tiers, looked_up: LookedUp, event: LookupEvent) -> Explanation:
         parsed_name(looked_up.name).schemas,
         looked_up.at,
     )
-    explanation = explain_request(tiers, subject)
+    return explain_request(tiers, subject)
+
+
+def _miss(tiers: Tiers, looked_up: LookedUp, event: LookupEvent) -> Explanation:
+    explanation = _compared(tiers, looked_up, event)
     if looked_up.expired is not None:
         reason = f"its answer had expired {looked_up.expired:.3g} s before"
         explanation = replace(explanation, reason=reason)

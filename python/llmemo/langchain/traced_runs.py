@@ -7,6 +7,7 @@ their hits never come here, see `quiet`.
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any
 
 from llmemo.concurrency.interrupts import is_interrupt
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from llmemo.telemetry.tracking import LookupEvent
 
 quiet: set[type] = set()
-"""Types of handlers that trace nothing. `Memory.recall` answers at once if a run has no other."""
+"""Types of handlers that trace nothing, of modules. `Memory.recall` answers at once if a run has no
+other."""
 
 QUIET_MAX = 256
-"""Types in `quiet`: a program may make classes of handlers for each request."""
+"""Types in `quiet`: a module may get another class of the same name again and again."""
 
 UNTOLD = "llmemo: a tracer could not be told of a lookup (%s: %s)"
 
@@ -89,9 +91,19 @@ def _tracing(cls: type) -> Tracing | None:
     if cls in quiet:
         return None
     tracing = tracing_of(cls)
-    if tracing is None and len(quiet) < QUIET_MAX:
+    if tracing is None and len(quiet) < QUIET_MAX and _is_lasting(cls):
         quiet.add(cls)
     return tracing
+
+
+def _is_lasting(cls: type) -> bool:
+    """Whether its module holds the class: it may be kept for ever.
+
+    One that a function makes for each request is not: it would hold what its methods close over.
+    """
+    module: object = cls.__module__
+    found = sys.modules.get(module) if isinstance(module, str) else None
+    return found is not None and vars(found).get(cls.__qualname__) is cls
 
 
 def _note(tally: Tally, tracer: object, error: Exception) -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from llmemo.pipeline.tiers import Tiers
     from llmemo.telemetry.tracking import LookupEvent
 
+ITS_OWN = (Exception, PanicException, asyncio.CancelledError, GeneratorExit)
+"""What the function of a user may raise by itself. It awaits and yields nothing, so neither of the
+last two is about the caller: it has asked for the result of a cancelled task, for example."""
+
 
 def announce(
     tiers: Tiers, options: Options, event: LookupEvent, traced: TracedRun | None = None
@@ -36,7 +40,7 @@ def announce(
         if returned is not None and _discarded(returned):
             text = "llmemo: on_event has returned an awaitable, which nothing awaits (%s)"
             tiers.tally.note("errors", "on_event", text, type(returned).__name__)
-    except (Exception, PanicException) as error:
+    except ITS_OWN as error:
         if is_interrupt(error):
             raise
         # The type only: a message of unknown origin may quote a prompt.

@@ -1,4 +1,8 @@
-"""Marks in the messages of hits (`mark_hits`): what the cache knows of them."""
+"""Marks in the messages of hits (`mark_hits`): what the cache knows of them.
+
+A mark is a list of one hit. LangChain adds up the metadata of chunks: it appends lists, refuses
+floats, and joins texts. So the sum of two hits has a list of both.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,10 @@ def mark(hit: Sequence[Generation], event: LookupEvent) -> None:
         if message is None:
             generation.generation_info = {
                 **(generation.generation_info or {}),
-                MARK: facts_of(event),
+                MARK: [facts_of(event)],
             }
         else:
-            message.response_metadata = {**message.response_metadata, MARK: facts_of(event)}
+            message.response_metadata = {**message.response_metadata, MARK: [facts_of(event)]}
 
 
 def without_marks(answer: Sequence[Generation]) -> Sequence[Generation]:

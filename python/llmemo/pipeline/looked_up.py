@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from llmemo.telemetry.explanation import Explanation
     from llmemo.telemetry.tracking import LookupEvent
 
+LONGEST = 32 * 2**10
+"""Characters, and bytes, of the longest request whose texts are kept after its lookup."""
+
 GONE = "the cache of this lookup is closed or gone: there is nothing left to explain"
 
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """One lookup that has ended. It keeps the texts of the request, and neither model nor cache."""
+    """One lookup that has ended. It keeps neither model nor cache, and no long texts."""
 
     tiers: weakref.ref[Tiers]
     request: Request
@@ -36,13 +39,21 @@ class LookedUp:
     """Seconds since the store's answer had expired, if it had one that had."""
     parameter: str | None
     """The parameter because of which it was bypassed."""
+    has_texts: bool = True
+    """Whether it keeps the texts of the request."""
+
+    @property
+    def length(self) -> int:
+        """Characters and bytes of all texts, each object once."""
+        texts = [it for it in (*self.request, self.name) if isinstance(it, (str, bytes))]
+        return sum(map(len, {id(text): text for text in texts}.values()))
 
     def without_texts(self) -> LookedUp:
         """The same without the texts of the request."""
         request = self.request._replace(
             prompt="", llm_string="", supplement=None, given="", head="", mark=""
         )
-        return replace(self, request=request, name="")
+        return replace(self, request=request, name="", has_texts=False)
 
     def __call__(self, event: LookupEvent) -> Explanation:
         """Explain it.

@@ -13,7 +13,7 @@ from llmemo.keys.request import remember
 from llmemo.langchain.traced_runs import traced_run
 from llmemo.pipeline.announce import announce
 from llmemo.pipeline.hit_marks import mark
-from llmemo.pipeline.looked_up import LookedUp
+from llmemo.pipeline.looked_up import LONGEST, LookedUp
 from llmemo.store_io.calls import Call
 from llmemo.telemetry.savings import Worth
 from llmemo.telemetry.tracking import LookupEvent
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from llmemo.store_io.client import MakeCall
     from llmemo.stores import Record
     from llmemo.stores.lease_store import Grant, LeaseState
-    from llmemo.telemetry.tracking import Source
+    from llmemo.telemetry.tracking import Outcome, Source
 
     Hit = list[Generation]
 
@@ -131,7 +131,7 @@ class LookupState:
         """
         self.tiers.tally.miss(reason)
         if reason == "absent":
-            self.tiers.recent_misses.add(self._looked_up())
+            self.tiers.recent_misses.add(self._looked_up("miss"))
         remember(self.request)
         if self.is_told:
             event = LookupEvent("miss", key=self._shown_key(), reason=reason)
@@ -227,17 +227,17 @@ class LookupState:
     def _track(self, event: LookupEvent) -> None:
         if self.options.trackers or self.tiers.settings.on_event:
             # Who only shows or counts it cannot ask.
-            event = replace(event, explainer=self._looked_up())
+            event.explained_by(self._looked_up(event.outcome))
         self.event = event
         announce(self.tiers, self.options, event, self._traced)
 
-    def _looked_up(self) -> LookedUp:
+    def _looked_up(self, outcome: Outcome) -> LookedUp:
         """What it takes to explain this lookup, when it has ended."""
         at, request = self.tiers.clock(), self.resolved or self.request
         expires = None if self.expired is None else self.expired.expires
-        return LookedUp(
+        looked_up = LookedUp(
             weakref.ref(self.tiers),
-            request._replace(caller=None, bypass=None, description=b""),
+            request._replace(caller=None, bypass=None, description=b"", given="", head=""),
             at=at,
             namespace=self.namespace,
             key=self.key,
@@ -245,3 +245,6 @@ class LookupState:
             expired=None if expires is None else at - expires,
             parameter=self.obstacle,
         )
+        # A miss alone is compared with others.
+        is_kept = outcome == "miss" and looked_up.length <= LONGEST
+        return looked_up if is_kept else looked_up.without_texts()

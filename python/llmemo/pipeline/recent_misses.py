@@ -11,10 +11,7 @@ if TYPE_CHECKING:
     from llmemo.keys.request import Request
 
 KEPT = 64
-"""Misses that are remembered."""
-
-LONGEST = 32 * 2**10
-"""Characters of the longest request that is remembered whole: 2 MiB of ASCII in all."""
+"""Misses that are remembered. Each has texts of 32 Ki characters at most (`LookedUp`)."""
 
 
 class Miss(Protocol):
@@ -40,8 +37,9 @@ class Miss(Protocol):
     def request(self) -> Request:
         """Its request; without texts if these are too long."""
 
-    def without_texts(self) -> Miss:
-        """The same without the texts of the request."""
+    @property
+    def has_texts(self) -> bool:
+        """Whether its texts are not too long to be remembered."""
 
 
 class RecentMisses:
@@ -52,9 +50,8 @@ class RecentMisses:
         self._misses: deque[Miss] = deque(maxlen=KEPT)
 
     def add(self, miss: Miss) -> None:
-        """Remember a miss; a long request without its texts, so that its prompt is empty."""
-        is_long = len(miss.request.prompt) + len(miss.request.llm_string) > LONGEST
-        self._misses.append(miss.without_texts() if is_long else miss)
+        """Remember a miss."""
+        self._misses.append(miss)
 
     def forget(self, keys: Collection[bytes] | None = None) -> None:
         """Forget the requests of these keys, or all: their answers are removed on purpose."""

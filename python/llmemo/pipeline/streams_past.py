@@ -31,7 +31,7 @@ def count_stream(tiers: Tiers) -> None:
             reason = "stream"
             # It is how LangChain streams, and no trouble: nothing is logged.
             tiers.tally.count("bypassed", reason)
-        event = LookupEvent("bypass", reason=reason, explainer=_looked_up(tiers))
+        event = LookupEvent("bypass", reason=reason).explained_by(_looked_up(tiers))
         announce(tiers, options, event)
     except SURVIVED as error:
         if is_interrupt(error):

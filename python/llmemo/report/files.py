@@ -40,8 +40,15 @@ def check_path(path: object) -> Path:
     if not isinstance(name, str) or not name or "\0" in name:
         msg = f'report path {name!r} is not allowed: give the name of a file, as "report.html"'
         raise ConfigurationError(msg)
+    try:
+        os.fsencode(name)
+        expanded = Path(name).expanduser()
+    except (RuntimeError, UnicodeEncodeError) as error:
+        why = "no such user" if isinstance(error, RuntimeError) else "no file can have that name"
+        msg = f"report path {name!r} is not allowed, {why}: give another name"
+        raise ConfigurationError(msg) from error
     # Not resolved: a link is replaced, and what it leads to is left alone.
-    found = Path(os.path.abspath(Path(name).expanduser()))  # noqa: PTH100 (see above)
+    found = Path(os.path.abspath(expanded))  # noqa: PTH100 (see above)
     if name.endswith(("/", os.sep)) or found.is_dir():
         msg = f"report path {str(found)!r} is a folder: give the name of a file in it"
         raise ConfigurationError(msg)

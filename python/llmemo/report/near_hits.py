@@ -81,7 +81,7 @@ def near_hits(tiers: Tiers, *, texts: bool) -> NearHits:
     """Compare the last misses with what is kept for their namespaces now."""
     end = time.monotonic() + SECONDS
     misses = tiers.recent_misses.newest()
-    left = [miss for miss in misses if miss.request.prompt or miss.name]
+    left = [miss for miss in misses if miss.has_texts]
     too_long = len(misses) - len(left)
     records, trouble = _records(tiers) if left else ((), "")
     known: dict[str, dict[bytes, Candidate]] = {}

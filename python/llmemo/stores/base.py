@@ -243,6 +243,7 @@ class Store(ABC):
     async def recent(self, limit: int) -> Sequence[Record]:  # noqa: ARG002 (other stores need it)
         """The records that were added last, the newest first, their values left out.
 
+        Less than `limit`, and no long requests, where more would not fit in memory (some 32 MiB).
         For explanations only, so that a store need not have it. May run beside any other method.
         """
         return ()

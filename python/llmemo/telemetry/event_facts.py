@@ -1,7 +1,7 @@
 """What a `LookupEvent` says, as plain facts by name: for traces, and for marks in messages.
 
 The same names everywhere: `llmemo_hit` in the metadata of a run, `llmemo.hit` among the attributes
-of a span, `response_metadata["llmemo"]["hit"]` in a message.
+of a span, `response_metadata["llmemo"][0]["hit"]` in a message.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from llmemo.errors import CacheClosedError
@@ -26,8 +26,17 @@ class Explainer(Protocol):
         """
 
 
+class _Explained:
+    """Has room for an explainer, which is no field: it holds texts of the request.
+
+    So neither `asdict` nor equality, `repr`, a pickle or a schema knows of it.
+    """
+
+    __slots__ = ("_explainer",)
+
+
 @dataclass(frozen=True, slots=True)
-class LookupEvent:
+class LookupEvent(_Explained):
     """One lookup."""
 
     outcome: Outcome
@@ -52,8 +61,6 @@ class LookupEvent:
     answer to a similar question was not served."""
     neighbour: str | None = None
     """The similar question."""
-    explainer: Explainer | None = field(default=None, compare=False, repr=False)
-    """Keeps the texts of the request for as long as the event lives; a pickle goes without."""
 
     def explain(self) -> Explanation:
         """Why this lookup was a hit, a miss or a bypass: as of then, whatever was stored since.
@@ -62,17 +69,22 @@ class LookupEvent:
         it is for people. It compares with up to 11,000 entries, and waits for a store.
 
         Raises:
-            CacheClosedError: The cache is closed, or the event comes from a pickle.
+            CacheClosedError: The cache is closed, or the event is a copy or comes from a pickle.
         """
-        if self.explainer is None:
+        explainer: Explainer | None = getattr(self, "_explainer", None)
+        if explainer is None:
             msg = "this event has no cache (it was pickled, or made by hand): explain the original"
             raise CacheClosedError(msg)
-        return self.explainer(self)
+        return explainer(self)
+
+    def explained_by(self, explainer: Explainer) -> LookupEvent:
+        """This event, which can be explained from now on. For the cache that made it."""
+        object.__setattr__(self, "_explainer", explainer)
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For `pickle`: without the cache, and without the texts of the request."""
-        names = (it.name for it in fields(self) if it.name != "explainer")
-        return type(self), tuple(getattr(self, name) for name in names)
+        return type(self), tuple(getattr(self, it.name) for it in fields(self))
 
 
 class Tracker:

@@ -23,7 +23,6 @@ from llmemo import _core
 from llmemo.config.validation import absolute_path
 from llmemo.errors import ConfigurationError, NotACacheError
 from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.records import Record
 from llmemo.stores.sqlite.change_log import LAST, ChangeLog
 from llmemo.stores.sqlite.connection import BUSY_TIMEOUT, READING, read_only, translated
 from llmemo.stores.sqlite.fast_reads import AT_ONCE, queries
@@ -31,13 +30,13 @@ from llmemo.stores.sqlite.inherited_files import check_inherited
 from llmemo.stores.sqlite.open_files import OpenFiles, is_same, is_untouched, size_of
 from llmemo.stores.sqlite.path_checks import check_header
 from llmemo.stores.sqlite.rows import record_of
-from llmemo.stores.sqlite.schema import RECENT, check_version
+from llmemo.stores.sqlite.schema import check_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-    from llmemo.stores.records import Selection
+    from llmemo.stores.records import Record, Selection
     from llmemo.stores.sqlite.open_files import FileState
 
 T = TypeVar("T")
@@ -193,15 +192,6 @@ class ReadOnlyFile:
     def get_at_once(self, keys: Sequence[bytes]) -> dict[bytes, Record] | None:
         """The same; None where that would take long, or the file is yet to be opened."""
         return None if self._connection is None or len(keys) > AT_ONCE else self.get(keys)
-
-    def recent(self, limit: int) -> list[Record]:
-        """See `Store.recent`. Raises as `read` does."""
-
-        def work(connection: sqlite3.Connection) -> list[Record]:
-            rows = connection.execute(RECENT, (2**63 - 1, limit))
-            return [Record(*row[1:]) for row in rows]
-
-        return self.read(work)
 
     async def changes(self) -> Collection[bytes | Selection] | None:
         """See `Store.changes`. Raises as `read` does."""

@@ -122,10 +122,6 @@ ADD = {
     f" ON CONFLICT{_ON_CONFLICT} WHERE entries.expires <= ?"
     for count in (1, ADDED_AT_ONCE)
 }
-RECENT = """
-SELECT id, key, x'', namespace, llm, created, expires, outline, request
-FROM entries WHERE id < ? ORDER BY id DESC LIMIT ?
-"""
 
 
 def create_schema(connection: sqlite3.Connection) -> None:

@@ -8,7 +8,6 @@ from llmemo import _core
 from llmemo.errors import StoreError
 from llmemo.stores.base import Store
 from llmemo.stores.pending_sweeps import PendingSweeps
-from llmemo.stores.records import NamespaceSizes, Record, Selection
 from llmemo.stores.sqlite.change_log import CHANGED
 from llmemo.stores.sqlite.fast_reads import queries
 from llmemo.stores.sqlite.inherited_files import identity_of, inherit
@@ -22,9 +21,10 @@ from llmemo.stores.sqlite.read_only import (
     ReadOnlyFile,
     check_read_only,
 )
+from llmemo.stores.sqlite.recent_rows import recent_rows
 from llmemo.stores.sqlite.repair import RepairedSession
 from llmemo.stores.sqlite.rows import add, questions_of, record_of, row_of, size_of
-from llmemo.stores.sqlite.schema import ASK, RECENT, REMOVED, UPSERT, check_version
+from llmemo.stores.sqlite.schema import ASK, REMOVED, UPSERT, check_version
 from llmemo.stores.sqlite.session import opened
 from llmemo.stores.sqlite.settings import check_settings
 from llmemo.stores.sqlite.upkeep import Upkeep
@@ -35,11 +35,10 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from llmemo.stores.records import NamespaceSizes, Record, Selection
+
 
 T = TypeVar("T")
-
-ROWS_PER_QUERY = 500
-"""Rows that one query lists: some milliseconds' work, for which reads have to wait."""
 
 
 class SQLiteStore(Store):
@@ -165,21 +164,7 @@ class SQLiteStore(Store):
 
     async def recent(self, limit: int) -> Sequence[Record]:
         """See `Store.recent`."""
-        if self._read_only_file is not None:
-            return self._read_only_file.recent(limit)
-        check_version(self._session.newer)
-        reader = await self._session.reading()
-        found: list[Record] = []
-        before = 2**63 - 1
-        while len(found) < limit:
-            size = min(ROWS_PER_QUERY, limit - len(found))
-            with self._session.watched():
-                rows = list(await reader.execute_fetchall(RECENT, (before, size)))
-            found.extend(Record(*row[1:]) for row in rows)
-            if len(rows) < size:
-                break
-            before = rows[-1][0]
-        return found
+        return await recent_rows(self._session, self._read_only_file, limit)
 
     async def namespace_sizes(self, seconds: float) -> NamespaceSizes:
         """See `Store.namespace_sizes`."""
