@@ -135,8 +135,8 @@ class LLMCache(Closing, BaseCache):
             answers only with caches that ignore the same (docs/keys.md).
         on_event: Is given a `LookupEvent` for each lookup, and for each stream that goes past the
             cache: what `track()` collects. It is called in the thread of the caller, before that
-            has the answer, so it has to be quick. What it raises is counted and logged, and changes
-            nothing.
+            has the answer, so it has to be quick. An async function is refused, since nothing would
+            await it. What it raises is counted and logged, and changes nothing.
         mark_hits: Messages of hits say so: `response_metadata["llmemo"]` has `hit`, `tier`, `age`
             (seconds) and `key`. Keys of later turns leave that out, and it is never stored. Off: a
             hit equals the answer that was stored.
@@ -548,8 +548,8 @@ class LLMCache(Closing, BaseCache):
         processes. It waits for the store for some seconds at most, and does without it then.
 
         Args:
-            path: The file. One that is there is replaced at once, and keeps its mode; a new one is
-                for this user alone (mode 0600).
+            path: The file. A report that is there is replaced at once, and keeps its mode; a new
+                one is for this user alone (mode 0600).
             texts: Also show the last message of requests that missed, and values that differ.
 
         Returns:
@@ -557,7 +557,7 @@ class LLMCache(Closing, BaseCache):
 
         Raises:
             CacheClosedError: The cache is closed.
-            ConfigurationError: No file can be at `path`.
+            ConfigurationError: No file can be at `path`, or one is there that is no report.
             OSError: It cannot be written: no permission, a full disk. What was there stays.
         """
         from llmemo.report.write import write_report  # noqa: PLC0415 (seldom used)

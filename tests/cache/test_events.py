@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import pickle
 import signal
 import threading
@@ -16,6 +18,7 @@ from support.doubles import answer
 from llmemo import CacheMiss, ConfigurationError, LLMCache, LookupEvent, cached, options, track
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 heard: list[LookupEvent] = []
@@ -139,3 +142,56 @@ def test_it_goes_along_in_a_pickle_like_any_function() -> None:
 def test_what_is_no_function_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"on_event='x'.*LookupEvent"):
         LLMCache(on_event="x")  # type: ignore[arg-type]
+
+
+class Later:
+    async def __call__(self, event: LookupEvent) -> None:
+        """Of an object that is called."""
+
+    async def tell(self, event: LookupEvent) -> None:
+        """Of an object."""
+
+    async def each(self, event: LookupEvent) -> AsyncIterator[int]:
+        """With `yield`."""
+        yield 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [Later(), Later().tell, Later().each, functools.partial(Later.tell, Later())]
+)
+def test_what_nothing_would_await_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="nothing would await it: give a function"):
+        LLMCache(on_event=wrong)
+
+
+def test_a_coroutine_that_is_returned_is_counted_and_leaves_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    later = Later()
+    cache = LLMCache(on_event=lambda event: later.tell(event))  # noqa: PLW0108 (seen as async)
+    assert cache.lookup("?", "model") is None
+    gc.collect()  # pytest makes an error of "was never awaited"
+    assert cache.stats().errors == {"on_event": 1}
+    assert "nothing awaits" in caplog.text
+
+
+def test_a_task_runs_by_itself() -> None:
+    heard: list[LookupEvent] = []
+
+    async def hear_later(event: LookupEvent) -> None:
+        heard.append(event)
+
+    async def ask() -> None:
+        tasks: list[asyncio.Task[None]] = []
+
+        def begin(event: LookupEvent) -> asyncio.Task[None]:
+            tasks.append(asyncio.create_task(hear_later(event)))
+            return tasks[-1]
+
+        cache = LLMCache(on_event=begin)
+        await cache.alookup("?", "model")
+        await asyncio.gather(*tasks)
+        assert cache.stats().errors == {}
+
+    asyncio.run(ask())
+    assert len(heard) == 1

@@ -9,7 +9,7 @@ import pytest
 from langchain_core.language_models import FakeListLLM, chat_models
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
-from langchain_core.outputs import ChatGeneration
+from langchain_core.outputs import ChatGeneration, Generation
 from support.counting_model import CountingModel
 from support.streaming_models import Streams
 
@@ -120,6 +120,45 @@ def test_a_conversation_is_warm_in_its_second_run() -> None:
             turns += [model.invoke(turns), HumanMessage(text)]
         model.invoke(turns)
     assert len(model.calls) == 3
+
+
+class Many(list[Any]):
+    """A list of another class, which `encode` takes."""
+
+
+@pytest.mark.parametrize("kind", [list, tuple, Many])
+def test_a_mark_beside_others_answers_is_not_stored(kind: Any) -> None:
+    cache = LLMCache()
+    marked = AIMessage("4", response_metadata={"llmemo": {"hit": True}, "a": 1})
+    info = {"llmemo": {"hit": True}}
+    given = kind(
+        [
+            Generation(text="1"),
+            ChatGeneration(message=marked),
+            Generation(text="2", generation_info=info),
+        ]
+    )
+    cache.update("?", LLM, given)
+    found: Any = cache.lookup("?", LLM)
+    assert [each.text for each in found] == ["1", "4", "2"]
+    assert found[1].message.response_metadata == {"a": 1}
+    assert not found[2].generation_info
+    assert mark_of(marked)  # the caller's stays
+
+
+class Hostile:
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
+def test_a_stranger_beside_a_marked_answer_is_refused_without_a_question() -> None:
+    cache = LLMCache()
+    marked = Generation(text="4", generation_info={"llmemo": {"hit": True}})
+    for stranger in (Hostile(), None, 7, "text"):
+        cache.update("?", LLM, [marked, stranger])  # type: ignore[list-item]
+    assert cache.stats().errors == {}
+    assert cache.stats().updates == 0
+    assert sum(cache.stats().skipped.values()) == 4
 
 
 def test_a_mark_is_never_stored() -> None:

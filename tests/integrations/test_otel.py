@@ -106,7 +106,7 @@ def test_several_caches_and_one_that_goes(sdk: Sdk) -> None:
     instrument_otel(one, "one", meter_provider=sdk.provider)
     instrument_otel(two, "two", meter_provider=sdk.provider)
     with pytest.raises(ConfigurationError, match="another cache's"):
-        instrument_otel(two, "one", meter_provider=sdk.provider)
+        instrument_otel(LLMCache(), "one", meter_provider=sdk.provider)
     one.lookup("p", "m")
     two.lookup("p", "m")
     two.lookup("q", "m")
@@ -136,6 +136,9 @@ def test_what_cannot_be_exported(sdk: Sdk) -> None:
         instrument_otel(None, meter_provider=sdk.provider)  # type: ignore[arg-type]
     assert sdk.collect() == {}
     cache = LLMCache()
+    for wrong in ("x", 7, MeterProvider):
+        with pytest.raises(ConfigurationError, match="give a MeterProvider"):
+            instrument_otel(cache, meter_provider=wrong)  # type: ignore[arg-type]
     instrument_otel(cache, meter_provider=sdk.provider)
     assert sdk.value("llmemo.entries", cache="default") == 0
 

@@ -157,11 +157,29 @@ def test_a_cache_that_is_closed_goes_and_gives_its_name_back(registry: Collector
     assert lookups(registry, "miss") == 1
 
 
+def test_a_cache_counts_once_and_a_closed_one_not_at_all(registry: CollectorRegistry) -> None:
+    cache, closed = LLMCache(), LLMCache()
+    collector = PrometheusCollector(cache, "a", registry=registry)
+    with pytest.raises(ConfigurationError, match="measured as 'a' already"):
+        collector.add(cache, "b")
+    closed.close()
+    with pytest.raises(ConfigurationError, match="give an open one"):
+        collector.add(closed, "b")
+    with pytest.raises(ConfigurationError, match="give an open one"):
+        PrometheusCollector(closed, registry=CollectorRegistry())
+    shown = generate_latest(registry).decode()
+    assert 'cache="a"' in shown
+    assert 'cache="b"' not in shown
+
+
 def test_what_cannot_be_exported(registry: CollectorRegistry) -> None:
     cache = LLMCache()
     for wrong in (None, FakeStore(), {"default": cache}):
         with pytest.raises(ConfigurationError, match="give an LLMCache"):
             PrometheusCollector(wrong, registry=registry)  # type: ignore[arg-type]
+    for registered in ("x", 7, PrometheusCollector):
+        with pytest.raises(ConfigurationError, match="give a CollectorRegistry"):
+            PrometheusCollector(cache, registry=registered)  # type: ignore[arg-type]
     for name in ("", None, 7):
         with pytest.raises(ConfigurationError, match="name="):
             PrometheusCollector(cache, name, registry=registry)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableLambda
 from support.counting_model import CountingModel
 from support.streaming_models import Streams
 
-from llmemo import LLMCache, accelerate, cached, options, track
+from llmemo import CacheClosedError, LLMCache, accelerate, cached, options, track
 from llmemo.langchain import uncached_streams
 
 if TYPE_CHECKING:
@@ -73,6 +73,26 @@ def test_the_models_own_cache_is_told_and_no_other(
     assert own.stats().bypassed == {"stream": 1}
     read(Streams(cache=False))
     assert cache.stats().bypassed == {}
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [
+        ("default", "LangChain asks no cache for a stream: use cached(model) or accelerate"),
+        ("bypass", 'options(mode="bypass") was in force'),
+    ],
+)
+def test_its_event_explains_it(mode: Any, says: str) -> None:
+    cache = LLMCache()
+    with options(mode=mode), track() as tracker:
+        by_stream(Streams(cache=cache))
+    (event,) = tracker.events
+    told = event.explain()
+    assert (told.outcome, told.key, told.nearest) == ("bypass", None, ())
+    assert told.reason.startswith(says)
+    cache.close()
+    with pytest.raises(CacheClosedError, match="closed or gone"):
+        event.explain()
 
 
 def test_on_event_is_told() -> None:

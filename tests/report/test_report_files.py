@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.doubles import answer
+from support.doubles import FakeStore, answer
 
 from llmemo import CacheClosedError, ConfigurationError, LLMCache
+from llmemo.report import write
+from llmemo.report.contents import Contents, contents_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes of files")
 
@@ -33,7 +35,8 @@ def test_a_new_file_is_for_its_user_alone(tmp_path: Path) -> None:
 
 def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    path.write_text("before")
+    path.touch()
+    LLMCache().report(path)
     path.chmod(0o644)
     LLMCache().report(path)
     assert mode(path) == 0o644
@@ -41,13 +44,67 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
-    other, link = tmp_path / "other.txt", tmp_path / "report.html"
-    other.write_text("not ours")
+    other, link = tmp_path / "other.html", tmp_path / "report.html"
+    before = LLMCache().report(other).read_bytes()
     link.symlink_to(other)
-    LLMCache().report(link)
+    LLMCache(max_entries=77).report(link)
     assert not link.is_symlink()
     assert mode(link) == 0o600
-    assert other.read_text() == "not ours"
+    assert other.read_bytes() == before != link.read_bytes()
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+@pytest.mark.parametrize("content", [b"notes", b"<!DOCTYPE html>\n<title>mine</title>"])
+def test_a_file_that_is_no_report_stays(tmp_path: Path, content: bytes, is_link: bool) -> None:
+    path = file = tmp_path / "mine"
+    file.write_bytes(content)
+    if is_link:
+        path = tmp_path / "link"
+        path.symlink_to(file)
+    with pytest.raises(ConfigurationError, match="no report of llmemo.*give another name"):
+        LLMCache().report(path)
+    assert file.read_bytes() == content
+    assert path.is_symlink() is is_link
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+@pytest.mark.parametrize("end", ["", "-wal", "-lock"])
+def test_a_caches_own_file_stays_also_before_it_is_there(
+    tmp_path: Path, end: str, is_used: bool
+) -> None:
+    path = tmp_path / "over.db"
+    with LLMCache(path) as cache:
+        if is_used:
+            cache.update("q", "m", answer("q"))
+        with pytest.raises(ConfigurationError, match="give another name"):
+            cache.report(f"{path}{end}")
+        cache.update("p", "m", answer("p"))
+    with LLMCache(path) as cache:
+        assert cache.lookup("p", "m") is not None
+        assert cache.lookup("q", "m") is not None or not is_used
+
+
+def test_a_file_of_two_stores_and_of_another_cache(tmp_path: Path) -> None:
+    with LLMCache(tmp_path / "other.db") as other:
+        other.update("q", "m", answer("q"))
+        with LLMCache([tmp_path / "near.db", FakeStore()]) as cache:
+            for name in ("near.db", "other.db"):
+                with pytest.raises(ConfigurationError, match="give another name"):
+                    cache.report(tmp_path / name)
+
+
+def test_a_file_that_comes_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "report.html"
+
+    def slow(*given: object, **named: object) -> Contents:
+        path.write_text("mine")
+        return contents_of(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(write, "contents_of", slow)
+    with pytest.raises(ConfigurationError, match="no report of llmemo"):
+        LLMCache().report(path)
+    assert path.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_relative_path_and_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +146,8 @@ def test_a_folder_that_takes_no_files() -> None:
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
-    path = tmp_path / "report.html"
-    path.write_text("before")
+    path = LLMCache().report(tmp_path / "report.html")
+    before = path.read_bytes()
     cache = LLMCache()
     cache.update("q", "m", answer("q"))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -102,7 +159,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert path.read_text() == "before"
+    assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 

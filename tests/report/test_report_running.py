@@ -11,7 +11,7 @@ from support.doubles import LIMIT, FakeStore, answer
 from support.report_pages import ReportPage
 
 from llmemo import LLMCache, SQLiteStore
-from llmemo.report import store_calls
+from llmemo.report import namespaces, near_hits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,8 @@ async def test_areport_does_not_hold_up_the_loop(tmp_path: Path) -> None:
 def test_a_store_that_stands_still_is_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_calls, "TIMEOUT", 0.05)
+    for module in (namespaces, near_hits):
+        monkeypatch.setattr(module, "TIMEOUT", 0.05)
     store = Standing()
     with LLMCache(store) as cache:
         page = ReportPage(cache.report(tmp_path / "report.html"))

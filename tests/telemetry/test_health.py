@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.doubles import HAS_FORK, LIMIT, FakeStore, Fault, Held, answer, run
+from support.doubles import HAS_FORK, LIMIT, FakeStore, Fault, Held, UnspeakableError, answer, run
 from support.servers import free_port, wait_until
 
 from llmemo import Health, LLMCache, lifecycle
 from llmemo.concurrency import circuit_breaker
 from llmemo.store_io import store_check
 from llmemo.stores import StoreRefusedError, StoreUnavailableError
+from llmemo.stores.reasons import reason_of
 from llmemo.telemetry.health import Spell
 
 if TYPE_CHECKING:
@@ -47,6 +49,45 @@ def ask(request: pytest.FixtureRequest) -> Ask:
         return found
 
     return asked
+
+
+CANARY = "the prompt, or the password"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError(errno.ENOENT, CANARY), "its file or folder is missing"),
+        (PermissionError(errno.EACCES, CANARY), "access is denied"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, CANARY), "the connection was refused"),
+        (TimeoutError(CANARY), "it timed out"),
+        (asyncio.TimeoutError(CANARY), "it timed out"),
+        (OSError(CANARY), "OSError"),
+        (RuntimeError(CANARY), "RuntimeError"),
+        (sqlite3.OperationalError(CANARY), "OperationalError"),
+        (StoreUnavailableError("no route"), "no route"),
+        (StoreRefusedError("it is full"), "it is full"),
+        (StoreUnavailableError("database is locked"), "another process keeps its file locked"),
+        (UnspeakableError(), "UnspeakableError"),
+    ],
+)
+def test_reasons_are_words(error: Exception, words: str) -> None:
+    assert reason_of(error) == words
+
+
+def test_what_sqlite_says_is_known(tmp_path: Path) -> None:
+    connect, damaged = sqlite3.connect, tmp_path / "damaged.db"
+    damaged.write_bytes(b"no database" * 1000)
+
+    def reason(path: Path) -> str:
+        with pytest.raises(sqlite3.Error) as caught, contextlib.closing(connect(path)) as file:
+            file.execute("SELECT * FROM records")
+        return reason_of(caught.value)
+
+    cannot_open = "its file cannot be opened: the folder is missing, or access is denied"
+    assert reason(tmp_path / "missing" / "a.db") == cannot_open
+    assert reason(damaged) == "its file is damaged"
+    assert reason(tmp_path / "empty.db") == "its file is damaged: a table is missing"
 
 
 class Time:
@@ -120,10 +161,11 @@ def test_a_server_that_never_answers(ask: Ask) -> None:
 
 
 def test_a_store_that_breaks_and_recovers(ask: Ask) -> None:
-    fault = Fault("get", OSError("pulled out"))
+    fault = Fault("get", OSError(errno.EIO, "pulled out"))
     with LLMCache(FakeStore(fault)) as cache:
         wait_until(lambda: ask(cache).status == "degraded", "trouble is noticed")
-        assert "pulled out" in str(ask(cache).reason)
+        why = "the store fails to answer: the disk fails to read or write"
+        assert ask(cache).reason == why
         fault.times = 0
         wait_until(lambda: ask(cache).status == "ok", "its end is noticed")
         assert ask(cache).since < SLACK + 1
@@ -145,7 +187,7 @@ def test_a_store_that_never_answers(ask: Ask, method: str) -> None:
 
 
 def test_breakers_tell_what_is_wrong_and_a_check_closes_that_of_reads(ask: Ask) -> None:
-    fault = Fault("get", OSError("no disk"))
+    fault = Fault("get", OSError(errno.ENOSPC, "no disk"))
     store = FakeStore(fault)
     with LLMCache(store) as cache:
         for number in range(circuit_breaker.FAILURES_TO_OPEN):
@@ -156,21 +198,21 @@ def test_breakers_tell_what_is_wrong_and_a_check_closes_that_of_reads(ask: Ask) 
         found = ask(cache)
         assert found.status == "degraded"
         assert "reads go past the store" in str(found.reason)
-        assert "no disk" in str(found.reason)
+        assert "the disk is full" in str(found.reason)
         fault.times = 0
         wait_until(lambda: ask(cache).status == "ok", "a check closes the breaker")
         assert not reads.is_open
 
 
 def test_writes_that_fail(ask: Ask) -> None:
-    fault = Fault("set", OSError("no disk"))
+    fault = Fault("set", OSError(errno.ENOSPC, "no disk"))
     with LLMCache(FakeStore(fault), single_flight=False) as cache:
         for number in range(circuit_breaker.FAILURES_TO_OPEN):
             cache.update(f"p{number}", "m", answer("p"))
         found = ask(cache)
         assert found.status == "degraded"
         assert "writes wait for the store" in str(found.reason)
-        assert "no disk" in str(found.reason)
+        assert "the disk is full" in str(found.reason)
         fault.times = 0
         cache.update("q", "m", answer("q"))
         wait_until(lambda: ask(cache).status == "ok", "a write that gets through is noticed")
@@ -182,7 +224,7 @@ def test_writes_that_are_refused(ask: Ask) -> None:
         cache.update("p", "m", answer("p"))
         found = ask(cache)
         assert found.status == "degraded"
-        assert "it is full" in str(found.reason)
+        assert found.reason == "the store refuses to write: it is full"
         cache.update("q", "m", answer("q"))
         assert ask(cache).status == "ok"
 
@@ -242,7 +284,8 @@ def test_one_store_of_two_is_away(tmp_path: Path, ask: Ask) -> None:
         wait_until(lambda: ask(cache).status == "degraded", "it is away")
         for number in range(20):  # which the near store does not have either
             cache.lookup(f"p{number}", "m")
-        wait_until(lambda: "Away() is away: " in str(ask(cache).reason), "its breaker opens")
+        why = "Away() is away: no route"
+        wait_until(lambda: why in str(ask(cache).reason), "its breaker opens")
 
 
 def test_many_callers_ask_an_idle_store_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

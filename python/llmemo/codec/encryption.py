@@ -119,7 +119,7 @@ def keys_of(given: object) -> list[str | bytes]:
     if not keys or not all(isinstance(key, (str, bytes)) and key for key in keys):
         # The argument stays out of the message.
         msg = (
-            "encryption_key is not allowed: a str or bytes that is not empty (from "
+            "encryption_key is not allowed: give a str or bytes that is not empty (from "
             "secrets.token_urlsafe(32), say), a sequence of these, the newest first, or None"
         )
         raise ConfigurationError(msg)

@@ -11,6 +11,7 @@ from llmemo.config.ignore import check_ignore
 from llmemo.config.options import REQUIRED, UNSET, Options, Required
 from llmemo.config.validation import (
     check_flag,
+    check_listener,
     check_number,
     check_prices,
     check_seconds,
@@ -82,24 +83,19 @@ class Settings:
         check_seconds("store_timeout", self.store_timeout)
         if self.namespace is not REQUIRED and not isinstance(self.namespace, str):
             msg = (
-                f"namespace={self.namespace!r} is not a str: a name, the empty string, or REQUIRED,"
-                " if each call is to name its own"
+                f"namespace={self.namespace!r} is not a str: give a name, the empty string, or"
+                " REQUIRED, if each call is to name its own"
             )
             raise ConfigurationError(msg)
         check_flag("single_flight", self.single_flight)
         check_flag("fresh_ids", self.fresh_ids)
         if self.admit is not None and not callable(self.admit):
             msg = (
-                f"admit={self.admit!r} is not allowed: a function that is given a list of"
+                f"admit={self.admit!r} is not allowed: give a function that takes a list of"
                 " generations and returns whether to keep it, or None to keep every answer"
             )
             raise ConfigurationError(msg)
-        if self.on_event is not None and not callable(self.on_event):
-            msg = (
-                f"on_event={self.on_event!r} is not allowed: a function that is given each"
-                " LookupEvent, or None"
-            )
-            raise ConfigurationError(msg)
+        check_listener("on_event", self.on_event)
         check_flag("mark_hits", self.mark_hits)
         if self.stale_if_error and not self.single_flight:
             msg = (
@@ -133,8 +129,8 @@ def _ttls(given: Mapping[str, float | timedelta | None]) -> dict[str, float | No
     """
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         msg = (
-            f"namespace_ttl={given!r} is not allowed: seconds, or None for no limit, by namespace,"
-            ' as in {"tenant-1": 3600}'
+            f"namespace_ttl={given!r} is not allowed: give seconds, or None for no limit, by"
+            ' namespace, as in {"tenant-1": 3600}'
         )
         raise ConfigurationError(msg)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import sys
@@ -24,7 +25,7 @@ def check_whole(name: str, value: int, *, least: int) -> None:
         ConfigurationError: It is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= sys.maxsize:
-        msg = f"{name}={value!r} is not allowed: a whole number of {least} or more"
+        msg = f"{name}={value!r} is not allowed: give a whole number of {least} or more"
         raise ConfigurationError(msg)
 
 
@@ -42,7 +43,8 @@ def check_seconds(name: str, given: float | timedelta) -> float:
     value = seconds_of(given)
     if not _is_number(value) or not 0 < value < math.inf:
         hint = ", or None for no limit" if name.startswith(("ttl", "namespace_ttl[")) else ""
-        msg = f"{name}={given!r} is not allowed: a positive number of seconds, or a timedelta{hint}"
+        wanted = f"give a positive number of seconds, or a timedelta{hint}"
+        msg = f"{name}={given!r} is not allowed: {wanted}"
         raise ConfigurationError(msg)
     return value
 
@@ -55,7 +57,7 @@ def check_number(name: str, value: float, *, most: float = math.inf) -> None:
     """
     if not _is_number(value) or not (0 <= value <= most and value < math.inf):
         bound = "of 0 or more" if most == math.inf else f"from 0 to {most:g}"
-        msg = f"{name}={value!r} is not allowed: a number {bound}"
+        msg = f"{name}={value!r} is not allowed: give a number {bound}"
         raise ConfigurationError(msg)
 
 
@@ -76,8 +78,26 @@ def check_flag(name: str, value: object) -> None:
         ConfigurationError: It is not.
     """
     if not isinstance(value, bool):
-        msg = f"{name}={value!r} is not allowed: True or False"
+        msg = f"{name}={value!r} is not allowed: give True or False"
         raise ConfigurationError(msg)
+
+
+def check_listener(name: str, value: object) -> None:
+    """Raise unless it is None, or a function that can be called without `await`.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    wanted = "give a function that takes a LookupEvent, or None"
+    if value is None:
+        return
+    if not callable(value):
+        msg = f"{name}={value!r} is not allowed: {wanted}"
+        raise ConfigurationError(msg)
+    for each in (value, type(value).__call__):
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            msg = f"{name}={value!r} is async, and nothing would await it: {wanted}, made by `def`"
+            raise ConfigurationError(msg)
 
 
 def secret_bytes(secret: str | bytes | None) -> bytes | None:
@@ -91,7 +111,7 @@ def secret_bytes(secret: str | bytes | None) -> bytes | None:
     if isinstance(secret, str) and secret:
         return secret.encode("utf-8", "surrogatepass")
     # Its value stays out of the message.
-    msg = "secret is not allowed: a str or bytes that is not empty, or None"
+    msg = "secret is not allowed: give a str or bytes that is not empty, or None"
     raise ConfigurationError(msg)
 
 

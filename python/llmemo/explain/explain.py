@@ -7,17 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmemo._core import RequestBypassed, ValueDamaged, decode
-from llmemo.concurrency.blocking_future import NotYetError
-from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, in_force
-from llmemo.errors import CacheClosedError, text_of
+from llmemo.errors import CacheClosedError
 from llmemo.explain.comparison import Candidate, ComparedRequest, Comparison, candidates
 from llmemo.explain.model_request import USAGE, is_runnable, request_to
+from llmemo.explain.store_calls import ask
 from llmemo.explain.values import Texts
 from llmemo.keys.identity import REMEDIES, identify
 from llmemo.keys.request import Request
-from llmemo.store_io.calls import Call, run_inline
-from llmemo.store_io.operations import Get, Operation, Recent
+from llmemo.store_io.operations import Get, Recent
 from llmemo.telemetry.explanation import Explanation
 
 if TYPE_CHECKING:
@@ -136,7 +134,7 @@ def explain_request(tiers: Tiers, subject: Subject) -> Explanation:
     """Explain a hit or a miss: as of now, or as of the time of its lookup."""
     key, name = subject.key, subject.key.hex()
     about = tiers.memory.about(key) if tiers.memory.holds(key) else None
-    found, trouble = (None, "") if about is not None else _ask(tiers, Get([key]))
+    found, trouble = (None, "") if about is not None else ask(tiers, Get([key]), TIMEOUT)
     record = None if found is None else found.records.get(key)
     created = about[0] if about is not None else None if record is None else record.created
     if subject.at is None and about is not None:
@@ -149,7 +147,7 @@ def explain_request(tiers: Tiers, subject: Subject) -> Explanation:
         trouble = _why_missed(record, created, subject.at)
     is_listed = tiers.durable is None or tiers.durable.store.lists_recent
     wants_all = is_listed and (record is None or subject.at is not None)
-    records, _ = _ask(tiers, Recent(STORE_ENTRIES)) if wants_all else ((), "")
+    records, _ = ask(tiers, Recent(STORE_ENTRIES), TIMEOUT) if wants_all else ((), "")
     readable = [_in_clear(tiers, one) for one in records or ()]
     among = candidates(tiers.memory, subject.namespace, readable)
     if subject.at is not None:
@@ -189,22 +187,6 @@ def _in_clear(tiers: Tiers, record: Record) -> Record:
     if record.request is None:
         return record
     return record._replace(request=tiers.envelope.open_request(record.request, record.key))
-
-
-def _ask(tiers: Tiers, operation: Operation) -> tuple[Any, str]:
-    """The store's answer, or what its trouble is."""
-    if tiers.executor is None:
-        return None, ""
-    call: Call[Any] = Call.blocking(operation)
-    try:
-        tiers.executor.submit(call)
-        return run_inline(call.wait(TIMEOUT)), ""
-    except NotYetError:
-        return None, f"the store did not answer within {TIMEOUT:.0f} s"
-    except Exception as error:  # a store may fail in any way
-        if is_interrupt(error):
-            raise
-        return None, f"the store failed to read: {text_of(error)}"
 
 
 def _why_not_served(tiers: Tiers, record: Record) -> str:

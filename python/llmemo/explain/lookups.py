@@ -30,7 +30,12 @@ WHY_REFRESHED = {
 }
 """By the reason of a miss that did not look for an answer."""
 
-WHY_BYPASSED = {"requested": 'options(mode="bypass") was in force'}
+WHY_BYPASSED = {
+    "requested": 'options(mode="bypass") was in force',
+    "stream": (
+        "LangChain asks no cache for a stream: use cached(model) or accelerate(streams=True)"
+    ),
+}
 
 
 def explain_lookup(tiers: Tiers, looked_up: LookedUp, event: LookupEvent) -> Explanation:

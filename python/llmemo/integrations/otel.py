@@ -14,6 +14,7 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from llmemo._core import __version__
+from llmemo.errors import ConfigurationError
 from llmemo.integrations.watched_caches import LABEL, WatchedCaches
 from llmemo.telemetry.measures import MEASURES
 
@@ -48,10 +49,16 @@ def instrument_otel(
         meter_provider: None: the global one, which may be set later.
 
     Raises:
-        ConfigurationError: Another open cache has the name, `cache` is no `LLMCache`, or `name` is
-            no text.
+        ConfigurationError: Another open cache has the name, or this one has another name; `cache`
+            is no open `LLMCache`; `name` is no text; `meter_provider` is no `MeterProvider`.
         ImportError: opentelemetry-api is not installed.
     """
+    if meter_provider is not None and not isinstance(meter_provider, metrics.MeterProvider):
+        msg = (
+            f"meter_provider={meter_provider!r} is not allowed: give a MeterProvider of"
+            " OpenTelemetry, or None for the global one"
+        )
+        raise ConfigurationError(msg)
     provider = metrics.get_meter_provider() if meter_provider is None else meter_provider
     with _lock:
         watched = _watched.get(provider)

@@ -49,8 +49,8 @@ class PrometheusCollector(Collector):
         registry: Where to register. None: nowhere.
 
     Raises:
-        ConfigurationError: `registry` has such a collector already, `cache` is no `LLMCache`, or
-            `name` is no text.
+        ConfigurationError: `registry` has such a collector already, or is no `CollectorRegistry`;
+            `cache` is no open `LLMCache`; `name` is no text.
         ImportError: prometheus_client is not installed.
 
     Example:
@@ -72,6 +72,12 @@ class PrometheusCollector(Collector):
         registry: CollectorRegistry | None = REGISTRY,
     ) -> None:
         """See the class."""
+        if registry is not None and not isinstance(registry, CollectorRegistry):
+            msg = (
+                f"registry={registry!r} is not allowed: give a CollectorRegistry of"
+                " prometheus_client, or None to register nowhere"
+            )
+            raise ConfigurationError(msg)
         is_multiprocess = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
         self._mirror = process_mirror(PREFIX) if is_multiprocess else None
         self._watched = WatchedCaches() if self._mirror is None else self._mirror.watched
@@ -95,8 +101,8 @@ class PrometheusCollector(Collector):
         """Export another cache, under a name of its own.
 
         Raises:
-            ConfigurationError: Another open cache has the name, `cache` is no `LLMCache`, or `name`
-                is no text.
+            ConfigurationError: Another open cache has the name, or this one has another name;
+                `cache` is no open `LLMCache`; `name` is no text.
         """
         self._watched.add(cache, name)
         if self._mirror is not None:

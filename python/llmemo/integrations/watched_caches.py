@@ -84,8 +84,8 @@ class WatchedCaches:
         """Watch a cache under a name. Once more under the same name has no effect.
 
         Raises:
-            ConfigurationError: It is no `LLMCache`, the name is no text, or another open cache has
-                the name.
+            ConfigurationError: It is no `LLMCache`, or a closed one; the name is no text, or
+                another open cache has it; the cache is here under another name.
         """
         if not isinstance(cache, LLMCache):
             msg = (
@@ -95,6 +95,16 @@ class WatchedCaches:
             raise ConfigurationError(msg)
         if not isinstance(name, str) or not name:
             msg = f"name={name!r} is not allowed: give a text that is not empty"
+            raise ConfigurationError(msg)
+        if cache._tiers.is_closed:  # noqa: SLF001 (the same package)
+            msg = f"cache={cache!r} is closed and has nothing to measure: give an open one"
+            raise ConfigurationError(msg)
+        own = next((each.name for each in self if each.is_of(cache)), name)
+        if own != name:
+            msg = (
+                f"name={name!r} is not allowed: this cache is measured as {own!r} already, and sums"
+                " over all caches would count it twice. Leave one of the two names out"
+            )
             raise ConfigurationError(msg)
         other = self._by_name.get(name)
         if other is not None and other.is_of(cache):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
 from llmemo._core import PanicException
@@ -29,10 +32,23 @@ def announce(
     if on_event is None:
         return
     try:
-        on_event(event)
+        returned: object = on_event(event)
+        if returned is not None and _discarded(returned):
+            text = "llmemo: on_event has returned an awaitable, which nothing awaits (%s)"
+            tiers.tally.note("errors", "on_event", text, type(returned).__name__)
     except (Exception, PanicException) as error:
         if is_interrupt(error):
             raise
         # The type only: a message of unknown origin may quote a prompt.
         text = "llmemo: on_event has raised an error (%s)"
         tiers.tally.note("errors", "on_event", text, type(error).__name__)
+
+
+def _discarded(returned: object) -> bool:
+    """Whether it is an awaitable that would never run. A future or a task runs by itself."""
+    if not inspect.isawaitable(returned) or asyncio.isfuture(returned):
+        return False
+    if isinstance(returned, Coroutine):
+        # Unclosed, Python would warn that it was never awaited.
+        returned.close()
+    return True

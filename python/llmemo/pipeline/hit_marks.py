@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import Generation
+
 from llmemo.telemetry.event_facts import facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from langchain_core.outputs import Generation
 
     from llmemo.telemetry.tracking import LookupEvent
 
@@ -34,28 +35,42 @@ def mark(hit: Sequence[Generation], event: LookupEvent) -> None:
 def without_marks(answer: Sequence[Generation]) -> Sequence[Generation]:
     """A copy of an answer, as it is kept: a model may have passed on another cache's hit."""
     # Anything may come as an answer: what is none is for `encode` to refuse.
-    if not isinstance(answer, (list, tuple)) or not any(map(_is_marked, answer)):
+    # `isinstance` would ask a stranger for its `__class__`, which may raise.
+    if not issubclass(type(answer), (list, tuple)) or not any(map(_is_marked, answer)):
         return answer
     return [_unmarked(generation) for generation in answer]
 
 
-def _is_marked(generation: Generation) -> bool:
-    message = getattr(generation, "message", None)
-    places = (generation, "generation_info"), (message, "response_metadata")
-    found = (getattr(holder, name, None) for holder, name in places)
-    return any(isinstance(each, dict) and MARK in each for each in found)
+def _is_marked(generation: object) -> bool:
+    own = _fields(generation, Generation)
+    message = _fields(own.get("message"), BaseMessage)
+    return _holds_mark(own.get("generation_info")) or _holds_mark(message.get("response_metadata"))
 
 
 def _unmarked(generation: Generation) -> Generation:
-    changes: dict[str, Any] = {"generation_info": _kept(generation.generation_info)}
-    message: Any = getattr(generation, "message", None)
-    if message is not None:
-        own = {"response_metadata": _kept(message.response_metadata)}
-        changes["message"] = message.model_copy(update=own)
-    return generation.model_copy(update=changes)
+    own = _fields(generation, Generation)
+    info: Any = own.get("generation_info")
+    message: Any = own.get("message")
+    changes: dict[str, Any] = {}
+    metadata: Any = _fields(message, BaseMessage).get("response_metadata")
+    if _holds_mark(info):
+        changes["generation_info"] = _kept(info)
+    if _holds_mark(metadata):
+        changes["message"] = message.model_copy(update={"response_metadata": _kept(metadata)})
+    return generation.model_copy(update=changes) if changes else generation
 
 
-def _kept(metadata: dict[str, Any] | None) -> dict[str, Any] | None:
-    if metadata is None:
-        return None
+def _fields(given: object, cls: type) -> dict[str, Any]:
+    """The fields of an object of this class, without running any code of its own; or none."""
+    if not issubclass(type(given), cls):
+        return {}
+    fields: dict[str, Any] = object.__getattribute__(given, "__dict__")
+    return fields
+
+
+def _holds_mark(metadata: object) -> bool:
+    return type(metadata) is dict and MARK in metadata
+
+
+def _kept(metadata: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metadata.items() if name != MARK}

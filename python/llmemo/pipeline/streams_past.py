@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.config.options import DEFAULT, in_force
+from llmemo.keys.request import Request
 from llmemo.pipeline.announce import announce
 from llmemo.pipeline.failures import SURVIVED, count_defect
+from llmemo.pipeline.looked_up import LookedUp
 from llmemo.telemetry.tracking import LookupEvent
 
 if TYPE_CHECKING:
@@ -28,8 +31,23 @@ def count_stream(tiers: Tiers) -> None:
             reason = "stream"
             # It is how LangChain streams, and no trouble: nothing is logged.
             tiers.tally.count("bypassed", reason)
-        announce(tiers, options, LookupEvent("bypass", reason=reason))
+        event = LookupEvent("bypass", reason=reason, explainer=_looked_up(tiers))
+        announce(tiers, options, event)
     except SURVIVED as error:
         if is_interrupt(error):
             raise
         count_defect(tiers, error)
+
+
+def _looked_up(tiers: Tiers) -> LookedUp:
+    """For the explanation of its event: nothing was looked up, so no request is known."""
+    return LookedUp(
+        weakref.ref(tiers),
+        Request("", ""),
+        at=tiers.clock(),
+        namespace="",
+        key=b"",
+        name="",
+        expired=None,
+        parameter=None,
+    )

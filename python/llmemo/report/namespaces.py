@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo._core import largest_namespaces
-from llmemo.report.store_calls import ask
+from llmemo.explain.store_calls import ask
 from llmemo.store_io.operations import SumNamespaces
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ SHOWN = 15
 
 NAMES_MAX = 10_000
 """Names whose digests are compared with those of the store."""
+
+TIMEOUT = 3.0
+"""Longest time to wait for the store, in seconds."""
 
 SECONDS = 1.0
 """Longest time that the store sums up its records for, in seconds."""
@@ -56,7 +59,7 @@ def in_memory(tiers: Tiers) -> Namespaces:
 
 def in_store(tiers: Tiers) -> tuple[Namespaces | None, str]:
     """Those of the store, or why they are not known."""
-    sizes, trouble = ask(tiers, SumNamespaces(SECONDS))
+    sizes, trouble = ask(tiers, SumNamespaces(SECONDS), TIMEOUT)
     if sizes is None:
         return None, trouble or "this store does not list its entries"
     return _named(tiers, sizes), ""

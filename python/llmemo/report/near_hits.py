@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from llmemo._core import RequestBypassed
 from llmemo.explain.comparison import Candidate, Comparison, candidates
 from llmemo.explain.explain import Subject
+from llmemo.explain.store_calls import ask
 from llmemo.keys.identity import partition_of
 from llmemo.keys.memory_name import parsed_name
-from llmemo.report.store_calls import ask
+from llmemo.report.namespaces import TIMEOUT
 from llmemo.store_io.operations import Recent
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _records(tiers: Tiers) -> tuple[tuple[Record, ...], str]:
         return (), ""
     if not tiers.durable.store.lists_recent:
         return (), "this store lists no entries: those in memory were compared"
-    records, trouble = ask(tiers, Recent(STORE_ENTRIES))
+    records, trouble = ask(tiers, Recent(STORE_ENTRIES), TIMEOUT)
     return tuple(records or ()), trouble
 
 

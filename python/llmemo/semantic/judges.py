@@ -114,8 +114,8 @@ def judge_of(judge: Callable[..., Any] | None) -> Judge:
 
 
 _NO_JUDGE = (
-    "judge={} is not allowed: a function of (question, stored, fresh) or of (stored, fresh) that"
-    " returns True, False or None, or None for equal text"
+    "judge={} is not allowed: give a function of (question, stored, fresh) or of (stored, fresh)"
+    " that returns True, False or None, or None for equal text"
 )
 
 
@@ -155,7 +155,7 @@ class LLMJudge:
             msg = f"model={_kind(model)} is not allowed: give a model such as ChatOpenAI()"
             raise ConfigurationError(msg)
         if prompt is not None and not (isinstance(prompt, str) and prompt.strip()):
-            msg = f"prompt={prompt!r} is not allowed: a text that asks for yes or no, or None"
+            msg = f"prompt={prompt!r} is not allowed: give a text that asks for yes or no, or None"
             raise ConfigurationError(msg)
         self.model = model
         self.prompt = INSTRUCTION if prompt is None else prompt

@@ -127,5 +127,5 @@ def _is_number(value: object) -> bool:
 
 
 def _refuse(name: str, value: object, wanted: str) -> NoReturn:
-    msg = f"{name}={value!r} is not allowed: a number {wanted}"
+    msg = f"{name}={value!r} is not allowed: give a number {wanted}"
     raise ConfigurationError(msg)

@@ -65,8 +65,8 @@ class Semantic:
         Semantic(DeterministicFakeEmbedding, max_error=0.05)
         >>> Semantic(DeterministicFakeEmbedding(size=8), max_error=5)
         Traceback (most recent call last):
-        llmemo.errors.ConfigurationError: max_error=5 is not allowed: a number above 0, at most 0.5
-    """
+        llmemo.errors.ConfigurationError: max_error=5 is not allowed: give a number above 0, at most 0.5
+    """  # noqa: E501 (a message)
 
     embeddings: Embeddings
     """Makes the vectors of questions."""
@@ -95,15 +95,15 @@ class Semantic:
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             # (NaN is in no range.)
             if not (is_number and is_allowed(value)):
-                msg = f"{name}={value!r} is not allowed: a number {allowed}"
+                msg = f"{name}={value!r} is not allowed: give a number {allowed}"
                 raise ConfigurationError(msg)
         judge_of(self.judge)
         if self.question is not None and (
             not callable(self.question) or isinstance(self.question, type)
         ):
             msg = (
-                f"question={self.question!r} is not allowed: a function that maps a text to the"
-                " question in it, or to None, or None for the text as it is"
+                f"question={self.question!r} is not allowed: give a function that maps a text to"
+                " the question in it, or to None, or None for the text as it is"
             )
             raise ConfigurationError(msg)
         object.__setattr__(self, "timeout", float(check_seconds("timeout", self.timeout)))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from llmemo import lifecycle
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.errors import text_of
 from llmemo.store_io.calls import Call, run_inline
 from llmemo.store_io.operations import Get
+from llmemo.stores.reasons import reason_of
 from llmemo.telemetry.health import Spell
 
 if TYPE_CHECKING:
@@ -121,5 +121,5 @@ class StoreCheck:
             self._spell.end()
             self._answered()
         elif not self._executor.is_closed:  # meanwhile, which is no trouble
-            self._spell.begin(f"the store fails to answer: {text_of(error)}")
+            self._spell.begin(f"the store fails to answer: {reason_of(error)}")
         self._asked = None

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from llmemo.concurrency.blocking_future import NotYetError
 from llmemo.concurrency.circuit_breaker import CircuitBreaker
 from llmemo.concurrency.interrupts import is_interrupt
-from llmemo.errors import text_of
 from llmemo.store_io.calls import Call, settle
 from llmemo.store_io.operations import Get
 from llmemo.store_io.store_check import StoreCheck
 from llmemo.stores.base import StoreRefusedError
+from llmemo.stores.reasons import reason_of
 from llmemo.telemetry.health import Spell
 
 if TYPE_CHECKING:
@@ -73,14 +73,14 @@ class StoreHealth:
             if error is None:
                 self._refusals.end()
             else:
-                self._refusals.begin(f"the store refuses to write: {text_of(error)}")
+                self._refusals.begin(f"the store refuses to write: {reason_of(error)}")
             if self.reads.is_open:
                 # Maybe that is over, too. But reads may hang where writes do not.
                 self.reads.hurry()
 
     def write_failed(self, error: Exception) -> None:
         """Tell the breaker of a failure that the private thread has counted."""
-        self._last_errors["write"] = text_of(error)
+        self._last_errors["write"] = reason_of(error)
         self.trip(self.writes)
 
     def attempt(self, operation: Operation) -> None:
@@ -127,7 +127,7 @@ class StoreHealth:
             reason = f"store_{verb}_timeout"
             self._tally.note("errors", reason, text, self._timeout, verb, count=calls)
         else:
-            self._last_errors[verb] = text_of(error)
+            self._last_errors[verb] = reason_of(error)
             self._tally.store_failed(verb, error, calls)
 
     def troubles(self) -> list[tuple[str | None, float]]:

@@ -22,9 +22,7 @@ def check_settings(
     if not isinstance(durability, str) or durability not in SYNCHRONOUS:
         msg = f'durability={durability!r} is not known: it is "normal" or "full"'
         raise ConfigurationError(msg)
-    if not isinstance(store_requests, bool):
-        msg = f"store_requests={store_requests!r} is not allowed: True or False"
-        raise ConfigurationError(msg)
+    check_flag("store_requests", store_requests)
     if max_store_bytes is not None:
         check_whole("max_store_bytes", max_store_bytes, least=LEAST_BYTES)
     check_flag("read_only", read_only)

@@ -8,8 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo.concurrency.circuit_breaker import CircuitBreaker
-from llmemo.errors import StoreError, text_of
+from llmemo.errors import StoreError
 from llmemo.stores.base import StoreRefusedError, StoreUnavailableError
+from llmemo.stores.reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -194,7 +195,7 @@ class Tier:
 
     def _failed(self, error: Exception) -> None:
         self.breaker.failed()
-        self.trouble, self._last = error, text_of(error)
+        self.trouble, self._last = error, reason_of(error)
 
     @property
     def state(self) -> tuple[str | None, float]:

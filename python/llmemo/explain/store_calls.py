@@ -1,4 +1,4 @@
-"""Questions to a store, which may be slow or away: a report does without the answer then."""
+"""Questions to a store, which may be slow or away: one does without the answer then."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ if TYPE_CHECKING:
     from llmemo.pipeline.tiers import Tiers
     from llmemo.store_io.operations import Operation
 
-TIMEOUT = 3.0
-"""Longest time to wait for an answer, in seconds."""
 
+def ask(tiers: Tiers, operation: Operation, timeout: float) -> tuple[Any, str]:
+    """The store's answer, or None and what its trouble is, if there is a store. Blocks the thread.
 
-def ask(tiers: Tiers, operation: Operation) -> tuple[Any, str]:
-    """The store's answer, or None and what its trouble is. Blocks the thread."""
+    Args:
+        tiers: Of the cache.
+        operation: What to ask.
+        timeout: Longest time to wait, in seconds.
+    """
     if tiers.executor is None:
-        return None, "this cache has no store"
+        return None, ""
     call: Call[Any] = Call.blocking(operation)
     try:
         tiers.executor.submit(call)
-        return run_inline(call.wait(TIMEOUT)), ""
+        return run_inline(call.wait(timeout)), ""
     except NotYetError:
-        return None, f"the store did not answer within {TIMEOUT:.0f} s"
+        return None, f"the store did not answer within {timeout:.0f} s"
     except Exception as error:  # a store may fail in any way
         if is_interrupt(error):
             raise
