@@ -360,7 +360,8 @@ class LLMCache(Closing, BaseCache):
                 cache's own is or `options` says: a removal names what it removes.
             llm_string: Only answers of this model, as LangChain describes it to a cache. A
                 description in another form that means the same also matches (docs/keys.md). The
-                contents of the classes that it names do not count.
+                contents of the classes that it names do not count. Nor do settings that this cache
+                ignores: what another cache has kept with one of these stays.
             older_than: Only answers made longer ago than this number of seconds, or this
                 `timedelta`.
 

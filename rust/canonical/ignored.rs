@@ -24,7 +24,21 @@ const PASSED_ON: [&[u8]; 2] = [b"model_kwargs", b"extra_body"];
 const PASSED_ON_MAX: u8 = 2;
 
 const HEADERS: &[u8] = b"headers";
-const QUERY: &[u8] = b"query";
+
+/// The settings that a client's headers come from. Another setting of headers, such as that of a
+/// tool, is another thing.
+const HEADERS_FROM: [&[u8]; 7] = [
+    b"default_headers",
+    b"extra_headers",
+    b"model_kwargs.extra_headers",
+    b"additional_headers",
+    b"client_kwargs.headers",
+    b"sync_client_kwargs.headers",
+    b"async_client_kwargs.headers",
+];
+
+/// The settings that the parameters of a client's URLs come from.
+const QUERY_FROM: [&[u8]; 3] = [b"default_query", b"extra_query", b"model_kwargs.extra_query"];
 
 /// The names of settings that do not count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -187,8 +201,10 @@ impl Ignored {
             let kept = match text_of(label) {
                 Some(b"client") => Kept::Part(self.client(value)),
                 Some(b"body") => self.dict(value, &self.all(), PASSED_ON_MAX),
-                Some(HEADERS) => self.items(value, tag::LIST, is_of_headers),
-                Some(QUERY) => self.items(value, tag::DICT, |name| name.ends_with(QUERY)),
+                Some(HEADERS) => {
+                    self.items(value, tag::LIST, &HEADERS_FROM, <[u8]>::eq_ignore_ascii_case)
+                }
+                Some(b"query") => self.items(value, tag::DICT, &QUERY_FROM, <[u8]>::eq),
                 _ => Kept::Whole,
             };
             match kept {
@@ -201,14 +217,21 @@ impl Ignored {
         left
     }
 
-    /// What counts of a client's headers, or of the parameters of its URLs. A name that leads into a
-    /// setting of that kind (`is_kind`) leads to them.
-    fn items(&self, value: &[u8], container: u8, is_kind: impl Fn(&[u8]) -> bool) -> Kept {
+    /// What counts of a client's headers, or of the parameters of its URLs. `from`: the settings
+    /// that they come from, of which the names have to begin with one.
+    fn items(
+        &self,
+        value: &[u8],
+        container: u8,
+        from: &[&[u8]],
+        is_name: impl Fn(&[u8], &[u8]) -> bool,
+    ) -> Kept {
         let Some(items) = pairs_of(value, container) else { return Kept::Whole };
+        let ignored: Vec<&[u8]> = self.names.iter().filter_map(|name| inside(name, from)).collect();
         let mut left = vec![container];
         for (name, value) in items {
             let text = text_of(name).or_else(|| bytes_of(name)).unwrap_or_default();
-            if !self.names.iter().any(|ignored| leads_to(ignored, text, &is_kind)) {
+            if !ignored.iter().any(|one| is_name(one, text)) {
                 left.extend([name, value].concat());
             }
         }
@@ -217,15 +240,9 @@ impl Ignored {
     }
 }
 
-/// Whether a name leads to an item of a setting of some kind, such as a header.
-fn leads_to(name: &[u8], item: &[u8], is_kind: impl Fn(&[u8]) -> bool) -> bool {
-    name.iter().enumerate().filter(|&(_, &byte)| byte == b'.').any(|(dot, _)| {
-        let start = name[..dot].iter().rposition(|&byte| byte == b'.').map_or(0, |at| at + 1);
-        let (setting, rest) = (&name[start..dot], &name[dot + 1..]);
-        let is_it =
-            if is_of_headers(setting) { rest.eq_ignore_ascii_case(item) } else { rest == item };
-        is_it && is_kind(setting)
-    })
+/// What follows one of these settings in a name; `None` if it begins with none of them.
+fn inside<'a>(name: &'a [u8], settings: &[&[u8]]) -> Option<&'a [u8]> {
+    settings.iter().find_map(|setting| name.strip_prefix(*setting)?.strip_prefix(b"."))
 }
 
 /// The members of a container in pairs; `None` if it is another one, or has an odd number.

@@ -196,6 +196,26 @@ fn headers_and_query_of_a_client_are_ignored_by_the_names_that_they_have_in_sett
 }
 
 #[test]
+fn headers_and_query_of_a_client_stay_if_a_name_is_that_of_something_else() {
+    let others = [
+        "tool_headers.x-request-id",
+        "metadata.headers.x-request-id",
+        "x.default_headers.x-request-id",
+        "Default_headers.x-request-id",
+        "default_headers.x-request",
+        "search_query.trace",
+        "web.search_query.trace",
+        "default_query.Trace",
+    ];
+    for name in others {
+        let names = ignoring(&[name]);
+        let kept = |header, query| names.keep_description(&client(header, b"a", query));
+        assert_ne!(kept(b"1", b"1"), kept(b"2", b"1"), "{name}");
+        assert_ne!(kept(b"1", b"1"), kept(b"1", b"2"), "{name}");
+    }
+}
+
+#[test]
 fn fields_and_options_are_ignored_and_other_places_are_not() {
     let names = ignoring(&["user"]);
     let with = |place| described(place, b"user", |told| told.int(b"1"));

@@ -13,6 +13,7 @@ from support.counting_model import CountingModel
 from support.doubles import answer
 
 from llmemo import ConfigurationError, LLMCache, options
+from llmemo.config import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,17 @@ REFUSED: list[tuple[Any, str]] = [
     (["model_kwargs.extra_body.tools"], "says what is asked"),
     (["model_kwargs"], "model_kwargs.user"),
     (["extra_body"], "extra_body.user"),
-    (["extra_body.model_kwargs"], "says what is asked"),
+    (["extra_body.model_kwargs"], "model_kwargs.user"),
+    *(([name], "says what is asked") for name in ignore.DECISIVE),
+    (["Model"], "says what is asked"),
+    (["modelId"], "says what is asked"),
+    (["MODEL_KWARGS.model"], "says what is asked"),
+    (["extra_body.cachedContent"], "says what is asked"),
+    (["MODEL_KWARGS"], "MODEL_KWARGS.user"),
+    (["default_headers"], "default_headers.x-request-id"),
+    (["model_kwargs.Extra_Headers"], "Extra_Headers.x-request-id"),
+    (["client_kwargs.headers"], "client_kwargs.headers.x-request-id"),
+    (["default_query"], "default_query.x-request-id"),
 ]
 
 
@@ -62,6 +73,11 @@ def test_what_cannot_be_ignored_is_refused_at_construction(given: Any, says: str
     with pytest.raises(ConfigurationError, match=r"ignore=.* is not allowed: ") as refused:
         LLMCache(ignore=given)
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["user", "metadata.thread_id", "default_headers.session_id"])
+def test_labels_may_be_ignored(name: str) -> None:
+    assert f"ignore=({name!r},)" in repr(LLMCache(ignore=(name,)))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +122,19 @@ def test_removals_find_it_by_any_value(make_cache: Callable[..., LLMCache]) -> N
         assert cache.lookup("p", llm(user="b"))
         assert remove()
         assert cache.lookup("p", llm(user="a")) is None
+
+
+def test_a_removal_by_model_leaves_what_a_cache_kept_that_does_not_ignore_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "cache.db"
+    with LLMCache(path, ignore=("user",)) as cache, LLMCache(path) as other:
+        for each in (cache, other):
+            each.update("p", llm(user="a"), answer("kept"))
+        assert cache.invalidate(llm_string=llm(user="a")) == 1
+        assert other.lookup("p", llm(user="a"))
+        assert cache.lookup("p", llm(user="a")) is None
+        assert cache.invalidate(namespace="") == 1
 
 
 def test_thousands_of_request_ids_leave_one_entry() -> None:

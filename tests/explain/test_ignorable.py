@@ -45,6 +45,10 @@ MADE: dict[str, tuple[Callable[[], dict[str, Any]], tuple[str, ...]]] = {
         ("metadata.request_id",),
     ),
     "session": (lambda: {"labels": {"session": new()}}, ("labels.session",)),
+    "conversation": (
+        lambda: {"extra_headers": {"x-conversation-id": f"c {new()}"}},
+        ("extra_headers.x-conversation-id",),
+    ),
     "time": (
         lambda: {"labels": {"at": f"2026-01-02T03:04:05.{uuid.uuid4().int % 10**6}"}},
         ("labels.at",),
@@ -118,6 +122,13 @@ def test_what_the_model_says_beside_its_text_is_proposed_too(tmp_path: Path) -> 
         ({"labels": {"topic": "a"}}, {"labels": {"topic": "b"}}),
         ({"user": "a", "seed": 1}, {"user": "b", "seed": 2}),
         ({"conversation": {"request_id": new()}}, {"conversation": {"request_id": new()}}),
+        *(
+            ({name: new()}, {name: new()})
+            for name in ("thread_id", "conversation_id", "session_id", "previous_response_id")
+        ),
+        ({"state": {"thread_id": new()}}, {"state": {"thread_id": new()}}),
+        ({"labels": {"document": "0" * 32}}, {"labels": {"document": "1" * 32}}),
+        ({"extra_headers": {"x-sha": "0" * 64}}, {"extra_headers": {"x-sha": "1" * 64}}),
         ({"extra_body": {"tools": [new()]}}, {"extra_body": {"tools": [new()]}}),
         (
             {"extra_headers": {f"x-{at}-request-id": new() for at in range(9)}},

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("support.sweep.rows", exc_type=ModuleNotFoundError)
 
+import httpx
 from support.sweep.rows import ROWS
 
 from llmemo import LLMCache, track
@@ -94,3 +95,28 @@ def test_whom_a_request_is_for_is_no_miss(name: str, providers: Loopback) -> Non
     assert providers.requests[0].body["user"] == "ann"
     row.ask(row.cls(**row.settings, cache=cache), seed=1)
     assert len(providers.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "of_client", "is_ignored"),
+    [
+        ("search_query.lang", {"params": {"lang"}}, False),
+        ("default_query.lang", {"params": {"lang"}}, True),
+        ("tool_headers.x-model", {"headers": {"x-model"}}, False),
+        ("metadata.headers.x-model", {"headers": {"x-model"}}, False),
+        ("default_headers.x-model", {"headers": {"x-model"}}, True),
+    ],
+)
+def test_a_client_s_own_headers_and_parameters_go_by_the_settings_that_they_come_from(
+    name: str, of_client: dict[str, set[str]], is_ignored: bool
+) -> None:
+    row = ROWS["ChatOpenAI"]
+    cache = LLMCache(ignore=(name,))
+    keys = set()
+    for value in ("a", "b"):
+        told: dict[str, Any] = {kind: dict.fromkeys(of, value) for kind, of in of_client.items()}
+        with httpx.Client(**told) as client:
+            model = row.cls(**row.settings, http_client=client)
+            keys.add(cache.explain(model, "x").key)
+    assert None not in keys
+    assert len(keys) == (1 if is_ignored else 2)

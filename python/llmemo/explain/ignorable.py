@@ -14,28 +14,31 @@ MOST = 4
 """Settings that are proposed together: a request that differs in more is another request."""
 
 ID_NAME = re.compile(
-    r"(^|[-_.])(request|correlation|trace|span|invocation|transaction|call|run|session|thread|"
-    r"conversation)[-_]?(id|uuid|key)$"
+    r"(^|[-_.])(request|correlation|trace|span|invocation|transaction|call|run)[-_]?(id|uuid|key)$"
     r"|idempotency|traceparent|tracestate|baggage|nonce|timestamp|(^|[-_.])(uuid|b3)$"
     r"|^x-b3-|cloud-trace|amzn-trace",
     re.IGNORECASE,
 )
 """Names of what is made for one call, or for a few: ids, trace headers, times."""
 
+STATE_NAME = re.compile(r"(^|[-_.])(session|thread|conversation)[-_]?(id|uuid|key)$", re.IGNORECASE)
+"""Names of what one user does. Elsewhere than in `LABELLING`, such an id may have the server read
+what it keeps of earlier requests."""
+
 LABELS = frozenset({"user", "user_id", "end_user", "safety_identifier", "prompt_cache_key"})
 """Names of whom a request is for: providers are told for abuse control and billing."""
 
 MADE = re.compile(
-    r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}"  # a UUID
-    r"|[0-9a-f]{24,64}|[0-7][0-9A-HJKMNP-TV-Z]{25}"  # hexadecimal; a ULID
+    r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"  # a UUID
+    r"|[0-7][0-9A-HJKMNP-TV-Z]{25}"  # a ULID
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*|1\d{9}(\d{3})?(\.\d+)?",  # a time: ISO 8601, Unix
     re.IGNORECASE,
 )
-"""Values that are made for one call."""
+"""Values that are made for one call. Bare hexadecimal may be the digest of what is asked about."""
 
 LABELLING = re.compile(r"(headers|metadata|query|labels|tags)$", re.IGNORECASE)
-"""Names of settings whose members are mostly not for the model. Elsewhere, such a value may well be
-the digest of a document or of a model's weights."""
+"""Names of settings whose members are mostly not for the model. Elsewhere, such a value may well
+name a document, or a model's weights."""
 
 PREFIX = re.compile(r"^[a-z]{2,16}[-_:]+", re.IGNORECASE)
 """What may stand before such a value: `req_…`."""
@@ -65,8 +68,10 @@ def _is_made(name: str, value: Any) -> bool:
     around, _, last = _bare(name).rpartition(".")
     if last in LABELS or ID_NAME.search(last):
         return True
+    if not LABELLING.search(around):
+        return False
     text = str(value) if isinstance(value, str | int | float) else ""
-    return LABELLING.search(around) is not None and MADE.fullmatch(PREFIX.sub("", text)) is not None
+    return bool(STATE_NAME.search(last) or MADE.fullmatch(PREFIX.sub("", text)))
 
 
 def _bare(name: str) -> str:
