@@ -182,7 +182,8 @@ soak: $(VENV)/.built servers ## the tests of crashes, faults and processes, a hu
 	LLMEMO_ROUNDS=100 $(BIN)/python -m pytest -q tests/store_io/test_process_end.py \
 	  tests/soak/test_concurrency.py tests/soak/test_flight_schedules.py \
 	  tests/soak/test_stream_schedules.py tests/cache/test_namespaces.py \
-	  tests/cache/test_removal_sweep.py tests/concurrency tests/keys/test_sweep_fields.py $(LOAD)
+	  tests/cache/test_removal_sweep.py tests/concurrency tests/keys/test_sweep_fields.py \
+	  tests/cli/test_under_writes.py tests/integrations/test_prometheus_gunicorn.py $(LOAD)
 	LLMEMO_ROUNDS=100 LLMEMO_REDIS_SERVER=$$(command -v valkey-server || echo redis-server) \
 	  $(BIN)/python -m pytest -q -k "redis or valkey" tests/stores
 

@@ -48,13 +48,16 @@ def test_what_is_no_command(name: str) -> None:
     assert done.err.count("\n") == 1
 
 
+# (argparse takes the width from it.)
 @every_command
+@mock.patch.dict("os.environ", COLUMNS="80")
 def test_each_command_has_help_with_examples(command: str) -> None:
     done = llmemo(command, "--help")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"usage: llmemo {command} ")
     assert "--json" in done.out
     assert f"  llmemo {command} " in done.out.partition("examples:")[2]
+    assert all(len(line) <= 80 for line in done.out.splitlines())
 
 
 @every_command
@@ -62,11 +65,15 @@ def test_each_command_wants_a_file(command: str) -> None:
     done = llmemo(command)
     assert (done.code, done.out) == (2, "")
     assert "FILE" in done.err
+    assert done.err.startswith(f"llmemo {command}: ")
+    assert done.err.endswith(f" (llmemo {command} --help)\n")
+    assert done.err.count("\n") == 1
 
 
 @every_command
 def test_an_option_that_there_is_not(command: str, tmp_path: Path) -> None:
-    assert llmemo(command, tmp_path / "a.db", "--nothing").code == 2
+    done = llmemo(command, tmp_path / "a.db", "--nothing")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.outputs import Generation
 from support import stored
+from support.commands import in_a_process
 from support.doubles import FAST, LIMIT
 from support.every_kind import hits_of_all, keep_all, kinds
 from support.langchain_files import LLM, answer, make, row
@@ -80,7 +82,7 @@ def test_what_was_exported_is_imported_from_a_file(llmemo: Command, path: Path) 
     target = path.with_name("b.db")
     code, printed, said = llmemo("import", target, source)
     assert (code, said) == (0, "")
-    assert printed.startswith(f"{every} answers imported, 0 were there already, 0 expired, in ")
+    assert printed.startswith(f"{every} answers imported, 0 already there, 0 expired, in ")
     assert hits_of_all(target, COUNT) == every
     # A file that only the user may read: it holds answers.
     assert target.stat().st_mode & 0o777 == 0o600
@@ -146,7 +148,7 @@ def test_langchains_own_cache_is_imported(llmemo: Command, tmp_path: Path) -> No
     source = make(tmp_path / ".langchain.db", [row(name) for name in "abc"])
     code, printed, said = llmemo("import", tmp_path / "b.db", source)
     assert (code, said) == (0, "")
-    assert printed.startswith("3 answers imported, 0 were there already, 0 skipped")
+    assert printed.startswith("3 answers imported, 0 already there, 0 skipped")
     with LLMCache(tmp_path / "b.db") as cache:
         assert cache.lookup("b", LLM) == answer("b")
     code, printed, _ = llmemo("import", tmp_path / "b.db", source, "--json")
@@ -158,7 +160,7 @@ def test_rows_that_langchain_has_not_written_are_a_problem(llmemo: Command, tmp_
     source = make(tmp_path / ".langchain.db", [row("a"), row("b", response="no JSON")])
     code, printed, _ = llmemo("import", tmp_path / "b.db", source)
     assert code == 1
-    assert printed.startswith("1 answers imported, 0 were there already, 1 skipped (not_json 1)")
+    assert printed.startswith("1 answer imported, 0 already there, 1 skipped (not_json 1)")
 
 
 def _flip(path: Path) -> None:
@@ -251,9 +253,38 @@ def test_a_source_that_is_none_takes_one_line_and_nothing_is_made(
     source = tmp_path / "x.jsonl"
     source.touch()
     SOURCES[what](source)
-    said = llmemo.complaint("import", tmp_path / "b.db", source)
+    said = llmemo.complaint("import", tmp_path / "b.db", source, code=2)
     assert "x.jsonl" in said
+    assert ("is not there\n" in said) is (what == "missing")
     assert not (tmp_path / "b.db").exists()
+
+
+def test_the_header_of_a_damaged_export_is_damage_and_no_wrong_argument(
+    llmemo: Command, path: Path
+) -> None:
+    source = path.with_name("x.jsonl")
+    source.write_text(llmemo("export", path)[1].replace('"version":1', '"version": 1', 1))
+    assert "damaged" in llmemo.complaint("import", path.with_name("b.db"), source)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of Unix")
+def test_a_source_may_be_a_pipe_that_has_a_name(llmemo: Command, path: Path) -> None:
+    lines, pipe = llmemo("export", path)[1], path.with_name("pipe")
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_text, args=(lines,), daemon=True).start()
+    # In a process: where it opened the pipe twice, it would wait for ever.
+    done = in_a_process("import", path.with_name("b.db"), pipe)
+    assert (done.code, done.err) == (0, "")
+    assert hits_of_all(path.with_name("b.db"), COUNT) == COUNT * kinds()
+
+
+def test_a_file_of_no_bytes_is_a_new_one(llmemo: Command, path: Path) -> None:
+    target = path.with_name("b.db")
+    target.touch()
+    path.with_name("x.jsonl").write_text(llmemo("export", path)[1])
+    assert llmemo("import", target, path.with_name("x.jsonl"))[0] == 0
+    assert hits_of_all(target, COUNT) == COUNT * kinds()
 
 
 @pytest.mark.parametrize("what", ["truncated", "bit-flipped"])

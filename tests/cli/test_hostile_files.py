@@ -46,7 +46,11 @@ def test_a_truncated_file_is_told_and_left_alone(command: str, tmp_path: Path) -
     before = state(tmp_path)
     done = llmemo(command, path, *COMMANDS[command])
     assert done.code == 1
-    assert "damaged" in done.out + done.err or "malformed" in done.out + done.err
+    # The file, what it has, and what to do.
+    assert "malformed" in done.out + done.err
+    if command != "verify":
+        assert f"{str(path)!r} is damaged (" in done.out + done.err
+        assert "restore a back-up" in done.out + done.err
     assert done.err.count("\n") <= 1
     if command in READING:
         assert state(tmp_path) == before
@@ -154,4 +158,5 @@ def test_dev_null(command: str) -> None:
 def test_a_process_says_the_same(tmp_path: Path) -> None:
     done = in_a_process("stats", tmp_path / "a.db")
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"llmemo stats: '{tmp_path / 'a.db'}' is not there\n"
+    assert done.err.startswith(f"llmemo stats: '{tmp_path / 'a.db'}' is not there: check the path")
+    assert done.err.count("\n") == 1

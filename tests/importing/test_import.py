@@ -299,9 +299,6 @@ def test_a_closed_cache_imports_nothing(make_cache: Callable[..., LLMCache], pat
 def test_a_report_is_readable() -> None:
     report = ImportReport(1_234, 5, {"not_json": 2, "gap": 1_000}, 1.25)
     assert str(report) == (
-        "1,234 answers imported, 5 were there already,"
-        " 1,002 skipped (gap 1,000, not_json 2), in 1.2 s"
+        "1,234 answers imported, 5 already there, 1,002 skipped (gap 1,000, not_json 2), in 1.2 s"
     )
-    assert str(ImportReport(0, 0)) == (
-        "0 answers imported, 0 were there already, 0 skipped, in 0.0 s"
-    )
+    assert str(ImportReport(0, 0)) == ("0 answers imported, 0 already there, 0 skipped, in 0.0 s")

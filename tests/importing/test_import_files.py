@@ -193,7 +193,7 @@ def test_a_file_without_a_wal_that_is_written_to_after_all_is_not_believed(
         if done == 6:
             make(path, [row("x")], journal="wal")
 
-    with pytest.raises(StoreError, match=r"import it again \(6 answers were imported\)"):
+    with pytest.raises(StoreError, match=r"import it again \(imported: 6 answers\)"):
         cache.import_langchain(path, progress=write)
     assert cache.import_langchain(path).imported == 5
 
@@ -253,7 +253,7 @@ def test_a_file_that_is_damaged_half_way(
         cache.import_langchain(path)
     served = [n for n in range(300) if cache.lookup(f"{n:3}" + "x" * 500, row("")[1])]
     assert served == list(range(len(served)))
-    assert f"({len(served)} answers were imported)" in str(caught.value)
+    assert f"(imported: {len(served)} answers)" in str(caught.value)
     assert 0 < len(served) < 300
 
 

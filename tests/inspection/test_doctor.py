@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.commands import chat, filled, llmemo, state
+from support.commands import DAMAGED, NO_STORES, chat, filled, llmemo, state
 
 from llmemo import LLMCache
 from llmemo.inspection import file_checks
@@ -71,10 +71,10 @@ def test_versions_of_sqlite(version: tuple[int, ...], has_bug: bool) -> None:
 def test_a_lock_file_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = filled(tmp_path / "a.db")
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 40, 1))
-    assert "guards the file by a.db-lock" in checks(path)["sqlite"]["text"]
+    assert "a.db-lock guards against it" in checks(path)["sqlite"]["text"]
     lock = tmp_path / "a.db-lock"
     lock.unlink()
-    assert "which the first service makes" in checks(path)["sqlite"]["text"]
+    assert "once a service has made it" in checks(path)["sqlite"]["text"]
     lock.mkdir()
     assert checks(path)["sqlite"]["status"] == "problem"
 
@@ -129,7 +129,7 @@ def test_an_older_schema_is_told_and_left(tmp_path: Path) -> None:
     before = state(tmp_path)
     found = checks(path)
     assert "older than" in found["schema"]["text"]
-    assert found["entries"]["text"].startswith("5 of 5")
+    assert found["entries"]["text"].startswith("read 5 of 5 entries")
     assert state(tmp_path) == before
 
 
@@ -182,5 +182,41 @@ def test_a_damaged_file_is_told_after_what_can_be_said(tmp_path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
     done = llmemo("doctor", path)
     assert done.code == 1
-    assert "BAD   file: the file is damaged" in done.out
+    assert f"BAD   file: {str(path)!r} is damaged (" in done.out
     assert "Traceback" not in done.out
+
+
+REMEDIES = {
+    "missing": "check the path; a service makes the file at first use",
+    "empty": "remove it; a service makes a new one",
+    "text": "name llmemo's own file, or restore a back-up",
+    "foreign": "name llmemo's own file",
+    "langchain": "name llmemo's own file; llmemo import takes LangChain's answers over",
+    "newer": "upgrade llmemo",
+    "directory": "name llmemo's own file",
+    "fifo": "name llmemo's own file",
+    "truncated": "restore a back-up, or let a service set it aside",
+}
+
+
+@pytest.mark.parametrize("kind", [*NO_STORES, *DAMAGED])
+def test_each_cause_has_its_remedy(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    {**NO_STORES, **DAMAGED}[kind](path)
+    found = checks(path)["file"]
+    assert (found["status"], found["remedy"]) == ("problem", REMEDIES[kind])
+    assert found["text"].startswith(f"{str(path)!r} is ")
+    # And the others name both in their one line.
+    assert llmemo("stats", path).err == f"llmemo stats: {found['text']}: {found['remedy']}\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "remedy"),
+    [
+        ("redis://127.0.0.1:1", "server", "check that the server runs"),
+        ("redis:/host", "file", "write redis://host"),
+        ("postgres://host", "file", "known are sqlite://"),
+    ],
+)
+def test_a_url_that_leads_nowhere_has_its_remedy(url: str, name: str, remedy: str) -> None:
+    assert checks(url)[name]["remedy"].startswith(remedy)

@@ -315,3 +315,15 @@ def test_a_wal_without_its_services_is_read(tmp_path: Path) -> None:
 def test_a_url_of_a_file(tmp_path: Path) -> None:
     path = filled(tmp_path / "a.db", entries=1)
     assert llmemo("stats", f"sqlite:///{path}", "--json").lines[0]["entries"] == 1
+
+
+def test_one_is_no_plural(tmp_path: Path) -> None:
+    path = filled(tmp_path / "a.db", entries=1)
+    said = llmemo("stats", path).out
+    assert "1 entry " in said
+    assert "of 1 value read:" in said
+    assert ": 1 entry checked\n" in llmemo("verify", path).out
+    assert "read 1 of 1 entry" in llmemo("doctor", path).out
+    assert "Remove 1 entry of" in llmemo("rm", path, "--all", tty=True).err
+    assert llmemo("export", path).err.startswith("1 answer exported, ")
+    assert llmemo("rm", path, "--all", "--yes").out == "removed 1 entry\n"

@@ -69,7 +69,7 @@ def test_what_has_expired(tmp_path: Path) -> None:
             cache.update("goes", "m", chat("x"))
         time.sleep(0.01)
     assert len(llmemo("ls", path, "--expired", "--json").lines) == 1
-    assert llmemo("rm", path, "--expired", "--yes").out == "removed 1 entries\n"
+    assert llmemo("rm", path, "--expired", "--yes").out == "removed 1 entry\n"
     assert len(keys(path)) == 1
 
 
@@ -78,10 +78,10 @@ def test_it_asks(tmp_path: Path) -> None:
     before = state(tmp_path)
     done = llmemo("rm", path, "--all", stdin="n\n", tty=True)
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"Remove 2 entries of {path}? [y/N]\n"
+    assert done.err == f"Remove 2 entries of {path}? [y/N]\nllmemo rm: nothing was removed\n"
     assert llmemo("rm", path, "--all", stdin="", tty=True).code == 2
     some = llmemo("rm", path, "--older-than", "1d", stdin="n\n", tty=True)
-    assert some.err == f"Remove 0 entries of {path}? [y/N]\n"
+    assert some.err == f"Remove 0 entries of {path}? [y/N]\nllmemo rm: nothing was removed\n"
     assert state(tmp_path) == before
     assert llmemo("rm", path, "--all", stdin="y\n", tty=True).out == "removed 2 entries\n"
 

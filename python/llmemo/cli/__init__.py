@@ -1,4 +1,4 @@
-"""The `llmemo` command: looks at a store, and mends it, while services use it.
+"""The `llmemo` command: inspects and repairs a store while services use it.
 
 Each command is a module, `llmemo.cli.<name>`, which is imported only when it runs:
 
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
     from types import ModuleType
+    from typing import NoReturn
 
 FINE, PROBLEM, USAGE = 0, 1, 2
-"""Exit codes: all is well; something is wrong with the store; it cannot be run like that."""
+"""Exit codes: all is well; a problem was found; usage error."""
+
+WIDTH = 80
+"""Columns of `--help`."""
 
 INTERRUPTED, LEFT = 130, 141
 """Ctrl-C, and a reader of the output that has left (`| head`): what shells make of the signals."""
@@ -49,7 +53,7 @@ COMMANDS = {
 HELP = """\
 usage: llmemo COMMAND [OPTIONS] FILE
 
-Look at an llmemo store, and mend it, while services use it.
+Inspect and repair an llmemo store while services use it.
 FILE is an SQLite file, or redis://[user:password@]host[:port][/database].
 
 commands:
@@ -60,7 +64,7 @@ options:
   --version   show the version
 
 Every command takes --json.
-Exit codes: 0 all is well, 1 a problem was found, 2 it cannot be run like that.
+Exit codes: 0 all is well, 1 a problem was found, 2 usage error.
 
 examples:
   llmemo stats cache.db
@@ -127,10 +131,16 @@ def _run(name: str, given: list[str]) -> int:
 
 def _parser(name: str, module: ModuleType) -> ArgumentParser:
     import argparse  # noqa: PLC0415 (see the module)
+    import textwrap  # noqa: PLC0415
 
-    parser = argparse.ArgumentParser(
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            self.exit(USAGE, f"{self.prog}: {_in_one_line(message)} ({self.prog} --help)\n")
+
+    paragraphs = (module.__doc__ or "").strip().split("\n\n")
+    parser = Parser(
         prog=f"llmemo {name}",
-        description=module.__doc__,
+        description="\n\n".join(textwrap.fill(each, WIDTH) for each in paragraphs),
         epilog=f"examples:\n{module.EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -148,8 +158,12 @@ def _report(error: Exception, name: str) -> int:
 
     text = str(error) if isinstance(error, (LLMemoError, OSError)) else text_of(error)
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"llmemo {name}: {' '.join(text.split())}\n")
+        sys.stderr.write(f"llmemo {name}: {_in_one_line(text)}\n")
     return USAGE if isinstance(error, ConfigurationError) else PROBLEM
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _discard_output() -> None:

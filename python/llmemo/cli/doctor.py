@@ -2,8 +2,7 @@
 
 Of a file: SQLite and its WAL-reset bug, the file system, permissions, WAL, space, schema, entries,
 clock, files that were set aside. Of a server: latency, version, eviction, persistence, clock,
-rights. Whether a running cache serves from memory alone is not written anywhere: LLMCache.health()
-says it.
+rights. No file says that a running cache serves from memory alone: LLMCache.health() does.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING
 from llmemo.cli import FINE
 from llmemo.cli import PROBLEM as FOUND
 from llmemo.cli.arguments import add_file
-from llmemo.errors import LLMemoError
+from llmemo.errors import ConfigurationError, LLMemoError
 from llmemo.inspection.checks import OK, PROBLEM, WARN, Check, check_entries
 from llmemo.inspection.file_checks import check_file
 from llmemo.inspection.opening import is_url, viewed
-from llmemo.inspection.sqlite_view import SQLiteView
+from llmemo.inspection.sqlite_view import DamagedError, SQLiteView
 from llmemo.inspection.values import ValueReader
 from llmemo.telemetry.progress import ProgressBar
 
@@ -64,8 +63,20 @@ def _checks(arguments: Namespace) -> Iterator[Check]:
             with ProgressBar("reading") as bar:
                 yield from check_entries(view, reader, time.time(), bar, is_full=arguments.full)
     except LLMemoError as error:
-        what = "server" if is_url(arguments.file) else "file"
-        yield Check(what, PROBLEM, str(error), "see docs/command.md")
+        yield _unusable(arguments.file, error)
+
+
+def _unusable(location: str, error: LLMemoError) -> Check:
+    """The check that a store which cannot be read has failed."""
+    if is_url(location) and not isinstance(error, ConfigurationError):
+        remedy = "check that the server runs, and the URL, user and password"
+        return Check("server", PROBLEM, str(error), remedy)
+    if isinstance(error, (ConfigurationError, DamagedError)):
+        # They end with what to do.
+        text, _, remedy = str(error).rpartition(": ")
+    else:
+        text, remedy = str(error), "run llmemo doctor again when no other program holds the file"
+    return Check("server" if is_url(location) else "file", PROBLEM, text, remedy)
 
 
 def _of_store(view: View, *, is_full: bool) -> Iterator[Check]:

@@ -12,14 +12,17 @@ import io
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from llmemo.cli import FINE, PROBLEM
 from llmemo.cli.arguments import add_file
-from llmemo.errors import NotACacheError, StoreError
+from llmemo.errors import ConfigurationError
 from llmemo.importing.exported import LinesImport
 from llmemo.importing.line_reader import LineReader
 from llmemo.importing.target import target_of
+from llmemo.stores.sqlite.path_checks import is_ours
+from llmemo.telemetry import numbers
 from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -66,8 +69,25 @@ def run(arguments: Namespace, output: Output) -> int:
 
 
 def _is_database(path: str) -> bool:
-    with open(path, "rb") as file:  # noqa: PTH123 (its errors name the path as it was given)
-        return file.read(len(SQLITE)) == SQLITE
+    """Whether this is a file of SQLite.
+
+    Raises:
+        ConfigurationError: There is nothing to read.
+    """
+    source = Path(path)
+    if not source.exists():
+        msg = f"{path!r} is not there"
+    elif source.is_dir():
+        msg = f"{path!r} is a folder: name a file in it"
+    elif not os.access(source, os.R_OK):
+        msg = f"{path!r} cannot be read by this user: change its mode or owner"
+    elif not source.is_file():
+        # Nothing is read of a pipe: it could not be put back.
+        return False
+    else:
+        with source.open("rb") as file:
+            return file.read(len(SQLITE)) == SQLITE
+    raise ConfigurationError(msg)
 
 
 def _import_lines(arguments: Namespace, output: Output) -> int:
@@ -79,7 +99,7 @@ def _import_lines(arguments: Namespace, output: Output) -> int:
         try:
             report = importing.run(lambda position: bar(position, size))
         except KeyboardInterrupt:
-            output.note(f"interrupted: {importing.imported:,} answers were imported")
+            output.note(f"interrupted: {numbers.answers(importing.imported)} imported")
             raise
     output.object({**dataclasses.asdict(report), "is_whole": report.is_whole})
     output.text(str(report))
@@ -97,19 +117,19 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
         # One of a notebook, say, has text alone.
         yield binary or io.BytesIO(sys.stdin.read().encode()), None
         return
-    with open(path, "rb") as stream:  # noqa: PTH123 (as above)
+    with Path(path).open("rb") as stream:
         yield stream, os.fstat(stream.fileno()).st_size or None
 
 
 def _import_langchain(arguments: Namespace, output: Output) -> int:
     from llmemo.cache import LLMCache  # noqa: PLC0415 (it brings LangChain)
 
+    if is_ours(Path(arguments.source).absolute()):
+        msg = f"{arguments.source!r} is a store of llmemo: pipe llmemo export of it into the import"
+        raise ConfigurationError(msg)
     store, _ = target_of(arguments.file, prefix=arguments.prefix)
     with LLMCache(store, max_bytes=0, store_timeout=60.0) as cache:
-        try:
-            report = cache.import_langchain(arguments.source)
-        except NotACacheError as error:
-            raise StoreError(str(error)) from error
+        report = cache.import_langchain(arguments.source)
     output.object(dataclasses.asdict(report))
     output.text(str(report))
     return FINE if all(reason.startswith(EXPECTED) for reason in report.skipped) else PROBLEM

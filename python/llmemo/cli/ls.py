@@ -1,4 +1,4 @@
-"""List the entries of a store, those that were made last first.
+"""List the entries of a store, the newest first.
 
 Keys are digests of requests, and namespaces digests of their names.
 """
@@ -15,6 +15,7 @@ from llmemo.cli.arguments import add_file, duration, whole
 from llmemo.inspection.labels import namespace_of
 from llmemo.inspection.opening import viewed
 from llmemo.inspection.values import ValueReader, reason_of
+from llmemo.telemetry import numbers
 from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def run(arguments: Namespace, output: Output) -> int:
             if some and not output.is_json:
                 output.text(_text(some, kinds, now, has_head=at == 0))
     if total > len(chosen):
-        output.note(f"{len(chosen):,} of {total:,} entries: --limit 0 lists all")
+        output.note(f"{len(chosen):,} of {numbers.entries(total)}: --limit 0 lists all")
     return FINE
 
 
@@ -111,16 +112,7 @@ def _kinds(view: View, reader: ValueReader, entries: Iterable[Entry]) -> dict[by
 
 
 def _json(entry: Entry, kind: str | None) -> dict[str, Any]:
-    return {
-        "key": entry.key.hex(),
-        "namespace": entry.namespace.hex(),
-        "llm": entry.llm.hex(),
-        "created": entry.created,
-        "expires": entry.expires,
-        "used": entry.used,
-        "bytes": entry.size,
-        "kind": kind,
-    }
+    return {**entry.as_dict(), "used": entry.used, "kind": kind}
 
 
 def _text(entries: Sequence[Entry], kinds: dict[bytes, str], now: float, *, has_head: bool) -> str:

@@ -1,6 +1,6 @@
-"""Remove entries, after a question. Services that run forget them within a second, too.
+"""Remove entries, after a confirmation. Running services forget them within a second, too.
 
-Removes the entries of some keys, or those that all of the options select.
+Removes the entries of the given keys, or those that match all of the options.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from llmemo.cli.ls import matching
 from llmemo.inspection.labels import namespace_of
 from llmemo.inspection.opening import viewed
 from llmemo.inspection.removal import remove_all, remove_keys, remove_matching
+from llmemo.telemetry import numbers
 from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def run(arguments: Namespace, output: Output) -> int:
             return USAGE
         removed = _remove(view, arguments, keys)
     output.object({"removed": removed})
-    output.text(f"removed {removed:,} entries")
+    output.text(f"removed {numbers.entries(removed)}")
     return FINE
 
 
@@ -100,5 +101,8 @@ def _agrees(view: View, arguments: Namespace, keys: list[bytes] | None, output: 
         output.note("llmemo rm: there is no terminal to ask: give --yes")
         return False
     count = view.count() if arguments.all else len(keys or _selected(view, arguments))
-    output.note(f"Remove {count:,} entries of {view.shown}? [y/N]")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    output.note(f"Remove {numbers.entries(count)} of {view.shown}? [y/N]")
+    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+        return True
+    output.note("llmemo rm: nothing was removed")
+    return False

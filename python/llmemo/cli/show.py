@@ -49,7 +49,7 @@ def run(arguments: Namespace, output: Output) -> int:
     except ValueDamaged as error:
         reason, _ = reason_of(error)
         hint = " (set LLMEMO_ENCRYPTION_KEY)" if reason == "unknown_encryption_key" else ""
-        output.object({**_head(stored), "unreadable": reason})
+        output.object({**stored.entry.as_dict(), "unreadable": reason})
         output.note(f"llmemo show: the value cannot be read: {reason}{hint}")
         return PROBLEM
     request = reader.request(stored)
@@ -72,23 +72,11 @@ def the_one(view: View, prefix: str, output: Output) -> Stored | None:
     return None
 
 
-def _head(stored: Stored) -> dict[str, Any]:
-    entry = stored.entry
-    return {
-        "key": entry.key.hex(),
-        "namespace": entry.namespace.hex(),
-        "llm": entry.llm.hex(),
-        "created": entry.created,
-        "expires": entry.expires,
-        "bytes": entry.size,
-    }
-
-
 def _json(
     stored: Stored, opened: Opened, request: tuple[str, str] | None, question: str | None
 ) -> dict[str, Any]:
     return {
-        **_head(stored),
+        **stored.entry.as_dict(),
         "kind": opened.kind,
         "compressed": opened.is_compressed,
         "encrypted": opened.is_encrypted,

@@ -1,7 +1,7 @@
 """Count what a store holds: entries, bytes, namespaces, and of a sample the kinds of values.
 
-Namespaces are told by their digests, since a store has no more. What a cache has counted (hits,
-misses, savings) is not in its store: LLMCache.stats() has it.
+Namespaces are shown as digests: a store keeps no names. Hits, misses and savings are counted by a
+running cache, not by its store: see LLMCache.stats().
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from llmemo.cli.arguments import add_file
 from llmemo.inspection.opening import viewed
 from llmemo.inspection.survey import SAMPLE, contents, survey
 from llmemo.inspection.values import ValueReader
+from llmemo.telemetry import numbers
 from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -82,14 +83,19 @@ def _text(shown: str, facts: dict[str, Any], counted: Survey, seen: Contents, no
         rows += [("schema", f"{facts['schema']} (newest: {facts['newest_schema']})")]
         rows += [("questions", f"{facts['questions']:,}")]
     else:
-        rows += [("server", f"version {facts['version']}, {facts['nodes']} node(s)")]
+        nodes = numbers.counted(facts["nodes"], "node", "nodes")
+        rows += [("server", f"version {facts['version']}, {nodes}")]
     rows += [("values", wording.size(counted.bytes))]
     for name, when in (("oldest", counted.oldest), ("newest", counted.newest)):
         ago = "" if when is None else f" ({wording.span(now - when)} ago)"
         rows.append((name, wording.moment(when) + ago))
     lines = [shown, wording.table(rows), "", f"namespaces: {len(counted.groups):,}"]
     lines += _namespaces(counted)
-    lines += ["", f"of {seen.seen:,} values that were read:", wording.table(_values(seen), " r")]
+    lines += [
+        "",
+        f"of {numbers.counted(seen.seen, 'value', 'values')} read:",
+        wording.table(_values(seen), " r"),
+    ]
     return "\n".join(lines)
 
 
@@ -98,7 +104,11 @@ def _namespaces(counted: Survey) -> list[str]:
     if not largest:
         return []
     rows = [
-        (f"  {name.hex() or '(damaged)'}", f"{group.entries:,} entries", wording.size(group.bytes))
+        (
+            f"  {name.hex() or '(damaged)'}",
+            numbers.entries(group.entries),
+            wording.size(group.bytes),
+        )
         for name, group in largest
     ]
     left = len(counted.groups) - len(largest)
@@ -106,7 +116,10 @@ def _namespaces(counted: Survey) -> list[str]:
 
 
 def _values(seen: Contents) -> list[tuple[str, str]]:
-    rows = [(f"  {kind}s", f"{count:,}") for kind, count in seen.kinds.most_common()]
+    rows = [
+        (f"  {kind if count == 1 else f'{kind}s'}", f"{count:,}")
+        for kind, count in seen.kinds.most_common()
+    ]
     rows += [
         ("  compressed", wording.share(seen.share(seen.compressed))),
         ("  encrypted", wording.share(seen.share(seen.encrypted))),

@@ -14,6 +14,7 @@ from llmemo.cli.arguments import add_file
 from llmemo.inspection.opening import viewed
 from llmemo.inspection.values import ValueReader
 from llmemo.inspection.verification import verify
+from llmemo.telemetry import numbers
 from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def run(arguments: Namespace, output: Output) -> int:
 
 
 def _text(shown: str, verdict: Verdict) -> str:
-    lines = [f"{shown}: {verdict.entries:,} entries checked"]
+    lines = [f"{shown}: {numbers.entries(verdict.entries)} checked"]
     lines += [f"  the file: {problem}" for problem in verdict.file_problems]
     for reason, count in verdict.damaged.items():
         lines.append(f"  damaged ({reason}): {count:,}")

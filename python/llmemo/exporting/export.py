@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from llmemo._core import ValueDamaged
 from llmemo.codec.integrity import check_stored
 from llmemo.exporting.lines import answer_line, end_line, header_line, state_line
+from llmemo.telemetry import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ class ExportReport:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.damaged.items()))
         bad = f", {sum(self.damaged.values()):,} damaged ({reasons})" if reasons else ""
         return (
-            f"{self.answers:,} answers exported, {self.expired:,} expired{bad},"
+            f"{numbers.answers(self.answers)} exported, {self.expired:,} expired{bad},"
             f" in {self.seconds:.1f} s"
         )
 

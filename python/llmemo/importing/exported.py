@@ -17,6 +17,7 @@ from llmemo.inspection.opening import PREFIX
 from llmemo.store_io.calls import Call, run_inline, store_errors
 from llmemo.store_io.executor import Executor
 from llmemo.store_io.operations import AmendState
+from llmemo.telemetry import numbers
 from llmemo.telemetry.stats import Tally
 
 if TYPE_CHECKING:
@@ -64,12 +65,14 @@ class LinesReport:
     def __str__(self) -> str:
         """One sentence."""
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.damaged.items()))
-        bad = f", {sum(self.damaged.values()):,} lines damaged ({reasons})" if reasons else ""
+        bad = (
+            f", {numbers.lines(sum(self.damaged.values()))} damaged ({reasons})" if reasons else ""
+        )
         gap = "; the end is missing" if self.missing is None else ""
         if self.missing:
-            gap = f"; {self.missing:,} lines are missing"
+            gap = f"; missing: {numbers.lines(self.missing)}"
         return (
-            f"{self.imported:,} answers imported, {self.already:,} were there already,"
+            f"{numbers.answers(self.imported)} imported, {self.already:,} already there,"
             f" {self.expired:,} expired{bad}, in {self.seconds:.1f} s{gap}"
         )
 
@@ -131,7 +134,7 @@ class LinesImport:
             self._run(executor, progress)
         except StoreError as error:
             self._writer.give_up()
-            error.args = (f"{error} ({self.imported:,} answers were imported)",)
+            error.args = (f"{error} (imported: {numbers.answers(self.imported)})",)
             raise
         except BaseException:
             self._writer.give_up()

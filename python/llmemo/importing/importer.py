@@ -20,6 +20,7 @@ from llmemo.keys.identity import describe, identify
 from llmemo.keys.request import Request
 from llmemo.pipeline.admission import refusal_of
 from llmemo.pipeline.answer_record import record_of, times
+from llmemo.telemetry import numbers
 from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class ImportReport:
         """One sentence."""
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.skipped.items()))
         return (
-            f"{self.imported:,} answers imported, {self.already:,} were there already,"
+            f"{numbers.answers(self.imported)} imported, {self.already:,} already there,"
             f" {sum(self.skipped.values()):,} skipped{f' ({reasons})' if reasons else ''},"
             f" in {self.seconds:.1f} s"
         )
@@ -164,7 +165,7 @@ class _Import:
         """Add to an error the number of answers that were imported all the same."""
         if self._writer is not None:
             self._writer.give_up()
-        error.args = (f"{error} ({self.imported:,} answers were imported)",)
+        error.args = (f"{error} (imported: {numbers.answers(self.imported)})",)
 
     def _translated(self, request: ImportedRequest) -> _Answer | None:
         prompt, llm_string, responses = request

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 from llmemo._core import ValueDamaged
 from llmemo.codec.integrity import check_stored
-from llmemo.errors import StoreError
+from llmemo.errors import ConfigurationError, StoreError
 from llmemo.exporting.lines import (
     FORMAT,
     NAMESPACES_MAX,
@@ -71,7 +71,8 @@ class LineReader:
             name: Of the file, for errors.
 
         Raises:
-            StoreError: It is no export, or one of a newer version.
+            ConfigurationError: It is no export, or one of a newer version.
+            StoreError: Its header is damaged.
             OSError: It cannot be read.
         """
         self._stream = stream
@@ -88,7 +89,7 @@ class LineReader:
         line = self._line()
         if line == b"":
             msg = f"{name} is empty: it is no export of llmemo"
-            raise StoreError(msg)
+            raise ConfigurationError(msg)
         try:
             found = json.loads(line or b"")
             is_ours = found["format"] == FORMAT
@@ -97,10 +98,10 @@ class LineReader:
             is_ours, version = False, None
         if not is_ours or type(version) is not int:
             msg = f"{name} is no export of llmemo: name a file that `llmemo export` has written"
-            raise StoreError(msg)
+            raise ConfigurationError(msg)
         if version > VERSION:
-            msg = f"{name} is an export of a newer llmemo (version {version}): upgrade llmemo here"
-            raise StoreError(msg)
+            msg = f"{name} is an export of a newer llmemo (version {version}): upgrade llmemo"
+            raise ConfigurationError(msg)
         try:
             fields = _fields(line or b"")
             return Kinds(

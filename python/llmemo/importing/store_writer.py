@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llmemo.errors import StoreError, text_of
 from llmemo.store_io.calls import Call, run_inline, store_errors
 from llmemo.store_io.operations import Add
+from llmemo.telemetry import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,8 +71,9 @@ class StoreWriter:
 
     def _wait(self) -> None:
         call, count = self._under_way.popleft()
+        some = numbers.answers(count)
         with store_errors(
-            late=f"the store did not take {count:,} answers within {TIMEOUT:.0f} s: import again",
+            late=f"the store did not take {some} within {TIMEOUT:.0f} s: import again",
             failed="the store could not take answers",
         ):
             added = run_inline(call.wait(TIMEOUT))

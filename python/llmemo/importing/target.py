@@ -34,7 +34,10 @@ def target_of(location: str, *, prefix: str = PREFIX) -> tuple[Store, bool]:
     from llmemo.inspection.careful_store import CarefulStore  # noqa: PLC0415 (as above)
     from llmemo.stores.sqlite.path_checks import check_header  # noqa: PLC0415
 
-    store = CarefulStore(file_path(location))
+    try:
+        store = CarefulStore(file_path(location))
+    except ConfigurationError as error:
+        raise type(error)(str(error).removeprefix("store=")) from None
     if store.path.exists() and not store.path.stat().st_mode & WRITABLE:
         msg = f"{str(store.path)!r} is read-only: change its mode, or name another file"
         raise ConfigurationError(msg)

@@ -23,7 +23,7 @@ class CarefulSession(RepairedSession):
     """A session of a command: to begin a new file is the services' business, or the user's."""
 
     async def _set_aside(self, *_: object, **__: object) -> NoReturn:
-        msg = "the file is damaged: it was left alone; see llmemo verify"
+        msg = f"{str(self.path)!r} is damaged: it was left alone; see llmemo verify"
         raise StoreRefusedError(msg)
 
     async def give_back(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmemo.inspection.survey import contents, survey
+from llmemo.telemetry.numbers import entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ def check_entries(
     sample = max(total, 1) if is_full else SAMPLE
     counted = survey(view, now, progress, sample=sample)
     seen = contents(view, reader, counted.keys, progress)
-    what = f"{seen.seen:,} of {counted.entries:,} entries were read"
+    what = f"read {seen.seen:,} of {entries(counted.entries)}"
     if seen.damaged:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in seen.damaged.items())
         remedy = "services remove them when they meet them; llmemo verify lists them"
@@ -55,9 +56,9 @@ def check_entries(
         remedy = "set LLMEMO_ENCRYPTION_KEY as the services have it, or upgrade llmemo here"
         yield Check("entries", WARN, f"{what}; not readable here: {reasons}", remedy)
     else:
-        yield fine("entries", f"{what}, and all are sound")
+        yield fine("entries", f"{what}: sound")
     if counted.from_the_future:
-        text = f"{counted.from_the_future:,} entries were made in the future, by this clock"
+        text = f"from the future, by this machine's clock: {entries(counted.from_the_future)}"
         yield Check("clock", WARN, text, "set the clocks of all machines by NTP")
     else:
         yield fine("clock", "no entry is from the future")

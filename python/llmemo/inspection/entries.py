@@ -35,6 +35,17 @@ class Entry(NamedTuple):
         """Whether it is not served any more at this Unix time, in seconds."""
         return self.expires is not None and self.expires <= now
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: what every store has of it."""
+        return {
+            "key": self.key.hex(),
+            "namespace": self.namespace.hex(),
+            "llm": self.llm.hex(),
+            "created": self.created,
+            "expires": self.expires,
+            "bytes": self.size,
+        }
+
 
 class Stored(NamedTuple):
     """An entry with all that the store has of it."""

@@ -71,15 +71,15 @@ def _sqlite(path: Path) -> Check:
     if not has_wal_reset_bug(sqlite3.sqlite_version_info):
         return fine("sqlite", f"SQLite {version} has no WAL-reset bug")
     lock = lock_of(path)
-    text = f"SQLite {version} has the WAL-reset bug; llmemo guards the file by {lock.name}"
+    text = f"SQLite {version} has the WAL-reset bug; {lock.name} guards against it"
     try:
         found = lock.lstat()
     except FileNotFoundError:
-        return fine("sqlite", f"{text}, which the first service makes")
+        return fine("sqlite", f"{text}, once a service has made it")
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         text = f"SQLite {version} has the WAL-reset bug, and {lock.name} is no file of llmemo's"
         return Check("sqlite", PROBLEM, text, f"stop the services and remove {lock}")
-    return fine("sqlite", f"{text}, which other programs do not know: they must only read")
+    return fine("sqlite", text)
 
 
 def _place(path: Path) -> Check:

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmemo.errors import ConfigurationError, NotACacheError, StoreError
+from llmemo.errors import ConfigurationError, StoreError
 from llmemo.inspection.entries import Entry, Stored
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 from llmemo.stores.sqlite.connection import is_damage
@@ -46,8 +46,6 @@ INCREMENTAL = 2
 KEY_DIGITS = 64
 """Hexadecimal digits of a key."""
 
-DAMAGED = "the file is damaged"
-
 
 class SQLiteView:
     """See `View`. Each method reads by transactions of some milliseconds; `integrity` excepted."""
@@ -61,7 +59,7 @@ class SQLiteView:
         self.path: Path = check_path(path)
         self.shown = str(self.path)
         self._file = ReadOnlyFile(self.path)
-        with translated():
+        with translated(self.path):
             # A newer schema is refused here.
             self._file.open()
 
@@ -135,7 +133,7 @@ class SQLiteView:
         try:
             rows = self._rows(f"PRAGMA integrity_check({problems})")
         except DamagedError as error:
-            return [str(error)]
+            return [error.found]
         # Text comes as bytes on this connection.
         found = [row[0].decode("utf-8", "replace") for row in rows]
         return [] if found == ["ok"] else found
@@ -146,7 +144,7 @@ class SQLiteView:
         Raises:
             StoreError: The file cannot be read now, or is damaged.
         """
-        with translated():
+        with translated(self.path):
             return self._file.read(work)
 
     def _rows(self, query: str, *values: object) -> list[Any]:
@@ -158,42 +156,69 @@ class SQLiteView:
 
 
 class DamagedError(StoreError):
-    """SQLite finds the file damaged."""
+    """SQLite finds a file damaged."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        """`found`: what SQLite says."""
+        super().__init__(
+            f"{str(path)!r} is damaged ({found}): restore a back-up, or let a service set it aside"
+        )
+        self.found = found
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
     """The absolute path of a file of ours.
 
     Raises:
-        ConfigurationError: There is none. The message speaks of files, not of arguments of Python.
+        ConfigurationError: There is none. The message speaks of files, not of arguments of Python,
+            and ends with what to do, after a colon.
     """
     try:
         return check_read_only(path)
-    except NotACacheError as error:
-        text = str(error).replace(
-            "is no cache yet: open it once without read_only=True", "is empty"
-        )
-        raise NotACacheError(text) from None
     except ConfigurationError as error:
-        text = str(error).partition(": read_only=")[0].removeprefix("store=")
-        raise ConfigurationError(text) from None
+        text = str(error).removeprefix("store=")
+        for end, advice in ADVICE.items():
+            what, found, _ = text.partition(end)
+            if found:
+                text = what + advice
+        raise type(error)(text) from None
+
+
+ADVICE = {
+    " is not there: read_only=": (
+        " is not there: check the path; a service makes the file at first use"
+    ),
+    " is not a regular file: read_only=": " is not a regular file: name llmemo's own file",
+    " is no cache yet: ": " is empty: remove it; a service makes a new one",
+    " is a database of something else: ": (
+        " is a database of something else: name llmemo's own file"
+    ),
+    " is not an SQLite database: ": (
+        " is not an SQLite database: name llmemo's own file, or restore a back-up"
+    ),
+    ": it was left alone; name a new file": (
+        ": name llmemo's own file; llmemo import takes LangChain's answers over"
+    ),
+}
+"""Where the text of an error for programs is cut, and what stands there for people."""
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Translate errors of a file into those that a command reports."""
     try:
         yield
     except StoreUnusableError as error:
-        raise ConfigurationError(str(error).replace(", and memory alone serves", "")) from error
+        # Of a newer llmemo: what follows is what a service does then.
+        text = str(error).partition(": it is left")[0].replace("the store", repr(str(path)), 1)
+        raise ConfigurationError(f"{text}: upgrade llmemo") from error
     except StoreUnavailableError as error:
-        msg = f"the file cannot be read now: {error}"
+        msg = f"{str(path)!r} cannot be read now: {error}"
         raise StoreError(msg) from error
     except sqlite3.Error as error:
         if is_damage(error):
-            msg = f"{DAMAGED}: {error}"
-            raise DamagedError(msg) from error
-        msg = f"the file cannot be read: {error}"
+            raise DamagedError(path, str(error)) from error
+        msg = f"{str(path)!r} cannot be read: {error}"
         raise StoreError(msg) from error
 
 

@@ -63,5 +63,5 @@ def verify(view: View, reader: ValueReader, progress: Progress) -> Verdict:
             done += len(some)
             progress(done, max(total, done))
     except DamagedError as error:
-        problems = problems or [str(error)]
+        problems = problems or [error.found]
     return Verdict(done, problems, found.damaged, found.unread, found.damaged_keys)
