@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import subprocess
@@ -11,39 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from langchain_core.outputs import Generation
-from support.doubles import FAST, LIMIT, PRELUDE, ROUNDS, expect_on_disk
+from support.doubles import FAST, LIMIT, ROUNDS, expect_on_disk
 from support.every_kind import hits_of_all, keep_all, kinds
 from support.figures import tell
 from support.moved import rows
+from support.writers import WRITERS, writers
 
 from llmemo import LLMCache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 EACH = min(2_000 * ROUNDS, 100_000)
 """Answers of each kind: 100,000 in a soak."""
-
-WRITERS = 4
-
-WRITER = """
-import json, time
-who, failed, count = sys.argv[2], [], 0
-is_over = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.readline(), is_over.set()), daemon=True).start()
-with opened() as cache:
-    say("ready")
-    while not is_over.is_set():
-        count += 1
-        key = f"{who}-{count % 300}"
-        cache.update(key, "m", answer(key))
-        if cache.lookup(key, "m") != answer(key):
-            failed.append(key)
-        time.sleep(0.002)
-    stats = cache.stats()
-say(json.dumps([count, failed, stats.errors, stats.misses, stats.writes_unconfirmed]))
-"""
 
 
 class Ran(NamedTuple):
@@ -85,36 +64,6 @@ def llmemo(folder: Path, *arguments: object, stdout: Any = subprocess.PIPE) -> R
     seconds = time.monotonic() - start
     kib = int(peak.read_text()) if peak.exists() else 0
     return Ran(done.returncode, done.stdout or "", done.stderr, seconds, kib * 1024)
-
-
-@contextlib.contextmanager
-def writers(path: Path) -> Iterator[list[Any]]:
-    """Processes that write and read for as long as the block lasts; then what they say."""
-    said: list[Any] = []
-    with contextlib.ExitStack() as stack:
-        crew = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [*FAST, "-c", PRELUDE + WRITER, str(path), f"w{who}"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for who in range(WRITERS)
-        ]
-        try:
-            for each in crew:
-                assert each.stdout is not None
-                assert each.stdout.readline() == "ready\n"
-            yield said
-            for each in crew:
-                printed, _ = each.communicate("\n", timeout=LIMIT)
-                said.append(json.loads(printed))
-        finally:
-            for each in crew:
-                if each.poll() is None:
-                    each.kill()
 
 
 @pytest.mark.slow
@@ -162,16 +111,16 @@ def test_services_write_on_meanwhile_and_none_of_their_calls_fails(tmp_path: Pat
             assert (back.code, back.said) == (0, ""), back
             new = llmemo(tmp_path, "import", path, tmp_path / "other.jsonl", "--json")
             assert (new.code, new.said) == (0, ""), new
-    for updates, *troubles in said:
-        assert updates > 0
-        assert troubles == [[], {}, 0, 0]
+    for report in said:
+        assert report["calls"] == report["updates"] > 0
+        assert (report["wrong"], report["misses"], report["troubles"]) == ([], 0, [{}, {}, 0])
     assert hits_of_all(path, count) == count * kinds()
     with LLMCache(fresh, max_bytes=0) as cache:
         for who in range(WRITERS):
             hit = cache.lookup(f"w{who}-1", "m")
             assert hit is not None
             assert hit[0].text == f"answer to w{who}-1"
-    tell("exports and imports beside 4 writers", updates=sum(each[0] for each in said))
+    tell("exports and imports beside 4 writers", updates=sum(each["calls"] for each in said))
 
 
 @pytest.mark.slow
