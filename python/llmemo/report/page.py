@@ -54,9 +54,10 @@ def page(contents: Contents) -> str:
 
 ABOUT = (
     "Counts are of this process since the cache was made; entries of the store are those of all"
-    " processes that share it. Times are of this machine's zone. The latency of the model is not"
-    " known to a cache, so nothing here estimates time saved. This file loads nothing, and has no"
-    " script."
+    " processes that share it. Memory counts expired entries until they are looked up or evicted; a"
+    " store removes them by itself. Times are of this machine's zone. A cache does not know"
+    " how long a model takes, so nothing here estimates time saved. This file loads nothing, and has"
+    " no script."
 )
 
 
