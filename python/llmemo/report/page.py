@@ -56,8 +56,8 @@ ABOUT = (
     "Counts are of this process since the cache was made; entries of the store are those of all"
     " processes that share it. Memory counts expired entries until they are looked up or evicted; a"
     " store removes them by itself. Times are of this machine's zone. A cache does not know"
-    " how long a model takes, so nothing here estimates time saved. This file loads nothing, and has"
-    " no script."
+    " how long a model takes, so nothing here estimates time saved. This file loads nothing, and"
+    " has no script."
 )
 
 
@@ -149,15 +149,16 @@ def _over_time(contents: Contents) -> str:
 def _misses(contents: Contents) -> str:
     stats = contents.stats
     shown = tables.reasons("", stats.missed, reasons.MISSED)
-    removed = [
-        f"{formats.counted(number, 'entry was', 'entries were')} {what}"
-        for number, what in (
-            (stats.expired, "found expired"),
-            (stats.evictions, "evicted from memory because it was full"),
-        )
-        if number
-    ]
-    return shown + (note("; ".join(removed) + ".") if removed and shown else "")
+    found = (stats.expired, "found expired")
+    evicted = (stats.evictions, "evicted from memory because it was full")
+    removed = _counts(("entry was", "entries were"), found, evicted)
+    return shown + (note(f"{removed}.") if removed and shown else "")
+
+
+def _counts(things: tuple[str, str], *counts: tuple[int, str]) -> str:
+    """Numbers of things that were something, without those of none."""
+    told = (f"{formats.counted(number, *things)} {what}" for number, what in counts if number)
+    return "; ".join(told)
 
 
 def _groups(contents: Contents) -> str:
@@ -198,15 +199,10 @@ def _near_hits(contents: Contents) -> str:
     listed = [_near_row(near, has_texts=contents.has_texts) for near in found.listed]
     heads = ["Last", "Misses", "-Namespace", "-Differs in"]
     heads += ["-Question"] if contents.has_texts else []
-    rest = [
-        f"{formats.counted(number, *MISSES)} {what}"
-        for number, what in (
-            (found.too_long, "too long to be remembered"),
-            (found.not_in_time, "not compared, for lack of time"),
-        )
-        if number
-    ]
-    told = ". ".join(one for one in ("; ".join(rest), formats.text(found.trouble)) if one)
+    too_long = (found.too_long, "too long to be remembered")
+    left = (found.not_in_time, "not compared, for lack of time")
+    rest = _counts(MISSES, too_long, left)
+    told = ". ".join(one for one in (rest, formats.text(found.trouble)) if one)
     proposals = "".join(_proposal(*both) for both in found.ignorable[:PROPOSALS])
     return (
         intro
