@@ -127,7 +127,7 @@ def test_a_task_that_is_cancelled_meanwhile_is_cancelled() -> None:
     async def ask() -> None:
         task = asyncio.current_task()
         assert task is not None
-        cache = LLMCache(on_event=lambda _: task.cancel())  # type: ignore[func-returns-value]
+        cache = LLMCache(on_event=lambda _: task.cancel())
         await CountingModel(cache=cache).ainvoke("?")
         await asyncio.sleep(0)
 

@@ -130,8 +130,8 @@ def test_a_marked_message_in_the_next_turn_has_the_same_key(kind: Any) -> None:
     cache = LLMCache()
     marks = [{}, *({"llmemo": [{"hit": True, "age": age}] * n} for age, n in ((1.5, 1), (2, 2)))]
     keys, node_keys = set(), set()
-    for mark in marks:
-        turn = kind("4", response_metadata={"model_name": "m", **mark, "id": "x"})
+    for marked in marks:
+        turn = kind("4", response_metadata={"model_name": "m", **marked, "id": "x"})
         prompt = dumps([HumanMessage("2 + 2?"), turn, HumanMessage("Sure?")])
         with track() as tracker:
             cache.lookup(prompt, LLM)

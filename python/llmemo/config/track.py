@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def track() -> Iterator[Tracker]:
     """Collect what becomes of the lookups inside, through chains, tasks and threads.
 
-    Each event keeps the texts of its request, for `event.explain()`.
+    The event of a miss keeps the texts of its request, up to 32 Ki characters, for `explain()`.
 
     Examples:
         >>> from langchain_core.language_models import FakeListChatModel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import sqlite3
 
 from llmemo.errors import StoreError
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
@@ -48,6 +47,8 @@ def reason_of(error: BaseException) -> str:
     Stores of ours say it in their own errors. A message of unknown origin may quote a prompt or a
     password, so it is left out.
     """
+    import sqlite3  # noqa: PLC0415 (`import llmemo` does without)
+
     found = None
     if isinstance(error, (sqlite3.Error, StoreUnavailableError)):
         found = _by_text(error)
