@@ -22,8 +22,9 @@ from support.near import certify, keep, look, near_cache, wording
 
 from llmemo import LLMCache, SQLiteStore, StoreError
 from llmemo.exporting import export as export_module
-from llmemo.exporting import redis_source, sqlite_source
+from llmemo.exporting import sqlite_source
 from llmemo.exporting.sources import source_of
+from llmemo.inspection import paging
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.sqlite.read_only import ReadOnlyFile
 
@@ -167,7 +168,7 @@ def test_expired_answers_stay_behind(tmp_path: Path) -> None:
 def test_others_may_write_and_remove_between_any_two_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_source, "BYTES_PER_PAGE", 1)
+    monkeypatch.setattr(paging, "BYTES_PER_PAGE", 1)
     with LLMCache(tmp_path / "a.db", max_bytes=0) as cache:
         for number in range(10):
             cache.update(f"{number}", LLM, answer(number))
@@ -215,7 +216,7 @@ def test_damaged_rows_are_left_out_and_counted(tmp_path: Path) -> None:
 def test_a_file_that_is_lost_on_the_way_ends_an_export_without_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_source, "BYTES_PER_PAGE", 1)
+    monkeypatch.setattr(paging, "BYTES_PER_PAGE", 1)
     monkeypatch.setattr(sqlite_source, "PATIENCE", 0.0)
     with LLMCache(tmp_path / "a.db") as cache:
         for number in range(3):
@@ -280,7 +281,7 @@ def test_a_server_is_read_in_pages_and_what_is_damaged_is_counted(
     with LLMCache(redis_url) as cache:
         for number in range(6):
             cache.update(f"{number}", LLM, answer(number))
-    monkeypatch.setattr(redis_source, "BYTES_PER_PAGE", 1)
+    monkeypatch.setattr(paging, "BYTES_PER_PAGE", 1)
     seen: list[tuple[int, int | None]] = []
     lines, report = exported(redis_url, lambda *at: seen.append(at))
     assert (report.answers, report.damaged) == (6, {})

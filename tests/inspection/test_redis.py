@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from support.commands import chat, llmemo
 from support.doubles import patience
+from support.moved import exported
 from support.redis_server import Server
 from support.redis_topologies import Cluster
 
 from llmemo import LLMCache, RedisStore, options
+from llmemo.stores.redis.keys import Keys
 
 if TYPE_CHECKING:
     from support.servers import Replies
@@ -143,3 +145,20 @@ def test_what_is_for_files_alone(command: str) -> None:
     done = llmemo(command, "redis://127.0.0.1:1")
     assert done.code == 2
     assert "SQLite file" in done.err
+
+
+def test_something_else_under_an_entrys_name_is_a_damaged_row(redis_url: str, ask: Replies) -> None:
+    filled(redis_url)
+    key = "0" * 64
+    name = Keys("llmemo").answer(bytes(32)).decode()
+    ask("LPUSH", name, "1")
+    assert llmemo("stats", redis_url, "--json").lines[0]["entries"] == 41
+    [row] = [one for one in llmemo("ls", redis_url, "--json").lines if one["key"] == key]
+    assert "damaged" in row["kind"]
+    done = llmemo("verify", redis_url, "--json")
+    assert (done.code, done.lines[0]["damaged"]) == (1, {"row": 1})
+    assert done.lines[0]["damaged_keys"] == [key]
+    assert "damaged: 1 row" in llmemo("doctor", redis_url).out
+    lines, report = exported(redis_url)
+    assert (report.answers, report.damaged) == (40, {"not_an_entry": 1})
+    assert lines.count(b'"kind":"answer"') == 40

@@ -6,19 +6,16 @@ the new answers at once. Lines that are damaged are left out and counted: the ex
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import logging
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from llmemo.cli import FINE, PROBLEM
 from llmemo.cli.arguments import add_file
 from llmemo.errors import ConfigurationError
 from llmemo.importing.exported import LinesImport
+from llmemo.importing.given import STDIN, opened
 from llmemo.importing.line_reader import LineReader
 from llmemo.importing.target import target_of
 from llmemo.stores.sqlite.path_checks import is_ours
@@ -27,18 +24,14 @@ from llmemo.telemetry.progress import ProgressBar
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator
 
     from llmemo.cli.output import Output
+    from llmemo.importing.given import Given
 
 EXAMPLES = """\
   llmemo import cache.db answers.jsonl
   llmemo import cache.db .langchain.db
   gunzip -c answers.jsonl.gz | llmemo import cache.db -"""
-
-STDIN = "-"
-SQLITE = b"SQLite format 3\0"
-"""How a database begins (sqlite.org/fileformat.html, 1.3.1)."""
 
 EXPECTED = ("bypassed: ", "not kept: ")
 """Reasons not to import a row that is whole."""
@@ -63,41 +56,20 @@ def run(arguments: Namespace, output: Output) -> int:
     """Import, and say what came of it."""
     # What the store would log is said by the errors.
     logging.getLogger("llmemo").addHandler(logging.NullHandler())
-    if arguments.source != STDIN and _is_database(arguments.source):
-        return _import_langchain(arguments, output)
-    return _import_lines(arguments, output)
+    with opened(arguments.source) as given:
+        if not given.is_database:
+            return _import_lines(given, arguments, output)
+    return _import_langchain(arguments, output)
 
 
-def _is_database(path: str) -> bool:
-    """Whether this is a file of SQLite.
-
-    Raises:
-        ConfigurationError: There is nothing to read.
-    """
-    source = Path(path)
-    if not source.exists():
-        msg = f"{path!r} is not there"
-    elif source.is_dir():
-        msg = f"{path!r} is a folder: name a file in it"
-    elif not os.access(source, os.R_OK):
-        msg = f"{path!r} cannot be read by this user: change its mode or owner"
-    elif not source.is_file():
-        # Nothing is read of a pipe: it could not be put back.
-        return False
-    else:
-        with source.open("rb") as file:
-            return file.read(len(SQLITE)) == SQLITE
-    raise ConfigurationError(msg)
-
-
-def _import_lines(arguments: Namespace, output: Output) -> int:
-    with _opened(arguments.source) as (stream, size), ProgressBar("importing") as bar:
-        reader = LineReader(stream, "stdin" if arguments.source == STDIN else arguments.source)
+def _import_lines(given: Given, arguments: Namespace, output: Output) -> int:
+    with ProgressBar("importing") as bar:
+        reader = LineReader(given.stream, given.name)
         importing = LinesImport(
             reader, arguments.file, prefix=arguments.prefix, anyway=arguments.anyway
         )
         try:
-            report = importing.run(lambda position: bar(position, size))
+            report = importing.run(lambda position: bar(position, given.size))
         except KeyboardInterrupt:
             output.note(f"interrupted: {numbers.answers(importing.imported)} imported")
             raise
@@ -107,18 +79,6 @@ def _import_lines(arguments: Namespace, output: Output) -> int:
         return FINE
     output.note("llmemo import: the export is not whole: what is sound in it was imported")
     return PROBLEM
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
-    """The stream, and its size in bytes if that is known."""
-    if path == STDIN:
-        binary = getattr(sys.stdin, "buffer", None)
-        # One of a notebook, say, has text alone.
-        yield binary or io.BytesIO(sys.stdin.read().encode()), None
-        return
-    with Path(path).open("rb") as stream:
-        yield stream, os.fstat(stream.fileno()).st_size or None
 
 
 def _import_langchain(arguments: Namespace, output: Output) -> int:

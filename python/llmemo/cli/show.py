@@ -61,7 +61,7 @@ def run(arguments: Namespace, output: Output) -> int:
 def the_one(view: View, prefix: str, output: Output) -> Stored | None:
     """The entry whose key begins like that; None, which is said, if there is none, or several."""
     keys = view.matching(prefix, MATCHES_SHOWN + 1)
-    found = view.stored(keys) if len(keys) == 1 else []
+    found = list(view.stored(keys)) if len(keys) == 1 else []
     if found:
         return found[0]
     if len(keys) > 1:

@@ -5,6 +5,7 @@ store ──► pages ──► checked ──► lines
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -92,6 +93,8 @@ def export(
 
 def _damage_of(record: Record) -> str | None:
     """Why no process could read an answer; None if one may."""
+    if not all(math.isfinite(it) for it in (record.created, record.expires or 0.0)):
+        return "not_an_entry"
     try:
         check_stored(record.value, record.key)
     except ValueDamaged as damage:

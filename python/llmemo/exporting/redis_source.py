@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmemo.exporting.source import BYTES_PER_PAGE, ROWS_PER_PAGE, SAMPLE, Page, Source, kinds_of
+from llmemo.exporting.source import SAMPLE, Page, Source, kinds_of
 from llmemo.stores.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
     from llmemo.exporting.lines import Kinds
-    from llmemo.inspection.entries import Entry
     from llmemo.inspection.redis_view import RedisView
 
 
@@ -42,27 +41,12 @@ class RedisSource(Source):
         """See `Source.pages`. An answer may come twice: an import takes it once."""
         done = 0
         for entries in self._view.entries():
-            for some in _by_size(entries):
-                stored = self._view.stored([entry.key for entry in some])
+            for stored in self._view.pages(entries):
                 records = [
                     Record(it.key, one.value, it.namespace, it.llm, it.created, it.expires)
                     for one in stored
                     if not one.is_damaged
                     for it in (one.entry,)
                 ]
-                done += len(some)
+                done += len(stored)
                 yield Page(records, len(stored) - len(records), done)
-
-
-def _by_size(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """Entries in groups of which no reply is too large."""
-    group: list[Entry] = []
-    size = 0
-    for entry in entries:
-        if group and (size + entry.size > BYTES_PER_PAGE or len(group) == ROWS_PER_PAGE):
-            yield group
-            group, size = [], 0
-        group.append(entry)
-        size += entry.size
-    if group:
-        yield group

@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 SAMPLE = 1_000
 """Answers by which the kinds of all are told, from each end of a store."""
 
-ROWS_PER_PAGE = 256
-"""Most answers that are read at a time, for which a file is locked against a checkpoint."""
-
-BYTES_PER_PAGE = 4 * 2**20
-"""Bytes after which a page ends."""
-
 
 class Page(NamedTuple):
     """Some answers, one after the other."""

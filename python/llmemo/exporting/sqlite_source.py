@@ -8,14 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo.errors import StoreError
-from llmemo.exporting.source import (
-    BYTES_PER_PAGE,
-    ROWS_PER_PAGE,
-    SAMPLE,
-    Page,
-    Source,
-    kinds_of,
-)
+from llmemo.exporting.source import SAMPLE, Page, Source, kinds_of
+from llmemo.inspection.paging import page_of
+from llmemo.inspection.sqlite_view import check_order
 from llmemo.stores.base import StoreUnavailableError
 from llmemo.stores.records import Record, StoredQuestion
 from llmemo.stores.sqlite.rows import record_of
@@ -38,15 +33,14 @@ PAUSE = 0.05
 
 _ENTRIES = ", ".join(f"e.{column}" for column in (*COLUMNS.split(", "), "outline", "request"))
 PAGE = f"""
-SELECT e.id, {_ENTRIES}, {{questions}}
-WHERE e.id > ? AND e.id <= ? ORDER BY e.id LIMIT {ROWS_PER_PAGE}
+SELECT e.id, {_ENTRIES}, {{questions}} WHERE e.id >= ? AND e.id <= ? ORDER BY e.id
 """
 QUESTIONS = "q.partition, q.sealed FROM entries e LEFT JOIN questions q ON q.key = e.key"
 NO_QUESTIONS = "NULL, NULL FROM entries e"
 
 # The ids of what is there when it begins: what is stored later has higher ones, or is a new answer
 # to an old request.
-ENDS = "SELECT ifnull(min(id), 1) - 1, ifnull(max(id), 0) FROM entries"
+ENDS = "SELECT ifnull(min(id), 1), ifnull(max(id), 0) FROM entries"
 VERSION = "PRAGMA user_version"
 STATES = "SELECT name, state FROM states ORDER BY name"
 KINDS = """
@@ -71,7 +65,7 @@ class SQLiteSource(Source):
     @property
     def total(self) -> int:
         """How many ids there are, from the first answer to the last."""
-        return int(self._last - self._first)
+        return int(self._last - self._first + 1)
 
     def kinds(self) -> Kinds:
         """See `Source.kinds`."""
@@ -98,11 +92,12 @@ class SQLiteSource(Source):
         """See `Source.pages`."""
         query = PAGE.format(questions=QUESTIONS if self._has_questions else NO_QUESTIONS)
         at = self._first
-        while at < self._last:
+        while at <= self._last:
             rows = self._read(functools.partial(_some, query, (at, self._last)))
             if not rows:
                 return
-            at = rows[-1][0]
+            check_order(self._view.path, [row[0] for row in rows], at)
+            at = rows[-1][0] + 1
             records = [_record(row[1:]) for row in rows]
             whole = [record for record in records if record is not None]
             yield Page(whole, len(records) - len(whole), at - self._first)
@@ -127,16 +122,8 @@ class SQLiteSource(Source):
 
 
 def _some(query: str, values: Sequence[int], connection: sqlite3.Connection) -> list[Any]:
-    """The rows of one page: as many as memory is for, and one at least."""
-    found: list[Any] = []
-    size = 0
     with contextlib.closing(connection.execute(query, values)) as rows:
-        for row in rows:
-            found.append(row)
-            size += sum(len(field) for field in row if type(field) is bytes)
-            if size > BYTES_PER_PAGE:
-                break
-    return found
+        return page_of(rows)
 
 
 def _record(row: tuple[Any, ...]) -> Record | None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 LINE_BYTES_MAX = 128 * 2**20
 """The longest line. An answer takes at most 64 MiB, and a third more in base64."""
 
+HEADER_BYTES_MAX = 2**16
+"""The longest first line: what is longer is no export, and may have no end."""
+
 SMALL_BYTES_MAX = 2**20
 """The longest outline, sealed question or state."""
 
@@ -86,12 +89,13 @@ class LineReader:
         self.kinds = self._header(name)
 
     def _header(self, name: str) -> Kinds:
-        line = self._line()
+        line = self._stream.readline(HEADER_BYTES_MAX)
+        self.position += len(line)
         if line == b"":
             msg = f"{name} is empty: it is no export of llmemo"
             raise ConfigurationError(msg)
         try:
-            found = json.loads(line or b"")
+            found = json.loads(line)
             is_ours = found["format"] == FORMAT
             version = found["version"]
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -103,7 +107,7 @@ class LineReader:
             msg = f"{name} is an export of a newer llmemo (version {version}): upgrade llmemo"
             raise ConfigurationError(msg)
         try:
-            fields = _fields(line or b"")
+            fields = _fields(line)
             return Kinds(
                 frozenset(_digest(it, LABEL_BYTES) for it in fields["namespaces"][:NAMESPACES_MAX]),
                 frozenset(bool(it) for it in fields["encrypted"]),

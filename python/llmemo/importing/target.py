@@ -32,10 +32,15 @@ def target_of(location: str, *, prefix: str = PREFIX) -> tuple[Store, bool]:
             raise ConfigurationError(str(error)) from None
         return RedisStore(location, prefix=prefix), True
     from llmemo.inspection.careful_store import CarefulStore  # noqa: PLC0415 (as above)
+    from llmemo.inspection.sqlite_view import translated  # noqa: PLC0415
     from llmemo.stores.sqlite.path_checks import check_header  # noqa: PLC0415
+    from llmemo.stores.sqlite.schema import check_version  # noqa: PLC0415
 
     try:
         store = CarefulStore(file_path(location))
+        with translated(store.path):
+            version = check_header(store.path)
+            check_version(version)
     except ConfigurationError as error:
         raise type(error)(str(error).removeprefix("store=")) from None
     if store.path.exists() and not store.path.stat().st_mode & WRITABLE:
@@ -43,4 +48,4 @@ def target_of(location: str, *, prefix: str = PREFIX) -> tuple[Store, bool]:
         raise ConfigurationError(msg)
     # Services may keep what has expired, for `stale_if_error`: upkeep is to leave it to them.
     store.grace = math.inf
-    return store, check_header(store.path) > 0
+    return store, version > 0

@@ -30,6 +30,8 @@ class Entry(NamedTuple):
     """Bytes of its value, as it is stored."""
     used: float | None = None
     """Unix time in seconds of its last use, where the store notes uses."""
+    is_foreign: bool = False
+    """Whether something else, of another type, has its name on a server."""
 
     def is_expired(self, now: float) -> bool:
         """Whether it is not served any more at this Unix time, in seconds."""
@@ -73,8 +75,8 @@ class View(Protocol):
     def count(self) -> int:
         """About how many entries there are, at once."""
 
-    def stored(self, keys: Sequence[bytes]) -> list[Stored]:
-        """All that there is of the entries of these keys that are there."""
+    def stored(self, keys: Sequence[bytes]) -> Iterator[Stored]:
+        """All that there is of the entries of these keys that are there, a page at a time."""
 
     def matching(self, prefix: str, limit: int) -> list[bytes]:
         """Keys that begin with these hexadecimal digits, `limit` at most."""

@@ -43,7 +43,7 @@ def check_file(view: SQLiteView, *, is_full: bool) -> Iterator[Check]:
     yield _sqlite(path)
     yield _place(path)
     yield from _permissions(path)
-    yield _wal(bytes_of(wal_of(path)))
+    yield _wal(view, bytes_of(wal_of(path)))
     yield _space(path)
     yield _siblings(path)
     # What follows needs the file to be sound.
@@ -118,7 +118,10 @@ def _permissions(path: Path) -> Iterator[Check]:
         yield fine("writable", "the file and its folder are, by this user")
 
 
-def _wal(size: int) -> Check:
+def _wal(view: SQLiteView, size: int) -> Check:
+    if lost := view.lost_wal():
+        remedy = "a service removes it as it opens the file: keep a copy, if it may hold answers"
+        return Check("wal", PROBLEM, lost, remedy)
     if size <= WAL_LARGE:
         return fine("wal", f"{size:,} bytes")
     text = f"{size:,} bytes: something reads all the time, or no service is left to write it back"

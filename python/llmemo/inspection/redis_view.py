@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo.errors import StoreError
 from llmemo.inspection.entries import Entry, Stored
+from llmemo.inspection.paging import by_size
 from llmemo.stores.base import StoreRefusedError, StoreUnavailableError
 from llmemo.stores.redis import RedisStore, trouble
 from llmemo.stores.redis.commands import Call
@@ -28,9 +30,6 @@ T = TypeVar("T")
 
 NAMES_AT_ONCE = 500
 """Names that one SCAN goes through: a millisecond or two, for which a server answers nobody."""
-
-STORED_AT_ONCE = 100
-"""Values that one call asks for."""
 
 TIMEOUT = 5.0
 """Seconds for an exchange with a server: nobody's model call waits for it."""
@@ -78,18 +77,22 @@ class RedisView:
         except StoreRefusedError:
             return 0
 
-    def stored(self, keys: Sequence[bytes]) -> list[Stored]:
+    def stored(self, keys: Sequence[bytes]) -> Iterator[Stored]:
         """See `View.stored`."""
-        found = []
-        for at in range(0, len(keys), STORED_AT_ONCE):
-            some = keys[at : at + STORED_AT_ONCE]
-            frames = self.run(self._frames(some))
-            found += [
-                _stored_of(key, frame)
-                for key, frame in zip(some, frames, strict=True)
-                if isinstance(frame, bytes)
+        for at in range(0, len(keys), NAMES_AT_ONCE):
+            heads = self.run(self._heads(keys[at : at + NAMES_AT_ONCE]))
+            for page in self.pages(heads):
+                yield from page
+
+    def pages(self, entries: Sequence[Entry]) -> Iterator[list[Stored]]:
+        """All that there is of these entries, a page at a time."""
+        for some in by_size(entries):
+            frames = self.run(self._frames([one.key for one in some]))
+            yield [
+                _stored_of(one, frame)
+                for one, frame in zip(some, frames, strict=True)
+                if isinstance(frame, bytes) or one.is_foreign
             ]
-        return found
 
     def matching(self, prefix: str, limit: int) -> list[bytes]:
         """See `View.matching`: a whole key is asked for, a part of one is looked for."""
@@ -184,7 +187,10 @@ class RedisView:
         found = []
         for key, head, size in zip(keys, replies[::2], replies[1::2], strict=True):
             if isinstance(head, Exception):
-                raise trouble.translated(head)
+                if "WRONGTYPE" not in str(head):
+                    raise trouble.translated(head)
+                found.append(Entry(key, b"", b"", 0.0, None, 0, is_foreign=True))
+                continue
             if head:
                 found.append(_entry_of(key, head, size if isinstance(size, int) else VALUE_AT))
         return found
@@ -214,12 +220,21 @@ def _entry_of(key: bytes, head: bytes, size: int) -> Entry:
     record = unpacked(key, head)
     if record is None or record.value.startswith(DAMAGED) or len(head) < VALUE_AT:
         return Entry(key, b"", b"", 0.0, None, max(0, size - VALUE_AT))
-    return Entry(key, record.namespace, record.llm, record.created, record.expires, size - VALUE_AT)
+    created = record.created if math.isfinite(record.created) else 0.0
+    expires = record.expires
+    if expires is not None and not math.isfinite(expires):
+        expires = None
+    return Entry(key, record.namespace, record.llm, created, expires, size - VALUE_AT)
 
 
-def _stored_of(key: bytes, frame: bytes) -> Stored:
+def _stored_of(entry: Entry, frame: bytes | None) -> Stored:
+    if frame is None:
+        return Stored(entry, b"", is_damaged=True)
+    key = entry.key
     record = unpacked(key, frame)
     if record is None or record.value.startswith(DAMAGED):
         value = frame[VALUE_AT:]
         return Stored(_entry_of(key, frame[:SUM_AT], len(frame)), value, is_damaged=True)
-    return Stored(_entry_of(key, frame[:VALUE_AT], len(frame)), record.value)
+    is_damaged = not math.isfinite(record.created)
+    entry = _entry_of(key, frame[:VALUE_AT], len(frame))
+    return Stored(entry, record.value, is_damaged=is_damaged)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmemo.errors import ConfigurationError, StoreError
-from llmemo.inspection.entries import Entry, Stored
+from llmemo.inspection.sqlite_rows import LISTED, entry_of, stored_of, stored_rows
 from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 from llmemo.stores.sqlite.connection import is_damage
 from llmemo.stores.sqlite.path_checks import wal_of
 from llmemo.stores.sqlite.read_only import ReadOnlyFile, check_read_only
 from llmemo.stores.sqlite.schema import MIGRATIONS, WITH_QUESTIONS
+from llmemo.stores.sqlite.wal_commits import is_lost
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from llmemo.inspection.entries import Entry, Stored
     from llmemo.stores.base import Store
 
 T = TypeVar("T")
@@ -27,21 +30,16 @@ T = TypeVar("T")
 ROWS_AT_ONCE = 2_000
 """Rows that one query lists: some milliseconds, for which a checkpoint may have to wait."""
 
-STORED_AT_ONCE = 100
-"""The same with their values."""
+PAUSES = (0.01, 0.03, 0.1)
+"""Seconds until a file that seems damaged is read again: it may have been caught in a change."""
 
-LISTED = """
-SELECT id, key, namespace, llm, created, expires, length(value), used
-FROM entries WHERE id < ? ORDER BY id DESC LIMIT ?
-"""
-STORED = """
-SELECT entries.id, entries.key, namespace, llm, created, expires, length(value), used,
-    value, request, {question} FROM entries {join} WHERE entries.key IN ({marks})
-"""
+ANY = "SELECT 1 FROM entries LIMIT 1"
 MATCHING = "SELECT key FROM entries WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?"
 
 INCREMENTAL = 2
 """As `PRAGMA auto_vacuum` has it."""
+
+ID_MAX = 2**63 - 1
 
 KEY_DIGITS = 64
 """Hexadecimal digits of a key."""
@@ -55,24 +53,25 @@ class SQLiteView:
 
         Raises:
             ConfigurationError: There is none, or none of ours.
+            StoreError: It is damaged, or cannot be read now.
         """
         self.path: Path = check_path(path)
         self.shown = str(self.path)
         self._file = ReadOnlyFile(self.path)
-        with translated(self.path):
-            # A newer schema is refused here.
-            self._file.open()
+        # A newer schema is refused here.
+        _patiently(self.path, self._file.open)
 
     def entries(self) -> Iterator[Sequence[Entry]]:
         """See `View.entries`."""
-        before = 2**63 - 1
+        at = ID_MAX
         while True:
-            rows = self._rows(LISTED, before, ROWS_AT_ONCE)
+            rows = self._rows(LISTED, at, ROWS_AT_ONCE)
+            check_order(self.path, [-row[0] for row in rows], -at)
             if rows:
                 yield [entry_of(row) for row in rows]
-            if len(rows) < ROWS_AT_ONCE:
+            if len(rows) < ROWS_AT_ONCE or rows[-1][0] == -ID_MAX - 1:
                 return
-            before = rows[-1][0]
+            at = rows[-1][0] - 1
 
     def count(self) -> int:
         """See `View.count`."""
@@ -80,13 +79,13 @@ class SQLiteView:
         [[count]] = self._rows("SELECT count(*) FROM entries")
         return int(count)
 
-    def stored(self, keys: Sequence[bytes]) -> list[Stored]:
+    def stored(self, keys: Sequence[bytes]) -> Iterator[Stored]:
         """See `View.stored`."""
-        found: list[Stored] = []
-        for at in range(0, len(keys), STORED_AT_ONCE):
-            some = keys[at : at + STORED_AT_ONCE]
-            found.extend(self.read(functools.partial(_stored, some)))
-        return found
+        at = 0
+        while at < len(keys):
+            rows = self.read(functools.partial(stored_rows, keys, at))
+            at += len(rows)
+            yield from (stored_of(row) for row in rows if row is not None)
 
     def matching(self, prefix: str, limit: int) -> list[bytes]:
         """See `View.matching`."""
@@ -123,8 +122,29 @@ class SQLiteView:
 
         return CarefulStore(self.path)
 
+    def lost_wal(self) -> str:
+        """What is wrong with the WAL, if no transaction can be read from it; empty if nothing is.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        wal = wal_of(self.path)
+        try:
+            is_lost_wal = is_lost(wal)
+        except OSError as error:
+            msg = f"the file cannot be read: {error}"
+            raise StoreError(msg) from error
+        if not is_lost_wal:
+            return ""
+        return f"{wal.name} ({bytes_of(wal):,} bytes) holds no whole transaction: it is not read"
+
     def can_give_back(self) -> bool:
-        """Whether the file can give free pages back, as those that llmemo makes can."""
+        """Whether the file can give free pages back, as those that llmemo makes can.
+
+        Raises:
+            StoreError: It cannot be read, or has no entries' table.
+        """
+        self._rows(ANY)
         [[mode]] = self._rows("PRAGMA auto_vacuum")
         return bool(mode == INCREMENTAL)
 
@@ -144,8 +164,7 @@ class SQLiteView:
         Raises:
             StoreError: The file cannot be read now, or is damaged.
         """
-        with translated(self.path):
-            return self._file.read(work)
+        return _patiently(self.path, functools.partial(self._file.read, work))
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         return self.read(lambda raw: raw.execute(query, values).fetchall())
@@ -164,6 +183,28 @@ class DamagedError(StoreError):
             f"{str(path)!r} is damaged ({found}): restore a back-up, or let a service set it aside"
         )
         self.found = found
+
+
+def check_order(path: Path, ids: Sequence[int], first: int) -> None:
+    """Raise unless these are ids as SQLite has to list them: growing, from the first on.
+
+    Raises:
+        DamagedError: They are not. Whoever went on from the last one might never end.
+    """
+    if any(one < least for one, least in zip(ids, (first, *(it + 1 for it in ids)), strict=False)):
+        raise DamagedError(path, "its rows are out of order")
+
+
+def _patiently(path: Path, work: Callable[[], T]) -> T:
+    """Do something that finds the file damaged once more, some times, before that is said."""
+    for pause in PAUSES:
+        try:
+            with translated(path):
+                return work()
+        except DamagedError:
+            time.sleep(pause)
+    with translated(path):
+        return work()
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
@@ -228,45 +269,3 @@ def bytes_of(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def entry_of(row: Sequence[Any]) -> Entry:
-    """The entry of a row of `LISTED`: damage may have changed the type of any field."""
-    _, key, namespace, llm, created, expires, size, used = row[:8]
-    return Entry(
-        key if type(key) is bytes else b"",
-        namespace if type(namespace) is bytes else b"",
-        llm if type(llm) is bytes else b"",
-        created if type(created) is float else 0.0,
-        expires if type(expires) is float else None,
-        size if type(size) is int else 0,
-        used if type(used) is float else None,
-    )
-
-
-def _stored(keys: Sequence[bytes], raw: sqlite3.Connection) -> list[Stored]:
-    [version] = raw.execute("PRAGMA user_version").fetchone()
-    has_questions = version >= WITH_QUESTIONS
-    query = STORED.format(
-        question="questions.sealed" if has_questions else "NULL",
-        join="LEFT JOIN questions ON questions.key = entries.key" if has_questions else "",
-        marks=", ".join("?" * len(keys)),
-    )
-    return [_stored_of(row) for row in raw.execute(query, keys)]
-
-
-def _stored_of(row: Sequence[Any]) -> Stored:
-    value, request, question = row[8:]
-    expires = row[5]
-    is_sound = (
-        all(type(one) is bytes for one in (row[2], row[3], value))
-        and type(row[4]) is float
-        and (expires is None or type(expires) is float)
-    )
-    return Stored(
-        entry_of(row),
-        value if type(value) is bytes else b"",
-        request if type(request) is bytes else None,
-        question if type(question) is bytes else None,
-        is_damaged=not is_sound,
-    )

@@ -23,6 +23,7 @@ SAMPLE = 1_000
 """Entries whose values are read, at most, unless all are."""
 
 VALUES_AT_ONCE = 100
+"""Values after which the progress is told."""
 
 
 class Group(NamedTuple):

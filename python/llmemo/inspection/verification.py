@@ -54,7 +54,7 @@ def verify(view: View, reader: ValueReader, progress: Progress) -> Verdict:
     Raises:
         StoreError: The store cannot be read, for another reason than damage.
     """
-    problems = view.integrity(PROBLEMS_MAX) if isinstance(view, SQLiteView) else []
+    problems = _problems(view) if isinstance(view, SQLiteView) else []
     found, done = Contents(), 0
     try:
         total = view.count()
@@ -65,3 +65,8 @@ def verify(view: View, reader: ValueReader, progress: Progress) -> Verdict:
     except DamagedError as error:
         problems = problems or [error.found]
     return Verdict(done, problems, found.damaged, found.unread, found.damaged_keys)
+
+
+def _problems(view: SQLiteView) -> list[str]:
+    lost = view.lost_wal()
+    return [*view.integrity(PROBLEMS_MAX), *([lost] if lost else [])]

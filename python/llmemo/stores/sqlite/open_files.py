@@ -163,6 +163,11 @@ class OpenFiles:
             with contextlib.suppress(OSError):
                 self._restore_index(was, now)
 
+    def is_index_cut(self) -> bool:
+        """Whether the end of the index is missing: for a reader, which does not restore it."""
+        was, now = self.was.shm, look(self._shm)
+        return is_same(was, now) and size_of(now) < size_of(was)
+
     def has_index(self) -> bool:
         """Whether nothing is missing of the index. From any thread."""
         was = self.was.shm

@@ -2,13 +2,16 @@
 
 SQLite has three ways to read one, and each is right for what is beside the database:
 
-- **nothing, or an empty WAL**: `immutable`, without locks or other files;
+- **nothing, or a WAL without a commit**: `immutable`, without locks or other files;
 - **a WAL and its index**: another process may be writing. As any reader does, by its locks;
 - **a WAL without an index**, as in an image that was made while the file was open: with an index in
   memory, since another one would be made in the folder.
 
 The first and the last are for files that do not change. So they are believed only if nothing has
 changed when a read is over; if anything has, the file is opened again and read once more.
+
+Another process may have the index mapped into memory. So it is never mended here: without the end
+of it, the file cannot be read now.
 """
 
 from __future__ import annotations
@@ -28,9 +31,10 @@ from llmemo.stores.sqlite.connection import BUSY_TIMEOUT, READING, read_only, tr
 from llmemo.stores.sqlite.fast_reads import AT_ONCE, queries
 from llmemo.stores.sqlite.inherited_files import check_inherited
 from llmemo.stores.sqlite.open_files import OpenFiles, is_same, is_untouched, size_of
-from llmemo.stores.sqlite.path_checks import check_header
+from llmemo.stores.sqlite.path_checks import check_header, wal_of
 from llmemo.stores.sqlite.rows import record_of
 from llmemo.stores.sqlite.schema import check_version
+from llmemo.stores.sqlite.wal_commits import has_commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -118,7 +122,7 @@ class ReadOnlyFile:
             msg = f"{str(self._path)!r} is gone"
             raise StoreUnavailableError(msg)
         check_version(check_header(self._path))
-        has_wal = size_of(now.wal) > 0
+        has_wal = size_of(now.wal) > 0 and self._has_commit()
         self._is_shared = has_wal and now.shm is not None
         self._is_without_locks = has_wal and not self._is_shared
         uri = read_only(self._path)
@@ -126,9 +130,10 @@ class ReadOnlyFile:
             uri += "&immutable=1"
         elif self._is_without_locks:
             uri += f"&vfs={WITHOUT_LOCKS}"
+        self._files.was = now
         with translated(), contextlib.ExitStack() as undo:
             connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT)
-            undo.callback(connection.close)
+            undo.callback(self._give_up, connection)
             connection.text_factory = bytes
             if self._is_without_locks:
                 # The only mode in which SQLite has the index in memory.
@@ -141,7 +146,19 @@ class ReadOnlyFile:
         self._changes.start(
             last, is_first=before is None, is_another=not is_same(now.database, before)
         )
-        self._connection, self._files.was = connection, now
+        self._connection = connection
+        if self._is_shared and self._is_same():
+            # What is open may be another index of the same number, and smaller.
+            self._files.was = self._files.now()
+
+    def _has_commit(self) -> bool:
+        try:
+            return has_commit(wal_of(self._path))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            msg = f"its WAL cannot be read: {error}"
+            raise StoreUnavailableError(msg) from error
 
     def _is_same(self) -> bool:
         """Whether the file is still the one that was read, and whole."""
@@ -159,13 +176,8 @@ class ReadOnlyFile:
             sqlite3.Error: It cannot be read.
         """
         for _ in range(ATTEMPTS):
-            if self._connection is None or not self._is_same():
-                self.open()
-            connection = self._connection
-            if connection is None:
-                break
-            self._files.keep_index()
             try:
+                connection = self._current()
                 with translated():
                     result = work(connection)
             except sqlite3.DatabaseError:
@@ -176,6 +188,19 @@ class ReadOnlyFile:
                 return result
         msg = f"{str(self._path)!r} changes while it is read"
         raise StoreUnavailableError(msg)
+
+    def _current(self) -> sqlite3.Connection:
+        """The connection to the file that has this name now. Raises as `read` does."""
+        if self._connection is None or not self._is_same():
+            self.open()
+        if self._connection is None or self._has_cut_index():
+            msg = f"the index of the WAL of {str(self._path)!r} was cut off"
+            raise StoreUnavailableError(msg)
+        return self._connection
+
+    def _has_cut_index(self) -> bool:
+        """Whether SQLite would touch what is not there any more: that is a SIGBUS."""
+        return self._is_shared and self._files.is_index_cut()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Record]:
         """The records of those keys that there are. Raises as `read` does."""
@@ -195,9 +220,7 @@ class ReadOnlyFile:
 
     async def changes(self) -> Collection[bytes | Selection] | None:
         """See `Store.changes`. Raises as `read` does."""
-        if self._connection is None or not self._is_same():
-            self.open()
-        reader: Any = _Direct(self._connection)
+        reader: Any = _Direct(self._current())
         with translated():
             changed = await self._changes.others(reader)
         return changed if self._is_same() else None
@@ -205,14 +228,20 @@ class ReadOnlyFile:
     def close(self) -> None:
         """Close the file."""
         connection, self._connection = self._connection, None
-        is_in_use = self._files.now().shm is not None
-        if connection is not None and self._is_without_locks and is_in_use:
-            # Closed without SQLite's knowledge of locks, it would release those of another store
-            # of this process (sqlite.org/howtocorrupt.html, 2.2).
+        if connection is not None:
+            self._give_up(connection)
+
+    def _give_up(self, connection: sqlite3.Connection) -> None:
+        """Close a connection, unless that does harm."""
+        was, now = self._files.was, self._files.now()
+        # Closed without SQLite's knowledge of locks, it would release those of another store of
+        # this process (sqlite.org/howtocorrupt.html, 2.2), or remove the WAL of another process.
+        is_in_use = now.shm is not None or not is_untouched(was.wal, now.wal)
+        if (self._is_without_locks and is_in_use) or self._has_cut_index():
             _core.leak(connection)
-        elif connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
+            return
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
 
     def forget(self) -> object:
         """Give up the connection without closing it: it is a copy that a fork made."""
@@ -223,11 +252,8 @@ class ReadOnlyFile:
 class _Direct:
     """The part of a connection that `ChangeLog` needs, without a thread in between."""
 
-    def __init__(self, connection: sqlite3.Connection | None) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     async def execute_fetchall(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        if self._connection is None:
-            msg = "the store is not open"
-            raise StoreUnavailableError(msg)
         return self._connection.execute(query, values).fetchall()
