@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pytest
-from support.commands import filled, llmemo
+from support.commands import filled, in_a_process, llmemo
 from support.doubles import LIMIT
 from support.moved import exported
 
@@ -27,7 +29,7 @@ def test_a_named_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(lines,), daemon=True)
     writer.start()
-    done = llmemo("import", tmp_path / "b.db", tmp_path / "pipe", "--json")
+    done = in_a_process("import", tmp_path / "b.db", tmp_path / "pipe", "--json")
     writer.join(LIMIT)
     assert (done.code, done.lines[0]["imported"]) == (0, 20), done.err
 
@@ -70,9 +72,6 @@ def test_a_first_line_without_an_end() -> None:
 
 
 def test_a_store_of_a_newer_llmemo_is_for_no_import(tmp_path: Path) -> None:
-    import contextlib
-    import sqlite3
-
     with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as connection:
         connection.execute("CREATE TABLE full_llm_cache (prompt, llm, idx, response)")
         connection.commit()

@@ -1,9 +1,8 @@
-"""A WAL that holds no transaction, without its index: it is said, and nobody who reads removes it."""
+"""A WAL without its index that holds no transaction: it is said, and no reader removes it."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import sqlite3
@@ -107,5 +106,5 @@ def test_it_is_told_as_sqlite_does(made: Path, tmp_path: Path) -> None:
         assert found == (count < 20), at
         for end in ("-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{path}{end}")
+                path.with_name(f"a.db{end}").unlink()
     assert seen == {False, True}
