@@ -123,7 +123,8 @@ def test_the_lines_are_those_of_the_specification(tmp_path: Path) -> None:
         "value": base64.b64encode(row[1]).decode(),
     }
     assert header["namespaces"] == [one["namespace"]]
-    assert end == {"kind": "end", "answers": 1, "states": 0}
+    sums = json.loads(lines[1])["sum"]
+    assert end == {"kind": "end", "answers": 1, "states": 0, "sums": sums}
 
 
 def test_whether_keys_have_a_secret_is_told_where_it_can_be(tmp_path: Path) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pytest
-from support.commands import filled, llmemo
+from support.commands import filled, in_a_process, llmemo
 from support.doubles import LIMIT
 from support.moved import exported
 
-from llmemo import StoreError
+from llmemo import ConfigurationError
 from llmemo.importing.line_reader import LineReader
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def test_a_named_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(lines,), daemon=True)
     writer.start()
-    done = llmemo("import", tmp_path / "b.db", tmp_path / "pipe", "--json")
+    done = in_a_process("import", tmp_path / "b.db", tmp_path / "pipe", "--json")
     writer.join(LIMIT)
     assert (done.code, done.lines[0]["imported"]) == (0, 20), done.err
 
@@ -44,11 +46,18 @@ def test_standard_input_by_its_path(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout[:9]) == (0, b"20 answer"), done.stderr
 
 
-@pytest.mark.parametrize("name", ["/dev/zero", "/dev/null", "."])
-def test_what_is_neither(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("/dev/zero", "neither a file nor a pipe"),
+        ("/dev/null", "neither a file nor a pipe"),
+        (".", "a folder"),
+    ],
+)
+def test_what_is_neither(name: str, what: str, tmp_path: Path) -> None:
     done = llmemo("import", tmp_path / "b.db", name)
     assert done.code == 2
-    assert "neither a file nor a pipe" in done.err
+    assert what in done.err
     assert not (tmp_path / "b.db").exists()
 
 
@@ -64,15 +73,12 @@ class _Endless:
 
 def test_a_first_line_without_an_end() -> None:
     stream = _Endless()
-    with pytest.raises(StoreError, match="no export of llmemo"):
+    with pytest.raises(ConfigurationError, match="no export of llmemo"):
         LineReader(cast("BinaryIO", stream), "x")
     assert stream.read < 2**20
 
 
 def test_a_store_of_a_newer_llmemo_is_for_no_import(tmp_path: Path) -> None:
-    import contextlib
-    import sqlite3
-
     with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as connection:
         connection.execute("CREATE TABLE full_llm_cache (prompt, llm, idx, response)")
         connection.commit()

@@ -165,6 +165,10 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a large outline": ({"outline": base64_of(b"x" * (2**20 + 1))}, "not_an_entry"),
     "a question of text": ({"question": "why"}, "not_an_entry"),
+    "a question that is none": (
+        {"question": {"partition": "00" * 32, "sealed": "AAAA"}},
+        "value_not_a_question",
+    ),
     "half a question": ({"question": {"partition": "00" * 32}}, "not_an_entry"),
 }
 
@@ -361,3 +365,12 @@ def test_memory_is_for_a_batch_and_not_for_the_export(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert report.imported == 400
     assert peak < 24 * 2**20
+
+
+def test_a_line_that_is_there_twice_makes_up_for_none(lines: bytes, tmp_path: Path) -> None:
+    first, *answers, last = lines.splitlines(keepends=True)
+    report = imported(b"".join([first, *answers[1:], answers[1], last]), tmp_path / "a.db")
+    assert (report.imported, report.missing, report.is_whole) == (COUNT - 1, 1, False)
+    # In another order they are all there.
+    report = imported(b"".join([first, *reversed(answers), last]), tmp_path / "b.db")
+    assert (report.imported, report.is_whole) == (COUNT, True)

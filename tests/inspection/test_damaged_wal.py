@@ -1,9 +1,8 @@
-"""A WAL that holds no transaction, without its index: it is said, and nobody who reads removes it."""
+"""A WAL without its index that holds no transaction: it is said, and no reader removes it."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import sqlite3
@@ -97,9 +96,11 @@ def test_it_is_told_as_sqlite_does(made: Path, tmp_path: Path) -> None:
             del damaged[at:]
         else:
             damaged[-at - 1] ^= 1 << dice.randrange(8)
-        path = copied(
-            made, tmp_path, lambda found, new=damaged: found.__setitem__(slice(None), new)
-        )
+
+        def damage(found: bytearray, new: bytearray = damaged) -> None:
+            found[:] = new
+
+        path = copied(made, tmp_path, damage)
         found = has_commit(path.with_name("a.db-wal"))
         seen.add(found)
         with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -107,5 +108,5 @@ def test_it_is_told_as_sqlite_does(made: Path, tmp_path: Path) -> None:
         assert found == (count < 20), at
         for end in ("-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{path}{end}")
+                path.with_name(f"a.db{end}").unlink()
     assert seen == {False, True}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmemo._core import ValueDamaged, ValueUnknown, recording_of
+from llmemo._core import ValueDamaged, ValueUnknown, recording_of, unpack_question
 from llmemo.codec.encryption import HEADER, NONCE, TAG, VERSION, is_encrypted
 
 
@@ -15,9 +15,21 @@ def check_stored(stored: bytes, key: bytes) -> None:
         ValueUnknown: They are of another version, which may be whole.
         ValueDamaged: They are damaged, or the answer to another request.
     """
-    if not is_encrypted(stored):
+    if is_encrypted(stored):
+        _check_form(stored)
+    else:
         recording_of(stored, key)
-        return
+
+
+def check_question(stored: bytes, key: bytes) -> None:
+    """The same of the question that similar lookups find this answer by. Raises as above."""
+    if is_encrypted(stored):
+        _check_form(stored)
+    else:
+        unpack_question(stored, key)
+
+
+def _check_form(stored: bytes) -> None:
     if stored[4:5] != bytes([VERSION]):
         raise ValueUnknown("unknown_version")
     if len(stored) < HEADER + NONCE + TAG or stored[5:8] != bytes(3):

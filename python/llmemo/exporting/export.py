@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from llmemo._core import ValueDamaged
 from llmemo.codec.integrity import check_stored
-from llmemo.exporting.lines import answer_line, end_line, header_line, state_line
+from llmemo.exporting.lines import answer_line, end_line, header_line, number_of, state_line
 from llmemo.telemetry import numbers
 
 if TYPE_CHECKING:
@@ -68,9 +68,11 @@ def export(
     """
     start, now = time.monotonic(), clock()
     write(header_line(source.kinds(), schema=source.schema, now=now))
-    answers = states = expired = 0
+    answers = states = expired = sums = 0
     for name, state in source.states():
-        write(state_line(name, state))
+        line = state_line(name, state)
+        write(line)
+        sums += number_of(line)
         states += 1
     damaged: Counter[str] = Counter()
     for page in source.pages():
@@ -86,8 +88,9 @@ def export(
                 lines.append(answer_line(record))
         write(b"".join(lines))
         answers += len(lines)
+        sums += sum(map(number_of, lines))
         progress(page.position, source.total)
-    write(end_line(answers, states))
+    write(end_line(answers, states, sums))
     return ExportReport(answers, states, expired, dict(damaged), time.monotonic() - start)
 
 

@@ -3,7 +3,7 @@
     header      what this is, and how keys and values were made
     state …     what similar questions have proved, by name
     answer …    one a line
-    end         how many there were of each
+    end         how many there were of each, and the sum of their checksums
 
 Each line is JSON, and ends with a checksum of all before it. Bytes are base64, digests hexadecimal.
 """
@@ -107,9 +107,19 @@ def answer_line(record: Record) -> bytes:
     return line_of("answer", **fields, value=text_of(record.value))
 
 
-def end_line(answers: int, states: int) -> bytes:
-    """The last line: without it, the file was cut off."""
-    return line_of("end", answers=answers, states=states)
+def end_line(answers: int, states: int, sums: int) -> bytes:
+    """The last line: without it, the file was cut off. `sums`: of the checksums of all others."""
+    return line_of("end", answers=answers, states=states, sums=sums_of(sums))
+
+
+def number_of(line: bytes) -> int:
+    """The checksum of a line that is whole."""
+    return int(line.rstrip(b"\r\n")[-2 - 2 * SUM_BYTES : -2], 16)
+
+
+def sums_of(total: int) -> str:
+    """A sum of checksums, as the last line has it."""
+    return f"{total % 2 ** (8 * SUM_BYTES):0{2 * SUM_BYTES}x}"
 
 
 def text_of(data: bytes) -> str:

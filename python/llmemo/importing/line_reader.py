@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 from llmemo._core import ValueDamaged
-from llmemo.codec.integrity import check_stored
+from llmemo.codec.integrity import check_question, check_stored
 from llmemo.errors import ConfigurationError, StoreError
 from llmemo.exporting.lines import (
     FORMAT,
@@ -21,7 +21,9 @@ from llmemo.exporting.lines import (
     SUM_BYTES,
     VERSION,
     Kinds,
+    number_of,
     sum_of,
+    sums_of,
 )
 from llmemo.stores.records import Record, StoredQuestion
 
@@ -54,6 +56,8 @@ class End(NamedTuple):
 
     answers: int
     states: int
+    sums: str | None
+    """The sum of their checksums. None: it was not told."""
 
 
 Item: TypeAlias = "Record | State | End"
@@ -85,6 +89,8 @@ class LineReader:
         """Lines that were left out, by reason."""
         self._read = 0
         """Whole lines of answers and states."""
+        self._sums = 0
+        """The sum of their checksums."""
         self._end: End | None = None
         self.kinds = self._header(name)
 
@@ -128,6 +134,7 @@ class LineReader:
                 self._end = item
             else:
                 self._read += 1
+                self._sums += number_of(line or b"")
                 yield item
 
     def _item(self, line: bytes | None) -> Item:
@@ -144,10 +151,17 @@ class LineReader:
 
     @property
     def missing(self) -> int | None:
-        """Lines that the end counts and that were not there. None: there is no end."""
-        if self._end is None:
+        """Lines that the end counts and that were not there: so many at least.
+
+        None: there is no end.
+        """
+        end = self._end
+        if end is None:
             return None
-        return max(0, sum(self._end) - self._read - self.refused.total())
+        lost = end.answers + end.states - self._read - self.refused.total()
+        # One that is there twice makes up for the count of another, and not for its checksum.
+        is_another = not self.refused and end.sums not in (None, sums_of(self._sums))
+        return max(int(is_another), lost)
 
     def _line(self) -> bytes | None:
         """The next line; empty at the end, None if it is too long."""
@@ -199,6 +213,8 @@ def _answer(fields: dict[str, Any]) -> Record:
         raise LineRefused("not_an_entry") from None
     try:
         check_stored(record.value, record.key)
+        if record.question is not None:
+            check_question(record.question.sealed, record.key)
     except ValueDamaged as damage:
         raise LineRefused(f"value_{damage}") from None
     return record
@@ -218,8 +234,8 @@ def _state(fields: dict[str, Any]) -> State:
 
 
 def _end(fields: dict[str, Any]) -> End:
-    end = End(fields.get("answers", -1), fields.get("states", -1))
-    if any(type(count) is not int or count < 0 for count in end):
+    end = End(fields.get("answers", -1), fields.get("states", -1), fields.get("sums"))
+    if any(type(count) is not int or count < 0 for count in end[:2]):
         raise LineRefused("not_an_entry")
     return end
 
