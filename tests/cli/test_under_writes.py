@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from langchain_core.outputs import Generation
 from support.commands import COMMANDS, in_a_process, llmemo
 from support.doubles import FAST, LIMIT, ROUNDS
+
+from llmemo import LLMCache
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +29,7 @@ from llmemo import LLMCache
 
 path, name = sys.argv[1:]
 calls = 0
-with LLMCache(path, store_timeout=60.0, max_bytes=0) as cache:
+with LLMCache(path, max_bytes=0) as cache:
     print("ready", flush=True)
     stop = []
     import threading
@@ -43,9 +47,21 @@ print(json.dumps({
 """
 
 
+LARGE = 2**19
+"""Bytes of an answer of a large file, about: it cannot be compressed to less."""
+
+
+def large(path: Path) -> None:
+    """Make a file whose removal in one transaction takes longer than services wait: 60 MB."""
+    with LLMCache(path, max_bytes=0, store_timeout=LIMIT) as cache:
+        for number in range(120 if ROUNDS > 1 else 12):
+            cache.update(f"large {number}", "m", [Generation(text=os.urandom(LARGE).hex())])
+
+
 @pytest.mark.slow
 def test_no_call_of_services_fails(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
+    large(path)
     services = [
         subprocess.Popen(
             [*FAST, "-c", SERVICE, path, str(number)],
@@ -69,7 +85,10 @@ def test_no_call_of_services_fails(tmp_path: Path) -> None:
             found = run(command, path, *arguments)
             assert found.code == (1 if command == "show" else 0), (command, found)
             assert "Traceback" not in found.err
-        # And with what removes what is being written.
+        # And with what removes what is being written, all at once and by a selection.
+        large(path)
+        assert llmemo("rm", path, "--namespace", "", "--yes").code == 0
+        large(path)
         assert llmemo("rm", path, "--all", "--yes").code == 0
         assert llmemo("vacuum", path).code == 0
     finally:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
@@ -58,8 +57,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, output: Output) -> int:
     """Import, and say what came of it."""
-    # What the store would log is said by the errors.
-    logging.getLogger("llmemo").addHandler(logging.NullHandler())
     if arguments.source != STDIN and _is_database(arguments.source):
         return _import_langchain(arguments, output)
     return _import_lines(arguments, output)
@@ -93,6 +90,9 @@ def _import_lines(arguments: Namespace, output: Output) -> int:
 def _opened(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
     """The stream, and its size in bytes if that is known."""
     if path == STDIN:
+        if sys.stdin is None:
+            msg = "stdin is closed: name a file to import"
+            raise StoreError(msg)
         binary = getattr(sys.stdin, "buffer", None)
         # One of a notebook, say, has text alone.
         yield binary or io.BytesIO(sys.stdin.read().encode()), None
