@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -21,7 +21,7 @@ from llmemo import LLMCache
 from llmemo.stores.sqlite.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -63,9 +63,9 @@ def rows_at_once() -> Iterator[list[int]]:
     found: list[int] = []
     commit = Session.commit
 
-    async def noted(self: Session, work: object, size: int = 0) -> object:
-        result = await commit(self, work, size)  # type: ignore[type-var, arg-type]
-        found.append(result[0] if isinstance(result, list) else int(result))  # type: ignore[call-overload]
+    async def noted(self: Session, work: Callable[..., Any], size: int = 0) -> Any:
+        result = await commit(self, work, size)
+        found.append(result[0] if isinstance(result, list) else result)
         return result
 
     with mock.patch.object(Session, "commit", noted):

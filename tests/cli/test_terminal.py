@@ -135,7 +135,8 @@ def shell(command: str, path: Path, **environment: str) -> tuple[int, str, str]:
         check=False,
         timeout=LIMIT,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
+        # Streams with buffers, as they are by default: they fail at the end.
+        env={**os.environ, "PYTHONUNBUFFERED": "", **environment},
     )
     return done.returncode, done.stdout, done.stderr
 
