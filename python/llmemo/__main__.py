@@ -2,7 +2,10 @@
 
 import sys
 
-from llmemo.cli import main
+try:
+    from llmemo.cli import main
+except KeyboardInterrupt:  # before `main` could take it
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main())

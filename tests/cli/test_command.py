@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import runpy
 import signal
 import subprocess
 import sys
@@ -179,3 +180,16 @@ def test_a_password_is_never_shown() -> None:
 @pytest.mark.slow
 def test_python_m_llmemo() -> None:
     assert in_a_process("--help", PYTHONOPTIMIZE="1") == llmemo("--help")
+
+
+def test_an_interrupt_while_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "llmemo.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "llmemo.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit) as found:
+        runpy.run_module("llmemo", run_name="__main__")
+    assert found.value.code == cli.INTERRUPTED

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from langchain_core.outputs import Generation
 from support.commands import COMMANDS, in_a_process, llmemo
-from support.doubles import ROUNDS
+from support.doubles import LIMIT, ROUNDS
 from support.writers import writers
+
+from llmemo import LLMCache
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,10 +21,22 @@ if TYPE_CHECKING:
 SECONDS = 2.0
 
 
+LARGE = 2**19
+"""Bytes of an answer of a large file, about: it cannot be compressed to less."""
+
+
+def large(path: Path) -> None:
+    """Make a file whose removal in one transaction takes longer than services wait: 60 MB."""
+    with LLMCache(path, max_bytes=0, store_timeout=LIMIT) as cache:
+        for number in range(120 if ROUNDS > 1 else 12):
+            cache.update(f"large {number}", "m", [Generation(text=os.urandom(LARGE).hex())])
+
+
 @pytest.mark.slow
 @pytest.mark.process
 def test_no_call_of_services_fails(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
+    large(path)
     with writers(path) as said:
         end = time.monotonic() + SECONDS * ROUNDS
         for number, command in enumerate(itertools.cycle(COMMANDS)):
@@ -32,7 +48,10 @@ def test_no_call_of_services_fails(tmp_path: Path) -> None:
             found = run(command, path, *arguments)
             assert found.code == (1 if command == "show" else 0), (command, found)
             assert "Traceback" not in found.err
-        # And with what removes what is being written.
+        # And with what removes what is being written, all at once and by a selection.
+        large(path)
+        assert llmemo("rm", path, "--namespace", "", "--yes").code == 0
+        large(path)
         assert llmemo("rm", path, "--all", "--yes").code == 0
         assert llmemo("vacuum", path).code == 0
     for report in said:

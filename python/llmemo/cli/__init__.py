@@ -84,47 +84,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = _dispatch(given)
-        # What is buffered may find that its reader has left.
-        sys.stdout.flush()
+        code = _dispatched(given)
+        # What is buffered may find that its reader has left, or the disk full.
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()
         return LEFT
     except KeyboardInterrupt:
+        _settle_output()
         return INTERRUPTED
-    except SystemExit as done:  # argparse's
-        return done.code if isinstance(done.code, int) else FINE
     except Exception as error:  # noqa: BLE001 (a tool for the shell: one line, no traceback)
-        return _report(error, given[0] if given else "")
+        code = _report(error, given[0] if given else "")
+        _settle_output()
     return code
 
 
+def _dispatched(given: list[str]) -> int:
+    try:
+        return _dispatch(given)
+    except SystemExit as done:  # argparse's, and that of a signal
+        return done.code if isinstance(done.code, int) else FINE
+
+
 def _dispatch(given: list[str]) -> int:
+    from llmemo.cli import terminal  # noqa: PLC0415 (see the module)
+
     name = given[0] if given else "--help"
     if name in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
         rows = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
-        sys.stdout.write(HELP.format(commands="\n".join(rows)))
+        terminal.write(HELP.format(commands="\n".join(rows)))
         return FINE if given else USAGE
     if name == "--version":
         from llmemo._core import __version__  # noqa: PLC0415 (see the module)
 
-        sys.stdout.write(f"llmemo {__version__}\n")
+        terminal.write(f"llmemo {__version__}\n")
         return FINE
     if name not in COMMANDS:
         what = "option" if name.startswith("-") else "command"
-        sys.stderr.write(f"llmemo: there is no {what} {name!r}: llmemo --help lists all\n")
+        terminal.complain(f"llmemo: there is no {what} {name!r}: llmemo --help lists all\n")
         return USAGE
     return _run(name, given[1:])
 
 
 def _run(name: str, given: list[str]) -> int:
     import importlib  # noqa: PLC0415 (see the module)
+    import logging  # noqa: PLC0415
 
     from llmemo.cli.output import Output  # noqa: PLC0415
 
     module = importlib.import_module(COMMANDS[name][0])
     arguments = _parser(name, module).parse_args(given)
+    # What a store would log is said by the errors, and so goes through `terminal`.
+    logging.getLogger("llmemo").addHandler(logging.NullHandler())
     code: int = module.run(arguments, Output(is_json=arguments.json))
     return code
 
@@ -133,9 +146,7 @@ def _parser(name: str, module: ModuleType) -> ArgumentParser:
     import argparse  # noqa: PLC0415 (see the module)
     import textwrap  # noqa: PLC0415
 
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            self.exit(USAGE, f"{self.prog}: {_in_one_line(message)} ({self.prog} --help)\n")
+    from llmemo.cli.arguments import Parser  # noqa: PLC0415
 
     paragraphs = (module.__doc__ or "").strip().split("\n\n")
     parser = Parser(
@@ -152,28 +163,24 @@ def _parser(name: str, module: ModuleType) -> ArgumentParser:
 
 def _report(error: Exception, name: str) -> int:
     """Say in one line what is wrong. Returns the exit code."""
-    import contextlib  # noqa: PLC0415 (see the module)
-
+    from llmemo.cli import terminal  # noqa: PLC0415 (see the module)
     from llmemo.errors import ConfigurationError, LLMemoError, text_of  # noqa: PLC0415
 
     text = str(error) if isinstance(error, (LLMemoError, OSError)) else text_of(error)
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"llmemo {name}: {_in_one_line(text)}\n")
+    terminal.complain(f"llmemo {name}: {' '.join(text.split())}\n")
     return USAGE if isinstance(error, ConfigurationError) else PROBLEM
 
 
-def _in_one_line(text: str) -> str:
-    return " ".join(text.split())
+def _settle_output() -> None:
+    """What is buffered is written, or never: the interpreter would fail at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        _discard_output()
 
 
 def _discard_output() -> None:
-    """Have the interpreter flush into nothing at its end: its reader has left."""
-    import os  # noqa: PLC0415 (see the module)
+    from llmemo.cli import terminal  # noqa: PLC0415 (see the module)
 
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, sys.stdout.fileno())
-    except (OSError, ValueError):  # a stdout that is no file
-        pass
-    finally:
-        os.close(nothing)
+    terminal.discard(sys.stdout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from llmemo.inspection.values import VECTOR_CODES, fields_of, plain
+from llmemo.inspection.values import VECTOR, fields_of, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,14 +14,14 @@ LEFT_OUT = {"content", "type", "text", "example"}
 """Fields of a message that are shown otherwise, or say nothing."""
 
 
-def lines_of(generation: Any) -> Iterator[str]:
-    """The lines of one generation."""
+def lines_of(generation: Any, kind: str) -> Iterator[str]:
+    """The lines of one generation of an entry of this kind (see `Opened.kind`)."""
     fields = fields_of(generation)
     info = fields.get("generation_info") or {}
     message = fields_of(fields.get("message"))
     if message:
         yield from _message(message)
-    elif isinstance(info, dict) and len(info) == 1 and VECTOR_CODES.issuperset(info):
+    elif kind == VECTOR:
         ((code, raw),) = info.items()
         yield f"vector: {len(raw):,} bytes of type {code!r}"
         return

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
+from typing import NoReturn
+
+from llmemo.cli import terminal
 
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 """Seconds of each unit of a duration."""
 
 KEY_DIGITS = 64
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose help and errors go the way of everything that is printed."""
+
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002 (argparse's)
+        """Print the help, which fails if stdout does."""
+        terminal.write(self.format_help())
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and end."""
+        text = " ".join(message.split())
+        terminal.complain(f"{self.prog}: {text} ({self.prog} --help)\n")
+        sys.exit(2)  # as argparse does
 
 
 def add_file(parser: argparse.ArgumentParser, *, urls: bool = True) -> None:

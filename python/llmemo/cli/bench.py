@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import sqlite3
 import statistics
 import tempfile
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmemo.cli import FINE, wording
 from llmemo.cli.arguments import add_file, whole
@@ -22,7 +24,7 @@ from llmemo.inspection.sqlite_view import SQLiteView
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from llmemo.cli.output import Output
 
@@ -52,11 +54,12 @@ def run(arguments: Namespace, output: Output) -> int:
     view = SQLiteView(file_path(arguments.file))
     view.close()
     path = view.path
-    folder = Path(tempfile.mkdtemp(prefix=".llmemo-bench-", dir=path.parent))
-    try:
-        found = measure(folder / "scratch.db", max(1, arguments.entries))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with ended_by_signals():
+        folder = Path(tempfile.mkdtemp(prefix=".llmemo-bench-", dir=path.parent))
+        try:
+            found = measure(folder / "scratch.db", max(1, arguments.entries))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     plain = found[PLAIN]
     output.object(
         {
@@ -72,6 +75,26 @@ def run(arguments: Namespace, output: Output) -> int:
     ]
     output.text(wording.table([("median of each", "", "ratio"), *rows], " rr"))
     return FINE
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Have signals that end a process raise SystemExit, so that what is here is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # it gets no signals
+        return
+    names = (name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+    before = {getattr(signal, name): signal.signal(getattr(signal, name), _end) for name in names}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    # What shells make of a signal.
+    raise SystemExit(128 + number)
 
 
 def measure(path: Path, entries: int) -> dict[str, float]:

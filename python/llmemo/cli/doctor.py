@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from llmemo.cli import FINE
 from llmemo.cli import PROBLEM as FOUND
 from llmemo.cli.arguments import add_file
+from llmemo.cli.terminal import line
 from llmemo.errors import ConfigurationError, LLMemoError
 from llmemo.inspection.checks import OK, PROBLEM, WARN, Check, check_entries
 from llmemo.inspection.file_checks import check_file
@@ -49,8 +50,8 @@ def run(arguments: Namespace, output: Output) -> int:
     found = []
     for check in _checks(arguments):
         found.append(check.status)
-        remedy = f"\n      -> {check.remedy}" if check.remedy else ""
-        output.text(f"{MARKS[check.status]}  {check.name}: {check.text}{remedy}")
+        remedy = f"\n      -> {line(check.remedy)}" if check.remedy else ""
+        output.text(f"{MARKS[check.status]}  {check.name}: {line(check.text)}{remedy}")
         output.object(check._asdict())
     return FOUND if PROBLEM in found else FINE
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from llmemo.cli import FINE, PROBLEM
 from llmemo.cli.arguments import add_file
+from llmemo.errors import StoreError
 from llmemo.exporting.export import export
 from llmemo.exporting.sources import source_of
 from llmemo.telemetry.progress import ProgressBar
@@ -36,6 +37,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, output: Output) -> int:
     """Export. What is said of it goes to stderr."""
+    if sys.stdout is None:
+        msg = "stdout is closed"
+        raise StoreError(msg)
     with (
         source_of(arguments.file, prefix=arguments.prefix) as source,
         ProgressBar("exporting") as bar,

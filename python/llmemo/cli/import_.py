@@ -7,7 +7,6 @@ the new answers at once. Lines that are damaged are left out and counted: the ex
 from __future__ import annotations
 
 import dataclasses
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,8 +53,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace, output: Output) -> int:
     """Import, and say what came of it."""
-    # What the store would log is said by the errors.
-    logging.getLogger("llmemo").addHandler(logging.NullHandler())
     with opened(arguments.source) as given:
         if not given.is_database:
             return _import_lines(given, arguments, output)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from llmemo.cli import FINE, PROBLEM, USAGE
 from llmemo.cli.arguments import add_file, duration, key
 from llmemo.cli.ls import matching
+from llmemo.cli.terminal import line
 from llmemo.inspection.labels import namespace_of
 from llmemo.inspection.opening import viewed
 from llmemo.inspection.removal import remove_all, remove_keys, remove_matching
@@ -51,57 +52,66 @@ def run(arguments: Namespace, output: Output) -> int:
         output.note(f"llmemo rm: {text}")
         return USAGE
     with viewed(arguments.file, prefix=arguments.prefix) as view:
-        keys: list[bytes] | None = None
+        view.writable()  # which a file may not be: before any question
+        now = time.time()
+        sizes: dict[bytes, int] | None = None
         if arguments.keys:
-            keys = _keys_of(view, arguments.keys, output)
+            sizes = _keys_of(view, arguments.keys, output)
         elif arguments.expired:
-            keys = _selected(view, arguments)
-        if keys is not None and not keys:
+            sizes = _selected(view, arguments, now)
+        if sizes is not None and not sizes:
             output.object({"removed": 0})
             output.text("removed 0 entries")
             return PROBLEM if arguments.keys else FINE
-        if not (arguments.yes or _agrees(view, arguments, keys, output)):
+        if not (arguments.yes or _agrees(view, arguments, sizes, now, output)):
             return USAGE
-        removed = _remove(view, arguments, keys)
+        removed = _remove(view, arguments, sizes, now)
     output.object({"removed": removed})
     output.text(f"removed {numbers.entries(removed)}")
     return FINE
 
 
-def _remove(view: View, arguments: Namespace, keys: list[bytes] | None) -> int:
-    if keys is not None:
-        return remove_keys(view, keys)
+def _remove(view: View, arguments: Namespace, sizes: dict[bytes, int] | None, now: float) -> int:
+    if sizes is not None:
+        return remove_keys(view, sizes)
     if arguments.all:
         return remove_all(view)
     namespace = None if arguments.namespace is None else namespace_of(arguments.namespace)
     age = arguments.older_than
-    return remove_matching(view, namespace, None if age is None else time.time() - age)
+    # As of the question: what has become old since was not in it.
+    return remove_matching(view, namespace, None if age is None else now - age)
 
 
-def _keys_of(view: View, prefixes: list[str], output: Output) -> list[bytes]:
-    """The keys that these stand for; none, which is said, unless each stands for one."""
+def _keys_of(view: View, prefixes: list[str], output: Output) -> dict[bytes, int]:
+    """The keys that these stand for, with bytes; none, which is said, unless each is one."""
     found: dict[bytes, None] = {}
     for prefix in prefixes:
         keys = view.matching(prefix, 2)
         if len(keys) != 1:
             many = "several keys begin with" if keys else "no key begins with"
             output.note(f"llmemo rm: {many} {prefix}: nothing was removed")
-            return []
+            return {}
         found.update(dict.fromkeys(keys))
-    return list(found)
+    return {one.entry.key: one.entry.size for one in view.stored(list(found))}
 
 
-def _selected(view: View, arguments: Namespace) -> list[bytes]:
+def _selected(view: View, arguments: Namespace, now: float) -> dict[bytes, int]:
     with ProgressBar("looking") as bar:
-        return [one.key for some in matching(view, arguments, time.time(), bar) for one in some]
+        return {one.key: one.size for some in matching(view, arguments, now, bar) for one in some}
 
 
-def _agrees(view: View, arguments: Namespace, keys: list[bytes] | None, output: Output) -> bool:
-    if not sys.stdin.isatty():
+def _agrees(
+    view: View,
+    arguments: Namespace,
+    sizes: dict[bytes, int] | None,
+    now: float,
+    output: Output,
+) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty():
         output.note("llmemo rm: there is no terminal to ask: give --yes")
         return False
-    count = view.count() if arguments.all else len(keys or _selected(view, arguments))
-    output.note(f"Remove {numbers.entries(count)} of {view.shown}? [y/N]")
+    count = view.count() if arguments.all else len(sizes or _selected(view, arguments, now))
+    output.note(f"Remove {numbers.entries(count)} of {line(view.shown)}? [y/N]")
     if sys.stdin.readline().strip().lower() in {"y", "yes"}:
         return True
     output.note("llmemo rm: nothing was removed")

@@ -116,5 +116,5 @@ def _text(
     if question is not None:
         lines += ["", "question:", question]
     for generation in opened.generations:
-        lines += ["", *lines_of(generation)]
+        lines += ["", *lines_of(generation, opened.kind)]
     return lines

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmemo.cli import FINE, wording
 from llmemo.cli.arguments import add_file
+from llmemo.cli.terminal import line
 from llmemo.inspection.opening import viewed
 from llmemo.inspection.survey import SAMPLE, contents, survey
 from llmemo.inspection.values import ValueReader
@@ -89,7 +90,7 @@ def _text(shown: str, facts: dict[str, Any], counted: Survey, seen: Contents, no
     for name, when in (("oldest", counted.oldest), ("newest", counted.newest)):
         ago = "" if when is None else f" ({wording.span(now - when)} ago)"
         rows.append((name, wording.moment(when) + ago))
-    lines = [shown, wording.table(rows), "", f"namespaces: {len(counted.groups):,}"]
+    lines = [line(shown), wording.table(rows), "", f"namespaces: {len(counted.groups):,}"]
     lines += _namespaces(counted)
     lines += [
         "",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from llmemo.cli import FINE, PROBLEM
 from llmemo.cli.arguments import add_file
+from llmemo.cli.terminal import line
 from llmemo.inspection.opening import viewed
 from llmemo.inspection.values import ValueReader
 from llmemo.inspection.verification import verify
@@ -47,8 +48,8 @@ def run(arguments: Namespace, output: Output) -> int:
 
 
 def _text(shown: str, verdict: Verdict) -> str:
-    lines = [f"{shown}: {numbers.entries(verdict.entries)} checked"]
-    lines += [f"  the file: {problem}" for problem in verdict.file_problems]
+    lines = [f"{line(shown)}: {numbers.entries(verdict.entries)} checked"]
+    lines += [f"  the file: {line(problem)}" for problem in verdict.file_problems]
     for reason, count in verdict.damaged.items():
         lines.append(f"  damaged ({reason}): {count:,}")
     if verdict.damaged_keys:

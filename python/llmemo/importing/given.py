@@ -40,6 +40,9 @@ def opened(source: str) -> Iterator[Given]:
         OSError: It cannot be read.
     """
     if source == STDIN:
+        if sys.stdin is None:
+            msg = "stdin is closed: name a file to import"
+            raise ConfigurationError(msg)
         binary = getattr(sys.stdin, "buffer", None)
         # One of a notebook, say, has text alone.
         yield Given("stdin", binary or io.BytesIO(sys.stdin.read().encode()))

@@ -11,9 +11,6 @@ from llmemo.inspection.opening import PREFIX, file_path, is_url
 if TYPE_CHECKING:
     from llmemo.stores.base import Store
 
-WRITABLE = 0o222
-"""Bits of a mode: root may write without them, and is not meant to."""
-
 
 def target_of(location: str, *, prefix: str = PREFIX) -> tuple[Store, bool]:
     """The store at a path or a URL, to be written to; and whether there is anything to look at.
@@ -43,9 +40,6 @@ def target_of(location: str, *, prefix: str = PREFIX) -> tuple[Store, bool]:
             check_version(version)
     except ConfigurationError as error:
         raise type(error)(str(error).removeprefix("store=")) from None
-    if store.path.exists() and not store.path.stat().st_mode & WRITABLE:
-        msg = f"{str(store.path)!r} is read-only: change its mode, or name another file"
-        raise ConfigurationError(msg)
     # Services may keep what has expired, for `stale_if_error`: upkeep is to leave it to them.
     store.grace = math.inf
     return store, version > 0

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from llmemo.errors import ConfigurationError
 from llmemo.stores.base import StoreRefusedError
 from llmemo.stores.sqlite import SQLiteStore
 from llmemo.stores.sqlite.repair import RepairedSession
 from llmemo.stores.sqlite.session import opened
 
 if TYPE_CHECKING:
+    import os
+
     import aiosqlite
+
+WRITABLE = 0o222
+"""Bits of a mode: root may write without them, and is not meant to."""
 
 PAGES = 256
 """Free pages that one transaction gives back: some milliseconds, for which services wait."""
@@ -61,6 +67,17 @@ class CarefulStore(SQLiteStore):
 
     session_class = CarefulSession
     _session: CarefulSession
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Find the file, or the place for one.
+
+        Raises:
+            ConfigurationError: There can be no store, or it is read-only.
+        """
+        super().__init__(path)
+        if self.path.exists() and not self.path.stat().st_mode & WRITABLE:
+            msg = f"{str(self.path)!r} is read-only: change its mode, or name another file"
+            raise ConfigurationError(msg)
 
     async def give_back(self) -> int:
         """See `CarefulSession.give_back`."""

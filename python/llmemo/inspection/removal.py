@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from llmemo.errors import StoreError, text_of
@@ -11,7 +12,7 @@ from llmemo.stores.base import StoreUnavailableError, StoreUnusableError
 from llmemo.stores.records import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 
     from llmemo.inspection.entries import View
     from llmemo.stores.base import Store
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 StoreT = TypeVar("StoreT", bound="Store")
 
-KEYS_AT_ONCE = 256
-"""Keys that one transaction removes."""
+KEYS_AT_ONCE, BYTES_AT_ONCE = 256, 2**22
+"""What one transaction removes at most, unless one entry is larger: some milliseconds' work."""
+
+REST_MAX = 0.03
+"""Longest pause between two transactions, in seconds, in which services write."""
 
 ATTEMPTS = 5
 """Times that a step is tried while another process is in the way; each waits some seconds."""
@@ -29,8 +33,8 @@ TIMEOUT = 5.0
 """Seconds for an exchange with a server."""
 
 
-def remove_keys(view: View, keys: Sequence[bytes]) -> int:
-    """Remove the entries of these keys. Returns how many there were.
+def remove_keys(view: View, sizes: Mapping[bytes, int]) -> int:
+    """Remove the entries of these keys, each with its bytes. Returns how many there were.
 
     Raises:
         StoreError: The store could not do it; part of it may be done.
@@ -38,21 +42,35 @@ def remove_keys(view: View, keys: Sequence[bytes]) -> int:
 
     async def work(store: Store) -> int:
         removed = 0
-        for at in range(0, len(keys), KEYS_AT_ONCE):
-            some = keys[at : at + KEYS_AT_ONCE]
+        for some in _steps(sizes):
+            begun = time.monotonic()
             removed += await patiently(functools.partial(store.delete, some))
+            await asyncio.sleep(min(time.monotonic() - begun, REST_MAX))
         return removed
 
     return run(view.writable(), work)
 
 
+def _steps(sizes: Mapping[bytes, int]) -> Iterator[list[bytes]]:
+    """The keys, as many at a time as one transaction removes."""
+    some: list[bytes] = []
+    total = 0
+    for key, size in sizes.items():
+        if some and (len(some) == KEYS_AT_ONCE or total + size > BYTES_AT_ONCE):
+            yield some
+            some, total = [], 0
+        some.append(key)
+        total += size
+    if some:
+        yield some
+
+
 def remove_all(view: View) -> int:
-    """Remove all entries. Returns how many there were. Raises as `remove_keys`."""
+    """Remove all entries that there are. Returns how many. Raises as `remove_keys`.
 
-    async def work(store: Store) -> int:
-        return await patiently(functools.partial(store.delete, None))
-
-    return run(view.writable(), work)
+    In steps, unlike `Store.delete(None)`: services write in between.
+    """
+    return remove_matching(view, None, None)
 
 
 def remove_matching(view: View, namespace: bytes | None, before: float | None) -> int:

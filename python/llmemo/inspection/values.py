@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from llmemo.inspection.entries import Stored
 
-VECTOR_CODES = frozenset("fdbhiq")
-"""Names of what a stored vector is kept under: see `codec.vectors`."""
+VECTOR = "vector"
+
+VECTOR_WIDTHS = {"f": 4, "d": 8, "b": 1, "h": 2, "i": 4, "q": 8}
+"""Names of what a stored vector is kept under, and bytes of a number: see `codec.vectors`."""
 
 NODE_FIELDS = ({"value"}, {"writes"})
 """What the result of a graph's node is kept under: see `integrations.nodes`."""
@@ -28,7 +30,7 @@ FLAGS = 5
 
 COMPRESSED = b"llmz"
 
-KINDS = ("answer", "stream", "vector", "node")
+KINDS = ("answer", "stream", VECTOR, "node")
 """What an entry may be: a stream is an answer whose chunks are kept, too."""
 
 
@@ -47,8 +49,8 @@ class Opened(NamedTuple):
         info = _only_info(self.generations)
         if info is not None and info.keys() in NODE_FIELDS:
             return "node"
-        if info is not None and len(info) == 1 and VECTOR_CODES.issuperset(info):
-            return "vector"
+        if info is not None and _is_vector(info):
+            return VECTOR
         return "stream" if self.flags & RECORDED else "answer"
 
 
@@ -144,6 +146,15 @@ def fields_of(value: Any) -> dict[str, Any]:
     # Of another class than LangChain's own, the state begins with them.
     state = value.state[0] if isinstance(value.state, tuple) and value.state else value.state
     return state if isinstance(state, dict) else {}
+
+
+def _is_vector(info: dict[str, Any]) -> bool:
+    """Whether this is what `codec.vectors` makes: a model may name its own things like that."""
+    if len(info) != 1:
+        return False
+    ((code, raw),) = info.items()
+    width = VECTOR_WIDTHS.get(code)
+    return width is not None and type(raw) is bytes and len(raw) > 0 and len(raw) % width == 0
 
 
 def _only_info(generations: Sequence[Any]) -> dict[str, Any] | None:

@@ -60,7 +60,7 @@ def test_an_index_that_is_smaller_than_that_of_the_last_service(
         written(writer)
         size = index.stat().st_size
         os.truncate(index, 3 * size)
-        check = read_only.check_version
+        check = read_only.check_version  # type: ignore[attr-defined]
 
         def smaller(version: int) -> None:
             os.truncate(index, size)

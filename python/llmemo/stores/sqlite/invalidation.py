@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 ROWS = 256
 """Rows that one query looks at, and one transaction may remove: some milliseconds' work."""
 
+BYTES = 2**22
+"""Bytes of values that one transaction removes, unless one is larger: each page takes time."""
+
 BUDGET = 0.02
 """Seconds after which looking for some is left for the next time."""
 
 REST_MAX = 0.03
 """Longest pause between two transactions, in seconds: other processes try a lock every 20 ms."""
+
+BEFORE_ALL = -1e19
+"""Less than any rowid."""
 
 LAST = "SELECT ifnull(max(id), 0) FROM entries"
 
@@ -63,11 +69,13 @@ class Sweep:
         matches = " AND ".join(part for part, _ in given) or "1"
         self._given = tuple(value for _, value in given)
         self._look = f"""
-            SELECT id, {matches} FROM entries WHERE id > ? AND id <= ? ORDER BY id LIMIT {ROWS}
+            SELECT id, {matches}, length(value) FROM entries
+            WHERE id > ? AND id <= ? ORDER BY id LIMIT {ROWS}
         """  # noqa: S608 (no text but the above)
         self._delete = f"DELETE FROM entries WHERE id = ? AND {matches}"  # noqa: S608
         self._last: int | None = None
-        self._at = self._next = -1
+        self._at: float = BEFORE_ALL
+        self._next: float = BEFORE_ALL
         self._began = time.monotonic()
         self._took = 0.0
 
@@ -79,14 +87,13 @@ class Sweep:
     async def look(self, reader: aiosqlite.Connection) -> Steps:
         """What the next transaction has to do; nothing, if nothing was found for long."""
         # Until it is committed: it may be tried again.
-        is_first = self._at < 0
+        is_first = self._at == BEFORE_ALL
         if self._last is None:
             [(self._last,)] = await reader.execute_fetchall(LAST)
         while True:
             args = (*self._given, self._at, self._last)
             rows = list(await reader.execute_fetchall(self._look, args))
-            self._next = rows[-1][0] if len(rows) == ROWS else self._last
-            meant = [(id_, *self._given) for id_, is_match in rows if is_match]
+            meant, self._next = self._some_of(rows, self._last)
             # Other processes are told at first, to stop serving them soon; and at last, since they
             # may have read some in between. Even if there are none here: memory may have some.
             if is_first or self._next == self._last:
@@ -96,6 +103,19 @@ class Sweep:
             if time.monotonic() - self._began > BUDGET:
                 return []
             self._at = self._next
+
+    def _some_of(self, rows: list[sqlite3.Row], last: int) -> tuple[list[Any], int]:
+        """Of the rows that were looked at, those to remove; and where to go on."""
+        meant: list[Any] = []
+        total = 0
+        for id_, is_match, size in rows:
+            if not is_match:
+                continue
+            total += size or 0
+            if meant and total > BYTES:
+                return meant, meant[-1][0]
+            meant.append((id_, *self._given))
+        return meant, rows[-1][0] if len(rows) == ROWS else last
 
     def done(self, removed: int) -> None:
         """The transaction is committed; or there was none to make."""
