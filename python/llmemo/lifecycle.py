@@ -27,6 +27,10 @@ Longer than SQLite waits for a lock of another process, twice: a child in which 
 open can never use that file (see `_after_fork_in_child`). Only a disk that hangs takes so long.
 """
 
+CHECK_TIMEOUT = 1.0
+"""The same for a worker that only waits to hear how its store is: `health` asked, and no call is
+lost. A store that takes longer is in trouble. At a fork, the child cannot use that store."""
+
 FORK_DRAIN = 2.0
 """Seconds for which a fork lets queued writes be written. The rest is for afterwards."""
 
@@ -54,6 +58,10 @@ class Worker(Protocol):
     @property
     def steps(self) -> int:
         """Goes up with each step done."""
+
+    @property
+    def only_checks(self) -> bool:
+        """Whether it only waits to hear how its store is."""
 
     @property
     def finished(self) -> Finished:
@@ -155,8 +163,12 @@ def _finished(workers: list[Worker], timeout: float) -> list[Worker]:
     """
     while workers:
         steps = sum(worker.steps for worker in workers)
-        deadline = time.monotonic() + timeout
-        left = [w for w in workers if not w.finished.wait(max(0.0, deadline - time.monotonic()))]
+        start = time.monotonic()
+        left = []
+        for worker in workers:
+            patience = min(timeout, CHECK_TIMEOUT) if worker.only_checks else timeout
+            if not worker.finished.wait(max(0.0, start + patience - time.monotonic())):
+                left.append(worker)
         if len(left) == len(workers) and sum(worker.steps for worker in left) == steps:
             break
         workers = left

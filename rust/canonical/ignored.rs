@@ -25,20 +25,12 @@ const PASSED_ON_MAX: u8 = 2;
 
 const HEADERS: &[u8] = b"headers";
 
-/// The settings that a client's headers come from. Another setting of headers, such as that of a
-/// tool, is another thing.
-const HEADERS_FROM: [&[u8]; 7] = [
-    b"default_headers",
-    b"extra_headers",
-    b"model_kwargs.extra_headers",
-    b"additional_headers",
-    b"client_kwargs.headers",
-    b"sync_client_kwargs.headers",
-    b"async_client_kwargs.headers",
-];
+/// The settings that a client's headers come from. Those of a tool, say, are others.
+const HEADERS_FROM: &str = "default_headers extra_headers model_kwargs.extra_headers \
+    additional_headers client_kwargs.headers sync_client_kwargs.headers async_client_kwargs.headers";
 
 /// The settings that the parameters of a client's URLs come from.
-const QUERY_FROM: [&[u8]; 3] = [b"default_query", b"extra_query", b"model_kwargs.extra_query"];
+const QUERY_FROM: &str = "default_query extra_query model_kwargs.extra_query";
 
 /// The names of settings that do not count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -201,10 +193,8 @@ impl Ignored {
             let kept = match text_of(label) {
                 Some(b"client") => Kept::Part(self.client(value)),
                 Some(b"body") => self.dict(value, &self.all(), PASSED_ON_MAX),
-                Some(HEADERS) => {
-                    self.items(value, tag::LIST, &HEADERS_FROM, <[u8]>::eq_ignore_ascii_case)
-                }
-                Some(b"query") => self.items(value, tag::DICT, &QUERY_FROM, <[u8]>::eq),
+                Some(HEADERS) => self.items(value, tag::LIST, HEADERS_FROM),
+                Some(b"query") => self.items(value, tag::DICT, QUERY_FROM),
                 _ => Kept::Whole,
             };
             match kept {
@@ -219,19 +209,17 @@ impl Ignored {
 
     /// What counts of a client's headers, or of the parameters of its URLs. `from`: the settings
     /// that they come from, of which the names have to begin with one.
-    fn items(
-        &self,
-        value: &[u8],
-        container: u8,
-        from: &[&[u8]],
-        is_name: impl Fn(&[u8], &[u8]) -> bool,
-    ) -> Kept {
+    fn items(&self, value: &[u8], container: u8, from: &str) -> Kept {
         let Some(items) = pairs_of(value, container) else { return Kept::Whole };
         let ignored: Vec<&[u8]> = self.names.iter().filter_map(|name| inside(name, from)).collect();
         let mut left = vec![container];
         for (name, value) in items {
             let text = text_of(name).or_else(|| bytes_of(name)).unwrap_or_default();
-            if !ignored.iter().any(|one| is_name(one, text)) {
+            let is_it = |it: &&[u8]| match from {
+                HEADERS_FROM => it.eq_ignore_ascii_case(text),
+                _ => *it == text,
+            };
+            if !ignored.iter().any(is_it) {
                 left.extend([name, value].concat());
             }
         }
@@ -241,8 +229,9 @@ impl Ignored {
 }
 
 /// What follows one of these settings in a name; `None` if it begins with none of them.
-fn inside<'a>(name: &'a [u8], settings: &[&[u8]]) -> Option<&'a [u8]> {
-    settings.iter().find_map(|setting| name.strip_prefix(*setting)?.strip_prefix(b"."))
+fn inside<'a>(name: &'a [u8], settings: &str) -> Option<&'a [u8]> {
+    let of = |setting: &str| name.strip_prefix(setting.as_bytes())?.strip_prefix(b".");
+    settings.split(' ').find_map(of)
 }
 
 /// The members of a container in pairs; `None` if it is another one, or has an odd number.

@@ -218,6 +218,59 @@ def test_writes_that_fail(ask: Ask) -> None:
         wait_until(lambda: ask(cache).status == "ok", "a write that gets through is noticed")
 
 
+def test_the_first_write_that_fails_is_told_until_one_succeeds(ask: Ask) -> None:
+    fault = Fault("set", OSError(errno.ENOSPC, "no space"), times=1)
+    with LLMCache(FakeStore(fault), single_flight=False) as cache:
+        cache.update("p", "m", answer("p"))
+        found = ask(cache)
+        assert found == Health(
+            "degraded", "the store fails to write: the disk is full", found.since
+        )
+        for number in range(3):
+            cache.lookup(f"p{number}", "m")  # reads say nothing of writes
+        assert ask(cache).status == "degraded"
+        cache.update("q", "m", answer("q"))
+        assert ask(cache).status == "ok"
+
+
+def test_a_write_that_hangs_is_told_until_it_is_done(ask: Ask) -> None:
+    held = Held("set")
+    with LLMCache(FakeStore(held), store_timeout=0.1, single_flight=False) as cache:
+        try:
+            cache.update("p", "m", answer("p"))
+            assert cache.stats().writes_unconfirmed == 1
+            wait_until(lambda: ask(cache).status == "degraded", "one unconfirmed write is told")
+            assert ask(cache).reason == "a write takes longer than 0.1 s"
+        finally:
+            held.go.set()
+        wait_until(lambda: ask(cache).status == "ok", "its success is told, though none waits")
+
+
+def test_a_locked_file_is_told_from_the_first_write(tmp_path: Path, ask: Ask) -> None:
+    path = tmp_path / "cache.db"
+    with LLMCache(path, store_timeout=0.1) as cache:
+        cache.update("p", "m", answer("p"))
+        wait_until(lambda: ask(cache).status == "ok", "it is written, however busy the machine")
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            cache.update("q", "m", answer("q"))
+            wait_until(lambda: ask(cache).status == "degraded", "one unconfirmed write is told")
+            assert "write" in str(ask(cache).reason)
+            other.execute("ROLLBACK")
+        wait_until(lambda: ask(cache).status == "ok", "the write got through by itself")
+
+
+def test_the_first_read_that_fails_is_told_until_one_succeeds() -> None:
+    fault = Fault("get", OSError(errno.EIO, "bad sector"), times=1)
+    with LLMCache(FakeStore(fault)) as cache:
+        cache.lookup("p", "m")
+        found = cache.health()
+        assert found.status == "degraded"
+        assert "a read failed: the disk fails to read or write" in str(found.reason)
+        cache.lookup("p", "m")
+        assert cache.health().status == "ok"
+
+
 def test_writes_that_are_refused(ask: Ask) -> None:
     fault = Fault("set", StoreRefusedError("it is full"), times=1)
     with LLMCache(FakeStore(fault)) as cache:
@@ -245,9 +298,10 @@ def test_a_locked_file_can_be_read(tmp_path: Path, ask: Ask) -> None:
     path = tmp_path / "cache.db"
     with LLMCache(path, store_timeout=0.05) as cache:
         cache.update("p", "m", answer("p"))
+        wait_until(lambda: ask(cache).status == "ok", "it is written, however busy the machine")
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            assert ask(cache).status == "ok"
+            wait_until(lambda: ask(cache).status == "ok", "a read is answered")
             for number in range(circuit_breaker.FAILURES_TO_OPEN):
                 cache.update(f"q{number}", "m", answer("q"))
             found = ask(cache)
@@ -343,3 +397,49 @@ with opened() as cache:
         assert os.waitpid(child, 0)[1] == 0
 """
     assert run(program, tmp_path / "cache.db") == {"ok"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_FORK, reason="needs fork")
+def test_no_fork_and_no_exit_waits_for_a_store_that_was_only_asked_how_it_is(
+    tmp_path: Path,
+) -> None:
+    program = """
+from llmemo import SQLiteStore, lifecycle
+
+lifecycle.FORK_TIMEOUT = lifecycle.EXIT_TIMEOUT = 3600
+
+
+class Hangs(SQLiteStore):
+    async def open(self):
+        await asyncio.sleep(3600)
+
+
+cache = LLMCache(Hangs(path), store_timeout=0.1)
+cache.health()
+child = os.fork()
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print("forked")
+"""
+    assert run(program, tmp_path / "cache.db") == {"forked"}
+
+
+@pytest.mark.parametrize("is_write", [False, True])
+def test_a_worker_with_other_work_is_waited_for(is_write: bool) -> None:
+    held = Held("open")
+    with LLMCache(FakeStore(held), store_timeout=0.05, single_flight=False) as cache:
+        try:
+            cache.health()
+            assert cache._tiers.durable is not None
+            worker = cache._tiers.durable.executor._worker
+            assert worker is not None
+            assert worker.only_checks
+            if is_write:
+                cache.update("p", "m", answer("p"))
+            else:
+                cache.lookup("p", "m")
+            assert not worker.only_checks
+        finally:
+            held.go.set()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
     from types import ModuleType
-    from typing import NoReturn
 
 FINE, PROBLEM, USAGE = 0, 1, 2
 """Exit codes: all is well; a problem was found; usage error."""

@@ -37,7 +37,7 @@ class CircuitBreaker:
         self._pause = FIRST_PAUSE
         self._next = 0.0
         self.since = clock()
-        """When it last opened or closed, by its clock."""
+        """When the failures began that there are, or the last ones ended, by its clock."""
 
     @property
     def is_open(self) -> bool:
@@ -66,10 +66,8 @@ class CircuitBreaker:
     def succeeded(self) -> None:
         """Note that the store has answered."""
         if self._failures:
-            was_open = self.is_open
             self._failures, self._pause = 0, FIRST_PAUSE
-            if was_open:
-                self.since = self._clock()
+            self.since = self._clock()
 
     def failed(self, calls: int = 1) -> bool:
         """Note that N calls have failed, or timed out. Returns whether that opens it."""
@@ -77,7 +75,9 @@ class CircuitBreaker:
         soonest = now + self._pause
         before = self._failures
         opens = before < FAILURES_TO_OPEN <= before + calls
+        if not before:
+            self.since = now
         if opens:
-            self._next, self.since = soonest, now
+            self._next = soonest
         self._failures = before + calls
         return opens

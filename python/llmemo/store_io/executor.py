@@ -79,6 +79,7 @@ class Executor:
         """Leave the parent's operations to the parent."""
         self.backlog.clear()
         self._tally.store_bytes = None
+        self._tally.writing.stopped()
 
     @property
     def is_running(self) -> bool:

@@ -26,6 +26,8 @@ class Get:
     """Keys of callers that would compute the answer."""
     unclaimed: Callable[[Found | None], object] | None = None
     """As of `Acquire`: it has to give back the leases."""
+    is_check: bool = False
+    """Whether it only asks how the store is, and nothing is lost without an outcome."""
 
 
 class Found(NamedTuple):

@@ -50,7 +50,8 @@ class StoreCheck:
         """Ask nothing yet. `timeout`: seconds that a model call waits for the store."""
         self._executor = executor
         self._answered = answered
-        self._timeout = min(max(timeout, PATIENCE), SILENCE)
+        self.timeout = min(max(timeout, PATIENCE), SILENCE)
+        """Seconds after which a store without an answer is in trouble."""
         self._clock = clock
         self._spell = Spell(clock)
         self._asked: tuple[Call[Any], float] | None = None
@@ -67,8 +68,8 @@ class StoreCheck:
     def state(self) -> tuple[str | None, float]:
         """What is wrong, or None; and when that began, by the clock."""
         asked, now = self._asked, self._clock()
-        if asked is not None and now - asked[1] > self._timeout:
-            self._spell.begin(f"the store does not answer within {self._timeout:.3g} s", asked[1])
+        if asked is not None and now - asked[1] > self.timeout:
+            self._spell.begin(f"the store does not answer within {self.timeout:.3g} s", asked[1])
         return self._spell.state
 
     def begin(self) -> bool:
@@ -77,7 +78,7 @@ class StoreCheck:
         if self._asked is not None or now < self._next or self._executor.is_closed:
             return False
         self._next = now + INTERVAL
-        call: Call[Any] = Call.blocking(Get([self._key]))
+        call: Call[Any] = Call.blocking(Get([self._key], is_check=True))
         self._asked = call, now
         call.when_over(lambda _, error: self._ended(call, error))
         try:

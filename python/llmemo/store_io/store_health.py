@@ -128,6 +128,8 @@ class StoreHealth:
             self._tally.note("errors", reason, text, self._timeout, verb, count=calls)
         else:
             self._last_errors[verb] = reason_of(error)
+            if verb == "write":
+                self._tally.writing.begin(f"the store fails to write: {reason_of(error)}")
             self._tally.store_failed(verb, error, calls)
 
     def troubles(self) -> list[tuple[str | None, float]]:
@@ -136,15 +138,22 @@ class StoreHealth:
         last = self._last_errors
         lost = last.get("write") or last.get("coordinate")
         return [
-            _of(self.reads, "reads go past the store", last.get("read")),
-            _of(self.writes, "writes wait for the store", lost),
+            _of(self.reads, "reads go past the store", "a read failed", last.get("read")),
+            _of(self.writes, "writes wait for the store", None, lost),
+            self._tally.writing.state_within(self.check.timeout),
             self.check.state,
             self._refusals.state,
             *store.troubles(),
         ]
 
 
-def _of(breaker: CircuitBreaker, what: str, last: str | None) -> tuple[str | None, float]:
-    if not breaker.is_open:
+def _of(
+    breaker: CircuitBreaker, opened: str, failed: str | None, last: str | None
+) -> tuple[str | None, float]:
+    """What a breaker tells: `opened` if it is open; `failed` after a failure that opens none."""
+    what = opened if breaker.is_open else failed
+    if breaker.is_well:
         return None, breaker.since
+    if what is None:
+        return None, 0.0
     return what if last is None else f"{what}: {last}", breaker.since

@@ -103,6 +103,15 @@ class Worker:
         """Goes up with each step done."""
         return self._shutdown.steps
 
+    @property
+    def only_checks(self) -> bool:
+        """Whether all that it waits for is how the store is: see `Get.is_check`."""
+        reads, writes = self._reads, self._writes
+        queued = [*self._mailbox.calls, *reads.in_flight, *reads.queue]
+        queued += [*writes.in_flight, *writes.queue, *writes.unfinished]
+        operations = [call.operation for call in queued]
+        return bool(operations) and all(isinstance(o, Get) and o.is_check for o in operations)
+
     def submit(self, call: Submission[Any], *, at_once: bool = False) -> None:
         """Queue an operation. Operations are carried out in the order of these calls.
 

@@ -12,6 +12,7 @@ from llmemo.store_io.calls import Submission, settle
 from llmemo.store_io.operations import Invalidate, forget
 from llmemo.store_io.store_opener import TROUBLE
 from llmemo.stores.base import StoreRefusedError, StoreUnavailableError
+from llmemo.stores.reasons import reason_of
 
 if TYPE_CHECKING:
     from llmemo._core import Memory
@@ -110,6 +111,8 @@ class WriteLoop:
     def _finish(self, outcomes: list[Outcome]) -> bool:
         """Hand out the outcomes of a batch. Returns False if there is more to remove."""
         self._leases.is_in_trouble = False
+        if any(error is None for _, _, error in outcomes):
+            self._tally.writing.end()
         first, result, error = outcomes[0]
         failed = [one for one in outcomes if one[2] is not None]
         self._leases.wrote((call for call, _, error in outcomes if error is None), is_done=True)
@@ -130,6 +133,7 @@ class WriteLoop:
             text = "llmemo: the store refuses to write: %s"
             self._tally.note("errors", "store_refused", text, text_of(error), count=count)
         elif error is not None:
+            self._tally.writing.begin(f"the store fails to write: {reason_of(error)}")
             self._tally.store_failed("write", error, count)
 
     def _has_work(self) -> bool:
@@ -143,6 +147,14 @@ class WriteLoop:
 
     async def _execute(self, batch: list[Submission[Any]]) -> list[Outcome]:
         """Carry a batch out, however long the store is unavailable."""
+        if shared_by(batch[0].operation) is not None:  # a removal may take its time
+            self._tally.writing.started()
+        try:
+            return await self._insist(batch)
+        finally:
+            self._tally.writing.stopped()
+
+    async def _insist(self, batch: list[Submission[Any]]) -> list[Outcome]:
         attempt = 0
         while True:
             try:
@@ -151,6 +163,7 @@ class WriteLoop:
             except StoreUnavailableError as error:
                 text = "llmemo: the store is unavailable: %s"
                 self._tally.note("errors", "store_unavailable", text, text_of(error))
+                self._tally.writing.begin(f"the store fails to write: {reason_of(error)}")
                 self._leases.is_in_trouble = True
                 self._leases.dismiss_waiters()
                 if not self._shutdown.is_urgent:

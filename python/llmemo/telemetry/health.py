@@ -56,3 +56,34 @@ class Spell:
         """Note that there is none, or no longer."""
         if self._state[0] is not None:
             self._state = (None, self._clock())
+
+
+class Writing(Spell):
+    """How a store's writes go, as the thread sees it that makes them.
+
+    In trouble from a write that fails, or takes too long, to the next one that succeeds. A caller
+    that gives up waiting may be late itself, so callers have no say here.
+    """
+
+    __slots__ = ("_started",)
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """As a spell."""
+        super().__init__(clock)
+        self._started: float | None = None
+
+    def started(self) -> None:
+        """Note that a write is under way."""
+        self._started = self._clock()
+
+    def stopped(self) -> None:
+        """Note that none is."""
+        self._started = None
+
+    def state_within(self, patience: float) -> tuple[str | None, float]:
+        """As `state`. One that takes longer than `patience` seconds is in trouble."""
+        reason, since = self.state
+        started, now = self._started, self._clock()
+        if reason is None and started is not None and now - started > patience:
+            return f"a write takes longer than {patience:.3g} s", started
+        return reason, since

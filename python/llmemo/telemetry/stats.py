@@ -12,7 +12,7 @@ from llmemo._core import Counts
 from llmemo.concurrency.interrupts import is_interrupt
 from llmemo.errors import text_of
 from llmemo.telemetry.figures import counted, money, percent, size, table
-from llmemo.telemetry.health import Spell
+from llmemo.telemetry.health import Spell, Writing
 from llmemo.telemetry.savings import Worth
 
 if TYPE_CHECKING:
@@ -199,6 +199,7 @@ class Tally:
         self._counts = Counts(REASONS_MAX, OTHER)
         self.store_trouble = Spell()
         """What makes the store unusable, so that memory serves without it."""
+        self.writing = Writing()
         self.store_bytes: int | None = None
         """Size of the store, as it was measured last."""
 
