@@ -116,7 +116,8 @@ def test_a_client_s_own_headers_and_parameters_go_by_the_settings_that_they_come
     for value in ("a", "b"):
         told: dict[str, Any] = {kind: dict.fromkeys(of, value) for kind, of in of_client.items()}
         with httpx.Client(**told) as client:
-            model = row.cls(**row.settings, http_client=client)
+            settings: dict[str, Any] = {**row.settings, "http_client": client}
+            model = row.cls(**settings)
             keys.add(cache.explain(model, "x").key)
     assert None not in keys
     assert len(keys) == (1 if is_ignored else 2)
