@@ -137,3 +137,24 @@ def test_large_values_are_read_a_few_at_a_time(command: str, tmp_path: Path) -> 
         tracemalloc.stop()
     assert done.code == 0, done
     assert peak < paging.BYTES_PER_PAGE + 8 * LARGE
+
+
+def test_what_sqlite_says_of_a_schema_is_one_plain_line(tmp_path: Path) -> None:
+    path = changed(filled(tmp_path / "a.db"), "PRAGMA user_version = 1")
+    done = llmemo("rm", path, "--all", "--yes")
+    assert done.code == 1
+    assert done.err == "llmemo rm: the file cannot be used: table leases already exists\n"
+
+
+def test_a_table_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = changed(
+        filled(tmp_path / "a.db"),
+        "PRAGMA writable_schema = ON",
+        "INSERT INTO sqlite_master (type, name, tbl_name, rootpage, sql)"
+        " VALUES ('view', CAST(x'ff' AS TEXT), CAST(x'ff' AS TEXT), 0, 'CREATE VIEW x')",
+    )
+    done = llmemo("stats", path)
+    assert done.code == 1
+    assert done.err == (
+        "llmemo stats: the file is damaged: its schema holds names that are no text\n"
+    )

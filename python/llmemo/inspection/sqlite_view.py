@@ -231,6 +231,10 @@ def translated() -> Iterator[None]:
     except StoreUnavailableError as error:
         msg = f"the file cannot be read now: {error}"
         raise StoreError(msg) from error
+    except UnicodeDecodeError as error:
+        # SQLite's message quotes the file.
+        msg = f"{DAMAGED}: its schema holds names that are no text"
+        raise DamagedError(msg) from error
     except sqlite3.Error as error:
         if is_damage(error):
             msg = f"{DAMAGED}: {error}"
