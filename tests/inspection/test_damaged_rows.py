@@ -18,7 +18,7 @@ from support.moved import exported
 from llmemo import SQLiteStore
 from llmemo._core import encode
 from llmemo.inspection import paging
-from llmemo.inspection.sqlite_view import ROWS_AT_ONCE, DamagedError, SQLiteView
+from llmemo.inspection.sqlite_view import DamagedError, SQLiteView
 from llmemo.stores import Record
 
 if TYPE_CHECKING:
@@ -80,11 +80,9 @@ def test_times_that_are_infinite(tmp_path: Path) -> None:
     assert found[0]["damaged"] == {"row": 2}
 
 
-def test_ids_that_do_not_grow_end_an_export_and_a_list(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ids_that_do_not_grow_end_an_export_and_a_list(tmp_path: Path) -> None:
     """As those of a page do whose parent's pointers were damaged."""
-    path = filled(tmp_path / "a.db", entries=2 * ROWS_AT_ONCE + 1)
+    path = filled(tmp_path / "a.db", entries=1_000)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         size = connection.execute("PRAGMA page_size").fetchone()[0]
         [root] = connection.execute(
@@ -98,6 +96,7 @@ def test_ids_that_do_not_grow_end_an_export_and_a_list(
         at + int.from_bytes(data[at + 12 + 2 * each : at + 14 + 2 * each], "big")
         for each in range(int.from_bytes(data[at + 3 : at + 5], "big"))
     ]
+    assert len(cells) > 10
     for cell in cells[len(cells) // 2 :]:
         data[cell : cell + 4] = data[cells[0] : cells[0] + 4]
     path.write_bytes(data)
@@ -137,3 +136,24 @@ def test_large_values_are_read_a_few_at_a_time(command: str, tmp_path: Path) -> 
         tracemalloc.stop()
     assert done.code == 0, done
     assert peak < paging.BYTES_PER_PAGE + 8 * LARGE
+
+
+def test_what_sqlite_says_of_a_schema_is_one_plain_line(tmp_path: Path) -> None:
+    path = changed(filled(tmp_path / "a.db"), "PRAGMA user_version = 1")
+    done = llmemo("rm", path, "--all", "--yes")
+    assert done.code == 1
+    assert done.err == "llmemo rm: the file cannot be used: table leases already exists\n"
+
+
+def test_a_table_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = changed(
+        filled(tmp_path / "a.db"),
+        "PRAGMA writable_schema = ON",
+        "INSERT INTO sqlite_master (type, name, tbl_name, rootpage, sql)"
+        " VALUES ('view', CAST(x'ff' AS TEXT), CAST(x'ff' AS TEXT), 0, 'CREATE VIEW x')",
+    )
+    done = llmemo("stats", path)
+    assert done.code == 1
+    assert done.err == (
+        "llmemo stats: the file is damaged: its schema holds names that are no text\n"
+    )

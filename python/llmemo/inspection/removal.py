@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sqlite3
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -102,6 +103,9 @@ def run(store: StoreT, work: Callable[[StoreT], Coroutine[None, None, T]]) -> T:
         raise
     except (StoreUnavailableError, StoreUnusableError) as error:
         raise StoreError(str(error)) from error
+    except sqlite3.Error as error:
+        msg = f"the file cannot be used: {error}"
+        raise StoreError(msg) from error
     except Exception as error:
         raise StoreError(text_of(error)) from error
 

@@ -256,6 +256,10 @@ def translated(path: Path) -> Iterator[None]:
     except StoreUnavailableError as error:
         msg = f"{str(path)!r} cannot be read now: {error}"
         raise StoreError(msg) from error
+    except UnicodeDecodeError as error:
+        # SQLite's message quotes the file.
+        msg = f"{DAMAGED}: its schema holds names that are no text"
+        raise DamagedError(msg) from error
     except sqlite3.Error as error:
         if is_damage(error):
             raise DamagedError(path, str(error)) from error

@@ -12,7 +12,7 @@ from support.commands import filled
 
 from llmemo.inspection.sqlite_view import SQLiteView
 from llmemo.stores.base import StoreUnavailableError
-from llmemo.stores.sqlite import read_only
+from llmemo.stores.sqlite import read_only, schema
 from llmemo.stores.sqlite.read_only import ReadOnlyFile
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def test_an_index_that_is_smaller_than_that_of_the_last_service(
         written(writer)
         size = index.stat().st_size
         os.truncate(index, 3 * size)
-        check = read_only.check_version  # type: ignore[attr-defined]
+        check = schema.check_version
 
         def smaller(version: int) -> None:
             os.truncate(index, size)

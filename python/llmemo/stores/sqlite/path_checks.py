@@ -142,6 +142,8 @@ def _read_header(path: Path) -> Header:
             # Of a file whose writer was killed the header may promise more pages than there are:
             # only so does SQLite read it all the same (`lockBtree` in btree.c).
             connection.execute("PRAGMA writable_schema = ON")
+            # Nor need names be text, if it is damaged.
+            connection.text_factory = lambda data: data.decode("utf-8", "replace")
             [(owner,)] = connection.execute("PRAGMA application_id")
             [(version,)] = connection.execute("PRAGMA user_version")
             names = frozenset(
