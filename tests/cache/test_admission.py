@@ -147,5 +147,7 @@ def test_none_keeps_everything(make_cache: MakeCache) -> None:
 
 @pytest.mark.parametrize("wrong", [True, 7, "all"])
 def test_what_is_no_function_is_an_error_at_once(wrong: Any) -> None:
-    with pytest.raises(ConfigurationError, match="a function that is given a list of generations"):
+    with pytest.raises(
+        ConfigurationError, match="give a function that takes a list of generations"
+    ):
         LLMCache(admit=wrong)

@@ -258,8 +258,7 @@ def translated(path: Path) -> Iterator[None]:
         raise StoreError(msg) from error
     except UnicodeDecodeError as error:
         # SQLite's message quotes the file.
-        msg = f"{DAMAGED}: its schema holds names that are no text"
-        raise DamagedError(msg) from error
+        raise DamagedError(path, "its schema holds names that are no text") from error
     except sqlite3.Error as error:
         if is_damage(error):
             raise DamagedError(path, str(error)) from error
