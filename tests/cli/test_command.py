@@ -189,6 +189,8 @@ def test_an_interrupt_while_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> N
                 raise KeyboardInterrupt
 
     monkeypatch.delitem(sys.modules, "llmemo.cli")
+    # (Other tests import it; `runpy` would warn of that.)
+    monkeypatch.delitem(sys.modules, "llmemo.__main__", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
     with pytest.raises(SystemExit) as found:
         runpy.run_module("llmemo", run_name="__main__")

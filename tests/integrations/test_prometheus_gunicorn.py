@@ -193,7 +193,9 @@ def test_counters_agree_with_the_model_server_in_each_worker_and_in_all(service:
     assert shown(scraped) == known(total)
     one = (("cache", "app"),)
     assert scraped["llmemo_store_up", one] == 1
-    assert scraped["llmemo_store_bytes", one] > 0
+    # The store's thread looks at its files about once a second.
+    size = ("llmemo_store_bytes", one)
+    wait_until(lambda: service.scraped().get(size, 0) > 0, "the store's size is known")
     assert scraped["llmemo_entries", one] >= len({(text, n) for _, text, n in calls[:-40]}) / 2
     assert not {key for key in scraped if dict(key[1]).get("reason") == "internal"}
     # And at their end, at once after the last calls.
