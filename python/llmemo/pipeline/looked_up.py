@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llmemo.errors import CacheClosedError
 
 if TYPE_CHECKING:
     import weakref
+    from collections.abc import Callable
 
     from llmemo.keys.request import Request
-    from llmemo.pipeline.tiers import Tiers
     from llmemo.telemetry.explanation import Explanation
     from llmemo.telemetry.tracking import LookupEvent
 
@@ -21,11 +20,17 @@ LONGEST = 32 * 2**10
 GONE = "the cache of this lookup is closed or gone: there is nothing left to explain"
 
 
-@dataclass(frozen=True, slots=True)
-class LookedUp:
+class Asked(Protocol):
+    """The cache that was asked: its `Tiers`."""
+
+    is_closed: bool
+    explain_lookup: Callable[..., Explanation] | None
+
+
+class LookedUp(NamedTuple):
     """One lookup that has ended. It keeps neither model nor cache, and no long texts."""
 
-    tiers: weakref.ref[Tiers]
+    tiers: weakref.ref[Asked]
     request: Request
     """With the objects in its texts told beside them."""
     at: float
@@ -45,15 +50,26 @@ class LookedUp:
     @property
     def length(self) -> int:
         """Characters and bytes of all texts, each object once."""
-        texts = [it for it in (*self.request, self.name) if isinstance(it, (str, bytes))]
-        return sum(map(len, {id(text): text for text in texts}.values()))
+        request = self.request
+        texts = (
+            request.prompt,
+            request.llm_string,
+            request.supplement or b"",
+            request.mark,
+            request.description,
+            request.head,
+            request.given,
+            request.changes,
+            self.name,
+        )
+        return sum({id(text): len(text) for text in texts}.values())
 
     def without_texts(self) -> LookedUp:
         """The same without the texts of the request."""
         request = self.request._replace(
             prompt="", llm_string="", supplement=None, given="", head="", mark=""
         )
-        return replace(self, request=request, name="", has_texts=False)
+        return self._replace(request=request, name="", has_texts=False)
 
     def __call__(self, event: LookupEvent) -> Explanation:
         """Explain it.

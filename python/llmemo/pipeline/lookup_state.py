@@ -130,14 +130,16 @@ class LookupState:
             CacheMiss: The caller must not go there.
         """
         self.tiers.tally.miss(reason)
+        looked_up = None
         if reason == "absent":
-            self.tiers.recent_misses.add(self._looked_up("miss"))
+            looked_up = self._looked_up("miss")
+            self.tiers.recent_misses.add(looked_up)
         remember(self.request)
         if self.is_told:
             event = LookupEvent("miss", key=self._shown_key(), reason=reason)
             if self.near is not None:
                 event = replace(event, score=self.near[0], neighbour=self.near[1])
-            self._track(event)
+            self._track(event, looked_up)
         raise_if_only(self.options, reason, self.key)
 
     def bypass(self, reason: str) -> None:
@@ -224,10 +226,10 @@ class LookupState:
     def _shown_key(self) -> str | None:
         return self.key.hex() or None
 
-    def _track(self, event: LookupEvent) -> None:
+    def _track(self, event: LookupEvent, looked_up: LookedUp | None = None) -> None:
         if self.options.trackers or self.tiers.settings.on_event:
             # Who only shows or counts it cannot ask.
-            event.explained_by(self._looked_up(event.outcome))
+            event.explained_by(looked_up or self._looked_up(event.outcome))
         self.event = event
         announce(self.tiers, self.options, event, self._traced)
 

@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from llmemo.keys.request import Request
+    from llmemo.pipeline.looked_up import LookedUp
 
 KEPT = 64
 """Misses that are remembered. Each has texts of 32 Ki characters at most (`LookedUp`)."""
-
-
-class Miss(Protocol):
-    """A lookup without an answer: a `LookedUp`."""
-
-    @property
-    def at(self) -> float:
-        """When it ended, as Unix time in seconds."""
-
-    @property
-    def namespace(self) -> str:
-        """That of its call."""
-
-    @property
-    def key(self) -> bytes:
-        """That of its request."""
-
-    @property
-    def name(self) -> str:
-        """The text by which memory knows its model and the call; empty without the request."""
-
-    @property
-    def request(self) -> Request:
-        """Its request; without texts if these are too long."""
-
-    @property
-    def has_texts(self) -> bool:
-        """Whether its texts are not too long to be remembered."""
 
 
 class RecentMisses:
@@ -47,9 +19,9 @@ class RecentMisses:
 
     def __init__(self) -> None:
         """Nothing was missed yet."""
-        self._misses: deque[Miss] = deque(maxlen=KEPT)
+        self._misses: deque[LookedUp] = deque(maxlen=KEPT)
 
-    def add(self, miss: Miss) -> None:
+    def add(self, miss: LookedUp) -> None:
         """Remember a miss."""
         self._misses.append(miss)
 
@@ -58,9 +30,9 @@ class RecentMisses:
         left = () if keys is None else [miss for miss in self.newest() if miss.key not in keys]
         self._misses = deque(reversed(left), maxlen=KEPT)
 
-    def newest(self) -> list[Miss]:
+    def newest(self) -> list[LookedUp]:
         """The misses, the newest first: of each request its last one."""
-        found: dict[bytes, Miss] = {}
+        found: dict[bytes, LookedUp] = {}
         for miss in reversed(self._misses.copy()):
             found.setdefault(miss.key, miss)
         return list(found.values())

@@ -20,7 +20,7 @@ from llmemo.store_io.operations import Recent
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmemo.pipeline.recent_misses import Miss
+    from llmemo.pipeline.looked_up import LookedUp
     from llmemo.pipeline.tiers import Tiers
     from llmemo.stores import Record
 
@@ -137,7 +137,9 @@ def _records(tiers: Tiers) -> tuple[tuple[Record, ...], str]:
     return tuple(records or ()), trouble
 
 
-def _near_hit(tiers: Tiers, miss: Miss, among: dict[bytes, Candidate], *, texts: bool) -> NearHit:
+def _near_hit(
+    tiers: Tiers, miss: LookedUp, among: dict[bytes, Candidate], *, texts: bool
+) -> NearHit:
     schemas = parsed_name(miss.name).schemas
     compared = Subject(miss.request, miss.namespace, miss.key, schemas).compared
     # Its own answer came since.
@@ -155,7 +157,7 @@ def _near_hit(tiers: Tiers, miss: Miss, among: dict[bytes, Candidate], *, texts:
     return NearHit(miss.at, miss.namespace, differences, ignorable, question)
 
 
-def _question(tiers: Tiers, miss: Miss) -> str:
+def _question(tiers: Tiers, miss: LookedUp) -> str:
     try:
         found = partition_of(tiers.memory, miss.request, miss.namespace)
     except RequestBypassed:
