@@ -32,7 +32,7 @@ def setting(text: str, name: str) -> str:
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpack an archive of ours. The first versions of Python 3.10 and 3.11 have no filters."""
+    """Unpack an archive of this script. Early releases of Python 3.10 and 3.11 have no filters."""
     checked: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     with tarfile.open(path) as archive:
         archive.extractall(folder, **checked)  # noqa: S202 (our own)

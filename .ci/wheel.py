@@ -135,7 +135,7 @@ def try_out(wheel: Path) -> None:
         venv.create(bare, with_pip=True)
         scripts = bare / ("Scripts" if os.name == "nt" else "bin")
         python = scripts / "python"
-        # All of ours but the way to a compiler, and to the package as it is developed.
+        # This environment, without the path to a compiler and to the package in this folder.
         environment = {**os.environ, "PATH": str(scripts)}
         for name in ("PYTHONPATH", "VIRTUAL_ENV"):
             environment.pop(name, None)

@@ -1,6 +1,6 @@
 """What metrics take: a scrape of a large cache, the event loop beside it, and a hit.
 
-`python -m benches.metrics` prints it; with a number, for so many entries (1,000,000).
+`python -m benches.metrics` prints it. An argument sets the number of entries (default: 1,000,000).
 
 A scrape is prometheus_client's `generate_latest`, by another thread, as its servers do it. "copy"
 is what each process of several does once a second. A hit is timed with and without an exporter, in
@@ -42,7 +42,7 @@ SECONDS = 3.0
 
 
 def filled(entries: int) -> LLMCache:
-    """A cache with so many answers."""
+    """Make a cache with this number of answers."""
     cache = LLMCache(max_bytes=2**34)
     for number in range(entries):
         cache.update(f"question {number}", "m", SMALL)

@@ -23,7 +23,7 @@ BREAKS = re.compile(r"[\t\n\u2028\u2029]")
 """What would end a line, or shift it, besides."""
 
 EXAMPLE = r"(?!\[user:password@\])"
-"""In messages of ours."""
+"""A placeholder in messages of llmemo: it is no password."""
 
 USERINFO = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]+://){EXAMPLE}[^\s/?#@]+(?=@)")
 """User and password of a URL that is as it should be (RFC 3986, 3.2.1)."""

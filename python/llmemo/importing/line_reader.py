@@ -151,7 +151,7 @@ class LineReader:
 
     @property
     def missing(self) -> int | None:
-        """Lines that the end counts and that were not there: so many at least.
+        """Least number of lines that the end line counts and that are missing.
 
         None: there is no end.
         """

@@ -18,6 +18,7 @@ from llmemo.stores.redis.frames import DAMAGED, SUM_AT, VALUE_AT, unpacked
 from llmemo.stores.redis.keys import Keys, checked_prefix
 from llmemo.stores.redis.location import location_of
 from llmemo.stores.redis.server import SCRIPTS, Server
+from llmemo.stores.redis.sweep import NAMES_PER_STEP
 from llmemo.stores.redis.topology import Topology
 
 if TYPE_CHECKING:
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NAMES_AT_ONCE = 500
-"""Names that one SCAN goes through: a millisecond or two, for which a server answers nobody."""
-
 TIMEOUT = 5.0
-"""Seconds for an exchange with a server: nobody's model call waits for it."""
+"""Seconds for an exchange with a server: no model call waits for it."""
 
 KEY_DIGITS = 64
 
@@ -79,8 +77,8 @@ class RedisView:
 
     def stored(self, keys: Sequence[bytes]) -> Iterator[Stored]:
         """See `View.stored`."""
-        for at in range(0, len(keys), NAMES_AT_ONCE):
-            heads = self.run(self._heads(keys[at : at + NAMES_AT_ONCE]))
+        for at in range(0, len(keys), NAMES_PER_STEP):
+            heads = self.run(self._heads(keys[at : at + NAMES_PER_STEP]))
             for page in self.pages(heads):
                 yield from page
 
@@ -161,7 +159,7 @@ class RedisView:
     ) -> tuple[bytes, list[bytes]]:
         """The next cursor, and the keys of the entries that one step has found."""
         server = self._server
-        find = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", NAMES_AT_ONCE)
+        find = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", NAMES_PER_STEP)
         reply = await server.topology.send_to(address, find)
         if not isinstance(reply, list) or len(reply) != 2:
             await server.mixed_up()

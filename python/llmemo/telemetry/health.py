@@ -18,7 +18,7 @@ class Health:
 
     status: Status
     """`ok`: it does. `degraded`: part of the store is in trouble, for now, and is tried again by
-    itself. `memory_only`: the store cannot be used until somebody mends it; memory serves alone."""
+    itself. `memory_only`: the store cannot be used until it is repaired. Memory serves alone."""
     reason: str | None
     """What is wrong, in words; None if nothing is. Holds no prompt and no password."""
     since: float

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmemo.stores.redis.server import Server
 
 NAMES_PER_STEP = 500
-"""Names that one SCAN goes through: a millisecond or two, for which a server answers nobody."""
+"""Names that one SCAN reads. That takes one or two milliseconds, and blocks the server."""
 
 BUDGET = 0.05
 """Seconds after which the rest is left for the next time."""
